@@ -1,0 +1,49 @@
+# Everything a fresh machine needs: Python 3.11-3.13 with venv and pip, git and make.
+#   make demo    the whole job on drawn pedestrians, with a picture at the end
+#   make test    the fast tests
+#   make check   linter, import boundaries, types, stale documentation
+#   make bench   measurements on this machine
+#   make docs    write docs/cli.md anew
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test test-all check bench docs install clean
+
+demo: install
+	$(BIN)/vpmsearch demo --output demo
+
+test: install
+	$(BIN)/python -m pytest -q
+
+test-all: install
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python docs/make_cli.py --check
+
+bench: install
+	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/search.py
+
+docs: install
+	$(BIN)/python docs/make_cli.py
+
+install: $(INSTALLED)
+
+# The stamp is younger than what it was made from, so a second run installs nothing.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and 'vpmsearch needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12')"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(INSTALLED)
+
+clean:
+	rm -rf $(VENV) demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,14 @@
+"""Run by Alembic; `vpmsearch.store.migrate` configures it and hands over the connection."""
+
+from alembic import context
+
+from vpmsearch.store.catalog import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite cannot alter most of a table in place
+    transactional_ddl=True,  # it can create and drop within a transaction, and the caller has begun one
+)
+with context.begin_transaction():
+    context.run_migrations()

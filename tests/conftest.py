@@ -1,0 +1,43 @@
+"""What all tests share: one thread a process, no deadlines, and a handful of images drawn with numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from PIL import Image
+
+from vpmsearch.data.datasets import LabelledImage
+
+DATA_FILES = Path(__file__).parent / "data_files"
+
+torch.set_num_threads(1)  # tests are many and small, and run beside each other
+# A busy machine is slow, not wrong.
+settings.register_profile("vpmsearch", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("vpmsearch")
+
+
+@pytest.fixture(scope="session")
+def data_files() -> Path:
+    """The folder of files that tests read and never write."""
+    return DATA_FILES
+
+
+@pytest.fixture(scope="session")
+def drawn_images(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
+    """Six identities × four images of 64 × 32 pixels: three bands of the identity's colours, and noise."""
+    folder = tmp_path_factory.mktemp("drawn")
+    rng = np.random.default_rng(0)
+    images = []
+    for pid in range(6):
+        bands = rng.integers(0, 256, (3, 1, 1, 3))
+        for number in range(4):
+            clean = np.broadcast_to(bands, (3, 22, 32, 3)).reshape(66, 32, 3)[:64]  # (bands, h, w, 3) -> (3·h, w, 3)
+            noisy = np.clip(clean + rng.normal(0, 20, clean.shape), 0, 255).astype(np.uint8)
+            path = folder / f"{pid:04}_c{number % 2 + 1}_{number}.png"
+            Image.fromarray(noisy).save(path)
+            images.append(LabelledImage(path, pid=pid + 10, camid=number % 2 + 1))
+    return images

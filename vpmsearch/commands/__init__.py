@@ -1,0 +1,21 @@
+"""The command line, `vpmsearch`: thin commands that parse, call and print.
+
+Nothing here imports torch until a command needs it, so that `--help` answers at once.
+"""
+
+import typer
+
+from vpmsearch.commands import care, demo, evaluate, index, query, show, train
+
+app = typer.Typer(
+    name="vpmsearch",
+    help="Search a gallery of person crops with a probe that may show only a part of the person.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for module in (train, index, query, evaluate, show, care, demo):
+    module.register(app)
+
+__all__ = ["app"]

@@ -1,0 +1,134 @@
+"""The commands that look after an index: stats, verify, remove, compact, upgrade."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vpmsearch.commands import options
+from vpmsearch.commands.terminal import answer, answer_json, command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, example="vpmsearch stats --index indexes/mine --json")(stats)
+    command(app, example="vpmsearch verify --index indexes/mine")(verify)
+    command(app, example="vpmsearch remove --pid 17 --index indexes/mine")(remove)
+    command(app, example="vpmsearch compact --index indexes/mine")(compact)
+    command(app, example="vpmsearch upgrade --index indexes/mine")(upgrade)
+
+
+def stats(
+    index: options.Index = options.DEFAULT_INDEX,
+    rejected: Annotated[bool, typer.Option("--rejected", help="List the files that were rejected, and why.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Say what an index holds: images, identities, cameras, bytes, and how often each region is visible."""
+    from vpmsearch.data.images import printable
+    from vpmsearch.store import GalleryStore
+
+    with GalleryStore.open(index) as store:
+        found = asdict(store.stats())
+        if rejected:
+            found["rejections"] = [{"path": path, "reason": reason} for path, reason in store.rejected()]
+    if json:
+        answer_json(found)
+        return
+    for key, value in found.items():
+        if key == "rejections":
+            for item in value:
+                answer(f"rejected: {printable(item['path'])}: {item['reason']}")
+        else:
+            answer(f"{key}: {_plain(value)}")
+
+
+def verify(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
+    """Check that the index is whole: catalog, embeddings and region indexes say the same. Exit 1 if not."""
+    from vpmsearch.store import verify as verify_store
+
+    report = verify_store(index)  # by path: a damaged index may not open
+    if json:
+        answer_json({"ok": report.ok, "images": report.images, "problems": list(report.problems)})
+    else:
+        answer(f"{index}: {'ok' if report.ok else 'damaged'}, {report.images} images")
+        for problem in report.problems:
+            answer(f"problem: {problem}")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def remove(
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Images, or folders of them.")] = None,
+    pid: Annotated[list[int] | None, typer.Option(help="All images of this identity (repeatable).")] = None,
+    camid: Annotated[list[int] | None, typer.Option(help="All images of this camera (repeatable).")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="All images captured before this ISO time (retention).", show_default=False)
+    ] = None,
+    index: options.Index = options.DEFAULT_INDEX,
+    json: options.Json = False,
+) -> None:
+    """Remove images: they are found no more at once; `compact` then erases them from the files.
+
+    Several kinds together remove what fits all of them.
+    """
+    from vpmsearch.errors import DataError
+    from vpmsearch.indexer import rejected_path, stored_path
+    from vpmsearch.store import GalleryStore
+
+    if not paths and not pid and not camid and before is None:
+        raise typer.BadParameter("say what to remove: a PATH, --pid, --camid or --before")
+    moment = options.moment(before) if before is not None else None
+    with GalleryStore.open(index) as store:
+        found: set[int] = set()
+        if paths:
+            for path in paths:
+                name = rejected_path(stored_path(path))  # text, whatever bytes were given
+                for paths_or_prefix in ({"paths": [name]}, {"prefix": name.rstrip("/") + "/"}):
+                    found |= set(store.find(pids=pid or (), camids=camid or (), before=moment, **paths_or_prefix))
+        else:
+            found |= set(store.find(pids=pid or (), camids=camid or (), before=moment))
+        if not found:
+            raise DataError(f"nothing in {index} fits; `vpmsearch stats` says what it holds")
+        with store.writer() as writer:
+            count = writer.remove(sorted(found))
+            writer.commit()
+    if json:
+        answer_json({"removed": count})
+    else:
+        answer(f"{count} images removed; run `vpmsearch compact` to erase them from the files")
+
+
+def compact(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
+    """Rewrite an index without its removed images, as one segment."""
+    from vpmsearch.store import compact as compact_store
+
+    report = compact_store(index)
+    if json:
+        answer_json(asdict(report))
+    else:
+        answer(
+            f"{report.images} images kept, {report.removed} erased; "
+            f"{report.bytes_before / 2**20:.1f} -> {report.bytes_after / 2**20:.1f} MiB"
+        )
+
+
+def upgrade(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
+    """Bring an index of an earlier vpmsearch to this one's format; a copy of its catalog is kept beside it."""
+    from vpmsearch.store import upgrade as upgrade_store
+
+    old, new = upgrade_store(index)
+    if json:
+        answer_json({"from": old, "to": new})
+    else:
+        answer(f"{index}: already at {new}" if old == new else f"{index}: {old} -> {new}")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return " ".join(_plain(inner) for inner in value)
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,91 @@
+"""`vpmsearch evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vpmsearch.commands import options
+from vpmsearch.commands.index import announce
+from vpmsearch.commands.terminal import answer, answer_json, command, progress
+
+if TYPE_CHECKING:
+    from vpmsearch.evaluation.protocols import Evaluation
+
+
+TABLE_HEAD = "gamma  crop       weighting    rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  queries"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, example="vpmsearch evaluate --data Market-1501-v15.09.15 --gamma 0.5 --gamma 1.0")(evaluate)
+
+
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Root of the data set.")],
+    dataset: Annotated[
+        str, typer.Option(help="Its layout: market1501 (DukeMTMC-reID too), msmt17, folder or csv.")
+    ] = "market1501",
+    weights: options.Weights = None,
+    gamma: Annotated[
+        list[float] | None, typer.Option(help="Area ratio the queries are cut to (repeatable).", show_default="1.0")
+    ] = None,
+    crop: Annotated[
+        str, typer.Option(help="What is kept: top, bottom, left, right, bilateral or random.")
+    ] = "bilateral",
+    seed: Annotated[int, typer.Option(help="Of the crops.")] = 0,
+    weighting: Annotated[
+        list[str] | None,
+        typer.Option(help="visibility (Eq. 4) or uniform (all regions equal) (repeatable).", show_default="visibility"),
+    ] = None,
+    min_visibility: Annotated[
+        float | None, typer.Option(help="Regions seen less count as not seen.", show_default="1/(2p)")
+    ] = None,
+    json: options.Json = False,
+    device: options.Device = "auto",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
+) -> None:
+    """Measure weights on a labelled data set: CMC, mAP in both forms and mINP for each γ, as fractions."""
+    from vpmsearch.data.datasets import read_dataset
+    from vpmsearch.evaluation.protocols import evaluate_model
+    from vpmsearch.extraction import Extractor
+    from vpmsearch.models.device import choose_device
+    from vpmsearch.models.weights import find_weights, read_weights
+
+    gammas = gamma or [1.0]
+    weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
+    if unknown := set(weighting or ()) - {"visibility", "uniform"}:
+        raise typer.BadParameter(f"--weighting {sorted(unknown)[0]!r}: use visibility or uniform")
+    images = read_dataset(dataset, data)
+    loaded = read_weights(find_weights(weights))
+    announce(loaded)
+    extractor = Extractor(loaded, choose_device(device), batch_size=batch_size)
+    rows = []
+    if not json:
+        answer(TABLE_HEAD)
+    with progress("evaluating", len(images.gallery) + len(gammas) * len(images.query)) as advance:
+        for row in evaluate_model(
+            extractor,
+            images.query,
+            images.gallery,
+            gammas=gammas,
+            crop=crop,
+            weightings=weightings,
+            seed=seed,
+            min_visibility=min_visibility,
+            on_progress=advance,
+        ):
+            rows.append(row.to_json())
+            if not json:
+                answer(_table_row(row))
+    if json:
+        answer_json({"results": rows})
+
+
+def _table_row(row: Evaluation) -> str:
+    cmc, metrics = row.metrics.cmc, row.metrics
+    ranks = f"{cmc[0]:6.4f}  {cmc[2]:6.4f}  {cmc[4]:6.4f}  {cmc[9]:7.4f}"
+    means = f"{metrics.mean_ap:6.4f}  {metrics.mean_ap_trapezoid:14.4f}  {metrics.mean_inp:6.4f}"
+    return f"{row.gamma:5.2f}  {row.crop:9s}  {row.weighting:10s}  {ranks}  {means}  {row.queries:7d}"

@@ -1,0 +1,112 @@
+"""`vpmsearch index`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vpmsearch.commands import options
+from vpmsearch.commands.terminal import command, progress, say
+
+if TYPE_CHECKING:
+    from vpmsearch.models.weights import LoadedWeights
+    from vpmsearch.store import GalleryStore
+
+SHOWN_REJECTIONS = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, example="vpmsearch index gallery/ --index indexes/mine")(index)
+
+
+def index(
+    gallery: Annotated[Path, typer.Argument(help="Folder of images, root of a data set, or a CSV/JSONL file.")],
+    dataset: Annotated[
+        str, typer.Option(help="How to read it: folder (any photographs), market1501, msmt17 or csv.")
+    ] = "folder",
+    index: options.Index = options.DEFAULT_INDEX,
+    weights: options.Weights = None,
+    device: options.Device = "auto",
+    index_type: Annotated[
+        str, typer.Option(help="FAISS index of each region: auto, flat, hnsw, ivf-flat, ivf-sq8, ivf-pq.")
+    ] = "auto",
+    embedding_dtype: Annotated[
+        str, typer.Option(help="Embeddings on disk: float32 or float16 (a new index).")
+    ] = "float32",
+    min_visibility: Annotated[
+        float | None, typer.Option(help="Regions seen less count as not seen (a new index).", show_default="1/(2p)")
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove indexed images that are no longer there.")] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
+) -> None:
+    """Index a gallery: embeddings and visibility of every image, one FAISS index a region.
+
+    Commits as it goes. Run again, it goes on where it was and takes only what is new or changed.
+    """
+    from vpmsearch.data.datasets import read_gallery
+    from vpmsearch.data.images import printable
+    from vpmsearch.errors import DataError
+    from vpmsearch.extraction import Extractor
+    from vpmsearch.indexer import index_gallery
+    from vpmsearch.models.device import choose_device
+
+    images = read_gallery(dataset, gallery)
+    chosen = choose_device(device)
+    store, loaded = _open_or_create(index, weights, str(chosen), index_type, embedding_dtype, min_visibility)
+    with store:
+        announce(loaded)
+        extractor = Extractor(loaded, chosen, batch_size=batch_size)
+        below = (gallery if gallery.is_dir() else gallery.parent) if prune else None
+        with progress("indexing", len(images)) as advance:
+            report = index_gallery(store, extractor, images, prune_below=below, on_progress=advance)
+    for rejected in report.rejected[:SHOWN_REJECTIONS]:
+        say(f"rejected: {printable(rejected.path)}: {rejected.reason}")
+    if len(report.rejected) > SHOWN_REJECTIONS:
+        say(f"… and {len(report.rejected) - SHOWN_REJECTIONS} more; `vpmsearch stats --rejected` lists all")
+    say(
+        f"{report.indexed} indexed ({report.replaced} of them changed), {report.unchanged} unchanged, "
+        f"{report.relabelled} relabelled, {report.pruned} pruned, {len(report.rejected)} rejected "
+        f"in {report.seconds:.1f} s; {index} now holds {report.images} images"
+    )
+    if not report.indexed + report.unchanged + report.relabelled:
+        raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
+
+
+def _open_or_create(
+    path: Path, weights: Path | None, device: str, index_type: str, dtype: str, min_visibility: float | None
+) -> tuple[GalleryStore, LoadedWeights]:
+    """The store at `path` with the weights it was built with, or a new one."""
+    from dataclasses import replace
+
+    from vpmsearch.errors import StoreNotFoundError
+    from vpmsearch.models.weights import find_by_fingerprint, find_weights, read_weights
+    from vpmsearch.store import GalleryStore
+
+    try:
+        store = GalleryStore.open(path, device=device)
+    except StoreNotFoundError:
+        loaded = read_weights(find_weights(weights))
+        info = loaded.info if min_visibility is None else replace(loaded.info, min_visibility=min_visibility)
+        GalleryStore.create(path, info, embedding_dtype=dtype, index_type=index_type).close()
+        return GalleryStore.open(path, device=device), loaded
+    try:
+        info = store.model_info
+        loaded = read_weights(weights) if weights else find_by_fingerprint(info.fingerprint, info.weights)
+        store.check_model(loaded.info)
+        return store, loaded
+    except BaseException:
+        store.close()
+        raise
+
+
+def announce(loaded: LoadedWeights) -> None:
+    """Say which weights are used; warn where they have never seen a photograph."""
+    from vpmsearch.models.weights import DRAWN
+
+    config = loaded.config
+    say(f"weights: {config.name}, trained on {config.dataset}, {loaded.fingerprint[:12]} ({loaded.path})")
+    if config.dataset == DRAWN:
+        say("warning: these weights were trained on drawn pedestrians; results on photographs will be poor")

@@ -1,0 +1,124 @@
+"""`vpmsearch query`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vpmsearch.commands import options
+from vpmsearch.commands.terminal import answer, answer_json, command, say
+
+if TYPE_CHECKING:
+    from vpmsearch.extraction import Extractor
+    from vpmsearch.types import RegionFeatures, SearchResult
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, example="vpmsearch query half.jpg --top 10 --panel result.png")(query)
+
+
+def query(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images of people, or of parts of them.")],
+    top: Annotated[int, typer.Option(min=1, help="Matches to show.")] = 10,
+    index: options.Index = options.DEFAULT_INDEX,
+    weights: options.Weights = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every image instead of candidates.")] = False,
+    pid: Annotated[list[int] | None, typer.Option(help="Only images of this identity (repeatable).")] = None,
+    camid: Annotated[list[int] | None, typer.Option(help="Only images of this camera (repeatable).")] = None,
+    after: Annotated[
+        datetime | None, typer.Option(parser=options.moment, help="Only images captured at or after this ISO time.")
+    ] = None,
+    before: Annotated[
+        datetime | None, typer.Option(parser=options.moment, help="Only images captured before this ISO time.")
+    ] = None,
+    json: options.Json = False,
+    panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
+    device: options.Device = "auto",
+) -> None:
+    """Find the people in an index who look like these, by the regions both images show.
+
+    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […]}.
+    """
+    from vpmsearch.errors import DataError
+    from vpmsearch.extraction import Extractor
+    from vpmsearch.models.device import choose_device
+    from vpmsearch.models.weights import find_by_fingerprint
+    from vpmsearch.search import SearchEngine
+    from vpmsearch.store import GalleryStore
+    from vpmsearch.types import SearchFilter
+
+    chosen = choose_device(device)
+    with GalleryStore.open(index, device=str(chosen)) as store:
+        info = store.model_info
+        loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
+        paths, features, failures = _extract(Extractor(loaded, chosen), images)
+        wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before)
+        results = SearchEngine(store).search(features, top, exact, filter=wanted)
+    for path, result in zip(paths, results, strict=True):
+        _print(path, result, json)
+    if panel is not None and paths:
+        _save_panel(paths, results, panel, top)
+    if failures:
+        raise DataError("; ".join(failures))
+
+
+def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[str]]:
+    """Features of the images that can be read, and what is wrong with the others."""
+    from vpmsearch.data.images import printable
+    from vpmsearch.extraction import Request
+    from vpmsearch.types import RegionFeatures
+
+    batches = list(extractor.extract(Request(i, path) for i, path in enumerate(images)))
+    failures = [f"{printable(r.path)}: {r.reason}" for batch in batches for r in batch.rejected]
+    paths = [seen.path for batch in batches for seen in batch.seen]
+    return paths, RegionFeatures.concatenate([batch.features for batch in batches]), failures
+
+
+def _print(path: Path, result: SearchResult, json: bool) -> None:
+    from vpmsearch.data.images import printable
+
+    if json:
+        answer_json(to_json(path, result))
+        return
+    found = f"{len(result.matches)} matches" if result.matches else "no result: no image asked for shares a region"
+    answer(f"{printable(path)}: {found} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
+    for rank, match in enumerate(result.matches, start=1):
+        labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
+        shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
+        answer(f"{rank:4d}  {match.distance:8.4f}  {match.path}{labels}  [{shares}]")
+
+
+def to_json(path: Path, result: SearchResult) -> dict[str, Any]:
+    """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match."""
+    from vpmsearch.data.images import printable
+
+    matches = [
+        {
+            "rank": rank,
+            "image_id": match.image_id,
+            "path": match.path,
+            "distance": match.distance,
+            "pid": match.pid,
+            "camid": match.camid,
+            "regions": [{"region": r.region, "distance": r.distance, "weight": r.weight} for r in match.regions],
+        }
+        for rank, match in enumerate(result.matches, start=1)
+    ]
+    return {
+        "query": printable(path),
+        "exact": result.exact,
+        "candidates": result.candidates,
+        "elapsed_ms": result.elapsed_ms,
+        "matches": matches,
+    }
+
+
+def _save_panel(paths: list[Path], results: list[SearchResult], panel: Path, top: int) -> None:
+    from vpmsearch.data.images import load_image
+    from vpmsearch.pictures import rank_panel
+
+    say(f"panel: {rank_panel([load_image(path) for path in paths], results, panel, top=top)}")

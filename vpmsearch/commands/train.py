@@ -1,0 +1,167 @@
+"""`vpmsearch train`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vpmsearch.commands import options
+from vpmsearch.commands.terminal import answer, command, progress, say
+
+if TYPE_CHECKING:
+    from vpmsearch.data.datasets import ReidDataset
+    from vpmsearch.models.vpm import Vpm
+    from vpmsearch.training.presets import TrainSettings
+    from vpmsearch.training.trainer import LossRow, Trainer
+
+DRAWN_FOLDER = Path("runs/drawn-pedestrians")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, example="vpmsearch train --data Market-1501-v15.09.15 --output weights/vpm.safetensors")(train)
+
+
+def train(
+    data: Annotated[
+        Path | None, typer.Option(help="Root of a data set. Without it: pedestrians drawn for the purpose.")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="Its layout: market1501, msmt17, folder or csv.")] = "market1501",
+    preset: Annotated[
+        str | None, typer.Option(help="paper, fast or small.", show_default="fast; small without --data")
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="resnet10, resnet18, resnet34, resnet50, mobilenet_v3_small, osnet.", show_default="by preset"
+        ),
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="imagenet, osnet, random, or a safetensors file.", show_default="by preset")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Weights file; log, curves and checkpoint go beside it.")] = Path(
+        "weights/vpm.safetensors"
+    ),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch's checkpoint.")] = False,
+    num_regions: Annotated[
+        tuple[int, int] | None,
+        typer.Option(parser=options.grid, metavar="ROWSxCOLUMNS", help="Grid of regions.", show_default="6x1"),
+    ] = None,
+    embedding_dim: Annotated[
+        int | None, typer.Option(min=0, help="Numbers a region; 0 takes the trunk's.", show_default="by preset")
+    ] = None,
+    crop: Annotated[
+        list[str] | None, typer.Option(help="Crop strategy (repeatable, one drawn an image).", show_default="by preset")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.", show_default="by preset")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same losses.")] = 0,
+    hold_out: Annotated[
+        float,
+        typer.Option(min=0, max=0.9, help="Share of training identities to set aside and measure on after each epoch."),
+    ] = 0.0,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
+    device: options.Device = "auto",
+) -> None:
+    """Train VPM and write its weights."""
+    from vpmsearch.data.datasets import read_dataset
+    from vpmsearch.errors import ModelError
+    from vpmsearch.models.device import choose_device
+    from vpmsearch.models.weights import DRAWN
+    from vpmsearch.training.presets import get_preset
+    from vpmsearch.training.trainer import Trainer
+
+    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "num_regions": num_regions}
+    changes |= {"embedding_dim": embedding_dim, "crops": tuple(crop) if crop else None, "init": init}
+    settings = get_preset(preset or ("fast" if data else "small"))
+    settings = _with_backbone(settings, backbone)
+    settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
+    if embedding_dim == 0:
+        settings = replace(settings, embedding_dim=None)
+    chosen = choose_device(device)
+    if output.suffix != ".safetensors":
+        raise ModelError(f"--output {output}: weights are safetensors, so the name must end in .safetensors")
+    images = read_dataset(dataset, data) if data else drawn_pedestrians()
+    images, held_out = _split(images, hold_out, seed)
+    trainer = Trainer(
+        settings,
+        images.train,
+        dataset=images.name if data else DRAWN,
+        output=output,
+        device=chosen,
+        workers=options.default_workers(),
+        half=half,
+    )
+    size = f"{trainer.data.num_classes} identities, {len(images.train)} images"
+    say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}")
+    run_training(trainer, resume=resume, held_out=held_out)
+    answer(str(output))
+
+
+def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDataset | None = None) -> None:
+    """Train with a progress bar; draw the loss curves at the end."""
+    from dataclasses import asdict
+
+    from vpmsearch.pictures import loss_curves
+    from vpmsearch.training.trainer import read_log
+
+    def on_step(row: LossRow) -> None:
+        advance(1, f"epoch {row.epoch + 1} loss {row.loss:.3f}")
+
+    def on_epoch(epoch: int, model: Vpm) -> None:
+        if held_out is not None:
+            say(f"epoch {epoch + 1}: {_measure(trainer, held_out)}")
+
+    with progress("training", trainer.settings.epochs * trainer.steps_per_epoch) as advance:
+        trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
+    rows = [asdict(row) for row in read_log(trainer.files.log)]
+    say(f"loss curves: {loss_curves(rows, trainer.files.curves, title=str(trainer.files.weights.name))}")
+
+
+def drawn_pedestrians() -> ReidDataset:
+    """Pedestrians drawn by the project, kept for the next run."""
+    from vpmsearch.data.datasets import read_dataset
+    from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+
+    train, test = (
+        DrawnSettings(identities=200, cameras=4, shots=4),
+        DrawnSettings(identities=100, cameras=4, shots=3, seed=1),
+    )
+    total = train.identities * train.cameras * train.shots + test.identities * test.cameras * test.shots
+    with progress("drawing", total) as advance:
+        done = 0
+
+        def drawn(there: int, _: int) -> None:
+            nonlocal done
+            advance(there - done)
+            done = there
+
+        folder = write_drawn_dataset(DRAWN_FOLDER, train=train, test=test, progress=drawn)
+    return read_dataset("market1501", folder)
+
+
+def _with_backbone(settings: TrainSettings, backbone: str | None) -> TrainSettings:
+    """Another trunk than the preset's starts from its own ImageNet weights, nothing frozen."""
+    if backbone is None or backbone == settings.backbone:
+        return settings
+    init = {"osnet": "osnet", "resnet10": "random"}.get(backbone, "imagenet")
+    return replace(settings, backbone=backbone, init=init, freeze_stages=0)
+
+
+def _split(images: ReidDataset, share: float, seed: int) -> tuple[ReidDataset, ReidDataset | None]:
+    from vpmsearch.data.datasets import hold_out
+
+    return hold_out(images, share, seed) if share else (images, None)
+
+
+def _measure(trainer: Trainer, held_out: ReidDataset) -> str:
+    """Rank-1 and mAP on the held-out identities, whole and half."""
+    from vpmsearch.evaluation.protocols import evaluate_model
+    from vpmsearch.extraction import Extractor
+    from vpmsearch.models.weights import read_weights
+
+    extractor = Extractor(read_weights(trainer.files.weights), trainer.device)
+    rows = evaluate_model(extractor, held_out.query, held_out.gallery, gammas=(1.0, 0.5))
+    return ", ".join(f"γ {r.gamma}: rank-1 {r.metrics.cmc[0]:.3f} mAP {r.metrics.mean_ap:.3f}" for r in rows)

@@ -1,0 +1,108 @@
+"""Self-supervision (paper section 3.3): partial images cut from holistic ones, and the region labels that follow.
+
+A crop is a rectangle in fractions of the holistic image. Cut out and resized to H × W, the p = m·n regions of the
+holistic person move with it; projecting them onto T gives every pixel its region label, and the visible set V.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vpmsearch.errors import DataError
+from vpmsearch.types import Bool, Int64
+
+STRATEGIES = ("top", "bottom", "left", "right", "bilateral", "random")
+"""What a crop keeps: top, bottom, left or right edge; bilateral: top or bottom by a coin (our reading of the paper's
+"top crop + bottom crop"); random: a window anywhere, of any shape that has the area."""
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """A rectangle in fractions of the holistic image: 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1."""
+
+    left: float = 0.0
+    top: float = 0.0
+    right: float = 1.0
+    bottom: float = 1.0
+
+    @property
+    def area(self) -> float:
+        """Area ratio γ in (0, 1]."""
+        return (self.right - self.left) * (self.bottom - self.top)
+
+    def pixels(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The box (left, top, right, bottom) in pixels of an image of that size."""
+        return (self.left * width, self.top * height, self.right * width, self.bottom * height)
+
+
+def sample_crop(strategy: str, gamma: float, rng: np.random.Generator) -> CropBox:
+    """Cut a holistic image to area ratio γ.
+
+    Args:
+        strategy: one of `STRATEGIES`.
+        gamma: γ in (0, 1].
+        rng: used by bilateral and random.
+
+    Raises:
+        DataError: an unknown strategy, or γ outside (0, 1].
+    """
+    if not 0 < gamma <= 1:
+        raise DataError(f"gamma is an area ratio in (0, 1], got {gamma}")
+    if strategy == "bilateral":
+        strategy = "top" if rng.random() < 0.5 else "bottom"
+    if strategy == "top":
+        return CropBox(bottom=gamma)
+    if strategy == "bottom":
+        return CropBox(top=1 - gamma)
+    if strategy == "left":
+        return CropBox(right=gamma)
+    if strategy == "right":
+        return CropBox(left=1 - gamma)
+    if strategy == "random":
+        height = float(np.exp(rng.uniform(np.log(gamma), 0)))  # log-uniform in [γ, 1], so tall and wide are as likely
+        width = gamma / height
+        left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+        return CropBox(left, top, min(left + width, 1.0), min(top + height, 1.0))
+    raise DataError(f"unknown crop strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
+
+
+def region_labels(box: CropBox, grid: tuple[int, int], map_size: tuple[int, int]) -> Int64:
+    """Label every pixel of T by ROI projection (paper section 3.3).
+
+    A region of the holistic image, moved into the crop and resized, spans [x1, x2] × [y1, y2] input pixels; on T it
+    spans [x1/S] to [x2/S], rounded, where S is the stride. Neighbours share their edge, so each pixel of T gets
+    exactly one label.
+
+    Args:
+        box: the crop. grid: (m, n). map_size: (h, w) of T.
+
+    Returns:
+        (h, w) int64 in [0, m·n), row-major over the grid.
+    """
+    rows = _axis_labels(box.top, box.bottom, grid[0], map_size[0])  # (h,)
+    columns = _axis_labels(box.left, box.right, grid[1], map_size[1])  # (w,)
+    return rows[:, None] * grid[1] + columns[None, :]
+
+
+def _axis_labels(start: float, stop: float, cells: int, pixels: int) -> Int64:
+    """Along one axis: which of `cells` equal cells of [0, 1] each of `pixels` equal pixels of [start, stop] shows."""
+    edges = np.arange(1, cells) / cells  # inner edges on the holistic image
+    # In pixels of T: x / S with x in input pixels, so (edge − start) / (stop − start) of all of them. The small number
+    # keeps 3.4999…, an exact half but for the last bit, from rounding the other way on some γ.
+    projected = (edges - start) / (stop - start) * pixels
+    rounded = np.floor(np.clip(projected, 0, pixels) + 0.5 + 1e-9)
+    return np.searchsorted(rounded, np.arange(pixels), side="right").astype(np.int64)
+
+
+def visible_regions(labels: Int64, num_regions: int) -> Bool:
+    """The visible set V: regions that own at least one pixel of T.
+
+    Args:
+        labels: (…, h, w) int64. num_regions: p.
+
+    Returns:
+        (…, p) bool.
+    """
+    return (labels[..., None] == np.arange(num_regions)).any(axis=(-3, -2))

@@ -1,0 +1,176 @@
+"""Data sets by name: `read_dataset` to train and evaluate, `read_gallery` to index, `hold_out` to tune."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vpmsearch.data import layouts
+from vpmsearch.data.images import printable
+from vpmsearch.data.layouts import JUNK_PID, LabelledImage, ReidDataset
+from vpmsearch.errors import DataError
+
+__all__ = [
+    "DATASET_NAMES",
+    "JUNK_PID",
+    "LabelledImage",
+    "ReidDataset",
+    "hold_out",
+    "read_dataset",
+    "read_gallery",
+]
+
+_DatasetReader = Callable[[Path], ReidDataset]
+_GalleryReader = Callable[[Path], Iterable[LabelledImage]]
+
+_READERS: dict[str, tuple[_DatasetReader, _GalleryReader]] = {
+    "market1501": (layouts.read_market, layouts.market_gallery),
+    "msmt17": (layouts.read_msmt, layouts.msmt_gallery),
+    "folder": (layouts.read_folder, layouts.folder_gallery),
+    "csv": (layouts.read_csv, layouts.csv_gallery),
+}
+
+DATASET_NAMES = tuple(_READERS)
+"""The layouts that `read_dataset` and `read_gallery` know."""
+
+
+def read_dataset(name: str, root: str | os.PathLike[str]) -> ReidDataset:
+    """Read the splits of a data set. pids are known throughout; camids where the layout tells them.
+
+    Args:
+        name: the layout: "market1501" (DukeMTMC-reID too), "msmt17", "folder" (one folder an identity, below
+            train, query and gallery where these exist) or "csv" (or JSON lines).
+        root: its folder, or the folder that holds it; for "csv" the file.
+
+    Raises:
+        DataError: the layout is unknown, something of it is missing, or it holds no images.
+    """
+    reader, _ = _readers(name, root)
+    try:
+        dataset = reader(Path(root))
+    except OSError as error:
+        raise _unreadable(root, error) from error
+    if not (dataset.train or dataset.query or dataset.gallery):
+        raise _no_images(name, root)
+    return dataset
+
+
+def read_gallery(name: str, root: str | os.PathLike[str]) -> list[LabelledImage]:
+    """Read the images to index.
+
+    "folder" is a heap of photographs: every image below the root, without labels; identities are never
+    guessed from sub-folders. "market1501" gives the test gallery or, where the root is one folder of images
+    named so, all of it; junk is dropped. "msmt17" gives the test gallery. "csv" gives every row, labelled or
+    not.
+
+    Raises:
+        DataError: the layout is unknown, something of it is missing, or it holds no images.
+    """
+    _, reader = _readers(name, root)
+    try:
+        images = list(reader(Path(root)))
+    except OSError as error:
+        raise _unreadable(root, error) from error
+    if not images:
+        raise _no_images(name, root)
+    return images
+
+
+def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:
+    """Set training identities aside to tune on, so that the test split serves for the final figure only.
+
+    Only identities that can be searched for are drawn: seen by two cameras or more or, where the cameras are
+    not known, on two images or more. Of each, one image a camera becomes a query and the rest gallery, as in
+    Market-1501; a camera's only image goes to the gallery unless the identity would have no query. Without
+    cameras, one image becomes the query (camid 0) and the rest gallery (camid 1).
+
+    Args:
+        dataset: a data set with a training split.
+        share: held-out identities: a float in (0, 1) is a fraction of the training identities, an int a
+            count.
+        seed: the same seed draws the same identities and queries.
+
+    Returns:
+        (training, validation): the training split without the held-out identities, and their query and
+        gallery. Both leave the other splits empty.
+
+    Raises:
+        DataError: the share leaves nothing to train on, or there are too few identities to draw from.
+    """
+    by_pid: dict[int, list[LabelledImage]] = defaultdict(list)
+    for image in dataset.train:
+        if image.pid is not None:
+            by_pid[image.pid].append(image)
+    cameras_known = all(image.camid is not None for image in dataset.train)
+    count = _hold_out_count(share, len(by_pid))
+    able = [pid for pid in sorted(by_pid) if _can_be_searched(by_pid[pid], cameras_known)]
+    if count > len(able):
+        what = "seen by two cameras" if cameras_known else "on two images"
+        raise DataError(f"cannot hold out {count} identities of {dataset.name}: {len(able)} are {what} or more")
+    rng = np.random.default_rng(seed)
+    held_out = sorted(able[row] for row in rng.choice(len(able), size=count, replace=False))
+    query: list[LabelledImage] = []
+    gallery: list[LabelledImage] = []
+    for pid in held_out:
+        chosen, rest = _split_identity(by_pid[pid], cameras_known, rng)
+        query += chosen
+        gallery += rest
+    aside = set(held_out)
+    kept = tuple(image for image in dataset.train if image.pid not in aside)
+    validation = ReidDataset(f"{dataset.name}-held-out", query=tuple(query), gallery=tuple(gallery))
+    return ReidDataset(dataset.name, train=kept), validation
+
+
+def _hold_out_count(share: float | int, num_pids: int) -> int:
+    if isinstance(share, float) and 0 < share < 1:
+        count = max(1, round(share * num_pids))
+    elif isinstance(share, int) and share >= 1:
+        count = share
+    else:
+        raise DataError(f"hold out a fraction between 0 and 1 or a count of at least 1, not {share!r}")
+    if count >= num_pids:
+        raise DataError(f"holding out {count} of {num_pids} identities leaves none to train on")
+    return count
+
+
+def _can_be_searched(images: Sequence[LabelledImage], cameras_known: bool) -> bool:
+    return len({image.camid for image in images}) > 1 if cameras_known else len(images) > 1
+
+
+def _split_identity(
+    images: Sequence[LabelledImage], cameras_known: bool, rng: np.random.Generator
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """One identity's images as (query, gallery)."""
+    by_camera: dict[int, list[int]] = defaultdict(list)
+    for row, image in enumerate(images):
+        by_camera[image.camid if cameras_known and image.camid is not None else 0].append(row)
+    cameras = [by_camera[camid] for camid in sorted(by_camera)]
+    spare = [rows for rows in cameras if len(rows) > 1] or cameras[:1]
+    chosen = {rows[int(rng.integers(len(rows)))] for rows in spare}
+    query = [image for row, image in enumerate(images) if row in chosen]
+    gallery = [image for row, image in enumerate(images) if row not in chosen]
+    if cameras_known:
+        return query, gallery
+    return [replace(image, camid=0) for image in query], [replace(image, camid=1) for image in gallery]
+
+
+def _readers(name: str, root: str | os.PathLike[str]) -> tuple[_DatasetReader, _GalleryReader]:
+    if name not in _READERS:
+        raise DataError(f"unknown data set {name!r}; known are {', '.join(DATASET_NAMES)}")
+    if not os.path.exists(root):  # noqa: PTH110 (Path.exists raises where a folder above is closed to us)
+        raise DataError(f"{printable(root)} does not exist; give the folder or file of the data set")
+    return _READERS[name]
+
+
+def _unreadable(root: str | os.PathLike[str], error: OSError) -> DataError:
+    where = printable(error.filename or root)
+    return DataError(f"{where} cannot be read ({error.strerror}); check its permissions")
+
+
+def _no_images(name: str, root: str | os.PathLike[str]) -> DataError:
+    return DataError(f"no images in {printable(root)} as data set {name}; is it the right folder and layout?")

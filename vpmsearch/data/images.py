@@ -1,0 +1,361 @@
+"""Files to pixels: the only place that decodes images, so training, indexing and evaluating see the same.
+
+Whatever is wrong with a file is an `ImageError`; no decoder's exception and no warning of Pillow's gets out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The plugins register themselves: only these decoders can run, never those that start other programs (EPS).
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from vpmsearch.errors import DataError, ImageError
+
+MAX_PIXELS = 80_000_000
+"""An image of more pixels is refused unread: it is no person crop, and may be a decompression bomb."""
+
+MAX_FILE_BYTES = 256 * 2**20
+"""A larger file is refused: files are read whole, so that hash and pixels are of the same bytes."""
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
+)
+"""File name extensions of images, lower case."""
+
+_FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        BmpImagePlugin.BmpImageFile,
+        WebPImagePlugin.WebPImageFile,
+        TiffImagePlugin.TiffImageFile,
+        GifImagePlugin.GifImageFile,
+        PpmImagePlugin.PpmImageFile,
+        AvifImagePlugin.AvifImageFile,
+    )
+)
+_SKIPPED_FOLDERS = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN"})  # thumbnails and litter of file servers
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+_QUIET_LOCK = threading.Lock()
+_quiet_threads = 0
+_quiet_filters: warnings.catch_warnings[None] | None = None
+
+
+def load_image(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, shrink_to: tuple[int, int] | None = None
+) -> Image.Image:
+    """Decode an image file as a person would look at it.
+
+    EXIF orientation is applied; of an animation the first frame counts; what is transparent shows white;
+    16-bit, 32-bit and floating-point grey is scaled to 8 bits.
+
+    Args:
+        path: a regular file (or a link to one).
+        max_pixels: refuse larger images.
+        shrink_to: (height, width) the image will be resized to. A large JPEG is then decoded at a half,
+            a quarter or an eighth, never below twice this size: faster, and slightly different pixels.
+
+    Returns:
+        The image in mode RGB; its `info` holds nothing but "full_size", the upright (width, height) of the
+        file, which differs from `size` only with `shrink_to`.
+
+    Raises:
+        ImageError: whatever is wrong with the file.
+    """
+    return _decode(_read(path), path, max_pixels, shrink_to)
+
+
+def read_image(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, shrink_to: tuple[int, int] | None = None
+) -> tuple[str, Image.Image]:
+    """Hash and decode the same bytes, reading the file once.
+
+    Returns:
+        `content_hash` and `load_image` of the file.
+
+    Raises:
+        ImageError: whatever is wrong with the file.
+    """
+    data = _read(path)
+    return _digest(data), _decode(data, path, max_pixels, shrink_to)
+
+
+def content_hash(path: str | os.PathLike[str]) -> str:
+    """Hex BLAKE2b (32 bytes, 64 digits) of the file's bytes; equal exactly for equal files.
+
+    Raises:
+        ImageError: the file cannot be read, is empty or too large.
+    """
+    return _digest(_read(path))
+
+
+def to_array(
+    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> NDArray[np.uint8]:
+    """Resize an image, or a box of it, to what a model takes. Training, indexing and evaluating all use this.
+
+    Bilinear, antialiased when shrinking; the aspect ratio is not kept (the paper, p. 395: resized to a fixed
+    H×W). Of a box only the pixels that it touches are looked at: a cut image and the same cut saved to a file
+    give the same array.
+
+    Args:
+        image: any size; other modes than RGB are converted.
+        size: (height, width) of the result.
+        box: (left, top, right, bottom) in pixels, fractions allowed; None is the whole image.
+
+    Returns:
+        (H, W, 3) uint8 RGB, writable.
+
+    Raises:
+        DataError: the size is not positive, or the box is empty or leaves the image.
+    """
+    height, width = size
+    if height < 1 or width < 1:
+        raise DataError(f"an image cannot be resized to {height}×{width}: height and width must be at least 1")
+    if box is not None:
+        box = _check_box(box, image.size)
+    rgb = image if image.mode == "RGB" else _to_rgb(image)
+    if box is not None:
+        # Cut first: Pillow's filter would look beyond the box, where a partial image has nothing.
+        rgb, box = _cut(rgb, box)
+    resized = rgb.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return np.array(resized, dtype=np.uint8)
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """All image files below a folder, recursively, in an order that does not depend on the file system.
+
+    Goes by the extension, in any case. Skips hidden files and folders and thumbnail folders; follows links to
+    files but not to folders (loops). Whether a file really is an image shows when it is loaded.
+
+    Raises:
+        DataError: the folder or one below does not exist, is no folder or cannot be read.
+    """
+    root = Path(folder)
+    found: list[str] = []
+    for place, folders, names in os.walk(str(root), onerror=_refuse_folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS]
+        found.extend(os.path.join(place, name) for name in names if _is_image_name(name))  # noqa: PTH118
+    found.sort(key=os.fsencode)
+    return [Path(name) for name in found]
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text that prints on one line and encodes as UTF-8, whatever bytes the name holds."""
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _is_image_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 (speed)
+
+
+def _refuse_folder(error: OSError) -> None:
+    reason = error.strerror or type(error).__name__
+    raise DataError(f"{printable(error.filename)}: the folder cannot be listed ({reason})") from error
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    """All bytes of a regular file of 1 to MAX_FILE_BYTES bytes."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (before opening: to open a device may do something)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(_kind(status.st_mode), printable(path))
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError(f"{status.st_size} bytes, more than the limit of {MAX_FILE_BYTES}", printable(path))
+        # O_NONBLOCK: should the file have become a FIFO since, opening it must not wait for a writer.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise ImageError("there is no such file", printable(path)) from error
+    except (OSError, MemoryError) as error:
+        raise ImageError(f"cannot be read ({_short(error)})", printable(path)) from error
+    except ValueError as error:  # a NUL or a lone surrogate
+        raise ImageError("no file can have this name", printable(path)) from error
+    if not data:
+        raise ImageError("the file is empty (zero bytes)", printable(path))
+    if len(data) > MAX_FILE_BYTES:  # it grew, or its file system reports no sizes
+        raise ImageError(f"more bytes than the limit of {MAX_FILE_BYTES}", printable(path))
+    return data
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return f"{kinds.get(stat.S_IFMT(mode), 'something else')}, not a regular file"
+
+
+def _decode(
+    data: bytes, path: str | os.PathLike[str], max_pixels: int, shrink_to: tuple[int, int] | None
+) -> Image.Image:
+    try:
+        with _quiet(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageError(_too_large(image, max_pixels), printable(path))
+            return _upright_rgb(image, shrink_to)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image of a known format", printable(path)) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"more than the limit of {max_pixels} pixels", printable(path)) from error
+    except Exception as error:
+        # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
+        raise ImageError(f"damaged or truncated ({_short(error)})", printable(path)) from error
+
+
+def _too_large(image: Image.Image, max_pixels: int) -> str:
+    return f"{image.width}×{image.height} is more than the limit of {max_pixels} pixels"
+
+
+def _short(error: BaseException) -> str:
+    """One line; an OSError without the file name, which the message has already."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
+
+
+def _upright_rgb(image: ImageFile.ImageFile, shrink_to: tuple[int, int] | None) -> Image.Image:
+    stored = image.size
+    drafted = shrink_to is not None and image.format in ("JPEG", "MPO")
+    if shrink_to is not None and drafted:
+        height, width = shrink_to[::-1] if _orientation(image) in _SIDEWAYS else shrink_to
+        image.draft(None, (2 * max(width, 1), 2 * max(height, 1)))
+    image.load()
+    # Only now: PNG may hold its EXIF after the pixels, and TIFF is turned by its plugin while it loads.
+    orientation = _orientation(image)
+    rgb = _to_rgb(image)
+    if orientation in _TRANSPOSES:
+        rgb = rgb.transpose(_TRANSPOSES[orientation])
+    full_size = (stored[::-1] if orientation in _SIDEWAYS else stored) if drafted else rgb.size
+    rgb.info = {"full_size": full_size}
+    return rgb
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1-8; 1 where there is none or it cannot be read: damaged metadata spoils no image."""
+    try:
+        value = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB; a new image, or the loaded one where it is RGB already."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _grey_to_8_bits(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")  # a copy where it is RGB already: free of the file
+
+
+def _grey_to_8_bits(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit or floating-point grey to mode L.
+
+    Full scale is 65535 for integers and 1 for floating point, as the formats have it. Values outside of that
+    have no known scale and are stretched from their smallest to their largest.
+    """
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("pixels that are not finite")
+    low, high = 0.0, 1.0 if image.mode == "F" else 65535.0
+    if values.min() < low or values.max() > high:
+        low, high = float(values.min()), float(values.max())
+    scaled = (values - low) * (255.0 / ((high - low) or 1.0))  # 1: all pixels the same, then black
+    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+
+
+def _check_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The box, with what rounding put outside of the image cut off."""
+    left, top, right, bottom = box
+    width, height = size
+    slack = 1e-3  # pixels
+    inside = -slack <= left < right <= width + slack and -slack <= top < bottom <= height + slack
+    clipped = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+    if not inside or clipped[0] >= clipped[2] or clipped[1] >= clipped[3]:
+        raise DataError(f"box {box} is empty or leaves the image of {width}×{height} pixels (width×height)")
+    return clipped
+
+
+def _cut(
+    image: Image.Image, box: tuple[float, float, float, float]
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """The whole pixels that a box touches, and the box within them."""
+    slack = 1e-6  # pixels: 7.000000000000001 is 7
+    left, top, right, bottom = box
+    x, y = math.floor(left + slack), math.floor(top + slack)
+    width, height = max(math.ceil(right - slack) - x, 1), max(math.ceil(bottom - slack) - y, 1)
+    inner = (max(left - x, 0.0), max(top - y, 0.0), min(right - x, width), min(bottom - y, height))
+    return image.crop((x, y, x + width, y + height)), inner
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings about damaged metadata and large images to ourselves.
+
+    `warnings.catch_warnings` alone is not safe in threads: overlapping ones restore each other's filters.
+    Here the first thread in changes the filters and the last one out restores them.
+    """
+    global _quiet_threads, _quiet_filters
+    with _QUIET_LOCK:
+        if _quiet_threads == 0:
+            _quiet_filters = warnings.catch_warnings()
+            _quiet_filters.__enter__()
+            for category in (UserWarning, RuntimeWarning):
+                warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
+        _quiet_threads += 1
+    try:
+        yield
+    finally:
+        with _QUIET_LOCK:
+            _quiet_threads -= 1
+            if _quiet_threads == 0 and _quiet_filters is not None:
+                _quiet_filters.__exit__(None, None, None)
+                _quiet_filters = None

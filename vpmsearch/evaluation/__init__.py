@@ -1,0 +1,1 @@
+"""Measuring how well a model or an index finds people."""

@@ -1,0 +1,248 @@
+"""How good a ranking is: CMC, mAP in both customary forms, mINP. numpy only.
+
+Market-1501's protocol: of a query's ranking, junk (pid −1) and images of the query's pid and camid are left out;
+distractors (pid 0, equal to no query's) stay. What remains with the query's pid is relevant. A query without
+relevant images is not counted. With n relevant images, of which the k-th is at rank r_k (from 1):
+
+    CMC rank-k       share of queries with r_1 ≤ k
+    AP               Σ_k (k / r_k) / n
+    AP, trapezoid    Σ_k ((k−1) / (r_k − 1) + k / r_k) / 2n, the first term 1 where r_k = 1: the official
+                     evaluation of Market-1501 (Zheng et al., ICCV 2015)
+    INP              n / r_n (Ye et al., TPAMI 2021)
+
+An infinite distance is "no result" (Eq. 4 of two images that share no region): what is relevant there is never
+retrieved. It misses in the CMC, adds 0 to the AP though n counts it, and makes the INP 0. Equal distances rank in
+the order of the gallery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.errors import DataError, FeatureError
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+_BLOCK_ELEMENTS = 2**22  # distances ranked at a time: about 100 MB of working memory
+
+
+@dataclass(frozen=True)
+class RankMetrics:
+    """The mean over the valid queries; all in 0-1.
+
+    cmc: (max_rank,), cmc[k − 1] is rank-k; beyond the size of the gallery it stays at its last value.
+    """
+
+    cmc: Float64
+    mean_ap: float
+    mean_ap_trapezoid: float
+    mean_inp: float
+    num_valid_queries: int
+
+
+@dataclass(frozen=True)
+class QueryMetrics:
+    """One value a query, (Q,) each, for confidence intervals; NaN where the query is not valid.
+
+    first_hit_rank: from 1; infinite where nothing relevant is retrieved.
+    """
+
+    ap: Float64
+    ap_trapezoid: Float64
+    inp: Float64
+    first_hit_rank: Float64
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(Q,) whether the query has relevant images in the gallery."""
+        return ~np.isnan(self.ap)
+
+
+def evaluate_rank(
+    distmat: ArrayLike,
+    query_pids: ArrayLike,
+    gallery_pids: ArrayLike,
+    query_camids: ArrayLike,
+    gallery_camids: ArrayLike,
+    max_rank: int = 50,
+) -> RankMetrics:
+    """Evaluate the rankings that a matrix of distances gives.
+
+    Args:
+        distmat: (Q, G) distances, smaller is nearer; inf is "no result".
+        query_pids: (Q,) whole numbers.
+        gallery_pids: (G,) whole numbers; −1 is junk, 0 a distractor.
+        query_camids: (Q,) whole numbers.
+        gallery_camids: (G,) whole numbers.
+        max_rank: length of the CMC.
+
+    Raises:
+        FeatureError: distances that are NaN or of another shape than (Q, G).
+        DataError: labels of a wrong kind or number, or no query has a relevant image in the gallery.
+    """
+    accumulator = RankAccumulator(gallery_pids, gallery_camids, max_rank)
+    distances = np.asarray(distmat)
+    query_pids, query_camids = _label_pair("query", query_pids, query_camids)
+    _check_distances(distances, len(query_pids), accumulator.gallery_size)
+    rows = max(1, _BLOCK_ELEMENTS // max(1, accumulator.gallery_size))
+    for start in range(0, len(distances), rows):
+        block = slice(start, start + rows)
+        accumulator.update(distances[block], query_pids[block], query_camids[block])
+    return accumulator.result()
+
+
+class RankAccumulator:
+    """`evaluate_rank` for blocks of queries, so that no (Q, G) matrix need exist.
+
+    Args:
+        gallery_pids: (G,) whole numbers; −1 is junk, 0 a distractor.
+        gallery_camids: (G,) whole numbers.
+        max_rank: length of the CMC, at least 1.
+
+    Raises:
+        DataError: labels of a wrong kind or number.
+    """
+
+    def __init__(self, gallery_pids: ArrayLike, gallery_camids: ArrayLike, max_rank: int = 50) -> None:
+        pids, camids = _label_pair("gallery", gallery_pids, gallery_camids)
+        if max_rank < 1:
+            raise DataError(f"max_rank must be at least 1, got {max_rank}")
+        self.gallery_size = len(pids)
+        self._max_rank = int(max_rank)
+        self._kept = np.flatnonzero(pids != JUNK_PID)
+        self._pids, self._camids = pids[self._kept], camids[self._kept]
+        self._blocks: list[QueryMetrics] = []
+
+    def update(self, distmat: ArrayLike, query_pids: ArrayLike, query_camids: ArrayLike) -> None:
+        """Add a block of queries: distances (B, G), pids (B,) and camids (B,).
+
+        Raises:
+            FeatureError: distances that are NaN or of another shape than (B, G).
+            DataError: labels of a wrong kind or number.
+        """
+        pids, camids = _label_pair("query", query_pids, query_camids)
+        distances = np.asarray(distmat)
+        _check_distances(distances, len(pids), self.gallery_size)
+        if len(self._kept) < self.gallery_size:
+            distances = distances[:, self._kept]
+        same_pid = pids[:, None] == self._pids  # (B, kept)
+        own = same_pid & (camids[:, None] == self._camids)
+        self._blocks.append(_query_metrics(np.where(own, np.inf, distances), same_pid & ~own))
+
+    def per_query(self) -> QueryMetrics:
+        """The metrics of every query so far, in the order of the updates."""
+        names = ("ap", "ap_trapezoid", "inp", "first_hit_rank")
+        none = np.empty(0)
+        return QueryMetrics(
+            **{name: np.concatenate([none, *(getattr(block, name) for block in self._blocks)]) for name in names}
+        )
+
+    def result(self) -> RankMetrics:
+        """The means over the valid queries so far.
+
+        Raises:
+            DataError: there is no valid query.
+        """
+        queries = self.per_query()
+        valid = queries.valid
+        count = int(valid.sum())
+        if count == 0:
+            raise DataError(
+                f"none of {len(valid)} queries has a relevant image in the gallery of {self.gallery_size} "
+                "(the same pid from another camera); are query and gallery of one data set?"
+            )
+        # (valid queries,) ranks -> (max_rank,) how many lie at or below each rank
+        ranks = np.sort(queries.first_hit_rank[valid])
+        hits = np.searchsorted(ranks, np.arange(1, self._max_rank + 1), side="right")
+        return RankMetrics(
+            cmc=hits / count,
+            mean_ap=float(queries.ap[valid].mean()),
+            mean_ap_trapezoid=float(queries.ap_trapezoid[valid].mean()),
+            mean_inp=float(queries.inp[valid].mean()),
+            num_valid_queries=count,
+        )
+
+
+def _query_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_]) -> QueryMetrics:
+    """The metrics of B queries.
+
+    Args:
+        distances: (B, G), inf for what is no result and for what is out of the ranking: both come last, where
+            nothing is retrieved any more and so no rank is asked for.
+        relevant: (B, G).
+    """
+    num_queries = len(distances)
+    num_relevant = relevant.sum(axis=1)
+    retrieved = relevant & (distances != np.inf)
+    num_hits = retrieved.sum(axis=1)
+    # (hits,) of all queries one after the other, by rank within a query
+    ranks = [_ranks(row, np.flatnonzero(hits)) for row, hits in zip(distances, retrieved, strict=True)]
+    rank = np.concatenate([np.empty(0), *ranks])
+    query = np.repeat(np.arange(num_queries), num_hits)
+    begin = np.cumsum(num_hits) - num_hits  # (B,)
+    hit = np.arange(1, len(query) + 1) - begin[query]  # the k of r_k
+    precision = hit / rank
+    before = np.where(rank == 1, 1.0, (hit - 1) / np.maximum(rank - 1, 1))
+
+    def mean_over_relevant(values: Float64) -> Float64:
+        sums = np.bincount(query, weights=values, minlength=num_queries)
+        return np.where(num_relevant > 0, sums / np.maximum(num_relevant, 1), np.nan)
+
+    first_hit_rank = np.where(num_relevant > 0, np.inf, np.nan)
+    last_hit_rank = np.full(num_queries, np.inf)
+    some = num_hits > 0
+    first_hit_rank[some] = rank[begin[some]]
+    complete = some & (num_hits == num_relevant)
+    last_hit_rank[complete] = rank[(begin + num_hits - 1)[complete]]
+    return QueryMetrics(
+        ap=mean_over_relevant(precision),
+        ap_trapezoid=mean_over_relevant((before + precision) / 2),
+        inp=np.where(num_relevant > 0, num_relevant / last_hit_rank, np.nan),
+        first_hit_rank=first_hit_rank,
+    )
+
+
+def _ranks(distances: NDArray[np.floating], columns: Int64) -> Float64:
+    """Ranks from 1, ascending, of some columns of one query's distances (G,); equal ones rank by column."""
+    if len(columns) == 0:
+        return np.empty(0)
+    # Sorting values is several times faster than a stable argsort, and tells the ranks wherever there is no tie.
+    ordered = np.sort(distances)
+    wanted = np.sort(distances[columns])
+    rank = np.searchsorted(ordered, wanted, side="left")
+    if (np.searchsorted(ordered, wanted, side="right") - rank > 1).any():
+        place = np.empty(len(distances), dtype=np.int64)
+        place[np.argsort(distances, kind="stable")] = np.arange(len(distances))
+        rank = np.sort(place[columns])
+    return rank.astype(np.float64) + 1
+
+
+def _label_pair(side: str, pids: ArrayLike, camids: ArrayLike) -> tuple[Int64, Int64]:
+    pair = _labels(f"{side}_pids", pids), _labels(f"{side}_camids", camids)
+    if len(pair[0]) != len(pair[1]):
+        raise DataError(f"{len(pair[0])} {side}_pids but {len(pair[1])} {side}_camids; give one each an image")
+    return pair
+
+
+def _labels(name: str, values: ArrayLike) -> Int64:
+    labels = np.asarray(values)
+    if labels.ndim != 1 or (labels.size and not np.issubdtype(labels.dtype, np.integer)):
+        raise DataError(f"{name} must be a list of whole numbers, got {labels.dtype} of shape {labels.shape}")
+    return labels.astype(np.int64)
+
+
+def _check_distances(distances: NDArray[np.generic], num_queries: int, gallery_size: int) -> None:
+    if distances.shape != (num_queries, gallery_size):
+        raise FeatureError(
+            f"distances must be (queries, gallery) = ({num_queries}, {gallery_size}), got {distances.shape}"
+        )
+    if not np.issubdtype(distances.dtype, np.floating) and not np.issubdtype(distances.dtype, np.integer):
+        raise FeatureError(f"distances must be numbers, got {distances.dtype}")
+    if np.isnan(distances).any():
+        row, column = np.argwhere(np.isnan(distances))[0]
+        raise FeatureError(f"the distance of query {row} and gallery image {column} is NaN; the features are damaged")

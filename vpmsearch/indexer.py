@@ -1,0 +1,207 @@
+"""Brings an index up to date with a gallery, committing as it goes: an interrupted run resumes where it was."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC
+from pathlib import Path
+
+import numpy as np
+
+from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.images import content_hash, printable
+from vpmsearch.errors import ImageError
+from vpmsearch.extraction import ExtractedBatch, Extractor, Rejected, Request
+from vpmsearch.store import GalleryStore, GalleryWriter, Snapshot
+from vpmsearch.types import ImageRecord, RegionFeatures
+
+COMMIT_IMAGES = 4096
+"""Images a commit takes at most: a segment of 4,096 × 6 × 256 float32 is 24 MiB, and as much again in FAISS."""
+COMMIT_SECONDS = 120.0
+"""Work that a crash may cost at most."""
+
+
+@dataclass
+class IndexReport:
+    """What a run did.
+
+    indexed: embedded anew, `replaced` of them changed files. unchanged: same path, bytes and labels as before.
+    relabelled: same bytes, other pid, camid or time; the embedding is kept. pruned: vanished and removed.
+    images: what the index holds now.
+    """
+
+    indexed: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    relabelled: int = 0
+    pruned: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+def index_gallery(
+    store: GalleryStore,
+    extractor: Extractor,
+    images: Sequence[LabelledImage],
+    *,
+    prune_below: Path | None = None,
+    on_progress: Callable[[int], None] = lambda images: None,
+) -> IndexReport:
+    """Index what is new or changed; files with the same path and bytes are not embedded again.
+
+    Args:
+        store: open, made for the extractor's weights.
+        extractor: sees the images.
+        images: the gallery; a path named twice counts once.
+        prune_below: remove indexed images below this folder that the gallery no longer names.
+        on_progress: told how many more images are dealt with.
+
+    Raises:
+        ModelMismatchError: the store was made for other weights.
+        StoreError: nothing more can be committed (a full disk, another writer); what was committed stays.
+    """
+    start = time.perf_counter()
+    store.check_model(extractor.weights.info)
+    with store.writer() as writer:
+        store.refresh()  # under the lock: from here on nobody else commits
+        run = _Run(store, writer, images, on_progress)
+        try:
+            for batch in extractor.extract(run.requests()):
+                run.take(batch)
+        finally:
+            # Interrupted or failed, what is done is kept; after a commit that failed this is its second chance.
+            run.commit()
+        if prune_below is not None:
+            run.prune(prune_below)
+            run.commit()
+    store.refresh()
+    return replace(run.report, images=len(store.snapshot), seconds=time.perf_counter() - start)
+
+
+class _Run:
+    """One run: what was known before it, and what it did."""
+
+    def __init__(
+        self, store: GalleryStore, writer: GalleryWriter, images: Sequence[LabelledImage], tell: Callable[[int], None]
+    ) -> None:
+        self.images, self.writer, self.tell = images, writer, tell
+        self.snapshot: Snapshot = store.snapshot
+        self.known = store.live_files()
+        self.rejected_before = {path for path, _ in store.rejected()}
+        self.report = IndexReport()
+        self._named: set[str] = set()
+        self._committed_at = time.monotonic()
+
+    def requests(self) -> Iterator[Request]:
+        """The images to embed; deals with all others itself."""
+        for position, image in enumerate(self.images):
+            path = stored_path(image.path)
+            if path in self._named:
+                self.tell(1)
+                continue
+            self._named.add(path)
+            if not _is_utf8(path):
+                self._reject(Rejected(position, image.path, "the file's name is not valid UTF-8; rename it"))
+            elif path not in self.known or not self._is_unchanged(path, image):
+                yield Request(position, image.path)
+
+    def take(self, batch: ExtractedBatch) -> None:
+        """Add a batch's images, in place of those that had the same paths; commit when it is time."""
+        records = []
+        for seen in batch.seen:
+            image = self.images[seen.position]
+            record = ImageRecord(
+                path=stored_path(image.path),
+                content_hash=seen.content_hash,
+                pid=image.pid,
+                camid=image.camid,
+                captured_at=image.captured_at,
+                width=seen.width,
+                height=seen.height,
+            )
+            self.report.replaced += self._forget(record.path)
+            records.append(record)
+        self.writer.add(records, batch.features)
+        self.report.indexed += len(records)
+        self.tell(len(records))
+        for rejected in batch.rejected:
+            self._reject(rejected)
+        self._commit_if_due()
+
+    def commit(self) -> None:
+        """Make what is done so far visible and lasting."""
+        self.writer.commit()
+        self._committed_at = time.monotonic()
+
+    def _commit_if_due(self) -> None:
+        if self.writer.pending >= COMMIT_IMAGES or time.monotonic() - self._committed_at > COMMIT_SECONDS:
+            self.commit()
+
+    def prune(self, below: Path) -> None:
+        """Remove the images below a folder that the gallery did not name, and the notes on rejected ones."""
+        prefix = os.path.join(stored_path(below), "")  # noqa: PTH118 (the trailing separator)
+        gone = [path for path in self.known if path.startswith(prefix) and path not in self._named]
+        self.report.pruned = sum(self._forget(path) for path in gone)
+        named = {rejected_path(path) for path in self._named}
+        for path in self.rejected_before:
+            if path.startswith(prefix) and path not in named:
+                self.writer.accept(path)
+
+    def _is_unchanged(self, path: str, image: LabelledImage) -> bool:
+        """The same bytes as before; labels that changed are brought up to date here."""
+        image_id, known_hash = self.known[path]
+        try:
+            if content_hash(image.path) != known_hash:
+                return False
+        except ImageError:
+            return False  # extraction says what is wrong with it
+        rows = self.snapshot.rows(np.array([image_id]))
+        record = self.snapshot.records(rows)[0]
+        taken = image.captured_at
+        if taken is not None and taken.tzinfo is None:
+            taken = taken.replace(tzinfo=UTC)
+        labelled = replace(record, pid=image.pid, camid=image.camid, captured_at=taken)
+        if path in self.rejected_before:  # it was damaged for a while
+            self.writer.accept(path)
+        if labelled == record:
+            self.report.unchanged += 1
+        else:
+            self._forget(path)
+            features = RegionFeatures(self.snapshot.visibility[rows], self.snapshot.embeddings(rows))
+            self.writer.add([labelled], features)
+            self.report.relabelled += 1
+            self._commit_if_due()
+        self.tell(1)
+        return True
+
+    def _reject(self, rejected: Rejected) -> None:
+        """Note why. An image indexed from this path before stays: the file may be unreadable for a moment only."""
+        self.writer.reject(rejected_path(stored_path(rejected.path)), rejected.reason)
+        self.report.rejected.append(rejected)
+        self.tell(1)
+
+    def _forget(self, path: str) -> int:
+        known = self.known.get(path)
+        return self.writer.remove([known[0]]) if known else 0
+
+
+def stored_path(path: Path) -> str:
+    """How the catalog names a file: absolute, so that the index answers the same from any folder."""
+    return os.path.abspath(path)  # noqa: PTH100 (resolve() would follow links; a link is the user's name for a file)
+
+
+def rejected_path(path: str) -> str:
+    """How the catalog names a rejected file: as it would name the image, but a name that is no text is escaped."""
+    return path if _is_utf8(path) else printable(path)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The networks: trunks by name, VPM on top, and their weights files."""

@@ -1,0 +1,126 @@
+"""Convolutional trunks by name: images (B, 3, H, W) -> feature map T (B, c, h, w)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torchvision.models as tv
+from torch import Tensor, nn
+
+from vpmsearch.errors import ModelError
+from vpmsearch.models.osnet import OSNet
+
+
+class Backbone(nn.Module):
+    """A trunk with what the rest needs to know of it.
+
+    Attributes:
+        name: as in `BACKBONES`. channels: c of T. stride: S, from input pixels to pixels of T.
+    """
+
+    def __init__(
+        self, name: str, trunk: nn.Module, channels: int, stride: int, stages: Sequence[Sequence[nn.Module]]
+    ) -> None:
+        super().__init__()
+        self.name, self.channels, self.stride = name, channels, stride
+        self.trunk = trunk
+        # A plain tuple, so that the modules are not registered twice.
+        self._stages = tuple(tuple(stage) for stage in stages)
+        self._frozen = 0
+
+    @property
+    def num_stages(self) -> int:
+        """How many stages `freeze` can count."""
+        return len(self._stages)
+
+    def freeze(self, stages: int) -> None:
+        """Keep the first `stages` stages as they are: no gradients, normalisation statistics fixed.
+
+        Raises:
+            ModelError: there are not that many.
+        """
+        if not 0 <= stages <= self.num_stages:
+            raise ModelError(f"{self.name} has {self.num_stages} stages; cannot freeze {stages}")
+        self._frozen = stages
+        for index, stage in enumerate(self._stages):
+            for module in stage:
+                module.requires_grad_(index >= stages)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Training mode for all but the frozen stages."""
+        super().train(mode)
+        for stage in self._stages[: self._frozen]:
+            for module in stage:
+                module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), normalised -> T (B, channels, h, w)."""
+        return self.trunk(images)  # type: ignore[no-any-return]
+
+
+class ResNetTrunk(nn.Module):
+    """The convolutional layers of a torchvision ResNet under torchvision's names, last stride 1 (T at stride 16)."""
+
+    def __init__(self, net: tv.ResNet) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        first = self.layer4[0]
+        # torchvision strides the 3×3 convolution: conv2 in a bottleneck, conv1 in a basic block.
+        (first.conv2 if isinstance(first, tv.resnet.Bottleneck) else first.conv1).stride = (1, 1)
+        first.downsample[0].stride = (1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> T (B, c, H / 16, W / 16)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
+
+
+def _resnet(name: str, build: Callable[[], tv.ResNet], channels: int) -> Backbone:
+    trunk = ResNetTrunk(build())
+    stages = [(trunk.conv1, trunk.bn1), (trunk.layer1,), (trunk.layer2,), (trunk.layer3,), (trunk.layer4,)]
+    return Backbone(name, trunk, channels, 16, stages)
+
+
+def _resnet10() -> tv.ResNet:
+    return tv.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1])
+
+
+def _mobilenet() -> Backbone:
+    trunk = nn.Sequential()
+    trunk.add_module("features", tv.mobilenet_v3_small(weights=None).features)
+    features = trunk.get_submodule("features")
+    strided = [m for m in features.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+    strided[-1].stride = (1, 1)  # last stride 1: T at stride 16
+    blocks = list(features.children())
+    return Backbone("mobilenet_v3_small", trunk, 576, 16, [blocks[:1], blocks[1:4], blocks[4:9], blocks[9:]])
+
+
+def _osnet() -> Backbone:
+    trunk = OSNet()
+    return Backbone("osnet", trunk, 512, 16, trunk.stages())
+
+
+BACKBONES: dict[str, Callable[[], Backbone]] = {
+    "resnet10": lambda: _resnet("resnet10", _resnet10, 512),
+    "resnet18": lambda: _resnet("resnet18", lambda: tv.resnet18(weights=None), 512),
+    "resnet34": lambda: _resnet("resnet34", lambda: tv.resnet34(weights=None), 512),
+    "resnet50": lambda: _resnet("resnet50", lambda: tv.resnet50(weights=None), 2048),
+    "mobilenet_v3_small": _mobilenet,
+    "osnet": _osnet,
+}
+"""Builders by name, with random weights. All give T at stride 16 (last stride 1). resnet10 is small enough to train
+from nothing on a CPU in a minute; mobilenet_v3_small is the light one with ImageNet weights; osnet is the default."""
+
+
+def build_backbone(name: str) -> Backbone:
+    """A trunk by name, randomly initialised.
+
+    Raises:
+        ModelError: no backbone has that name.
+    """
+    if name not in BACKBONES:
+        raise ModelError(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}")
+    return BACKBONES[name]()

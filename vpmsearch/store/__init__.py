@@ -1,0 +1,39 @@
+"""The gallery store: images, visibility and embeddings of a gallery on disk, committed as one and searched by region.
+
+`GalleryStore` is the way in. `verify`, `compact` and `upgrade` take the path of an index, also of one that cannot be
+opened because it is damaged or old. On-disk format: indexes/README.md.
+"""
+
+from __future__ import annotations
+
+import os
+
+from vpmsearch.store.gallery import GalleryStore
+from vpmsearch.store.maintenance import compact, verify
+from vpmsearch.store.region_index import INDEX_TYPES
+from vpmsearch.store.snapshot import Snapshot
+from vpmsearch.store.values import CompactReport, StoreStats, VerifyReport
+from vpmsearch.store.writer import GalleryWriter
+
+__all__ = [
+    "INDEX_TYPES",
+    "CompactReport",
+    "GalleryStore",
+    "GalleryWriter",
+    "Snapshot",
+    "StoreStats",
+    "VerifyReport",
+    "compact",
+    "upgrade",
+    "verify",
+]
+
+
+def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Bring an index to this version's revision, keeping a backup of the catalog; the revisions before and after.
+
+    See `vpmsearch.store.migrate.upgrade`, which this imports when called: Alembic takes a while.
+    """
+    from vpmsearch.store.migrate import upgrade as run
+
+    return run(path)

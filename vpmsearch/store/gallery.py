@@ -1,0 +1,284 @@
+"""GalleryStore: the catalog, the embeddings and the region indexes as one store that commits as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from vpmsearch.atomic import sync_folder
+from vpmsearch.errors import ModelMismatchError, StoreError
+from vpmsearch.store import catalog as catalogs
+from vpmsearch.store.catalog import FILE_NAME, Catalog
+from vpmsearch.store.embeddings import DTYPES
+from vpmsearch.store.locking import LOCK_NAME, writer_lock
+from vpmsearch.store.maintenance import compact, open_catalog, verify
+from vpmsearch.store.region_index import check_index_type, gpu_of
+from vpmsearch.store.segments import FOLDER_NAME, bytes_by_kind
+from vpmsearch.store.snapshot import Snapshot
+from vpmsearch.store.values import CompactReport, StoredModel, StoreStats, VerifyReport
+from vpmsearch.store.writer import GalleryWriter
+from vpmsearch.types import ModelInfo, SearchFilter
+
+_NEW_CATALOG = f".new-{FILE_NAME}"
+
+
+class GalleryStore:
+    """An index on disk. Searches see its `snapshot`; changes go through a `writer`. A context manager.
+
+    Make one by `create` or `open`. Several threads may use it.
+    """
+
+    def __init__(self, path: Path, catalog: Catalog, device: str) -> None:
+        self.path = path
+        self.device = device
+        self._catalog = catalog
+        self._lock = threading.RLock()
+        self._snapshot: Snapshot | None = Snapshot.take(path, catalog, device)
+        self._segments = self._snapshot.open_segments
+        self._model = self._snapshot.stored_model
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        model_info: ModelInfo | Mapping[str, Any],
+        *,
+        embedding_dtype: str = "float32",
+        index_type: str = "auto",
+        device: str = "cpu",
+    ) -> GalleryStore:
+        """Make a new index for the embeddings of one model.
+
+        Args:
+            path: a folder that does not exist or is empty. model_info: the model, or a mapping of its fields.
+            embedding_dtype: "float32", or "float16" for half the disk and an error of up to 5e-4 of each number.
+            index_type: "auto", "flat", "hnsw", "ivf-flat", "ivf-sq8" or "ivf-pq".
+            device: where its indexes are searched: "cpu", "cuda", "cuda:N" or "auto".
+
+        Raises:
+            StoreError: there is an index already, the folder holds other things, or it cannot be written.
+            ModelError: the model_info is incomplete.
+        """
+        folder = Path(path)
+        info = ModelInfo.of(model_info)
+        check_index_type(index_type)
+        gpu_of(device)
+        if embedding_dtype not in DTYPES:
+            raise StoreError(f"unknown embedding_dtype {embedding_dtype!r}; choose one of {', '.join(DTYPES)}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with writer_lock(folder):
+                _create(folder, StoredModel(info, embedding_dtype, index_type))
+        except OSError as error:
+            raise StoreError(f"no index can be created at {folder}: {error.strerror or error}") from error
+        return cls.open(folder, device=device)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> GalleryStore:
+        """Open an index, every file of it.
+
+        Args:
+            path: its folder. device: where its indexes are searched: "cpu", "cuda", "cuda:N" or "auto".
+
+        Raises:
+            StoreNotFoundError: there is none. StoreVersionError: it needs `vpmsearch upgrade`, or a newer vpmsearch.
+            StoreDamagedError: a file is missing or not what it should be. DeviceError: there is no such device.
+        """
+        gpu_of(device)
+        folder = Path(path)
+        return cls(folder, open_catalog(folder), device)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; snapshots that somebody holds stay valid."""
+        with self._lock:
+            self._closed = True
+            self._forget()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the store at {self.path} is closed; open it again")
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The model whose embeddings the index holds."""
+        return self._model.info
+
+    @property
+    def embedding_dtype(self) -> str:
+        """How embeddings are stored: "float16" or "float32"."""
+        return self._model.embedding_dtype
+
+    @property
+    def index_type(self) -> str:
+        """The type asked for when the index was created; see `stats` for the types it has."""
+        return self._model.index_type
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What searches see: taken at open, at `refresh` and after a commit of this store's own writer."""
+        with self._lock:
+            self._check_open()
+            if self._snapshot is None:
+                self._take()
+            assert self._snapshot is not None
+            return self._snapshot
+
+    def _take(self) -> None:
+        self._snapshot = Snapshot.take(self.path, self._catalog, self.device, self._segments)
+        self._segments = self._snapshot.open_segments
+
+    def _outdate(self) -> None:
+        """Drop the view, so that the next use takes a new one and SQLite may meanwhile empty its WAL."""
+        with self._lock:
+            self._snapshot = None
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._snapshot, self._segments = None, {}
+
+    def refresh(self) -> bool:
+        """Take a new snapshot if something was committed since the last; True if so."""
+        with self._lock:
+            self._check_open()
+            if self._snapshot is not None:
+                with self._catalog.read() as reader:
+                    if reader.state() == self._snapshot.state:
+                        return False
+            self._take()
+            return True
+
+    def check_model(self, info: ModelInfo) -> None:
+        """Refuse another model than the index was built with.
+
+        Raises:
+            ModelMismatchError: names what differs, in both.
+        """
+        own = self.model_info
+        names = ["fingerprint", "num_regions", "embedding_dim"]
+        if (0, 0) not in (own.input_size, info.input_size):  # not given
+            names.append("input_size")
+        for name in names:
+            ours, theirs = getattr(own, name), getattr(info, name)
+            if ours != theirs:
+                raise ModelMismatchError(
+                    f"{self.path} was built with weights {own.weights or own.name or 'unnamed'} ({name} {ours}), not "
+                    f"with {info.weights or info.name or 'unnamed'} ({name} {theirs}); use those, or make a new index"
+                )
+
+    def writer(self) -> GalleryWriter:
+        """A writer, to be entered: `with store.writer() as writer:`.
+
+        Raises:
+            StoreLockedError: on entering, when somebody else is writing.
+        """
+        self._check_open()
+        return GalleryWriter(self.path, self._catalog, self._model, self._outdate)
+
+    def live_files(self) -> dict[str, tuple[int, str]]:
+        """Path -> (image id, content hash) of all images committed by now."""
+        self._check_open()
+        with self._catalog.read() as reader:
+            return reader.live_files()
+
+    def rejected(self) -> list[tuple[str, str]]:
+        """(path, reason) of the files that could not be indexed, by path."""
+        self._check_open()
+        with self._catalog.read() as reader:
+            return reader.rejected()
+
+    def find(
+        self,
+        paths: Sequence[str] = (),
+        pids: Sequence[int] = (),
+        camids: Sequence[int] = (),
+        before: datetime | None = None,
+        after: datetime | None = None,
+        prefix: str = "",
+    ) -> list[int]:
+        """Ids, ascending, of the images that meet every condition given; all images when none is.
+
+        Args:
+            paths: exactly these. prefix: how the path starts. pids, camids: any of these. after, before: captured
+                from `after` on, and earlier than `before`.
+        """
+        self._check_open()
+        wanted = SearchFilter(tuple(pids), tuple(camids), after, before)
+        with self._catalog.read() as reader:
+            found: list[int] = reader.found(wanted, paths, prefix).tolist()
+        return found
+
+    def stats(self) -> StoreStats:
+        """What the snapshot holds, and the bytes on disk now."""
+        view = self.snapshot
+        regions = range(self.model_info.p)
+        types = [sorted({part.regions[region].kind for part in view.open_segments.values()}) for region in regions]
+        mean = view.visibility.mean(axis=0, dtype=np.float64) if len(view) else np.zeros(self.model_info.p)
+        return StoreStats(
+            **view.reader.counts(),
+            bytes_on_disk=bytes_by_kind(self.path),
+            region_images=view.visible.sum(axis=0).tolist(),
+            region_visibility=mean.tolist(),
+            region_index_types=types,
+            model=dataclasses.asdict(self.model_info),
+            index_type=self.index_type,
+            embedding_dtype=self.embedding_dtype,
+        )
+
+    def verify(self) -> VerifyReport:
+        """Check every file on disk; see `vpmsearch.store.verify`, which also takes an index that cannot be opened."""
+        return verify(self.path)
+
+    def compact(self) -> CompactReport:
+        """Reclaim what was removed; see `vpmsearch.store.compact`."""
+        self._check_open()
+        self._forget()  # an open view would keep SQLite from emptying its WAL, and the old files on the disk
+        report = compact(self.path)
+        self._forget()
+        return report
+
+
+def _create(folder: Path, model: StoredModel) -> None:
+    """Fill an empty folder; the catalog appears under its name only when it is whole."""
+    from vpmsearch.store.migrate import make_tables  # Alembic takes a while to import and only this needs it
+
+    if (folder / FILE_NAME).exists():
+        raise StoreError(f"there is an index at {folder} already; open it, or choose another folder")
+    strangers = [entry.name for entry in folder.iterdir() if not _is_ours(entry)]
+    if strangers:
+        raise StoreError(f"{folder} is not empty (it holds {sorted(strangers)[0]}); choose an empty or new folder")
+    for left in folder.glob(f"{_NEW_CATALOG}*"):
+        left.unlink()
+    (folder / FOLDER_NAME).mkdir(exist_ok=True)
+    new = folder / _NEW_CATALOG
+    try:
+        catalogs.create(new, model, make_tables)
+        new.rename(folder / FILE_NAME)
+    except BaseException:
+        for left in folder.glob(f"{_NEW_CATALOG}*"):
+            left.unlink(missing_ok=True)
+        shutil.rmtree(folder / FOLDER_NAME, ignore_errors=True)
+        raise
+    sync_folder(folder)
+    sync_folder(folder.absolute().parent)
+
+
+def _is_ours(entry: Path) -> bool:
+    """Whether a file in a folder without a catalog is what an interrupted `create` leaves."""
+    if entry.name == FOLDER_NAME:
+        return entry.is_dir() and not any(entry.iterdir())
+    return entry.name == LOCK_NAME or entry.name.startswith(_NEW_CATALOG)

@@ -1,0 +1,323 @@
+"""The FAISS index of one region: image ids by embedding, filtered, on the CPU or the GPU.
+
+The only module that knows faiss. Whatever the type and the device, a search gives ids that are allowed, nearest
+first, and fewer than k only when fewer than k exist: the types that look at a part of their vectors look deeper until
+then. "flat" and "hnsw", "ivf-flat" compute the distances exactly; "ivf-sq8" and "ivf-pq" from compressed vectors.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import faiss as _faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import DeviceError, StoreDamagedError, StoreError
+from vpmsearch.store.files import check_readable
+from vpmsearch.types import Bool, Float32, Int64
+
+faiss: Any = _faiss  # its type stubs lack half of what is used here
+
+INDEX_TYPES = ("auto", "flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq")
+Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
+Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
+
+_AUTO_FLAT_BELOW = 100_000
+_POINTS_PER_CENTROID = 39  # FAISS warns of fewer
+_IVF_FROM = 1000  # fewer vectors are scanned faster than lists are looked up
+_PQ_BITS = 8
+_PQ_CODES = (48, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)  # bytes a vector that a GPU takes with float32 tables
+_HNSW_LINKS = 32
+_HNSW_EFFORT = 64
+_GPU_LIMIT = 2048  # neighbours, and lists, that a GPU search can select
+_BLOCK = 16_384  # vectors added at once
+
+
+def choose_type(asked: str, n: int) -> str:
+    """The type an index of n vectors gets: the one rule.
+
+    Up to `_AUTO_FLAT_BELOW` a scan is fast and exact. Above, lists of one byte a dimension take a quarter of the
+    memory; the candidates are re-ranked from the embeddings, so small errors in the distance cost little. Both are
+    first guesses until `benchmarks/` has measured them. Lists and codes also need vectors to be learned from.
+    """
+    if asked == "auto":
+        asked = "flat" if n < _AUTO_FLAT_BELOW else "ivf-sq8"
+    needed = {"ivf-flat": _IVF_FROM, "ivf-sq8": _IVF_FROM, "ivf-pq": _POINTS_PER_CENTROID * 2**_PQ_BITS}
+    return "flat" if n < needed.get(asked, 0) else asked
+
+
+def gpu_of(device: str) -> int | None:
+    """The GPU that a device names, None for the CPU; "auto" is the first GPU where there is one.
+
+    Raises:
+        DeviceError: it is no device, or not there.
+    """
+    name, _, number = device.partition(":")
+    if device == "cpu" or (device == "auto" and faiss.get_num_gpus() == 0):
+        return None
+    if name not in ("cuda", "auto") or (number and not number.isdecimal()):
+        raise DeviceError(f"unknown device {device!r}; use cpu, cuda, cuda:N or auto")
+    gpu = int(number or 0)
+    if gpu >= faiss.get_num_gpus():
+        raise DeviceError(f"FAISS finds no device {device}; use --device cpu")
+    return gpu
+
+
+def _new_index(kind: str, n: int, d: int) -> Any:
+    if kind == "flat":
+        return faiss.IndexIDMap2(faiss.IndexFlatL2(d))
+    if kind == "hnsw":
+        return faiss.IndexIDMap2(faiss.IndexHNSWFlat(d, _HNSW_LINKS))
+    lists = min(int(4 * math.sqrt(n)), n // _POINTS_PER_CENTROID)
+    coarse = faiss.IndexFlatL2(d)
+    if kind == "ivf-flat":
+        index = faiss.IndexIVFFlat(coarse, d, lists)
+    elif kind == "ivf-sq8":
+        index = faiss.IndexIVFScalarQuantizer(coarse, d, lists, faiss.ScalarQuantizer.QT_8bit)
+    else:
+        codes = next(m for m in _PQ_CODES if d % m == 0 and (d // m >= 4 or m == 1))
+        index = faiss.IndexIVFPQ(coarse, d, lists, codes, _PQ_BITS)
+    return index
+
+
+def _type_of(index: Any) -> str:
+    if isinstance(index, faiss.IndexIDMap):
+        inner = faiss.downcast_index(index.index)
+        return {faiss.IndexFlatL2: "flat", faiss.IndexHNSWFlat: "hnsw"}.get(type(inner), "")
+    kinds = {
+        faiss.IndexIVFFlat: "ivf-flat",
+        faiss.IndexIVFScalarQuantizer: "ivf-sq8",
+        faiss.IndexIVFPQ: "ivf-pq",
+    }
+    return kinds.get(type(index), "")
+
+
+def _ids_of(index: Any) -> Int64:
+    """The ids in an index, in the order of its vectors where it keeps one."""
+    if isinstance(index, faiss.IndexIDMap):
+        return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
+    lists = index.invlists
+    sizes = [lists.list_size(number) for number in range(index.nlist)]
+    parts = [faiss.rev_swig_ptr(lists.get_ids(i), size).copy() for i, size in enumerate(sizes) if size]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+class RegionIndex:
+    """One region's vectors, searched by Euclidean distance; immutable, and safe to search from several threads.
+
+    ids: (n,) int64, ascending. kind: the type it has. masked: filter on the host after over-fetching, as GPU indexes
+    need; settable so that this way can be tested without a GPU.
+    """
+
+    def __init__(self, index: Any, device: str = "cpu") -> None:
+        self.kind = _type_of(index)
+        if not self.kind:
+            raise StoreDamagedError(f"an index of type {type(index).__name__} is none that vpmsearch writes")
+        self.dim = int(index.d)
+        self._index = index
+        self._order = _ids_of(index)
+        self.ids = np.sort(self._order)
+        if len(self.ids) != index.ntotal or (self.ids[:-1] == self.ids[1:]).any() or (self.ids < 0).any():
+            raise StoreDamagedError("a region index names images twice or not at all")
+        gpu = gpu_of(device)
+        # The graph of hnsw has no GPU form; an empty index has nothing to gain.
+        on_gpu = gpu is not None and self.kind != "hnsw" and len(self.ids) > 0
+        self._gpu = _GpuCopy(index, gpu) if on_gpu and gpu is not None else None
+        self.masked = self._gpu is not None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def build(cls, vectors: Float32, ids: Int64, kind: str = "auto", device: str = "cpu") -> RegionIndex:
+        """Index vectors (n, d) under ids (n,), n = 0 included."""
+        return cls.build_from(lambda positions: vectors[positions], vectors.shape[1], ids, kind, device)
+
+    @classmethod
+    def build_from(cls, rows: Rows, d: int, ids: Int64, kind: str = "auto", device: str = "cpu") -> RegionIndex:
+        """Index vectors that are fetched in blocks, so that only the index itself is held in memory."""
+        n = len(ids)
+        index = _new_index(choose_type(kind, n), n, d)
+        if not index.is_trained:
+            most = max(index.nlist, 2**_PQ_BITS) * 256  # FAISS would sample down to this many itself
+            index.train(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)))))
+        for start in range(0, n, _BLOCK):
+            positions = np.arange(start, min(start + _BLOCK, n))
+            index.add_with_ids(_ready(rows(positions)), np.ascontiguousarray(ids[positions], dtype=np.int64))
+        return cls(index, device)
+
+    @classmethod
+    def read(cls, path: Path, device: str = "cpu") -> RegionIndex:
+        """Load a file.
+
+        Raises:
+            StoreDamagedError: it is missing or not what `write` wrote. StoreError: it cannot be opened.
+        """
+        check_readable(path)
+        try:
+            return cls(faiss.read_index(str(path)), device)
+        except (RuntimeError, MemoryError, StoreDamagedError) as error:
+            reason = " ".join(str(error).split()).rpartition(": ")[2]
+            raise StoreDamagedError(
+                f"{path} cannot be read ({reason}); `vpmsearch compact` builds it again from the embeddings"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Write a new file and make it last through a power loss.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        # Through Python's file: FAISS's own writer does not notice what fails when it closes the file.
+        with path.open("xb") as file:
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write, 1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def search(self, queries: Float32, k: int, allowed_ids: Int64 | None = None) -> list[Found]:
+        """The k nearest vectors of each query.
+
+        Args:
+            queries: (Q, d), finite. k: at least 0. allowed_ids: what may be found, ids that are not in the index
+                included; None means everything.
+
+        Returns:
+            Q pairs of ids and Euclidean distances, ascending by distance, then id; min(k, what is allowed) each.
+        """
+        keep = None if allowed_ids is None else self._keep(allowed_ids)
+        wanted = min(k, len(self) if keep is None else int(keep.sum()))
+        found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        if wanted == 0 or len(queries) == 0:
+            return found
+        waiting = np.arange(len(queries))
+        for effort in self._efforts(wanted):
+            distances, ids = self._search(_ready(queries[waiting]), wanted, effort, keep)
+            for query, ids_of_query, squared in zip(waiting, ids, distances, strict=True):
+                found[query] = _tidy(ids_of_query, squared, wanted)
+            waiting = np.array([query for query in waiting if len(found[query][0]) < wanted], dtype=np.int64)
+            if len(waiting) == 0:
+                break
+        return found
+
+    def _keep(self, allowed_ids: Int64) -> Bool:
+        """Which ids may be found, as a mask over id values; its last place, for FAISS's −1, is False."""
+        present = self.ids[np.isin(self.ids, allowed_ids)]
+        keep = np.zeros(int(self.ids[-1]) + 2 if len(self.ids) else 1, dtype=np.bool_)
+        keep[present] = True
+        return keep
+
+    def _efforts(self, wanted: int) -> Iterator[int | None]:
+        """How hard to look, harder each time; the last, None, finds everything."""
+        if self.kind.startswith("ivf"):
+            effort = max(16, self._index.nlist // 8)
+            while effort < self._index.nlist:
+                yield effort
+                effort *= 2
+        elif self.kind == "hnsw":
+            effort = max(_HNSW_EFFORT, 2 * wanted)
+            while effort < len(self) // 4:  # beyond, a scan is cheaper than the walk
+                yield effort
+                effort *= 4
+        yield None
+
+    def _search(self, queries: Float32, wanted: int, effort: int | None, keep: Bool | None) -> Any:
+        """Squared distances and ids (Q, ≥ wanted); −1 where there is none."""
+        if keep is None or not self.masked:
+            return self._raw(queries, wanted, effort, keep)
+        fetch = min(len(self), 2 * wanted)
+        while True:
+            if self._gpu is not None and fetch > _GPU_LIMIT:
+                return self._raw(queries, wanted, effort, keep)
+            distances, ids = self._raw(queries, fetch, effort, None)
+            # A −1 at the end: this effort sees no more. Fewer than wanted remain, and the caller looks harder.
+            exhausted = ids[:, -1] < 0
+            ids = np.where(keep[ids], ids, -1)
+            enough = (ids >= 0).sum(axis=1) >= wanted
+            if fetch == len(self) or (enough | exhausted).all():
+                return distances, ids
+            fetch = min(len(self), 2 * fetch)
+
+    def _raw(self, queries: Float32, k: int, effort: int | None, keep: Bool | None) -> Any:
+        if self.kind == "hnsw" and effort is None:
+            return self._scan(queries, k, keep)
+        lists = (effort or self._index.nlist) if self.kind.startswith("ivf") else 0
+        if self._gpu is not None and keep is None and max(k, lists) <= _GPU_LIMIT:
+            return self._gpu.search(queries, k, lists, self._order)
+        # The selector lives as long as the parameters, which FAISS's Python layer sees to.
+        settings: dict[str, Any] = {} if keep is None else {"sel": _selector(keep)}
+        if lists:
+            parameters = faiss.SearchParametersIVF(nprobe=lists, **settings)
+        elif self.kind == "hnsw":
+            parameters = faiss.SearchParametersHNSW(efSearch=effort, **settings)
+        else:
+            parameters = faiss.SearchParameters(**settings)
+        return self._index.search(queries, k, params=parameters)
+
+    def _scan(self, queries: Float32, k: int, keep: Bool | None) -> Any:
+        """Search the vectors beneath a graph one by one: a graph may not lead to all of them."""
+        graph = faiss.downcast_index(self._index.index)
+        vectors = faiss.downcast_index(graph.storage)
+        settings = {} if keep is None else {"sel": _selector(keep[self._order])}
+        distances, positions = vectors.search(queries, k, params=faiss.SearchParameters(**settings))
+        return distances, np.where(positions >= 0, self._order[positions], -1)
+
+
+def _selector(keep: Bool) -> Any:
+    return faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
+
+
+def _ready(vectors: NDArray[Any]) -> Float32:
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _tidy(ids: Int64, squared: Float32, wanted: int) -> Found:
+    """Drop the −1, order by distance and then id, and take the root; rounding may leave a square below 0."""
+    present = ids >= 0
+    ids, distances = ids[present], np.sqrt(np.maximum(squared[present], 0))
+    order = np.lexsort((ids, distances))[:wanted]
+    return ids[order], distances[order]
+
+
+@functools.cache
+def _resources(gpu: int) -> tuple[Any, threading.Lock]:
+    """The scratch memory of a GPU and the lock it needs: searches that share it must not overlap."""
+    return faiss.StandardGpuResources(), threading.Lock()
+
+
+class _GpuCopy:
+    """An index on a GPU, which cannot filter. Flat ones go without their id map, which is applied here."""
+
+    def __init__(self, index: Any, gpu: int) -> None:
+        self._mapped = isinstance(index, faiss.IndexIDMap)
+        resources, self._lock = _resources(gpu)
+        inner = faiss.downcast_index(index.index) if self._mapped else index
+        try:
+            with self._lock:
+                self._index = faiss.index_cpu_to_gpu(resources, gpu, inner)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split()).rpartition(": ")[2]
+            raise DeviceError(f"an index cannot be moved to GPU {gpu} ({reason}); use --device cpu") from error
+
+    def search(self, queries: Float32, k: int, lists: int, order: Int64) -> Any:
+        """Squared distances and ids (Q, k); −1 where there is none."""
+        parameters = faiss.SearchParametersIVF(nprobe=lists) if lists else None
+        with self._lock:
+            distances, found = self._index.search(queries, k, params=parameters)
+        return distances, np.where(found >= 0, order[found], -1) if self._mapped else found
+
+
+def check_index_type(name: str) -> None:
+    """Refuse a type that is none.
+
+    Raises:
+        StoreError: it is not in `INDEX_TYPES`.
+    """
+    if name not in INDEX_TYPES:
+        raise StoreError(f"unknown index type {name!r}; choose one of {', '.join(INDEX_TYPES)}")

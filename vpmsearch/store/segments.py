@@ -1,0 +1,158 @@
+"""Segments on disk: written under a temporary name, renamed when whole, never changed afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.atomic import sync_folder
+from vpmsearch.errors import StoreDamagedError
+from vpmsearch.store import embeddings
+from vpmsearch.store.region_index import RegionIndex
+from vpmsearch.store.values import StoredModel
+from vpmsearch.types import Bool, Float32, Int64
+
+FOLDER_NAME = "segments"
+TEMPORARY = ".tmp-"
+
+
+def region_file_name(region: int) -> str:
+    """The file of one region's FAISS index."""
+    return f"region_{region}.faiss"
+
+
+@dataclass(frozen=True)
+class OpenSegment:
+    """The files of a segment, open: embeddings (n, p, d) as a memory map, image ids (n,), one index a region."""
+
+    embeddings: NDArray[np.floating[Any]]
+    image_ids: Int64
+    regions: tuple[RegionIndex, ...]
+
+
+def open_segment(folder: Path, images: int, model: StoredModel, device: str) -> OpenSegment:
+    """Open every file of a segment.
+
+    Raises:
+        StoreDamagedError: one is missing or not what the catalog says.
+    """
+    info = model.info
+    mapped, ids = open_embeddings(folder, images, model)
+    regions = []
+    for region in range(info.p):
+        path = folder / region_file_name(region)
+        index = RegionIndex.read(path, device)
+        if index.dim != info.embedding_dim or not np.isin(index.ids, ids).all():
+            raise StoreDamagedError(
+                f"{path} belongs to other images; `vpmsearch compact` builds it again from the embeddings"
+            )
+        regions.append(index)
+    return OpenSegment(mapped, ids, tuple(regions))
+
+
+def open_embeddings(folder: Path, images: int, model: StoredModel) -> tuple[NDArray[np.floating[Any]], Int64]:
+    """Map the embeddings (n, p, d) of a segment and read its image ids (n,).
+
+    Raises:
+        StoreDamagedError: the file is missing or not what the catalog says.
+    """
+    path = folder / embeddings.FILE_NAME
+    mapped, ids = embeddings.read(path)
+    expected = (images, model.info.p, model.info.embedding_dim)
+    if mapped.shape != expected or mapped.dtype != embeddings.DTYPES[model.embedding_dtype]:
+        raise StoreDamagedError(
+            f"{path} holds {mapped.dtype} of shape {mapped.shape} instead of {model.embedding_dtype} {expected}; "
+            "restore the index from a copy or build it again"
+        )
+    return mapped, ids
+
+
+def write_segment(
+    segments: Path,
+    segment_id: int,
+    ids: Int64,
+    visible: Bool,
+    blocks: Iterable[NDArray[Any]],
+    model: StoredModel,
+) -> None:
+    """Write a segment whole, or leave nothing.
+
+    Args:
+        segments: the folder of all segments. ids: (n,). visible: (n, p). blocks: embeddings (b, p, d), n rows in all.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    info = model.info
+    temporary = segments / f"{TEMPORARY}{segment_id}-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir()
+        path = temporary / embeddings.FILE_NAME
+        embeddings.write(path, ids, (info.p, info.embedding_dim), blocks, model.embedding_dtype)
+        # Indexed as they were rounded to be stored, so that candidates and re-rank speak of the same embeddings.
+        mapped, _ = embeddings.read(path)
+        for region in range(info.p):
+            write_region(temporary, region, mapped, ids, visible[:, region], model.index_type)
+        sync_folder(temporary)
+        temporary.rename(segments / str(segment_id))
+        sync_folder(segments)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_region(folder: Path, region: int, mapped: NDArray[Any], ids: Int64, visible: Bool, index_type: str) -> None:
+    """Index the embeddings of the images in which a region is visible (n,)."""
+    rows = np.flatnonzero(visible)
+
+    def vectors(positions: Int64) -> Float32:
+        taken: Float32 = mapped[rows[positions], region].astype(np.float32)  # (n, p, d) -> (m, d)
+        return taken
+
+    index = RegionIndex.build_from(vectors, mapped.shape[2], ids[rows], index_type)
+    index.write(folder / region_file_name(region))
+
+
+def remove_unreferenced(segments: Path, referenced: Iterable[int]) -> None:
+    """Delete what an interrupted commit or compaction left; the caller holds the writer lock."""
+    names = {str(segment_id) for segment_id in referenced}
+    for entry in segments.iterdir():
+        if is_leftover(entry.name, names):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def is_leftover(name: str, referenced: set[str]) -> bool:
+    """Whether a folder is what an interrupted writer left: harmless, and the next writer's to delete."""
+    return name.startswith(TEMPORARY) or (name.isdecimal() and name not in referenced)
+
+
+def discard(segments: Path, segment_id: int) -> None:
+    """Delete a segment that no catalog names, as far as that is possible."""
+    with suppress(OSError):
+        shutil.rmtree(segments / str(segment_id))
+
+
+def bytes_by_kind(folder: Path) -> dict[str, int]:
+    """Bytes of an index on disk: "catalog", "embeddings", "region_indexes", "other" and "total"."""
+    sizes = {"catalog": 0, "embeddings": 0, "region_indexes": 0, "other": 0}
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # a writer may remove it meanwhile
+            if not path.is_file():
+                continue
+            kind = "other"
+            if path.name.startswith("catalog.sqlite3") and "backup" not in path.name:
+                kind = "catalog"
+            elif path.name == embeddings.FILE_NAME:
+                kind = "embeddings"
+            elif path.suffix == ".faiss":
+                kind = "region_indexes"
+            sizes[kind] += path.stat().st_size
+    return sizes | {"total": sum(sizes.values())}

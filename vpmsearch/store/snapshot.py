@@ -1,0 +1,207 @@
+"""An immutable view of an index: what a search sees, whatever is committed, compacted or removed meanwhile."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
+from vpmsearch.store.catalog import Catalog, Reader
+from vpmsearch.store.segments import FOLDER_NAME, OpenSegment, open_segment
+from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, SearchFilter
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A segment within a snapshot.
+
+    rows: (n,) where its images that are not removed stand in the snapshot. whole: (p,) whether a region's index holds
+    nothing that is removed, so that it can be searched without a filter.
+    """
+
+    id: int
+    files: OpenSegment
+    rows: Int64
+    whole: Bool
+
+
+class Snapshot:
+    """The images of an index that were not removed at one moment. Every file is open; safe for several threads.
+
+    Rows, 0 to N − 1, follow `image_ids`; they mean something within this snapshot only. It stays valid when the store
+    is refreshed or closed, and is closed when nobody holds it any more.
+    """
+
+    def __init__(self, folder: Path, reader: Reader, device: str, known: Mapping[int, OpenSegment]) -> None:
+        self._reader = reader
+        self.close = weakref.finalize(self, reader.close)
+        self.state = reader.state()
+        self.stored_model = reader.model()
+        self.model_info: ModelInfo = self.stored_model.info
+        images = reader.image_rows(self.model_info.p)
+        self.image_ids: Int64 = images.ids
+        self.visibility: Float32 = images.visibility
+        self.visible: Bool = self.model_info.visible(images.visibility)
+        self._parts: list[_Part] = []
+        self._part_of = np.full(len(images.ids), -1, np.int64)
+        self._row_in_part: Int64 = images.rows
+        for number, (segment_id, count) in enumerate(reader.segments().items()):
+            place = folder / FOLDER_NAME / str(segment_id)
+            files = known.get(segment_id) or open_segment(place, count, self.stored_model, device)
+            rows = np.flatnonzero(images.segments == segment_id)
+            self._part_of[rows] = number
+            live = self.visible[rows].sum(axis=0)
+            whole = live == np.array([len(index) for index in files.regions])
+            self._parts.append(_Part(segment_id, files, rows, whole))
+            inside = images.rows[rows]
+            if (inside >= count).any() or (files.image_ids[inside] != images.ids[rows]).any():
+                raise StoreDamagedError(
+                    f"{place} holds other images than the catalog says; restore the index from a copy or build it again"
+                )
+        for array in (self.image_ids, self.visibility, self.visible):
+            array.flags.writeable = False
+
+    @classmethod
+    def take(
+        cls, folder: Path, catalog: Catalog, device: str, known: Mapping[int, OpenSegment] | None = None
+    ) -> Snapshot:
+        """See what is committed now, reusing segments that are open already.
+
+        Raises:
+            StoreDamagedError: a file is missing or not what it should be.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            reader = catalog.read()
+            try:
+                return cls(folder, reader, device, known or {})
+            except StoreDamagedError:
+                # A compaction may have replaced the segments between our reading their names and opening them.
+                with catalog.read() as now:
+                    changed = now.state() != reader.state()
+                reader.close()
+                if not changed or attempt == _ATTEMPTS:
+                    raise
+            except BaseException:
+                reader.close()
+                raise
+        raise AssertionError("unreachable")
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def open_segments(self) -> dict[int, OpenSegment]:
+        """The segments by id."""
+        return {part.id: part.files for part in self._parts}
+
+    @property
+    def reader(self) -> Reader:
+        """The read transaction behind the view."""
+        return self._reader
+
+    def rows(self, image_ids: NDArray[np.integer]) -> Int64:
+        """The rows of images (m,).
+
+        Raises:
+            StoreError: one is not in the snapshot.
+        """
+        wanted = np.asarray(image_ids, dtype=np.int64)
+        rows = np.searchsorted(self.image_ids, wanted)
+        missing = rows == len(self)
+        missing[~missing] = self.image_ids[rows[~missing]] != wanted[~missing]
+        if missing.any():
+            raise StoreError(f"image {wanted[missing][0]} is not in the index; it may have been removed")
+        return rows.astype(np.int64, copy=False)
+
+    def select(self, search_filter: SearchFilter | None) -> Bool:
+        """Which images a filter lets pass: (N,)."""
+        if search_filter is None or search_filter == SearchFilter():
+            return np.ones(len(self), dtype=np.bool_)
+        passed = np.zeros(len(self), dtype=np.bool_)
+        passed[np.searchsorted(self.image_ids, self._reader.found(search_filter))] = True
+        return passed
+
+    def embeddings(self, rows: NDArray[np.integer]) -> Float32:
+        """Gather the embeddings of images: (m,) -> (m, p, d), in the order asked.
+
+        Raises:
+            StoreError: a row is out of range.
+        """
+        rows = self._check_rows(rows)
+        gathered = np.empty((len(rows), self.model_info.p, self.model_info.embedding_dim), np.float32)
+        parts, inside = self._part_of[rows], self._row_in_part[rows]
+        for number in np.unique(parts):
+            places = np.flatnonzero(parts == number)
+            places = places[np.argsort(inside[places], kind="stable")]  # read in the order of addresses
+            gathered[places] = self._parts[number].files.embeddings[inside[places]]
+        return gathered
+
+    def records(self, rows: NDArray[np.integer]) -> list[ImageRecord]:
+        """What the catalog knows about images (m,), in the order asked.
+
+        Raises:
+            StoreError: a row is out of range.
+        """
+        ids = self.image_ids[self._check_rows(rows)]
+        found = self._reader.records(ids)
+        return [found[image_id] for image_id in ids.tolist()]
+
+    def search_region(
+        self, region: int, queries: Float32, k: int, allowed: Bool | None = None
+    ) -> list[tuple[Int64, Float32]]:
+        """The k nearest images of each query in one region, among those in which it is visible.
+
+        Args:
+            region: 0 to p − 1. queries: (Q, d). k: at least 1. allowed: (N,), None for all.
+
+        Returns:
+            Q pairs of rows and Euclidean distances, ascending by distance, then image id: min(k, images allowed in
+            which the region is visible) each. Compressed index types estimate the distances.
+
+        Raises:
+            FeatureError: the queries have another shape or are not finite. StoreError: region, k or allowed are wrong.
+        """
+        queries = self._check_search(region, queries, k, allowed)
+        usable = self.visible[:, region] if allowed is None else self.visible[:, region] & allowed
+        found = []
+        for part in self._parts:
+            index = part.files.regions[region]
+            if allowed is None and part.whole[region]:
+                found.append(index.search(queries, k))
+            else:
+                found.append(index.search(queries, k, self.image_ids[part.rows[usable[part.rows]]]))
+        return [self._merged([each[query] for each in found], k) for query in range(len(queries))]
+
+    def _merged(self, found: list[tuple[Int64, Float32]], k: int) -> tuple[Int64, Float32]:
+        ids = np.concatenate([np.empty(0, np.int64), *(pair[0] for pair in found)])
+        distances = np.concatenate([np.empty(0, np.float32), *(pair[1] for pair in found)])
+        order = np.lexsort((ids, distances))[:k]
+        return np.searchsorted(self.image_ids, ids[order]).astype(np.int64, copy=False), distances[order]
+
+    def _check_rows(self, rows: NDArray[np.integer]) -> Int64:
+        checked = np.asarray(rows, dtype=np.int64)
+        if checked.ndim != 1 or (checked < 0).any() or (checked >= len(self)).any():
+            raise StoreError(f"rows must be a list of numbers from 0 to {len(self) - 1}")
+        return checked
+
+    def _check_search(self, region: int, queries: Float32, k: int, allowed: Bool | None) -> Float32:
+        info = self.model_info
+        if not 0 <= region < info.p:
+            raise StoreError(f"there is no region {region}; the index has regions 0 to {info.p - 1}")
+        if k < 1:
+            raise StoreError(f"k must be at least 1, got {k}")
+        if allowed is not None and (allowed.shape != (len(self),) or allowed.dtype != np.bool_):
+            raise StoreError(f"allowed must be bool ({len(self)},), got {allowed.dtype} {allowed.shape}")
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if queries.ndim != 2 or queries.shape[1] != info.embedding_dim:
+            raise FeatureError(f"queries must be (Q, {info.embedding_dim}), got {queries.shape}")
+        if not np.isfinite(queries).all():
+            raise FeatureError("a query embedding is not finite; the weights or the image are damaged")
+        return queries

@@ -1,0 +1,222 @@
+"""The one writer of an index: what it is given becomes visible at `commit`, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from vpmsearch.errors import FeatureError, StoreError, VpmsearchError
+from vpmsearch.store.catalog import Catalog
+from vpmsearch.store.locking import writer_lock
+from vpmsearch.store.segments import FOLDER_NAME, discard, remove_unreferenced, write_segment
+from vpmsearch.store.values import Changes, StoredModel
+from vpmsearch.types import ImageRecord, RegionFeatures
+
+_INT64 = range(-(2**63), 2**63)
+
+
+class GalleryWriter:
+    """Adds, removes and rejects images; a context manager that holds the writer lock.
+
+    Leaving without `commit` discards what is pending. What is added waits in memory, so commit every few thousand
+    images. After a commit that failed the store is as before and what was pending still is: free some space and
+    commit again, or leave.
+    """
+
+    def __init__(self, folder: Path, catalog: Catalog, model: StoredModel, committed: Callable[[], None]) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._model = model
+        self._committed = committed
+        self._held: ExitStack | None = None
+        self._forget()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(writer_lock(self._folder))
+            with self._catalog.read() as reader:
+                remove_unreferenced(self._folder / FOLDER_NAME, reader.segments())
+            self._next_image, self._next_segment = self._catalog.next_ids()
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._forget()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _forget(self) -> None:
+        self._ids: list[int] = []
+        self._paths: set[str] = set()
+        self._records: list[ImageRecord] = []
+        self._features: list[RegionFeatures] = []
+        self._removed: set[int] = set()
+        self._rejected: dict[str, str] = {}
+        self._accepted: set[str] = set()
+
+    def _check_entered(self) -> None:
+        if self._held is None:
+            raise StoreError(f"nobody holds the lock of {self._folder}; use `with store.writer() as writer:`")
+
+    @property
+    def pending(self) -> int:
+        """Images added since the last commit."""
+        return len(self._ids)
+
+    def add(self, records: Sequence[ImageRecord], features: RegionFeatures) -> list[int]:
+        """Take in images; they are found after the next commit.
+
+        Args:
+            records: n. features: of the same n images, by the model of the index.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            FeatureError: lengths, p or d do not fit, a value is not finite or does not fit the index's dtype.
+            StoreError: a path is empty, no text, or pending already, or a pid or camid is not a 64-bit integer.
+        """
+        self._check_entered()
+        self._check_features(len(records), features)
+        clean = [_clean(record) for record in records]
+        paths = set(self._paths)
+        for record in clean:
+            if record.path in paths:
+                raise StoreError(f"{record.path} was added twice in one commit; every path names one image")
+            paths.add(record.path)
+        self._paths = paths
+        ids = list(range(self._next_image, self._next_image + len(clean)))
+        self._next_image += len(clean)
+        if clean:
+            self._ids += ids
+            self._records += clean
+            self._features.append(features)
+        return ids
+
+    def _check_features(self, images: int, features: RegionFeatures) -> None:
+        info = self._model.info
+        if len(features) != images:
+            raise FeatureError(f"{images} records came with features of {len(features)} images")
+        if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
+            raise FeatureError(
+                f"the index holds {info.p} regions of {info.embedding_dim} numbers, "
+                f"not {features.num_regions} of {features.embedding_dim}; use the weights it was built with"
+            )
+        features.check_finite()
+        # A visibility is a share of the feature map; sums of float32 may pass 1 by rounding.
+        if (features.visibility > 1 + 1e-3).any():
+            raise FeatureError("a visibility is above 1; it must be C_i / (h·w), a share of the feature map")
+        largest = float(np.finfo(self._model.embedding_dtype).max)
+        if (np.abs(features.embeddings) > largest).any():
+            raise FeatureError(
+                f"an embedding does not fit {self._model.embedding_dtype}; create the index with float32"
+            )
+
+    def remove(self, image_ids: Iterable[int]) -> int:
+        """Remove images, pending ones too, at the next commit; ids that name none are ignored.
+
+        Returns:
+            How many images go.
+        """
+        self._check_entered()
+        ids = {int(image_id) for image_id in image_ids}
+        with self._catalog.read() as reader:
+            live = reader.live_among(image_id for image_id in ids if image_id in _INT64) - self._removed
+        dropped = ids.intersection(self._ids)
+        if dropped:
+            keep = [row for row, image_id in enumerate(self._ids) if image_id not in dropped]
+            self._features = [RegionFeatures.concatenate(self._features)[keep]] if keep else []
+            self._ids = [self._ids[row] for row in keep]
+            self._records = [self._records[row] for row in keep]
+            self._paths = {record.path for record in self._records}
+        self._removed |= live
+        return len(live) + len(dropped)
+
+    def reject(self, path: str, reason: str) -> None:
+        """Note at the next commit that a file cannot be indexed; indexing it later takes the note back."""
+        self._check_entered()
+        self._accepted.discard(_text(path))
+        self._rejected[_text(path)] = _text(reason)
+
+    def accept(self, path: str) -> None:
+        """Take back at the next commit the note that a file cannot be indexed: it is as it was, or gone."""
+        self._check_entered()
+        self._rejected.pop(_text(path), None)
+        self._accepted.add(_text(path))
+
+    def commit(self) -> None:
+        """Make everything pending visible, and make it last.
+
+        Raises:
+            StoreError: it could not be written; nothing has changed.
+        """
+        self._check_entered()
+        if not (self._ids or self._removed or self._rejected or self._accepted):
+            return
+        segment_id = self._next_segment if self._ids else None
+        done = False
+        try:
+            self._write(segment_id)
+            done = True
+        except VpmsearchError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise StoreError(f"nothing was committed to {self._folder}: {reason}; mend that and repeat") from error
+        finally:
+            if not done and segment_id is not None:
+                self._take_back(segment_id)
+        self._next_segment += segment_id is not None
+        self._forget()
+        self._committed()
+
+    def _write(self, segment_id: int | None) -> None:
+        changes = Changes(
+            segment_id,
+            self._ids,
+            self._records,
+            removed=sorted(self._removed),
+            rejected=self._rejected,
+            accepted=sorted(self._accepted),
+        )
+        if segment_id is not None:
+            features = RegionFeatures.concatenate(self._features)
+            changes = replace(changes, visibility=features.visibility)
+            visible = self._model.info.visible(features.visibility)
+            blocks = [features.embeddings]
+            ids = np.array(self._ids, dtype=np.int64)
+            write_segment(self._folder / FOLDER_NAME, segment_id, ids, visible, blocks, self._model)
+        self._catalog.apply(changes)
+
+    def _take_back(self, segment_id: int) -> None:
+        """Delete the segment of a failed commit, unless the catalog names it after all; if unsure, leave it."""
+        with suppress(VpmsearchError):
+            with self._catalog.read() as reader:
+                committed = segment_id in reader.segments()
+            if committed:
+                self._forget()
+            else:
+                discard(self._folder / FOLDER_NAME, segment_id)
+
+
+def _text(value: str) -> str:
+    """Text that SQLite can hold: a file name that is not UTF-8 reaches Python with lone surrogates."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _clean(record: ImageRecord) -> ImageRecord:
+    """A record of plain Python values, as the database needs them."""
+    path = str(record.path)
+    if not path or _text(path) != path:
+        raise StoreError(f"{_text(path)!r} cannot be the path of an image; give the file a name that is text (UTF-8)")
+    pid = None if record.pid is None else int(record.pid)
+    camid = None if record.camid is None else int(record.camid)
+    if any(number is not None and number not in _INT64 for number in (pid, camid)):
+        raise StoreError(f"{path}: pid {pid} and camid {camid} must be 64-bit integers")
+    return replace(record, path=path, pid=pid, camid=camid, width=int(record.width), height=int(record.height))

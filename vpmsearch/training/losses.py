@@ -1,0 +1,64 @@
+"""L = L_R + L_ID + L_tri (paper Eq. 8) and the identity classifiers, which are needed only to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vpmsearch.equations import region_label_loss, region_selective_triplet_loss, visible_identity_loss
+from vpmsearch.models.vpm import VpmOutput
+from vpmsearch.training.presets import TrainSettings
+
+
+class RegionClassifiers(nn.Module):
+    """One identity classifier a region, IP_i of Eq. 6: (B, p, d) -> logits (B, p, K).
+
+    "two-layer" is the paper's: a fully connected layer that reduces to 256 numbers, then one to K identities.
+    "bnneck" is batch normalisation and one layer without bias (Luo et al., 2019).
+    """
+
+    def __init__(self, kind: str, num_regions: int, embedding_dim: int, identities: int) -> None:
+        super().__init__()
+        self.neck = nn.BatchNorm1d(num_regions * embedding_dim) if kind == "bnneck" else None
+        reduced = embedding_dim if kind == "bnneck" else 256
+        self.reduce = None if kind == "bnneck" else nn.Parameter(torch.empty(num_regions, embedding_dim, reduced))
+        self.classify = nn.Parameter(torch.empty(num_regions, reduced, identities))
+        if self.reduce is not None:
+            nn.init.normal_(self.reduce, std=embedding_dim**-0.5)
+        nn.init.normal_(self.classify, std=0.001)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(B, p, d) -> (B, p, K)."""
+        x = embeddings
+        if self.neck is not None:
+            x = self.neck(x.flatten(1)).view_as(x)  # (B, p, d) -> (B, p·d) -> (B, p, d)
+        if self.reduce is not None:
+            x = torch.einsum("bpd,pdr->bpr", x, self.reduce)
+        return torch.einsum("bpr,prk->bpk", x, self.classify)
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The terms of Eq. 8, scalars; `total` is what is minimised."""
+
+    region: Tensor
+    identity: Tensor
+    triplet: Tensor
+    total: Tensor
+
+
+def vpm_loss(
+    output: VpmOutput, logits: Tensor, labels: Tensor, visible: Tensor, pids: Tensor, settings: TrainSettings
+) -> LossTerms:
+    """Eq. 8 for one batch.
+
+    Args:
+        output: of the model. logits: (B, p, K) of the classifiers. labels: (B, h, w) region labels of the crops.
+        visible: (B, p) bool, their visible sets. pids: (B,) in [0, K).
+    """
+    region = region_label_loss(output.locator_logits, labels, settings.region_loss_reduction)
+    identity = visible_identity_loss(logits, pids, visible, settings.label_smoothing)
+    triplet = region_selective_triplet_loss(output.embeddings, pids, visible, settings.margin)
+    return LossTerms(region, identity, triplet, settings.region_loss_weight * region + identity + triplet)

@@ -1,0 +1,322 @@
+"""Trains VPM (paper section 3.3 and 4.1): data flows from TrainingSet through the model into Eq. 8."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import vpmsearch
+from vpmsearch.atomic import replacing
+from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.sampler import IdentitySampler
+from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
+from vpmsearch.errors import TrainingError
+from vpmsearch.models.initial import initialise, normalisation
+from vpmsearch.models.vpm import Vpm
+from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
+from vpmsearch.parallel import map_ahead
+from vpmsearch.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from vpmsearch.training.losses import LossTerms, RegionClassifiers, vpm_loss
+from vpmsearch.training.presets import TrainSettings
+from vpmsearch.types import Int64
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """One line of the log: losses of one step, and the learning rate of the new layers."""
+
+    epoch: int
+    step: int
+    loss: float
+    loss_region: float
+    loss_id: float
+    loss_triplet: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """What a run writes, all beside the weights."""
+
+    weights: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Resumed from; written after each epoch."""
+        return self.weights.with_suffix(".checkpoint.safetensors")
+
+    @property
+    def log(self) -> Path:
+        """One `LossRow` a line."""
+        return self.weights.with_suffix(".log.csv")
+
+    @property
+    def curves(self) -> Path:
+        """The log as a picture."""
+        return self.weights.with_suffix(".curves.png")
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        settings: all that decides the run, data aside.
+        images: the training split; every image with a pid.
+        dataset: its name, for the weights' metadata.
+        output: the weights file; checkpoint and log go beside it.
+        device: where the model runs; mixed precision on CUDA.
+        workers: threads that cut crops; 0 does it between steps.
+        half: store the weights as float16.
+
+    Raises:
+        DataError: too few identities, an image without a pid. ModelError: settings or initial weights that cannot be.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        images: Sequence[LabelledImage],
+        *,
+        dataset: str,
+        output: Path,
+        device: torch.device,
+        workers: int = 2,
+        half: bool = False,
+    ) -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.dataset_name, self.device = settings, dataset, device
+        self.files, self.workers, self.half = TrainingFiles(output), workers, half
+        self.model = Vpm(settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings)
+        initialise(self.model.backbone, settings.init)
+        self.model.backbone.freeze(settings.freeze_stages)
+        self.data = TrainingSet(images, self._crop_settings())
+        self.classifiers = RegionClassifiers(
+            settings.classifier, self.model.num_regions, self.model.embedding_dim, self.data.num_classes
+        )
+        self.model.to(device).to(memory_format=torch.channels_last)
+        self.classifiers.to(device)
+        self.module = nn.ModuleDict({"model": self.model, "classifiers": self.classifiers})
+        self.optimizer = self._build_optimizer()
+        self.sampler = IdentitySampler(
+            self.data.targets.tolist(), settings.pids_per_batch, settings.images_per_pid, settings.seed
+        )
+        norm = normalisation(settings.backbone)
+        self._mean = torch.tensor(norm.mean, device=device).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(norm.std, device=device).view(1, 3, 1, 1) * 255
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Batches in the first epoch; later ones differ by one or two."""
+        return len(self.sampler.epoch(0))
+
+    def run(
+        self,
+        *,
+        resume: bool = False,
+        on_step: Callable[[LossRow], None] = lambda row: None,
+        on_epoch: Callable[[int, Vpm], None] = lambda epoch, model: None,
+    ) -> Path:
+        """Train to the end; checkpoint, weights and log are written after each epoch.
+
+        Args:
+            resume: go on from the checkpoint where there is one; the losses are those of an unbroken run.
+            on_step, on_epoch: told of progress; the model is in evaluation mode in on_epoch.
+
+        Raises:
+            TrainingError: a loss is not finite (the last checkpoint is kept), or the checkpoint is of another run.
+        """
+        progress = Progress(0, 0, self._run_identity())
+        if resume and self.files.checkpoint.is_file():
+            progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
+        rows = self._logged(progress.steps)
+        step = progress.steps
+        for epoch in range(progress.epochs, self.settings.epochs):
+            torch.manual_seed(self.settings.seed + epoch)
+            self.module.train()
+            order = self.sampler.epoch(epoch)
+            for index, batch in enumerate(self._batches(epoch, order)):
+                self._set_learning_rate(epoch + index / len(order), step)
+                row = self._step(batch, epoch, step)
+                rows.append(row)
+                on_step(row)
+                step += 1
+            self._check_finite(epoch)
+            self._save(Progress(epoch + 1, step, progress.run), rows)
+            self.module.eval()
+            on_epoch(epoch, self.model)
+        return self.files.weights
+
+    def _check_finite(self, epoch: int) -> None:
+        """The loss of the last step says nothing of what its update did: look before the last good files go."""
+        if bad := first_not_finite(self.module.state_dict()):
+            raise TrainingError(
+                f"{bad} is not finite after epoch {epoch}; lower the learning rate. The last checkpoint is kept"
+            )
+
+    def _step(self, batch: Batch, epoch: int, step: int) -> LossRow:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            output = self.model(self._normalised(batch.pixels))
+            logits = self.classifiers(output.embeddings)
+        terms = vpm_loss(
+            output,
+            logits,
+            self._to_device(batch.labels),
+            self._to_device(batch.visible),
+            self._to_device(batch.targets),
+            self.settings,
+        )
+        row = self._row(terms, epoch, step)
+        if not math.isfinite(row.loss):
+            raise TrainingError(
+                f"the loss is not finite at epoch {epoch}, step {step} (region {row.loss_region}, identity "
+                f"{row.loss_id}, triplet {row.loss_triplet}); lower the learning rate. The last checkpoint is kept"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        if self.settings.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        return row
+
+    def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:
+        total, region, identity, triplet = torch.stack(
+            [terms.total.float(), terms.region.float(), terms.identity.float(), terms.triplet.float()]
+        ).tolist()  # one transfer from the device
+        return LossRow(epoch, step, total, region, identity, triplet, float(self.optimizer.param_groups[0]["lr"]))
+
+    def _batches(self, epoch: int, order: Sequence[Int64]) -> Iterator[Batch]:
+        requests = enumerate(order)
+        cut = lambda request: self.data.batch(request[1], (self.settings.seed, epoch, request[0]))  # noqa: E731
+        return map_ahead(cut, requests, workers=self.workers, ahead=2 * self.workers)
+
+    def _normalised(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+        """(B, 3, H, W) uint8 -> float, on the device."""
+        images = torch.from_numpy(pixels).to(self.device, non_blocking=True).float()
+        return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
+    def _to_device(self, array: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def _crop_settings(self) -> CropSettings:
+        height, width = self.settings.input_size
+        with torch.no_grad():
+            self.model.eval()
+            map_size = self.model.backbone(torch.zeros(1, 3, height, width)).shape[2:]
+        return CropSettings(
+            input_size=self.settings.input_size,
+            map_size=(int(map_size[0]), int(map_size[1])),
+            grid=self.model.grid,
+            strategies=self.settings.crops,
+            gamma=self.settings.gamma,
+            flip=self.settings.flip,
+        )
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        settings = self.settings
+        new = [*self.model.locator.parameters(), *self.model.reduction.parameters(), *self.classifiers.parameters()]
+        trunk = [parameter for parameter in self.model.backbone.parameters() if parameter.requires_grad]
+        groups = [{"params": new, "lr": settings.learning_rate}, {"params": trunk, "lr": settings.trunk_learning_rate}]
+        groups = [group | {"base_lr": group["lr"]} for group in groups if group["params"]]
+        if settings.optimizer == "adamw":
+            return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(
+            groups, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+
+    def _set_learning_rate(self, epochs_done: float, step: int) -> None:
+        """By epochs, as they are not all of the same number of steps; the warm-up by steps."""
+        settings = self.settings
+        if settings.schedule == "step":
+            factor = 0.1 if epochs_done >= settings.step_epoch else 1.0
+        else:
+            factor = 0.5 * (1 + math.cos(math.pi * epochs_done / settings.epochs))
+        if settings.warmup_steps:
+            factor *= min((step + 1) / settings.warmup_steps, 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    def _save(self, progress: Progress, rows: list[LossRow]) -> None:
+        self.module.eval()
+        save_weights(self.files.weights, self.model, self._config(), torch.float16 if self.half else torch.float32)
+        try:
+            with replacing(self.files.log) as temporary, temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, [item.name for item in fields(LossRow)])
+                writer.writeheader()
+                writer.writerows(asdict(row) for row in rows)
+        except OSError as error:
+            raise TrainingError(f"cannot write {self.files.log}: {error}; go on later with --resume") from error
+        save_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress)  # last: all before it is whole
+
+    def _logged(self, steps: int) -> list[LossRow]:
+        """The rows of the steps that the checkpoint covers."""
+        return read_log(self.files.log)[:steps] if steps else []
+
+    def _run_identity(self) -> dict[str, Any]:
+        """What must not change between a run and its resumption."""
+        pairs = zip(self.data.images, self.data.targets, strict=True)
+        names = "\n".join(f"{image.path.name}\t{target}" for image, target in pairs)
+        digest = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+        return {"settings": self.settings.to_json(), "data": digest}
+
+    def _config(self) -> WeightsConfig:
+        norm = normalisation(self.settings.backbone)
+        return WeightsConfig(
+            backbone=self.settings.backbone,
+            num_regions=self.model.grid,
+            embedding_dim=self.settings.embedding_dim,
+            normalize_embeddings=self.settings.normalize_embeddings,
+            input_size=self.settings.input_size,
+            mean=norm.mean,
+            std=norm.std,
+            name=f"vpm-{self.settings.backbone}-{self.settings.preset}",
+            dataset=self.dataset_name,
+            num_classes=self.data.num_classes,
+            training=self.settings.to_json(),
+            source_revision=source_revision(),
+        )
+
+
+def read_log(path: Path) -> list[LossRow]:
+    """Read a training log back; empty where there is none.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="") as file:
+            return [
+                LossRow(
+                    int(r["epoch"]),
+                    int(r["step"]),
+                    *(float(r[k]) for k in ("loss", "loss_region", "loss_id", "loss_triplet", "lr")),
+                )
+                for r in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise TrainingError(f"{path} is no training log ({error}); remove it or start anew without --resume") from error
+
+
+def source_revision() -> str:
+    """Version of vpmsearch, and its commit where it runs from a checkout."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # installed: a repository further up is somebody else's
+        return vpmsearch.__version__
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return vpmsearch.__version__
+    return f"{vpmsearch.__version__}+{found}"

@@ -1,0 +1,221 @@
+"""The values that flow from one stage to the next: frozen dataclasses of numpy arrays, no torch.
+
+Axes: n images, p regions (row-major over the grid: top to bottom, then left to right), d numbers an embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import FeatureError, ModelError
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RegionFeatures:
+    """What a model sees in n images.
+
+    visibility: (n, p) float32, C_i / (h·w) of Eq. 2: in [0, 1], sums to 1 over the regions.
+    embeddings: (n, p, d) float32, f_i of Eq. 3.
+    """
+
+    visibility: Float32
+    embeddings: Float32
+
+    def __post_init__(self) -> None:
+        if self.visibility.ndim != 2 or self.embeddings.ndim != 3:
+            raise FeatureError(
+                f"visibility must be (n, p) and embeddings (n, p, d); "
+                f"got {self.visibility.shape} and {self.embeddings.shape}"
+            )
+        if self.visibility.shape != self.embeddings.shape[:2]:
+            raise FeatureError(
+                f"visibility {self.visibility.shape} and embeddings {self.embeddings.shape} "
+                "disagree on the number of images or regions"
+            )
+        object.__setattr__(self, "visibility", np.ascontiguousarray(self.visibility, dtype=np.float32))
+        object.__setattr__(self, "embeddings", np.ascontiguousarray(self.embeddings, dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self.visibility)
+
+    def __getitem__(self, rows: slice | NDArray[Any] | Sequence[int]) -> RegionFeatures:
+        return RegionFeatures(self.visibility[rows], self.embeddings[rows])
+
+    @property
+    def num_regions(self) -> int:
+        """Regions p."""
+        return int(self.embeddings.shape[1])
+
+    @property
+    def embedding_dim(self) -> int:
+        """Numbers d in one region's embedding."""
+        return int(self.embeddings.shape[2])
+
+    def check_finite(self) -> None:
+        """Refuse what no distance can be computed from.
+
+        Raises:
+            FeatureError: a value is NaN or infinite, or a visibility is negative.
+        """
+        bad = ~np.isfinite(self.visibility).all(axis=1) | ~np.isfinite(self.embeddings).all(axis=(1, 2))
+        bad |= (self.visibility < 0).any(axis=1)
+        if bad.any():
+            rows = np.flatnonzero(bad)
+            raise FeatureError(
+                f"{len(rows)} of {len(self)} images have features that are not finite or negative visibility "
+                f"(first: row {rows[0]}); the weights or the input are damaged"
+            )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[RegionFeatures]) -> RegionFeatures:
+        """Join along the images; at least one part."""
+        return cls(
+            np.concatenate([part.visibility for part in parts]), np.concatenate([part.embeddings for part in parts])
+        )
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What the catalog knows about one image, embeddings and visibility aside.
+
+    path: as given, or relative to nothing: the text shown to the user and unique among the images that are not
+        removed. content_hash: hex digest of the file's bytes, "" where there is no file. pid, camid: None where
+        unlabelled. captured_at: None where unknown; without a time zone it is taken as UTC.
+    """
+
+    path: str
+    content_hash: str = ""
+    pid: int | None = None
+    camid: int | None = None
+    captured_at: datetime | None = None
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The model an index was built with: one index, one model.
+
+    num_regions: the grid (m, n) of p = m·n regions. embedding_dim: d. fingerprint: identifies the weights; features
+    of another fingerprint are refused. input_size: (height, width) pixels. min_visibility: see DESIGN "visibility";
+    None means 1/(2p). weights: where the file was found. name, dataset: for people to read.
+    """
+
+    num_regions: tuple[int, int]
+    embedding_dim: int
+    fingerprint: str
+    weights: str = ""
+    name: str = ""
+    dataset: str = ""
+    input_size: tuple[int, int] = (0, 0)
+    min_visibility: float | None = None
+
+    def __post_init__(self) -> None:
+        grid = self.num_regions
+        if isinstance(grid, int):
+            grid = (grid, 1)
+        grid = (int(grid[0]), int(grid[1]))
+        if min(grid) < 1 or self.embedding_dim < 1:
+            raise ModelError(f"an index needs at least one region and dimension, got {grid} and {self.embedding_dim}")
+        object.__setattr__(self, "num_regions", grid)
+        object.__setattr__(self, "input_size", (int(self.input_size[0]), int(self.input_size[1])))
+        if self.min_visibility is None:
+            object.__setattr__(self, "min_visibility", 1 / (2 * self.p))
+        if not 0 <= self.threshold < 1:
+            raise ModelError(f"min_visibility must be in [0, 1), got {self.min_visibility}")
+
+    @property
+    def p(self) -> int:
+        """Regions in all, m·n."""
+        return self.num_regions[0] * self.num_regions[1]
+
+    @property
+    def threshold(self) -> float:
+        """`min_visibility` as a number: a smaller visibility counts as 0 wherever images are compared."""
+        assert self.min_visibility is not None
+        return self.min_visibility
+
+    def visible(self, visibility: Float32) -> Bool:
+        """Which regions count where images are compared: of the shape of `visibility`, float32 C_i / (h·w)."""
+        visible: Bool = (visibility >= np.float32(self.threshold)) & (visibility > 0)
+        return visible
+
+    @classmethod
+    def of(cls, info: ModelInfo | Mapping[str, Any]) -> Self | ModelInfo:
+        """Take a ModelInfo as it is, or build one from a mapping.
+
+        Raises:
+            ModelError: the mapping has an unknown key or lacks a needed one.
+        """
+        if isinstance(info, ModelInfo):
+            return info
+        unknown = set(info) - {item.name for item in fields(cls)}
+        if unknown:
+            raise ModelError(f"unknown model_info keys: {', '.join(sorted(unknown))}")
+        try:
+            return cls(**info)
+        except TypeError as error:
+            raise ModelError(f"incomplete model_info: {error}") from error
+
+
+@dataclass(frozen=True)
+class SearchFilter:
+    """Which images may be results. Empty tuples and None mean "any".
+
+    captured_after is inclusive, captured_before exclusive; an image without a time passes neither.
+    """
+
+    pids: tuple[int, ...] = ()
+    camids: tuple[int, ...] = ()
+    captured_after: datetime | None = None
+    captured_before: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RegionMatch:
+    """One region's part in a match: distance D_i, weight C_i^q·C_i^g and its share of all weights (0-1)."""
+
+    region: int
+    distance: float
+    weight: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """One gallery image, and why it stands where it does: Σ weight·distance / Σ weight = distance (Eq. 4)."""
+
+    image_id: int
+    path: str
+    pid: int | None
+    camid: int | None
+    distance: float
+    regions: tuple[RegionMatch, ...]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The answer to one query, best match first.
+
+    candidates: images that were re-ranked by Eq. 4. timings_ms: milliseconds by stage.
+    """
+
+    matches: tuple[Match, ...]
+    candidates: int
+    exact: bool
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def elapsed_ms(self) -> float:
+        """All stages together, in milliseconds."""
+        return sum(self.timings_ms.values())
