@@ -10,7 +10,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -139,7 +139,7 @@ def test_gradients_of_locating_and_pooling():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    ("q", "g", "p", "d"), [(3, 4, 6, 8), (1, 1, 1, 1), (2, 3, 2, 0), (5, 2, 12, 33), (30, 28, 1, 4)]
+    ("q", "g", "p", "d"), [(3, 4, 6, 8), (1, 1, 1, 1), (2, 3, 2, 0), (5, 2, 12, 33), (30, 28, 1, 4), (2, 2, 2, 1100)]
 )
 def test_distances_agree_with_the_loops(q, g, p, d, dtype):
     query, gallery = normal(q, p, d, dtype=dtype), normal(g, p, d, seed=1, dtype=dtype)
@@ -213,9 +213,10 @@ def test_no_shared_region_is_infinitely_far():
     assert visibility_weighted_distance(query, torch.zeros(1, 2), gallery, visibility).isposinf().all()
 
 
-@pytest.mark.parametrize("poison", [math.inf, -math.inf, math.nan, 3e38])
+@pytest.mark.parametrize("poison", [math.inf, -math.inf, math.nan, "largest"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_what_an_unshared_region_holds_does_not_matter(poison, dtype):
+    poison = torch.finfo(dtype).max if poison == "largest" else poison
     query, gallery = normal(2, 3, 4, dtype=dtype), normal(2, 3, 4, seed=1, dtype=dtype)
     q_visibility = torch.tensor([[0.5, 0.5, 0], [1, 0, 0]], dtype=dtype)
     g_visibility = torch.tensor([[0.2, 0.8, 0], [0, 0.5, 0.5]], dtype=dtype)
@@ -276,9 +277,9 @@ def test_neither_sides_nor_the_order_of_regions_matter(seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("d", [3, 64, 257])
+@pytest.mark.parametrize("d", [3, 257, 600])
 def test_a_pair_has_the_same_distance_in_any_block(d, dtype):
-    """To the last bit, so that exact search, re-ranking and evaluation agree. Also beyond 25 rows, cdist's threshold."""
+    """To the last bit, so that exact search, re-ranking and evaluation agree; also beyond cdist's switch at 25 rows."""
     query, gallery = normal(37, 3, d, dtype=dtype), normal(53, 3, d, seed=1, dtype=dtype)
     q, g = shares(37, 3, 2, dtype), shares(53, 3, 3, dtype, zeros=0.2)
     whole = visibility_weighted_distance(query, q, gallery, g)
@@ -333,8 +334,9 @@ def peak_megabytes(entry):
     return int(line.split()[1]) / 1024
 
 
-def test_gradients_are_finite_where_embeddings_coincide():
-    query = normal(3, 4, 8).requires_grad_()
+@pytest.mark.parametrize("d", [8, 1100])
+def test_gradients_are_finite_where_embeddings_coincide(d):
+    query = normal(3, 4, d).requires_grad_()
     gallery = query.detach().clone().requires_grad_()
     visibility = shares(3, 4).requires_grad_()
     visibility_weighted_distance(query, visibility, gallery, visibility).sum().backward()
@@ -343,8 +345,9 @@ def test_gradients_are_finite_where_embeddings_coincide():
         assert leaf.grad.isfinite().all()
 
 
-def test_gradients_of_the_distance():
-    leaves = (normal(2, 2, 3), shares(2, 2) + 0.1, normal(3, 2, 3, seed=1), shares(3, 2, 1) + 0.1)
+@pytest.mark.parametrize("d", [3, 513])
+def test_gradients_of_the_distance(d):
+    leaves = (normal(1, 2, d), shares(1, 2) + 0.1, normal(2, 2, d, seed=1), shares(2, 2, 1) + 0.1)
     leaves = tuple(leaf.double().requires_grad_() for leaf in leaves)
     assert torch.autograd.gradcheck(visibility_weighted_distance, leaves)
     assert torch.autograd.gradcheck(region_distances, (leaves[0], leaves[2]))
@@ -431,6 +434,7 @@ def test_gradients_of_the_identity_loss():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("margin", [1.0, 0.0, 0.3, None])
+@settings(max_examples=12)
 @given(seed=SEEDS, batch=st.integers(1, 9), p=st.integers(1, 4))
 def test_triplet_loss_agrees_with_the_loop(margin, dtype, seed, batch, p):
     rng = np.random.default_rng(seed)
@@ -475,7 +479,7 @@ def test_the_hardest_are_mined_among_those_that_share_a_region():
 
 @pytest.mark.parametrize("margin", [1.0, None])
 def test_gradients_are_finite_where_all_embeddings_coincide(margin):
-    embeddings = torch.ones(6, 3, 4, requires_grad=True)
+    embeddings = torch.ones(6, 3, 600, requires_grad=True)
     visible = torch.ones(6, 3, dtype=torch.bool)
     loss = region_selective_triplet_loss(embeddings, torch.tensor([0, 0, 1, 1, 2, 2]), visible, margin)
     assert loss.item() == pytest.approx(1.0 if margin else math.log(2))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import visibility_weighted_distance
 
 from vpmsearch.errors import FeatureError, ModelMismatchError, VpmsearchError
 from vpmsearch.search import SearchEngine
@@ -55,30 +56,23 @@ def fill(store: GalleryStore, features: RegionFeatures, sizes: tuple[int, ...], 
         writer.commit()
 
 
-def oracle_distance(
-    query: RegionFeatures, row: int, gallery: RegionFeatures, column: int, min_visibility: float
-) -> float:
-    """Eq. 4 for one pair, in Python floats; a visibility below the threshold counts as 0; inf shares nothing."""
-    weights = distances = 0.0
-    for region in range(query.num_regions):
-        q_visibility = float(query.visibility[row, region])
-        g_visibility = float(gallery.visibility[column, region])
-        if q_visibility < np.float32(min_visibility) or g_visibility < np.float32(min_visibility):
-            continue
-        squares = 0.0
-        for a, b in zip(query.embeddings[row, region], gallery.embeddings[column, region], strict=True):
-            squares += (float(a) - float(b)) ** 2
-        weights += q_visibility * g_visibility
-        distances += q_visibility * g_visibility * math.sqrt(squares)
-    return distances / weights if weights else math.inf
+def counting(visibility: np.ndarray, min_visibility: float) -> np.ndarray:
+    """What counts where images are compared: a visibility below the threshold is 0."""
+    return np.where(visibility >= np.float32(min_visibility), visibility, 0)
 
 
 def oracle_ranking(
     query: RegionFeatures, row: int, gallery: RegionFeatures, min_visibility: float, ids: list[int]
 ) -> list[tuple[float, int]]:
     """(distance, image id), best first, of the images with these ids (image i + 1 is row i of the gallery)."""
-    pairs = [(oracle_distance(query, row, gallery, image_id - 1, min_visibility), image_id) for image_id in ids]
-    return sorted(pair for pair in pairs if pair[0] < math.inf)
+    rows = [image_id - 1 for image_id in ids]
+    distances = visibility_weighted_distance(
+        query.embeddings[row : row + 1],
+        counting(query.visibility[row : row + 1], min_visibility),
+        gallery.embeddings[rows],
+        counting(gallery.visibility[rows], min_visibility),
+    )[0]
+    return sorted(pair for pair in zip(distances.tolist(), ids, strict=True) if pair[0] < math.inf)
 
 
 def assert_is_ranking(result: SearchResult, expected: list[tuple[float, int]]) -> None:
@@ -199,7 +193,7 @@ def test_a_few_candidates_give_true_distances_in_order(store: GalleryStore, gall
         distances = [match.distance for match in result.matches]
         assert distances == sorted(distances)
         for match in result.matches:
-            expected = oracle_distance(queries, row, gallery, match.image_id - 1, 1 / 12)
+            ((expected, _),) = oracle_ranking(queries, row, gallery, 1 / 12, [match.image_id])
             assert match.distance == pytest.approx(expected, rel=1e-5)
 
 
@@ -326,7 +320,7 @@ def test_a_filter_of_nothing_is_no_filter(store: GalleryStore):
 def test_a_time_without_zone_is_utc(store: GalleryStore):
     query = make_features(1, seed=12)
     engine = SearchEngine(store)
-    naive = SearchFilter(captured_after=datetime(2024, 5, 2, 12), captured_before=datetime(2024, 5, 3, 12))  # noqa: DTZ001
+    naive = SearchFilter(captured_after=datetime(2024, 5, 2, 12), captured_before=datetime(2024, 5, 3, 12))
     aware = SearchFilter(captured_after=START + timedelta(days=1), captured_before=START + timedelta(days=2))
     found = engine.search(query, 80, filter=naive)[0].matches
     assert found

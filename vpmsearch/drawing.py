@@ -319,7 +319,7 @@ def centred(size: tuple[int, int], box: Box) -> Box:
 
 
 def to_rgb(color: str) -> NDArray[np.float64]:
-    """ "#RRGGBB" as three numbers in 0-1."""
+    """A colour written #RRGGBB as three numbers in 0-1."""
     return np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
 
 

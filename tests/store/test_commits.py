@@ -391,3 +391,28 @@ def test_any_sequence_agrees_with_a_dict(tmp_path_factory, actions):
         embeddings = store.snapshot.embeddings(np.arange(len(committed)))
         assert embeddings[:, 0, 0].tolist() == [committed[i][1] for i in sorted(committed)]
         assert store.verify().ok
+
+
+@pytest.mark.parametrize("module", ["snapshot", "maintenance"])
+def test_a_compaction_in_the_midst_of_opening(filled, monkeypatch, module):
+    """The segments vanish after their names were read: look again, and see no damage."""
+    name = {"snapshot": "open_segment", "maintenance": "open_embeddings"}[module]
+    path = f"vpmsearch.store.{module}.{name}"
+    real = getattr(sys.modules[f"vpmsearch.store.{module}"], name)
+    calls = []
+
+    def compact_first(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            filled.compact()
+        return real(*arguments)
+
+    filled.close()
+    filled = GalleryStore.open(filled.path)
+    monkeypatch.setattr(path, compact_first)
+    if module == "snapshot":
+        with GalleryStore.open(filled.path) as store:
+            assert len(store.snapshot) == 48
+    else:
+        assert verify(filled.path).ok
+    assert len(calls) > 1

@@ -62,9 +62,9 @@ def demo(
 def _draw(folder: Path, seed: int) -> Path:
     from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
 
-    train = DrawnSettings(identities=120, cameras=4, shots=3, height=96, width=48, seed=seed)
+    train = DrawnSettings(identities=200, cameras=4, shots=3, height=96, width=48, seed=seed)
     test = DrawnSettings(identities=60, cameras=4, shots=3, height=96, width=48, seed=seed + 1)
-    say("drawing pedestrians: 120 identities to train on, 60 others to search")
+    say("drawing pedestrians: 200 identities to train on, 60 others to search")
     return write_drawn_dataset(folder, train=train, test=test)
 
 

@@ -12,7 +12,8 @@ from vpmsearch.commands.index import announce
 from vpmsearch.commands.terminal import answer, answer_json, command, progress
 
 if TYPE_CHECKING:
-    from vpmsearch.evaluation.protocols import Evaluation
+    from vpmsearch.evaluation.protocols import Evaluation, LabelledFeatures
+    from vpmsearch.models.weights import LoadedWeights
 
 
 TABLE_HEAD = "gamma  crop       weighting    rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  queries"
@@ -29,6 +30,12 @@ def evaluate(
         str, typer.Option(help="Its layout: market1501 (DukeMTMC-reID too), msmt17, folder or csv.")
     ] = "market1501",
     weights: options.Weights = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            "--index", help="Take the gallery from this index instead of seeing it again.", show_default=False
+        ),
+    ] = None,
     gamma: Annotated[
         list[float] | None, typer.Option(help="Area ratio the queries are cut to (repeatable).", show_default="1.0")
     ] = None,
@@ -52,29 +59,30 @@ def evaluate(
     from vpmsearch.evaluation.protocols import evaluate_model
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import find_weights, read_weights
 
     gammas = gamma or [1.0]
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
     if unknown := set(weighting or ()) - {"visibility", "uniform"}:
         raise typer.BadParameter(f"--weighting {sorted(unknown)[0]!r}: use visibility or uniform")
     images = read_dataset(dataset, data)
-    loaded = read_weights(find_weights(weights))
+    loaded, indexed, own = _load(weights, index)
+    threshold = own if min_visibility is None else min_visibility
     announce(loaded)
     extractor = Extractor(loaded, choose_device(device), batch_size=batch_size)
+    to_see = len(gammas) * len(images.query) + (0 if indexed else len(images.gallery))
     rows = []
     if not json:
         answer(TABLE_HEAD)
-    with progress("evaluating", len(images.gallery) + len(gammas) * len(images.query)) as advance:
+    with progress("evaluating", to_see) as advance:
         for row in evaluate_model(
             extractor,
             images.query,
-            images.gallery,
+            indexed or images.gallery,
             gammas=gammas,
             crop=crop,
             weightings=weightings,
             seed=seed,
-            min_visibility=min_visibility,
+            min_visibility=threshold,
             on_progress=advance,
         ):
             rows.append(row.to_json())
@@ -82,6 +90,20 @@ def evaluate(
                 answer(_table_row(row))
     if json:
         answer_json({"results": rows})
+
+
+def _load(weights: Path | None, index: Path | None) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
+    """The weights, the gallery of the index that was built with them, and the `min_visibility` to use."""
+    from vpmsearch.evaluation.protocols import indexed_gallery
+    from vpmsearch.models.weights import find_by_fingerprint, find_weights, read_weights
+    from vpmsearch.store import GalleryStore
+
+    if index is None:
+        loaded = read_weights(find_weights(weights))
+        return loaded, None, loaded.info.threshold
+    with GalleryStore.open(index) as store:
+        loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
+        return loaded, indexed_gallery(store.snapshot), store.model_info.threshold
 
 
 def _table_row(row: Evaluation) -> str:

@@ -105,4 +105,5 @@ def visible_regions(labels: Int64, num_regions: int) -> Bool:
     Returns:
         (…, p) bool.
     """
-    return (labels[..., None] == np.arange(num_regions)).any(axis=(-3, -2))
+    visible: Bool = (labels[..., None] == np.arange(num_regions)).any(axis=(-3, -2))  # (…, h, w, p) -> (…, p)
+    return visible

@@ -19,6 +19,7 @@ from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.metrics import RankAccumulator, RankMetrics
 from vpmsearch.extraction import Extractor, Request
+from vpmsearch.store import Snapshot
 from vpmsearch.types import Float32, Int64, RegionFeatures
 
 Weighting = Literal["visibility", "uniform"]
@@ -103,6 +104,21 @@ def extract_labelled(
     return LabelledFeatures(RegionFeatures.concatenate(parts), pids, camids)
 
 
+def indexed_gallery(snapshot: Snapshot) -> LabelledFeatures:
+    """The labelled images of an index as a gallery, so that they need not be seen again.
+
+    Raises:
+        DataError: no image of the index has both pid and camid.
+    """
+    records = snapshot.records(np.arange(len(snapshot)))
+    rows = np.array([i for i, r in enumerate(records) if r.pid is not None and r.camid is not None], dtype=np.int64)
+    if len(rows) == 0:
+        raise DataError("no image of the index has a pid and a camid; index the data set with --dataset market1501")
+    pids = np.array([records[i].pid for i in rows], dtype=np.int64)
+    camids = np.array([records[i].camid for i in rows], dtype=np.int64)
+    return LabelledFeatures(RegionFeatures(snapshot.visibility[rows], snapshot.embeddings(rows)), pids, camids)
+
+
 def rank(
     query: LabelledFeatures,
     gallery: LabelledFeatures,
@@ -146,7 +162,7 @@ def _blocks(count: int) -> Iterator[slice]:
 def evaluate_model(
     extractor: Extractor,
     query: Sequence[LabelledImage],
-    gallery: Sequence[LabelledImage],
+    gallery: Sequence[LabelledImage] | LabelledFeatures,
     *,
     gammas: Sequence[float] = (1.0,),
     crop: str = "bilateral",
@@ -158,11 +174,11 @@ def evaluate_model(
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
 
     Args:
-        extractor: the model. query, gallery: with pids and camids.
+        extractor: the model. query, gallery: with pids and camids; a gallery may have been seen already.
         gammas: area ratios in (0, 1]. crop: strategy, see `vpmsearch.data.crops.STRATEGIES`.
         weightings: a row for each. seed: of the crops.
         min_visibility: None is the default of an index, 1/(2p).
-        on_progress: told how many more images have been seen, of len(gallery) + len(gammas) · len(query).
+        on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
         A row for each γ and weighting, as soon as it is known.
@@ -172,11 +188,14 @@ def evaluate_model(
     """
     crops = {gamma: query_crops(len(query), crop, gamma, seed) for gamma in gammas}  # refuse before the long work
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
-    seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
+    if isinstance(gallery, LabelledFeatures):
+        seen_gallery = gallery
+    else:
+        seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
     for gamma, boxes in crops.items():
         seen_query = extract_labelled(extractor, query, boxes, on_progress)
         for weighting in weightings:
             metrics = rank(
                 seen_query, seen_gallery, min_visibility=threshold, weighting=weighting, device=extractor.device
             )
-            yield Evaluation(gamma, crop, weighting, metrics, metrics.num_valid_queries, len(gallery))
+            yield Evaluation(gamma, crop, weighting, metrics, metrics.num_valid_queries, len(seen_gallery.pids))

@@ -84,6 +84,29 @@ def _resnet(name: str, build: Callable[[], tv.ResNet], channels: int) -> Backbon
     return Backbone(name, trunk, channels, 16, stages)
 
 
+class ResNet8Trunk(nn.Module):
+    """The first three stages of a ResNet of one basic block each, the last at stride 1 (T at stride 8, 256 channels)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        net = tv.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1])
+        self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
+        self.layer1, self.layer2, self.layer3 = net.layer1, net.layer2, net.layer3
+        self.layer3[0].conv1.stride = (1, 1)
+        self.layer3[0].downsample[0].stride = (1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> T (B, 256, H / 8, W / 8)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer3(self.layer2(self.layer1(x)))  # type: ignore[no-any-return]
+
+
+def _resnet8() -> Backbone:
+    trunk = ResNet8Trunk()
+    stages = [(trunk.conv1, trunk.bn1), (trunk.layer1,), (trunk.layer2,), (trunk.layer3,)]
+    return Backbone("resnet8", trunk, 256, 8, stages)
+
+
 def _resnet10() -> tv.ResNet:
     return tv.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1])
 
@@ -104,6 +127,7 @@ def _osnet() -> Backbone:
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
+    "resnet8": _resnet8,
     "resnet10": lambda: _resnet("resnet10", _resnet10, 512),
     "resnet18": lambda: _resnet("resnet18", lambda: tv.resnet18(weights=None), 512),
     "resnet34": lambda: _resnet("resnet34", lambda: tv.resnet34(weights=None), 512),

@@ -34,6 +34,7 @@ MAX_NUMBER = 1 << 16
 PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501.safetensors"
 DEFAULT_WEIGHTS = Path("weights/vpm.safetensors")
 ENVIRONMENT = "VPMSEARCH_WEIGHTS"
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 DRAWN = "drawn pedestrians"
 """Data set name of weights that have never seen a photograph."""
 
@@ -234,6 +235,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors: {error}") from error
+    for name, tensor in tensors.items():  # a few bits a number are stored, but not computed with
+        if tensor.is_floating_point() and tensor.dtype not in _FLOATS:
+            raise WeightsError(f"{path}: tensor {name} is {tensor.dtype}; store it as float16, bfloat16 or float32")
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     if bad := first_not_finite(tensors):
         raise WeightsError(f"{path}: tensor {bad} is not finite; the file is damaged or training diverged")

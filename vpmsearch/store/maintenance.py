@@ -58,8 +58,6 @@ def verify(path: str | os.PathLike[str]) -> VerifyReport:
         StoreNotFoundError: there is no index. StoreVersionError: it needs `vpmsearch upgrade`.
     """
     folder = Path(path)
-    problems: list[str] = []
-    images = 0
     for _ in range(_ATTEMPTS):
         try:
             catalog = open_catalog(folder)
@@ -68,10 +66,7 @@ def verify(path: str | os.PathLike[str]) -> VerifyReport:
                 with catalog.read() as now:  # a compaction may have replaced what was being looked at
                     changed = now.segments() != reader.segments()
         except StoreDamagedError as error:
-            return VerifyReport(False, images, (str(error),))
-        except OSError as error:
-            problem = f"{folder} cannot be read ({error}); check its permissions and the disk"
-            return VerifyReport(False, images, (problem,))
+            return VerifyReport(False, 0, (str(error),))
         if not problems or not changed:
             break
     return VerifyReport(not problems, images, tuple(problems))
@@ -88,8 +83,16 @@ def _check(folder: Path, reader: Reader) -> tuple[int, list[str]]:
         if not place.is_dir():
             problems.append(f"{place} is missing; {_REMEDY}")
             continue
-        problems += _check_segment(place, count, reader.image_rows(model.info.p, segment_id=segment_id), model)
-    problems += _check_strangers(folder / FOLDER_NAME, {str(segment_id) for segment_id in segments})
+        try:
+            problems += _check_segment(place, count, reader.image_rows(model.info.p, segment_id=segment_id), model)
+        except StoreDamagedError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{place} cannot be read ({error}); check its permissions and the disk")
+    try:
+        problems += _check_strangers(folder / FOLDER_NAME, {str(segment_id) for segment_id in segments})
+    except OSError as error:
+        problems.append(f"{folder / FOLDER_NAME} cannot be read ({error}); check its permissions and the disk")
     return reader.counts()["images"], problems
 
 

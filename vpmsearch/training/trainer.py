@@ -141,6 +141,8 @@ class Trainer:
             progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
         rows = self._logged(progress.steps)
         step = progress.steps
+        if progress.epochs >= self.settings.epochs and not self.files.weights.is_file():
+            self._save(progress, rows)  # done already, and its weights taken away since
         for epoch in range(progress.epochs, self.settings.epochs):
             torch.manual_seed(self.settings.seed + epoch)
             self.module.train()

@@ -1,0 +1,155 @@
+"""Training samples: decided by their seed, labels that belong to the pixels, memory that is bounded."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vpmsearch.data.training_set as module
+from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.training_set import CropSettings, TrainingSet
+from vpmsearch.errors import DataError, ImageError
+
+SETTINGS = CropSettings(
+    input_size=(64, 32), map_size=(4, 2), grid=(6, 1), strategies=("bilateral",), gamma=(0.5, 1.0), flip=True
+)
+WHOLE = replace(SETTINGS, strategies=("top",), gamma=(1.0, 1.0), flip=False)
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_batch_has_the_stated_shapes(drawn_images):
+    data = TrainingSet(drawn_images, SETTINGS)
+    batch = data.batch(np.array([0, 5, 23]), (1, 2, 3))
+    assert batch.pixels.shape == (3, 3, 64, 32)
+    assert batch.pixels.dtype == np.uint8
+    assert batch.pixels.flags.c_contiguous
+    assert batch.labels.shape == (3, 4, 2)
+    assert batch.visible.shape == (3, 6)
+    assert batch.visible.dtype == np.bool_
+    assert batch.targets.tolist() == [0, 1, 5]
+    for labels, visible in zip(batch.labels, batch.visible, strict=True):
+        assert set(np.flatnonzero(visible)) == set(labels.ravel())
+
+
+def test_a_whole_image_is_not_changed(drawn_images):
+    batch = TrainingSet(drawn_images, WHOLE).batch(np.array([7]), (0,))
+    with Image.open(drawn_images[7].path) as image:
+        np.testing.assert_array_equal(batch.pixels[0], np.asarray(image).transpose(2, 0, 1))
+
+
+def test_the_seed_decides_in_any_thread(drawn_images):
+    indices = np.arange(24)
+    expected = [TrainingSet(drawn_images, SETTINGS).batch(indices, (0, 1, step)) for step in range(8)]
+    data = TrainingSet(drawn_images, SETTINGS)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda step: data.batch(indices, (0, 1, step)), range(8)))
+    assert all(same(a, b) for a, b in zip(expected, found, strict=True))
+    assert not same(expected[0], expected[1])
+    twice = data.batch(np.array([3, 3]), (0,))
+    assert not np.array_equal(twice.pixels[0], twice.pixels[1]), "two samples of an image are cut differently"
+
+
+def test_classes_do_not_depend_on_the_order_of_files(drawn_images):
+    data = TrainingSet(drawn_images[::-1], SETTINGS)
+    assert data.num_classes == 6
+    assert data.targets.tolist() == np.repeat(np.arange(6), 4)[::-1].tolist()
+
+
+@pytest.fixture
+def two_coloured(tmp_path):
+    """Red on the left, blue on the right."""
+    pixels = np.zeros((64, 32, 3), np.uint8)
+    pixels[:, :16, 0] = pixels[:, 16:, 2] = 255
+    Image.fromarray(pixels).save(tmp_path / "0001.png")
+    return [LabelledImage(tmp_path / "0001.png", pid=1)]
+
+
+def test_images_are_mirrored_before_they_are_cut(two_coloured):
+    """Regions are places on the holistic image, mirrored or not: a left crop shows the left region always, and it
+    holds what mirroring has put there."""
+    settings = replace(SETTINGS, grid=(1, 2), strategies=("left",), gamma=(0.5, 0.5))
+    batch = TrainingSet(two_coloured, settings).batch(np.zeros(40, np.int64), (0,))
+    assert (batch.labels == 0).all()
+    assert (batch.visible == [True, False]).all()
+    red, blue = batch.pixels[:, 0] > 200, batch.pixels[:, 2] > 200  # (B, H, W); bilinear blurs the cut edge
+    is_red, is_blue = red[:, :, :30].all(axis=(1, 2)), blue[:, :, :30].all(axis=(1, 2))
+    assert (is_red ^ is_blue).all()
+    assert 8 < is_blue.sum() < 32, "half of them are mirrored"
+
+
+def test_without_flips_nothing_is_mirrored(two_coloured):
+    settings = replace(SETTINGS, grid=(1, 2), strategies=("left",), gamma=(0.5, 0.5), flip=False)
+    batch = TrainingSet(two_coloured, settings).batch(np.zeros(20, np.int64), (0,))
+    assert (batch.pixels[:, 0, :, :30] > 200).all()
+
+
+def test_labels_belong_to_the_pixels(tmp_path):
+    """Each region of the image has its own grey, so the pixels of a crop tell the regions that they are of."""
+    rows = np.repeat(np.arange(6), 32)[:, None, None] * 40  # (192, 1, 1)
+    Image.fromarray(np.broadcast_to(rows, (192, 96, 3)).astype(np.uint8)).save(tmp_path / "0001.png")
+    settings = replace(SETTINGS, input_size=(384, 128), map_size=(24, 8))
+    data = TrainingSet([LabelledImage(tmp_path / "0001.png", pid=1)], settings)
+    batch = data.batch(np.zeros(30, np.int64), (0,))
+    # (B, H, W) -> (B, h, 16, w, 16) -> the median of each pixel's field in T
+    greys = np.median(batch.pixels[:, 0].reshape(30, 24, 16, 8, 16), axis=(2, 4))
+    near = np.abs(greys - batch.labels * 40)
+    assert (near < 41).all(), "no pixel of T is labelled with a region that is not near it"
+    assert (near < 5).mean() > 0.8
+    assert any(not visible.all() for visible in batch.visible)
+
+
+def test_all_strategies_and_ratios_are_drawn(drawn_images):
+    settings = replace(SETTINGS, strategies=("top", "bottom"), gamma=(0.5, 0.55), flip=False)
+    batch = TrainingSet(drawn_images, settings).batch(np.zeros(40, np.int64), (0,))
+    tops, bottoms = batch.visible[:, 0], batch.visible[:, 5]
+    assert (tops ^ bottoms).all()
+    assert 8 < tops.sum() < 32
+
+
+def test_images_are_decoded_once(drawn_images, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(module, "load_image", lambda path: decoded.append(path) or Image.open(path).convert("RGB"))
+    data = TrainingSet(drawn_images, SETTINGS)
+    for step in range(3):
+        data.batch(np.arange(24), (step,))
+    assert len(decoded) == 24
+
+
+def test_the_cache_is_bounded_and_a_large_image_does_not_spoil_it(drawn_images, tmp_path, monkeypatch):
+    """Room for three small images; one too large for it is decoded each time, and leaves the room to others."""
+    Image.new("RGB", (320, 640)).save(tmp_path / "large.png")
+    images = [LabelledImage(tmp_path / "large.png", pid=1), *drawn_images[:8]]
+    monkeypatch.setattr(module, "CACHE_BYTES", 3 * 4 * 64 * 32)
+    decoded = []
+    load = module.load_image
+    monkeypatch.setattr(module, "load_image", lambda path: decoded.append(path) or load(path))
+    data = TrainingSet(images, SETTINGS)
+    expected = TrainingSet(images, SETTINGS)
+    for step in range(3):
+        decoded.clear()
+        batch = data.batch(np.arange(9), (step,))
+        assert same(batch, expected.batch(np.arange(9), (step,)))
+    assert decoded.count(images[0].path) == 2, "each of the two sets reads it again"
+    assert decoded.count(images[1].path) == 0, "the first to come are kept"
+    assert len(decoded) == 2 * (9 - 3)
+
+
+def test_images_without_pids_are_refused(drawn_images):
+    with pytest.raises(DataError, match=r"unlabelled\.jpg"):
+        TrainingSet([*drawn_images, LabelledImage(drawn_images[0].path.with_name("unlabelled.jpg"))], SETTINGS)
+    with pytest.raises(DataError, match="no training images"):
+        TrainingSet([], SETTINGS)
+
+
+def test_an_unreadable_image_is_named(drawn_images, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    data = TrainingSet([*drawn_images, LabelledImage(tmp_path / "broken.jpg", pid=10)], SETTINGS)
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        data.batch(np.array([0, 24]), (0,))

@@ -1,0 +1,62 @@
+"""What importing costs, and that what is public is documented."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vpmsearch
+
+PACKAGE = Path(vpmsearch.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def python(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_what_needs_no_torch_imports_none():
+    """One process for all: the first of them to import it is named."""
+    light = ["vpmsearch", "vpmsearch.errors", "vpmsearch.types", "vpmsearch.commands", "vpmsearch.store"]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {light}:\n"
+        "    importlib.import_module(name)\n"
+        "    heavy = {'torch', 'torchvision'} & set(sys.modules)\n"
+        "    assert not heavy, f'{name} imports {heavy}'\n"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_package_runs_as_a_module():
+    done = python("-m", "vpmsearch", "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for command in ("train", "index", "query", "evaluate"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_public_modules_classes_and_functions_are_documented(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "the module has no docstring"
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    public = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    for node in list(public):
+        if isinstance(node, ast.ClassDef):
+            methods = [child for child in node.body if isinstance(child, kinds) and not child.name.startswith("_")]
+            public += methods
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+def test_nothing_unpickles():
+    """pickle, torch.load and numpy.load run what a file says; the linter bans them, this holds without it."""
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        for banned in ("import pickle", "torch.load(", "np.load(", "numpy.load(", "joblib"):
+            assert banned not in text, f"{path.name} has {banned}"
