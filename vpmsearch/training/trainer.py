@@ -250,7 +250,9 @@ class Trainer:
 
     def _save(self, progress: Progress, rows: list[LossRow]) -> None:
         self.module.eval()
-        save_weights(self.files.weights, self.model, self._config(), torch.float16 if self.half else torch.float32)
+        save_weights(
+            self.files.weights, self.model, self.weights_config(), torch.float16 if self.half else torch.float32
+        )
         try:
             with replacing(self.files.log) as temporary, temporary.open("w", newline="") as file:
                 writer = csv.DictWriter(file, [item.name for item in fields(LossRow)])
@@ -271,7 +273,8 @@ class Trainer:
         digest = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
         return {"settings": self.settings.to_json(), "data": digest}
 
-    def _config(self) -> WeightsConfig:
+    def weights_config(self) -> WeightsConfig:
+        """What goes with the weights this run writes."""
         norm = normalisation(self.settings.backbone)
         return WeightsConfig(
             backbone=self.settings.backbone,

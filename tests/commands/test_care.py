@@ -1,0 +1,159 @@
+"""stats, verify, remove, compact, upgrade."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vpmsearch.store import GalleryStore, verify
+
+
+def numbers(index: Path) -> list[int]:
+    """The numbers in the names of the images that are left."""
+    with GalleryStore.open(index) as store:
+        return sorted(int(Path(path).stem) for path in store.live_files())
+
+
+def test_stats(cli, index: Path, gallery: Path, weights: Path):
+    (found,) = cli("stats", "--index", index, "--json").json
+    assert (found["images"], found["removed"], found["rejected"], found["segments"]) == (6, 0, 0, 1)
+    assert (found["identities"], found["cameras"]) == (3, 2)
+    assert found["model"]["weights"] == str(weights)
+    assert found["bytes_on_disk"]["total"] == sum(p.stat().st_size for p in index.rglob("*") if p.is_file())
+    assert len(found["region_images"]) == len(found["region_visibility"]) == 6
+    assert sum(found["region_visibility"]) == pytest.approx(1, abs=1e-4)
+    plain = cli("stats", "--index", index).stdout.splitlines()
+    assert "images: 6" in plain
+    assert len(plain) == len(found)
+
+
+def test_verify_of_a_sound_index(cli, index: Path):
+    outcome = cli("verify", "--index", index, "--json")
+    assert outcome.json == [{"ok": True, "images": 6, "problems": []}]
+    assert cli("verify", "--index", index).stdout == f"{index}: ok, 6 images\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("segments/1/region_2.faiss", None),
+        ("segments/1/region_2.faiss", b"IwFlxx"),
+        ("segments/1/embeddings.h5", None),
+        ("segments/1/embeddings.h5", b""),
+        ("segments/1/stranger.txt", b"hello"),
+        ("catalog.sqlite3", b"not a database, but long enough to look like one" * 100),
+    ],
+)
+def test_verify_of_a_damaged_index(cli, index: Path, file: str, data: bytes | None):
+    if data is None:
+        (index / file).unlink()
+    else:
+        (index / file).write_bytes(data)
+        for left in index.glob("catalog.sqlite3-*"):
+            left.unlink()
+    outcome = cli("verify", "--index", index, "--json", code=1)
+    (found,) = outcome.json
+    assert list(found) == ["ok", "images", "problems"]
+    assert found["ok"] is False
+    assert any(Path(file).name in problem for problem in found["problems"])
+    plain = cli("verify", "--index", index, code=1).stdout.splitlines()
+    assert "damaged" in plain[0]
+    assert [line.removeprefix("problem: ") for line in plain[1:]] == found["problems"]
+
+
+def test_a_damaged_index_answers_no_query(cli, index: Path, gallery: Path):
+    (index / "segments/1/embeddings.h5").write_bytes(b"gone")
+    assert "embeddings.h5" in cli("query", gallery / "a" / "000.png", "--index", index, code=1).error
+    assert "embeddings.h5" in cli("stats", "--index", index, code=1).error
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["a/001.png"], [0, 2, 3, 4, 5]),
+        (["a/001.png", "b/004.png"], [0, 2, 3, 5]),
+        (["a"], [4, 5]),
+        (["a/"], [4, 5]),
+        (["."], []),
+        (["--pid", 1], [1, 2, 4, 5]),
+        (["--pid", 1, "--pid", 2], [2, 5]),
+        (["--camid", 1], [1, 3, 5]),
+        (["--before", "2024-05-01T12:00"], [2, 3, 4, 5]),
+        (["--before", "2024-05-01T12:00:00+02:00"], [0, 1, 2, 3, 4, 5]),
+        (["--pid", 1, "--camid", 1], [1, 2, 3, 4, 5]),
+        (["a", "--pid", 1], [1, 2, 4, 5]),
+    ],
+)
+def test_remove(cli, monkeypatch, index: Path, gallery: Path, options: list[object], left: list[int]):
+    monkeypatch.chdir(gallery)
+    if len(left) == 6:
+        assert "nothing in" in cli("remove", *options, "--index", index, code=1).error
+        assert numbers(index) == left
+        return
+    assert cli("remove", *options, "--index", index, "--json").json == [{"removed": 6 - len(left)}]
+    assert numbers(index) == left
+    assert verify(index).ok
+    (line,) = cli("query", "b/005.png", "--index", index, "--json").json
+    assert sorted(int(Path(match["path"]).stem) for match in line["matches"]) == left
+    assert "nothing in" in cli("remove", *options, "--index", index, code=1).error
+
+
+def test_remove_of_names_that_are_no_text(cli, index: Path):
+    assert "nothing in" in cli("remove", os.fsdecode(b"caf\xe9.png"), "--index", index, code=1).error
+
+
+def test_remove_for_people(cli, index: Path):
+    assert "2 images removed" in cli("remove", "--pid", 1, "--index", index).stdout
+
+
+def test_a_folder_is_not_another_whose_name_begins_alike(cli, index: Path, gallery: Path):
+    assert "nothing" in cli("remove", str(gallery)[:-1], "--index", index, code=1).error
+    assert numbers(index) == [0, 1, 2, 3, 4, 5]
+
+
+def test_compact(cli, index: Path, gallery: Path):
+    query = ("query", gallery / "a" / "000.png", "--index", index, "--json")
+    cli("remove", "--pid", 1, "--index", index)
+    before = cli(*query).json[0]["matches"]
+    (report,) = cli("compact", "--index", index, "--json").json
+    assert list(report) == ["images", "removed", "bytes_before", "bytes_after"]
+    assert (report["images"], report["removed"]) == (4, 2)
+    assert cli(*query).json[0]["matches"] == before
+    assert cli("verify", "--index", index, "--json").json[0]["ok"]
+    assert "4 images kept, 0 erased" in cli("compact", "--index", index).stdout
+
+
+def test_upgrade_of_a_current_index(cli, index: Path):
+    (report,) = cli("upgrade", "--index", index, "--json").json
+    assert list(report) == ["from", "to"]
+    assert report["from"] == report["to"]
+    assert "already at" in cli("upgrade", "--index", index).stdout
+
+
+def test_an_index_of_a_later_version(cli, index: Path, gallery: Path):
+    import sqlite3
+
+    with sqlite3.connect(index / "catalog.sqlite3") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    for words in (["verify"], ["stats"], ["compact"], ["query", gallery / "a" / "000.png"], ["upgrade"]):
+        assert "9999" in cli(*words, "--index", index, code=1).error
+
+
+def test_a_busy_index(cli, index: Path, gallery: Path):
+    with GalleryStore.open(index) as store, store.writer():
+        for words in (["compact"], ["remove", "--pid", 1], ["index", gallery]):
+            assert "another process is writing" in cli(*words, "--index", index, code=1).error
+        assert cli("query", gallery / "a" / "000.png", "--index", index, "--json").json
+        assert cli("verify", "--index", index, "--json").json[0]["ok"]
+
+
+def test_what_was_removed_can_be_indexed_again(cli, index: Path, gallery: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(gallery, tmp_path / "copy"))
+    cli("remove", gallery / "a", "--index", index)
+    assert "4 indexed (0 of them changed)" in cli("index", gallery / "a", "--index", index).stderr
+    assert "6 indexed" in cli("index", copy, "--index", index).stderr
+    assert numbers(index) == sorted([0, 1, 2, 3, 4, 5] * 2)

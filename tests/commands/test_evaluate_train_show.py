@@ -1,0 +1,149 @@
+"""evaluate, train, show and demo, on data drawn small."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny import picture
+
+from vpmsearch.data import synthetic
+from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+from vpmsearch.models.weights import DRAWN, read_weights
+from vpmsearch.training import presets
+
+KEYS = ["gamma", "crop", "rank1", "rank3", "rank5", "rank10", "map", "map_trapezoid", "minp", "queries", "gallery"]
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four test identities in two cameras, two shots each: 8 queries, 8 gallery images, 1 distractor, 1 junk."""
+    train, test = (DrawnSettings(identities=4, cameras=2, shots=2, height=64, width=32, seed=seed) for seed in (0, 1))
+    folder = tmp_path_factory.mktemp("drawn") / "data"
+    return write_drawn_dataset(folder, train=train, test=test, distractors=1, junk=1)
+
+
+@pytest.fixture
+def tiny_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets and drawings so small that they take seconds."""
+    small = replace(
+        presets.PRESETS["small"], epochs=1, input_size=(64, 32), embedding_dim=16, pids_per_batch=4, images_per_pid=2
+    )
+    monkeypatch.setitem(presets.PRESETS, "small", small)
+
+    def few(**given: int) -> DrawnSettings:
+        return DrawnSettings(
+            **given | {"identities": 5, "cameras": 2, "shots": min(given["shots"], 2), "height": 64, "width": 32}
+        )
+
+    monkeypatch.setattr(synthetic, "DrawnSettings", few)
+
+
+# evaluate ---------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_json_is_the_contract(cli, drawn: Path, weights: Path):
+    outcome = cli(
+        "evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--gamma", 1.0, "--crop", "top", "--json"
+    )
+    (found,) = outcome.json
+    assert list(found) == ["results"]
+    assert [(row["gamma"], row["crop"]) for row in found["results"]] == [(0.5, "top"), (1.0, "top")]
+    for row in found["results"]:
+        assert set(row) == {*KEYS, "weighting"}
+        assert (row["queries"], row["gallery"], row["weighting"]) == (8, 9, "visibility")
+        assert all(0 <= row[key] <= 1 for key in KEYS[2:9])
+    assert "tiny-0" in outcome.stderr
+    again = cli("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--crop", "top", "--json")
+    assert again.json[0]["results"] == found["results"][:1]
+
+
+def test_evaluate_for_people(cli, drawn: Path, weights: Path):
+    both = ("--weighting", "uniform", "--weighting", "visibility")
+    head, *rows = cli("evaluate", "--data", drawn, "--weights", weights, *both).stdout.splitlines()
+    assert head.split() == "gamma crop weighting rank-1 rank-3 rank-5 rank-10 mAP mAP(trapezoid) mINP queries".split()  # noqa: SIM905
+    assert [row.split()[:3] for row in rows] == [["1.00", "bilateral", word] for word in ("visibility", "uniform")]
+    assert all(len(row) == len(head) for row in rows)
+
+
+@pytest.mark.parametrize("option", [("--gamma", 0), ("--gamma", 1.2), ("--crop", "middle"), ("--min-visibility", 2)])
+def test_evaluate_refuses_what_cannot_be(cli, drawn: Path, weights: Path, option):
+    outcome = cli("evaluate", "--data", drawn, "--weights", weights, *option, "--json", code=1)
+    assert outcome.stdout == ""
+    assert str(option[1]) in outcome.error
+
+
+def test_evaluate_names_a_bad_image(cli, drawn: Path, weights: Path, tmp_path: Path):
+    import shutil
+
+    copy = Path(shutil.copytree(drawn, tmp_path / "copy"))
+    victim = sorted((copy / "query").glob("*.jpg"))[2]
+    victim.write_bytes(victim.read_bytes()[:300])
+    error = cli("evaluate", "--data", copy, "--weights", weights, code=1).error
+    assert victim.name in error
+    assert "truncated" in error
+
+
+# train ------------------------------------------------------------------------------------------------------------
+
+
+def test_train_on_a_folder_then_index_and_query(cli, tmp_path: Path, tiny_training: None):
+    for pid in range(4):
+        folder = tmp_path / "people" / f"person {pid}"
+        folder.mkdir(parents=True)
+        for shot in range(3):
+            picture(10 * pid + shot).save(folder / f"{shot}.png")
+    trained = cli("train", "--data", "people", "--dataset", "folder", "--preset", "small", "--num-regions", "3x2")
+    assert trained.stdout == "weights/vpm.safetensors\n"
+    assert "small: resnet10, 4 identities, 12 images" in trained.stderr
+    assert sorted(path.name for path in Path("weights").iterdir()) == [
+        "vpm.checkpoint.safetensors", "vpm.curves.png", "vpm.log.csv", "vpm.safetensors",
+    ]  # fmt: skip
+    config = read_weights("weights/vpm.safetensors").config
+    assert (config.num_regions, config.dataset, config.num_classes) == ((3, 2), "folder", 4)
+    indexed = cli("index", "people")
+    assert "warning" not in indexed.stderr
+    assert "12 indexed" in indexed.stderr
+    (line,) = cli("query", "people/person 2/1.png", "--json").json
+    assert line["matches"][0]["path"] == str(tmp_path / "people" / "person 2" / "1.png")
+    resumed = cli(
+        "train", "--data", "people", "--dataset", "folder", "--preset", "small", "--num-regions", "3x2", "--resume"
+    )
+    assert resumed.stdout == "weights/vpm.safetensors\n"
+    other = ("--data", "people", "--dataset", "folder", "--preset", "small", "--resume", "--seed", 5)
+    assert "other settings" in cli("train", *other, code=1).error
+
+
+def test_train_without_data_draws_pedestrians_and_index_warns(cli, gallery: Path, tiny_training: None):
+    cli("train", "--output", "drawn.safetensors", "--half")
+    assert read_weights("drawn.safetensors").config.dataset == DRAWN
+    assert "drawn pedestrians" in cli("index", gallery, "--weights", "drawn.safetensors").stderr.split("warning: ")[1]
+
+
+# show -------------------------------------------------------------------------------------------------------------
+
+
+def test_show_writes_a_picture(cli, gallery: Path, weights: Path):
+    outcome = cli("show", gallery / "a" / "000.png", "--output", "regions.png", "--weights", weights)
+    assert outcome.stdout == "regions.png\n"
+    with Image.open("regions.png") as shown:
+        assert shown.format == "PNG"
+        assert min(shown.size) > 100
+
+
+# demo -------------------------------------------------------------------------------------------------------------
+
+
+def test_demo_does_the_whole_job_twice(cli, tiny_training: None, monkeypatch: pytest.MonkeyPatch):
+    for _ in range(2):  # the second time everything is there already
+        lines = cli("demo", "--output", "out").stdout.splitlines()
+        assert sum("the right person at ranks" in line for line in lines) == 6
+        assert sum(line.startswith("rank-1 of 10 half bodies") for line in lines) == 2
+        assert lines[-1] == "picture: out/panel.png"
+    assert sorted(path.name for path in Path("out").iterdir() if path.name[0] != ".") == [
+        "index", "panel.png", "pedestrians",
+        "vpm.checkpoint.safetensors", "vpm.curves.png", "vpm.log.csv", "vpm.safetensors",
+    ]  # fmt: skip
+    assert [path.name for path in Path().iterdir()] == ["out"]

@@ -1,0 +1,291 @@
+"""`index` and `query`: what they do, what they print, and which weights they use."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny import picture, write_pictures
+
+from vpmsearch.models.weights import fingerprint
+from vpmsearch.store import GalleryStore, verify
+
+
+def stored(index: Path) -> dict[str, int]:
+    with GalleryStore.open(index) as store:
+        return {Path(path).name: image_id for path, (image_id, _) in store.live_files().items()}
+
+
+# index ------------------------------------------------------------------------------------------------------------
+
+
+def test_index_twice_takes_only_what_is_new(cli, gallery: Path, weights: Path):
+    first = cli("index", gallery, "--weights", weights)
+    assert first.stdout == ""
+    assert "6 indexed (0 of them changed), 0 unchanged, 0 relabelled, 0 pruned, 0 rejected" in first.stderr
+    assert "indexes/default now holds 6 images" in first.stderr
+    before = stored(Path("indexes/default"))
+    again = cli("index", gallery)
+    assert "0 indexed (0 of them changed), 6 unchanged" in again.stderr
+    assert stored(Path("indexes/default")) == before
+
+
+def test_index_says_which_weights(cli, gallery: Path, weights: Path, other_weights: Path):
+    plain = cli("index", gallery, "--weights", weights).stderr
+    assert f"tiny-0, trained on random numbers, {fingerprint(weights)[:12]}" in plain
+    assert "warning" not in plain
+    drawn = cli("index", gallery, "--weights", other_weights, "--index", "other").stderr
+    assert "warning: these weights were trained on drawn pedestrians" in drawn
+
+
+def test_progress_has_no_control_characters(cli, gallery: Path, weights: Path):
+    shown = cli("index", gallery, "--weights", weights).stderr
+    assert "indexing: 6/6 (" in shown
+    assert "\r" not in shown
+    assert "\x1b" not in shown
+
+
+def test_index_with_other_weights_names_both(cli, gallery: Path, weights: Path, other_weights: Path, index: Path):
+    before = stored(index)
+    error = cli("index", gallery, "--weights", other_weights, "--index", index, code=1).error
+    assert fingerprint(weights) in error
+    assert fingerprint(other_weights) in error
+    assert stored(index) == before
+
+
+def test_prune(cli, tmp_path: Path, weights: Path):
+    write_pictures(tmp_path / "g", 4)
+    cli("index", "g", "--weights", weights)
+    (tmp_path / "g" / "002.png").unlink()
+    assert "0 pruned" in cli("index", "g").stderr
+    assert "1 pruned" in cli("index", "g", "--prune").stderr
+    assert sorted(stored(Path("indexes/default"))) == ["000.png", "001.png", "003.png"]
+
+
+def test_rejected_images_are_counted_and_listed(cli, tmp_path: Path, weights: Path):
+    write_pictures(tmp_path / "g", 2)
+    for i in range(12):
+        (tmp_path / "g" / f"bad\n{i:02}.png").write_bytes(b"no picture")
+    lines = cli("index", "g", "--weights", weights).stderr.splitlines()
+    assert sum(line.startswith("rejected: g/bad\\n") for line in lines) == 10
+    assert "… and 2 more; `vpmsearch stats --rejected` lists all" in lines
+    assert "12 rejected" in lines[-1]
+    listed = cli("stats", "--rejected", "--json").json[0]["rejections"]
+    assert len(listed) == 12
+    assert listed[0] == {"path": str(tmp_path / "g" / "bad\n00.png"), "reason": "not an image of a known format"}
+    plain = [line for line in cli("stats", "--rejected").stdout.splitlines() if line.startswith("rejected: /")]
+    assert len(plain) == 12
+
+
+def test_a_gallery_of_nothing_but_bad_images_fails_beside_good_ones_of_another(
+    cli, tmp_path: Path, weights: Path, index: Path
+):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "0.png").write_bytes(b"no picture")
+    assert "none of the 1 images in bad" in cli("index", "bad", "--index", index, code=1).error
+    assert len(stored(index)) == 6
+    assert len(cli("stats", "--rejected", "--index", index, "--json").json[0]["rejections"]) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_settings_of_a_new_index(cli, gallery: Path, weights: Path, dtype: str):
+    cli(
+        "index",
+        gallery,
+        "--weights",
+        weights,
+        "--embedding-dtype",
+        dtype,
+        "--index-type",
+        "hnsw",
+        "--min-visibility",
+        0,
+    )
+    found = cli("stats", "--json").json[0]
+    assert (found["embedding_dtype"], found["index_type"], found["model"]["min_visibility"]) == (dtype, "hnsw", 0)
+    assert found["region_images"] == [6] * 6
+    (line,) = cli("query", gallery / "a" / "001.png", "--json").json
+    assert Path(line["matches"][0]["path"]) == gallery / "a" / "001.png"
+
+
+def test_market_layout_gives_labels_and_drops_junk(cli, tmp_path: Path, weights: Path):
+    place = tmp_path / "market" / "bounding_box_test"
+    place.mkdir(parents=True)
+    for seed, name in enumerate(["0001_c1s1_000001_01.jpg", "0000_c2s1_000001_01.jpg", "-1_c3s1_000001_01.jpg"]):
+        picture(seed).save(place / name)
+    cli("index", "market", "--dataset", "market1501", "--weights", weights)
+    (line,) = cli("query", place / "-1_c3s1_000001_01.jpg", "--json").json
+    assert {(match["pid"], match["camid"]) for match in line["matches"]} == {(1, 1), (0, 2)}
+
+
+# query ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_query_json_is_the_contract(cli, gallery: Path, index: Path, exact: bool):
+    images = [gallery / "a" / "002.png", gallery / "b" / "004.png"]
+    outcome = cli("query", *images, "--index", index, "--top", 4, "--json", *(["--exact"] if exact else []))
+    ids = stored(index)
+    assert len(outcome.json) == 2
+    for image, line in zip(images, outcome.json, strict=True):
+        assert list(line) == ["query", "exact", "candidates", "elapsed_ms", "matches"]
+        assert (line["query"], line["exact"], line["candidates"]) == (str(image), exact, 6)
+        assert line["elapsed_ms"] > 0
+        assert [match["rank"] for match in line["matches"]] == [1, 2, 3, 4]
+        assert line["matches"][0]["path"] == str(image)
+        assert line["matches"][0]["distance"] < 1e-3
+        distances = [match["distance"] for match in line["matches"]]
+        assert distances == sorted(distances)
+        for match in line["matches"]:
+            assert list(match) == ["rank", "image_id", "path", "distance", "pid", "camid", "regions"]
+            number = int(Path(match["path"]).stem)
+            expected = (ids[Path(match["path"]).name], 1 + number % 3, 1 + number % 2)
+            assert (match["image_id"], match["pid"], match["camid"]) == expected
+            assert match["regions"]
+            assert all(list(region) == ["region", "distance", "weight"] for region in match["regions"])
+            total = math.fsum(region["weight"] for region in match["regions"])
+            explained = math.fsum(region["weight"] * region["distance"] for region in match["regions"]) / total
+            assert explained == pytest.approx(match["distance"], rel=1e-5, abs=1e-7)
+
+
+def test_query_for_people(cli, gallery: Path, index: Path):
+    outcome = cli("query", gallery / "a" / "002.png", "--index", index, "--top", 3)
+    head, *rows = outcome.stdout.splitlines()
+    assert head.startswith(f"{gallery}/a/002.png: 3 matches (6 compared in ")
+    assert len(rows) == 3
+    assert rows[0].split()[0] == "1"
+    assert f"{gallery}/a/002.png  pid 3  camid 1" in rows[0]
+    shares = [int(word.rpartition(":")[2].rstrip("%]")) for word in rows[0].partition("[")[2].split()]
+    assert sum(shares) == pytest.approx(100, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--pid", 1], [0, 3]),
+        (["--pid", 1, "--pid", 2], [0, 1, 3, 4]),
+        (["--pid", 1, "--camid", 2], [3]),
+        (["--camid", 7], []),
+        (["--after", "2024-05-01T12:00:00Z"], [2, 3, 4]),
+        (["--after", "2024-05-01T12:00"], [2, 3, 4]),
+        (["--before", "2024-05-01T14:00:00+02:00"], [0, 1]),
+        (["--after", "2024-05-01T11:00", "--before", "2024-05-01T13:00", "--exact"], [1, 2]),
+        (["--before", "2024-05-02"], [0, 1, 2, 3, 4]),
+        (["--top", 2], None),
+    ],
+)
+def test_query_filters(cli, gallery: Path, index: Path, options: list[object], expected: list[int] | None):
+    (line,) = cli("query", gallery / "a" / "000.png", "--index", index, "--json", *options).json
+    found = sorted(int(Path(match["path"]).stem) for match in line["matches"])
+    assert found == expected if expected is not None else len(found) == 2
+
+
+def test_no_result_is_an_answer(cli, gallery: Path, index: Path):
+    outcome = cli("query", gallery / "a" / "000.png", "--index", index, "--pid", 99)
+    assert "no result" in outcome.stdout
+
+
+def test_query_answers_what_it_can(cli, tmp_path: Path, gallery: Path, index: Path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    good = gallery / "a" / "000.png"
+    outcome = cli("query", "bad.png", good, "missing.png", good, "--index", index, "--json", code=1)
+    assert [line["query"] for line in outcome.json] == [str(good), str(good)]
+    assert "bad.png: not an image" in outcome.error
+    assert "missing.png: there is no such file" in outcome.error
+
+
+def test_panel_is_a_picture_and_stdout_stays_json(cli, gallery: Path, index: Path):
+    outcome = cli(
+        "query", gallery / "a" / "000.png", gallery / "b" / "005.png", "--index", index, "--json", "--panel", "p.png"
+    )
+    assert len(outcome.json) == 2
+    assert "p.png" in outcome.stderr
+    with Image.open("p.png") as panel:
+        assert panel.format == "PNG"
+        assert min(panel.size) > 200
+
+
+def test_panel_survives_images_that_are_gone(cli, tmp_path: Path, weights: Path):
+    write_pictures(tmp_path / "g", 3)
+    cli("index", "g", "--weights", weights)
+    picture(0).save("query.png")
+    shutil.rmtree("g")
+    cli("query", "query.png", "--panel", "p.png")
+    assert Path("p.png").stat().st_size > 1000
+
+
+# which weights ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def movable(tmp_path: Path, weights: Path) -> Path:
+    """A copy of the weights that a test may move."""
+    return Path(shutil.copy(weights, tmp_path / "w.safetensors"))
+
+
+def test_weights_are_found_again_by_fingerprint(cli, gallery: Path, movable: Path, other_weights: Path, monkeypatch):
+    image = gallery / "a" / "000.png"
+    cli("index", gallery, "--weights", movable)
+    assert cli("query", image, "--json").json
+    moved = movable.rename("moved.safetensors")
+    error = cli("query", image, code=1).error
+    assert fingerprint(moved)[:12] in error
+    assert "--weights" in error
+    assert cli("query", image, "--weights", moved, "--json").json
+    monkeypatch.setenv("VPMSEARCH_WEIGHTS", str(moved))
+    assert cli("query", image, "--json").json
+    assert "6 unchanged" in cli("index", gallery).stderr
+    monkeypatch.setenv("VPMSEARCH_WEIGHTS", str(other_weights))  # another file there is no reason not to look on
+    Path("weights").mkdir()
+    shutil.copy(moved, "weights/vpm.safetensors")
+    assert cli("query", image, "--json").json
+
+
+def test_a_stale_variable_does_not_hide_the_recorded_weights(cli, gallery: Path, index: Path, monkeypatch):
+    monkeypatch.setenv("VPMSEARCH_WEIGHTS", "/nowhere/vpm.safetensors")
+    assert cli("query", gallery / "a" / "000.png", "--index", index, "--json").json
+
+
+def test_query_with_other_weights_names_both(cli, gallery: Path, index: Path, weights: Path, other_weights: Path):
+    image = gallery / "a" / "000.png"
+    error = cli("query", image, "--index", index, "--weights", other_weights, code=1).error
+    assert fingerprint(weights)[:12] in error
+    assert fingerprint(other_weights)[:12] in error
+
+
+def test_where_a_new_index_takes_its_weights_from(cli, gallery: Path, weights: Path, other_weights: Path, monkeypatch):
+    def used(name: str, *options: object) -> str:
+        cli("index", gallery, "--index", name, *options)
+        return str(cli("stats", "--index", name, "--json").json[0]["model"]["fingerprint"])
+
+    Path("weights").mkdir()
+    shutil.copy(weights, "weights/vpm.safetensors")
+    assert used("default") == fingerprint(weights)
+    monkeypatch.setenv("VPMSEARCH_WEIGHTS", str(other_weights))
+    assert used("environment") == fingerprint(other_weights)
+    assert used("given", "--weights", weights) == fingerprint(weights)
+    monkeypatch.setenv("VPMSEARCH_WEIGHTS", "/nowhere/vpm.safetensors")
+    error = cli("index", gallery, "--index", "none", code=1).error
+    assert "/nowhere/vpm.safetensors" in error
+    assert "$VPMSEARCH_WEIGHTS" in error
+    assert not Path("none").exists()
+
+
+def test_an_index_may_move_with_its_folder(cli, gallery: Path, index: Path):
+    moved = index.rename(index.with_name("elsewhere"))
+    assert verify(moved).ok
+    assert cli("query", gallery / "a" / "000.png", "--index", moved, "--json").json
+
+
+def test_json_lines_are_lines(cli, tmp_path: Path, weights: Path):
+    name = "größe\n\u2028写真.png"
+    (tmp_path / "g").mkdir()
+    picture(0).save(tmp_path / "g" / name)
+    cli("index", "g", "--weights", weights)
+    outcome = cli("query", tmp_path / "g" / name, "--json")
+    (line,) = outcome.stdout.rstrip("\n").split("\n")
+    assert json.loads(line)["matches"][0]["path"] == str(tmp_path / "g" / name)

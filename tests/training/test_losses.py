@@ -1,0 +1,98 @@
+"""Eq. 8 is the sum of its parts, and each region has a classifier of its own."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracles
+import pytest
+import torch
+
+from vpmsearch.models.vpm import VpmOutput
+from vpmsearch.training.losses import RegionClassifiers, vpm_loss
+from vpmsearch.training.presets import get_preset
+
+
+@pytest.fixture
+def batch():
+    """B 6, p 4, T 3 × 2, d 5, K 3."""
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(6, 4, 3, 2, generator=generator)
+    output = VpmOutput(
+        feature_map=torch.randn(6, 5, 3, 2, generator=generator),
+        locator_logits=maps,
+        probabilities=torch.softmax(maps, dim=1),
+        visibility=torch.softmax(maps, dim=1).mean(dim=(2, 3)),
+        embeddings=torch.randn(6, 4, 5, generator=generator),
+    )
+    labels = torch.randint(0, 4, (6, 3, 2), generator=generator)
+    visible = torch.rand(6, 4, generator=generator) < 0.7
+    logits = torch.randn(6, 4, 3, generator=generator)
+    return output, logits, labels, visible, torch.tensor([0, 0, 1, 1, 2, 2])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"region_loss_reduction": "sum"},
+        {"region_loss_weight": 2.5, "label_smoothing": 0.1},
+        {"margin": None},
+        {"margin": 0.3},
+    ],
+)
+def test_the_loss_is_the_sum_of_its_parts(batch, changes):
+    settings = get_preset("paper", **changes)
+    output, logits, labels, visible, targets = batch
+    terms = vpm_loss(output, logits, labels, visible, targets, settings)
+    region = oracles.region_label_loss(output.locator_logits.numpy(), labels, settings.region_loss_reduction)
+    identity = oracles.visible_identity_loss(logits.numpy(), targets, visible, settings.label_smoothing)
+    triplet = oracles.region_selective_triplet_loss(
+        output.embeddings.numpy(), targets.tolist(), visible.tolist(), settings.margin
+    )
+    assert terms.region.item() == pytest.approx(region, rel=1e-5)
+    assert terms.identity.item() == pytest.approx(identity, rel=1e-5)
+    assert terms.triplet.item() == pytest.approx(triplet, rel=1e-5)
+    assert triplet > 0
+    assert terms.total.item() == pytest.approx(settings.region_loss_weight * region + identity + triplet, rel=1e-5)
+
+
+def test_two_layers_a_region():
+    """Eq. 6: reduce, then K identities."""
+    classifiers = RegionClassifiers("two-layer", 4, 5, 7)
+    embeddings = torch.randn(3, 4, 5)
+    logits = classifiers(embeddings)
+    assert logits.shape == (3, 4, 7)
+    reduce, classify = (parameter.detach().double().numpy() for parameter in classifiers.parameters())
+    assert reduce.shape[2] == 256
+    for region in range(4):
+        expected = embeddings[:, region].double().numpy() @ reduce[region] @ classify[region]
+        np.testing.assert_allclose(logits[:, region].detach(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_normalised_neck_a_region():
+    classifiers = RegionClassifiers("bnneck", 4, 5, 7).train()
+    embeddings = torch.randn(8, 4, 5) * 3 + 2
+    logits = classifiers(embeddings)
+    assert logits.shape == (8, 4, 7)
+    wide = embeddings.double().numpy()
+    normal = (wide - wide.mean(axis=0)) / np.sqrt(wide.var(axis=0) + 1e-5)  # each region's numbers on their own
+    classify = next(p for name, p in classifiers.named_parameters() if name == "classify").detach().double().numpy()
+    np.testing.assert_allclose(logits.detach(), np.einsum("bpd,pdk->bpk", normal, classify), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["two-layer", "bnneck"])
+def test_a_classifier_sees_its_region_only(kind):
+    classifiers = RegionClassifiers(kind, 4, 5, 7).eval()
+    embeddings = torch.randn(3, 4, 5, requires_grad=True)
+    classifiers(embeddings)[:, 2].sum().backward()
+    assert (embeddings.grad[:, 2] != 0).any()
+    assert (embeddings.grad[:, [0, 1, 3]] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["two-layer", "bnneck"])
+def test_classifiers_start_undecided(kind):
+    """Close to K equally likely identities: no region is sure of anything before it has learned."""
+    torch.manual_seed(0)
+    probabilities = RegionClassifiers(kind, 6, 128, 50)(torch.randn(16, 6, 128)).softmax(dim=2)
+    assert probabilities.max() < 0.05
+    assert probabilities.min() > 0.008
