@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from vpmsearch.store.catalog import Base
+from vpmsearch.store.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

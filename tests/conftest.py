@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from tiny_trunk import tiny_backbone
 
 from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.models.backbones import BACKBONES
 
 DATA_FILES = Path(__file__).parent / "data_files"
 
@@ -24,6 +27,14 @@ settings.load_profile("vpmsearch")
 def data_files() -> Path:
     """The folder of files that tests read and never write."""
     return DATA_FILES
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Iterator[str]:
+    """The name of a backbone that costs nothing, known to the package while the test runs."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(BACKBONES, "tiny", tiny_backbone)
+        yield "tiny"
 
 
 @pytest.fixture(scope="session")

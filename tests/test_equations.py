@@ -345,9 +345,21 @@ def test_gradients_are_finite_where_embeddings_coincide(d):
         assert leaf.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("d", [3, 513])
-def test_gradients_of_the_distance(d):
-    leaves = (normal(1, 2, d), shares(1, 2) + 0.1, normal(2, 2, d, seed=1), shares(2, 2, 1) + 0.1)
+@pytest.mark.parametrize("d", [513, 1100])
+def test_gradients_of_long_embeddings(d):
+    """Where a distance is put together from runs: those of the formula as it stands in the paper."""
+    query, gallery = normal(3, 2, d, dtype=torch.float64), normal(2, 2, d, seed=1, dtype=torch.float64)
+    q, g = shares(3, 2, dtype=torch.float64), shares(2, 2, 1, dtype=torch.float64)
+    leaves = [leaf.requires_grad_() for leaf in (query, q, gallery, g)]
+    found = torch.autograd.grad(visibility_weighted_distance(*leaves).square().sum(), leaves)
+    weights = q[:, None] * g[None]  # (Q, G, p)
+    each = (query[:, None] - gallery[None]).square().sum(dim=3).sqrt()
+    expected = torch.autograd.grad(((weights * each).sum(dim=2) / weights.sum(dim=2)).square().sum(), leaves)
+    torch.testing.assert_close(found, expected)
+
+
+def test_gradients_of_the_distance():
+    leaves = (normal(1, 2, 3), shares(1, 2) + 0.1, normal(2, 2, 3, seed=1), shares(2, 2, 1) + 0.1)
     leaves = tuple(leaf.double().requires_grad_() for leaf in leaves)
     assert torch.autograd.gradcheck(visibility_weighted_distance, leaves)
     assert torch.autograd.gradcheck(region_distances, (leaves[0], leaves[2]))

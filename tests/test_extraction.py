@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import EMBEDDING_DIM, INPUT_SIZE, picture, write_pictures, write_weights
+from tiny_weights import EMBEDDING_DIM, INPUT_SIZE, picture, write_pictures, write_weights
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import content_hash, load_image
@@ -130,7 +130,7 @@ def test_see_gives_the_whole_output_of_one_image(weights, pictures):
     output = extractor.see(load_image(pictures[0]))
     features = extractor.extract_images([load_image(pictures[0])])
     np.testing.assert_allclose(output.visibility.numpy(), features.visibility, atol=1e-6)
-    assert output.probabilities.shape == (1, 6, INPUT_SIZE[0] // 16, INPUT_SIZE[1] // 16)
+    assert output.probabilities.shape == (1, 6, INPUT_SIZE[0] // 8, INPUT_SIZE[1] // 8)
     np.testing.assert_allclose(output.probabilities.sum(dim=1).numpy(), 1, rtol=1e-5)
 
 

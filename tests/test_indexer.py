@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import picture, write_pictures, write_weights
+from tiny_weights import picture, write_pictures, write_weights
 
 from vpmsearch import indexer
 from vpmsearch.data.datasets import LabelledImage, read_gallery

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from vpmsearch import drawing, pictures
+from vpmsearch import drawing, panels, pictures
 from vpmsearch.errors import DataError, ImageError
 from vpmsearch.types import Match, RegionMatch, SearchResult
 
@@ -560,20 +560,20 @@ def test_running_mean_is_the_plain_loop(values):
     for i, value in enumerate(values):
         window = [other for other in values[max(0, i - half) : i + half + 1] if not math.isnan(other)]
         expected.append(math.nan if math.isnan(value) else sum(window) / len(window))
-    np.testing.assert_allclose(drawing.running_mean(np.array(values)), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(panels.running_mean(np.array(values)), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_running_mean_survives_a_spike():
     values = np.ones(1000)
     values[100] = 1e20
-    assert (drawing.running_mean(values)[200:] == 1).all()
+    assert (panels.running_mean(values)[200:] == 1).all()
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-1e3, 1e3) | st.just(math.nan), min_size=1, max_size=300), st.integers(1, 40))
 def test_thinning_keeps_the_extremes_and_few_points(values, bins):
     y = np.array(values)
-    x, thin = drawing.thinned(np.arange(len(y), dtype=float), y, bins)
+    x, thin = panels.thinned(np.arange(len(y), dtype=float), y, bins)
     assert len(x) == len(thin) <= max(2 * bins, len(y) if len(y) <= 2 * bins else 0)
     assert (np.diff(x) >= 0).all()
     if np.isfinite(y).any():
@@ -679,7 +679,7 @@ def test_curves_that_cannot_be_drawn_are_refused(curves, tmp_path):
 @given(st.lists(st.floats(0.5, 3.5), min_size=1, max_size=12))
 def test_labels_are_spread_in_order(places):
     bottom = max(3.5, 0.2 * len(places))
-    spread = drawing.spread(places, 0.2, bottom)
+    spread = panels.spread(places, 0.2, bottom)
     order = np.argsort(places, kind="stable")
     gaps = np.diff(np.array(spread)[order])
     assert (gaps >= 0.2 - 1e-9).all()

@@ -89,7 +89,7 @@ def region_distances(query: Tensor, gallery: Tensor) -> Tensor:
 
 def _cdist(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances of (…, Q, d) and (…, G, d) from differences: (…, Q, G)."""
-    runs = zip(_compute_dtype(a).split(RUN, dim=-1), _compute_dtype(b).split(RUN, dim=-1), strict=True)
+    runs = zip(torch.split(_compute_dtype(a), RUN, dim=-1), torch.split(_compute_dtype(b), RUN, dim=-1), strict=True)
     distances = (torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist") for x, y in runs)
     total = next(distances)
     if a.shape[-1] <= RUN:

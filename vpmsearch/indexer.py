@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from vpmsearch.data.images import content_hash, printable
 from vpmsearch.errors import ImageError
 from vpmsearch.extraction import ExtractedBatch, Extractor, Rejected, Request
 from vpmsearch.store import GalleryStore, GalleryWriter, Snapshot
-from vpmsearch.types import ImageRecord, RegionFeatures
+from vpmsearch.types import ImageRecord, RegionFeatures, as_utc
 
 COMMIT_IMAGES = 4096
 """Images a commit takes at most: a segment of 4,096 × 6 × 256 float32 is 24 MiB, and as much again in FAISS."""
@@ -57,7 +56,7 @@ def index_gallery(
         store: open, made for the extractor's weights.
         extractor: sees the images.
         images: the gallery; a path named twice counts once.
-        prune_below: remove indexed images below this folder that the gallery no longer names.
+        prune_below: remove indexed images below this folder whose files have vanished.
         on_progress: told how many more images are dealt with.
 
     Raises:
@@ -161,9 +160,7 @@ class _Run:
             return False  # extraction says what is wrong with it
         rows = self.snapshot.rows(np.array([image_id]))
         record = self.snapshot.records(rows)[0]
-        taken = image.captured_at
-        if taken is not None and taken.tzinfo is None:
-            taken = taken.replace(tzinfo=UTC)
+        taken = as_utc(image.captured_at) if image.captured_at is not None else None
         labelled = replace(record, pid=image.pid, camid=image.camid, captured_at=taken)
         if path in self.rejected_before:  # it was damaged for a while
             self.writer.accept(path)

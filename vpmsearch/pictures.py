@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,40 +34,39 @@ from vpmsearch.drawing import (
     MARKERS,
     QUIET,
     STROKE,
-    Loader,
     centred,
-    checked_curve,
     checked_numbers,
     checked_output,
     checked_regions,
     draw_box,
-    draw_labels,
     draw_line,
-    draw_match,
     draw_photo,
-    draw_query,
-    draw_series,
-    draw_shares,
-    draw_visibility,
     fitted,
-    frame_curves,
     head_height,
     new_plot,
     new_sheet,
     put_text,
     save_picture,
     shade,
-    share_scale,
     shorten,
-    spread,
     text_width,
-    verdict,
 )
 from vpmsearch.errors import DataError
+from vpmsearch.panels import (
+    Loader,
+    checked_curve,
+    draw_labels,
+    draw_match,
+    draw_query,
+    draw_series,
+    draw_shares,
+    draw_visibility,
+    frame_curves,
+    share_scale,
+    spread,
+    verdict,
+)
 from vpmsearch.types import SearchResult
-
-if TYPE_CHECKING:
-    pass
 
 
 def rank_panel(

@@ -49,6 +49,8 @@ class SearchEngine:
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
         self.snapshot: Snapshot = store.snapshot
+        gpu = store.device.startswith("cuda") or (store.device == "auto" and torch.cuda.is_available())
+        self._device = torch.device((store.device if store.device != "auto" else "cuda") if gpu else "cpu")
 
     def refresh(self) -> bool:
         """See what has been committed since; True if there was anything."""
@@ -137,10 +139,14 @@ class SearchEngine:
 
     def _distances(self, query: RegionFeatures, rows: Int64) -> Float32:
         """Eq. 4 of one query against some rows: (len(rows),) float32."""
-        gallery = torch.from_numpy(self.snapshot.embeddings(rows))
-        visibility = torch.from_numpy(self._gallery_visibility(rows))
-        q, q_visibility = torch.from_numpy(query.embeddings), torch.from_numpy(query.visibility)
-        return visibility_weighted_distance(q, q_visibility, gallery, visibility)[0].numpy()
+        values = (
+            query.embeddings,
+            query.visibility,
+            self.snapshot.embeddings(rows),
+            self._gallery_visibility(rows),
+        )
+        distances = visibility_weighted_distance(*(torch.from_numpy(value).to(self._device) for value in values))
+        return distances[0].cpu().numpy()
 
     def _gallery_visibility(self, rows: Int64) -> Float32:
         return self._visible_part(self.snapshot.visibility[rows])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +18,15 @@ from vpmsearch.errors import FeatureError, ModelError
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; without a time zone it is taken as UTC.
+
+    Raises:
+        OverflowError: there is no such year in UTC.
+    """
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 @dataclass(frozen=True)
@@ -102,37 +111,51 @@ class ImageRecord:
     height: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class ModelInfo:
     """The model an index was built with: one index, one model.
 
-    num_regions: the grid (m, n) of p = m·n regions. embedding_dim: d. fingerprint: identifies the weights; features
-    of another fingerprint are refused. input_size: (height, width) pixels. min_visibility: see DESIGN "visibility";
-    None means 1/(2p). weights: where the file was found. name, dataset: for people to read.
+    num_regions: the grid (m, n) of p = m·n regions; may be given as one number m for (m, 1). embedding_dim: d.
+    fingerprint: identifies the weights; features of another fingerprint are refused. input_size: (height, width)
+    pixels. min_visibility: see DESIGN "visibility"; None means 1/(2p). weights: where the file was found.
+    name, dataset: for people to read.
     """
 
     num_regions: tuple[int, int]
     embedding_dim: int
     fingerprint: str
-    weights: str = ""
-    name: str = ""
-    dataset: str = ""
-    input_size: tuple[int, int] = (0, 0)
-    min_visibility: float | None = None
+    weights: str
+    name: str
+    dataset: str
+    input_size: tuple[int, int]
+    min_visibility: float | None
 
-    def __post_init__(self) -> None:
-        grid = self.num_regions
-        if isinstance(grid, int):
-            grid = (grid, 1)
+    def __init__(  # by hand, since more is accepted than is then read
+        self,
+        num_regions: tuple[int, int] | int,
+        embedding_dim: int,
+        fingerprint: str,
+        weights: str = "",
+        name: str = "",
+        dataset: str = "",
+        input_size: tuple[int, int] = (0, 0),
+        min_visibility: float | None = None,
+    ) -> None:
+        grid = (num_regions, 1) if isinstance(num_regions, int) else num_regions
         grid = (int(grid[0]), int(grid[1]))
-        if min(grid) < 1 or self.embedding_dim < 1:
-            raise ModelError(f"an index needs at least one region and dimension, got {grid} and {self.embedding_dim}")
-        object.__setattr__(self, "num_regions", grid)
-        object.__setattr__(self, "input_size", (int(self.input_size[0]), int(self.input_size[1])))
-        if self.min_visibility is None:
-            object.__setattr__(self, "min_visibility", 1 / (2 * self.p))
-        if not 0 <= self.threshold < 1:
-            raise ModelError(f"min_visibility must be in [0, 1), got {self.min_visibility}")
+        if min(grid) < 1 or embedding_dim < 1:
+            raise ModelError(f"an index needs at least one region and dimension, got {grid} and {embedding_dim}")
+        if min_visibility is None:
+            min_visibility = 1 / (2 * grid[0] * grid[1])
+        if not 0 <= min_visibility < 1:
+            raise ModelError(f"min_visibility must be in [0, 1), got {min_visibility}")
+        values = {
+            "num_regions": grid, "embedding_dim": embedding_dim, "fingerprint": fingerprint, "weights": weights,
+            "name": name, "dataset": dataset, "input_size": (int(input_size[0]), int(input_size[1])),
+            "min_visibility": min_visibility,
+        }  # fmt: skip
+        for field_name, value in values.items():
+            object.__setattr__(self, field_name, value)  # frozen
 
     @property
     def p(self) -> int:

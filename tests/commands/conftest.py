@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import write_pictures, write_weights
+from tiny_weights import write_pictures, write_weights
 from typer.testing import CliRunner
 
 from vpmsearch.commands import app

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from tiny import picture
+from tiny_weights import picture
 
 from vpmsearch.commands import app, terminal
 
@@ -69,6 +69,8 @@ def test_what_cannot_be_parsed_is_status_2(cli, line: str):
     outcome = cli(*line.split(), code=2)
     assert outcome.stdout == ""
     assert outcome.stderr
+    if len(line.split()) > 2:  # it says what
+        assert any(word.lstrip("-") in outcome.stderr for word in line.split()[-2:])
 
 
 # exit 1: what does not work ---------------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ def test_what_cannot_be_parsed_is_status_2(cli, line: str):
         ("train --data empty --dataset folder", "no images in empty"),
         ("train --data good --output weights.bin", "must end in .safetensors"),
         ("train --data good --preset enormous", "enormous"),
-        ("train --data good --backbone vgg", "vgg"),
+        ("train --data people --dataset folder --backbone vgg", "vgg"),
         ("train --data good --crop middle", "crops"),
         ("stats", "no index at indexes/default"),
         ("verify --index empty", "no index at empty"),
@@ -128,9 +130,10 @@ def test_what_does_not_work_is_status_1_and_one_line(
     cli, tmp_path: Path, weights: Path, other_weights: Path, index: Path, line: str, words: str
 ):
     (tmp_path / "a-file").write_text("just text")
-    for name in ("empty", "good", "bad"):
-        (tmp_path / name).mkdir()
+    for name in ("empty", "good", "bad", "people/1"):
+        (tmp_path / name).mkdir(parents=True)
     picture(0).save(tmp_path / "good" / "0.png")
+    picture(0).save(tmp_path / "people" / "1" / "0.png")
     (tmp_path / "bad" / "0.png").write_bytes(b"no picture")
     places = {"W": weights, "O": other_weights, "I": index}
     outcome = cli(*[places.get(word, word) for word in line.split()], code=1)

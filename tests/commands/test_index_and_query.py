@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny import picture, write_pictures
+from tiny_weights import picture, write_pictures
 
 from vpmsearch.models.weights import fingerprint
 from vpmsearch.store import GalleryStore, verify

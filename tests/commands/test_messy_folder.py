@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import picture
+from tiny_weights import picture
 
 BAD = {  # name -> a word of the reason
-    "corrupt.jpg": "damaged or truncated",
+    "corrupt.png": "damaged or truncated",
     "truncated.jpg": "truncated",
     "bomb.png": "limit",
     "zero.jpg": "empty",
@@ -54,7 +54,9 @@ def write_good(folder: Path) -> list[Path]:
 
 def write_bad(folder: Path) -> None:
     jpeg = (folder / "plain.jpg").read_bytes()
-    (folder / "corrupt.jpg").write_bytes(jpeg[:40] + b"\xff" * 60 + jpeg[100:300])
+    png = bytearray((folder / "grey.png").read_bytes())
+    png[len(png) // 3 : len(png) // 2] = bytes(len(png) // 2 - len(png) // 3)
+    (folder / "corrupt.png").write_bytes(png)
     (folder / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
@@ -112,6 +114,6 @@ def test_a_messy_folder(cli, messy: tuple[Path, list[Path]], weights: Path):
 
 def test_nothing_hangs_or_fails_in_show_either(cli, messy: tuple[Path, list[Path]], weights: Path):
     folder, _ = messy
-    for name in ("fifo.jpg", "loop.png", "bomb.png", "corrupt.jpg"):
+    for name in ("fifo.jpg", "loop.png", "bomb.png", "corrupt.png"):
         assert BAD[name] in cli("show", folder / name, "--weights", weights, code=1).error
     cli("show", folder / "cmyk.jpg", "--weights", weights, "--output", "cmyk.png")

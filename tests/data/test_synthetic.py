@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vpmsearch.data.datasets import read_dataset
-from vpmsearch.data.pedestrian import Canvas, Pose, appearance, draw_figure
+from vpmsearch.data.pedestrian.appearance import appearance
+from vpmsearch.data.pedestrian.body import Pose
+from vpmsearch.data.pedestrian.canvas import Canvas
+from vpmsearch.data.pedestrian.figure import draw_figure
 from vpmsearch.data.synthetic import (
     BEGUN,
     FINISHED,

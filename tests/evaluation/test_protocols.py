@@ -12,16 +12,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
-from tiny import picture, write_weights
+from tiny_weights import picture, write_weights
 
 from vpmsearch.data.crops import STRATEGIES, CropBox
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError
 from vpmsearch.evaluation import protocols
 from vpmsearch.evaluation.metrics import RankMetrics, evaluate_rank
-from vpmsearch.evaluation.protocols import LabelledFeatures, evaluate_model, extract_labelled, query_crops, rank
+from vpmsearch.evaluation.protocols import (
+    LabelledFeatures,
+    evaluate_model,
+    extract_labelled,
+    indexed_gallery,
+    query_crops,
+    rank,
+)
 from vpmsearch.extraction import Extractor
+from vpmsearch.indexer import index_gallery
 from vpmsearch.models.weights import read_weights
+from vpmsearch.store import GalleryStore
 from vpmsearch.types import RegionFeatures
 
 # of `evaluate --json`
@@ -195,6 +204,34 @@ def test_min_visibility_is_the_one_given(extractor, people):
     query, gallery = (extract_labelled(extractor, images) for images in people)
     matrix = oracle_matrix(query.features, gallery.features, 0)
     assert_same(row.metrics, evaluate_rank(matrix, query.pids, gallery.pids, query.camids, gallery.camids))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_gallery_may_come_from_an_index(extractor, people, tmp_path: Path, dtype: str):
+    query, gallery = people
+    other = tmp_path / "other.png"
+    picture(99).save(other)
+    with GalleryStore.create(tmp_path / "index", extractor.weights.info, embedding_dtype=dtype) as store:
+        with pytest.raises(DataError, match="7 of the gallery's 7 images are not in the index"):
+            indexed_gallery(store.snapshot, gallery)
+        index_gallery(store, extractor, [LabelledImage(other), *reversed(gallery)])
+        found = indexed_gallery(store.snapshot, gallery)
+        with pytest.raises(DataError, match="3 of the gallery's 10 images"):
+            indexed_gallery(store.snapshot, [*gallery, *query])
+        with pytest.raises(DataError, match=r"other\.png has no pid"):
+            indexed_gallery(store.snapshot, [*gallery, LabelledImage(other)])
+        with pytest.raises(DataError, match="no images"):
+            indexed_gallery(store.snapshot, [])
+    seen = extract_labelled(extractor, gallery)
+    assert found.pids.tolist() == seen.pids.tolist()
+    assert found.camids.tolist() == seen.camids.tolist()
+    np.testing.assert_allclose(found.features.embeddings, seen.features.embeddings, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.features.visibility, seen.features.visibility, rtol=0, atol=1e-5)
+    told: list[int] = []
+    (row,) = evaluate_model(extractor, query, found, gammas=(0.5,), on_progress=told.append)
+    assert (sum(told), row.gallery) == (3, 7)
+    assert_same(row.metrics, rank(extract_labelled(extractor, query, query_crops(3, "bilateral", 0.5, 0)), found,
+                                  min_visibility=1 / 12))  # fmt: skip
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, 7.0, math.nan])

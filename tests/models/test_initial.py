@@ -15,11 +15,14 @@ from vpmsearch.models.initial import IMAGENET, OSNET, OSNET_TRUNK, initialise, n
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import WeightsConfig, save_weights
 
-NAME = "mobilenet_v3_small"
+NAME = "tiny"
+DOWNLOADED = "mobilenet_v3_small"
+
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained(tiny):
     """A trunk that no fresh one equals, and its state."""
     torch.manual_seed(7)
     return build_backbone(NAME).trunk.state_dict()
@@ -52,7 +55,7 @@ def test_osnets_weights_fit_no_other_trunk(init):
 def test_a_classifier_in_the_file_is_left_out(tmp_path, trained):
     """As torchvision saves its models: the trunk's names, with a classifier on top."""
     path = tmp_path / "trunk.safetensors"
-    save_file(trained | {"fc.weight": torch.rand(1000, 576), "classifier.3.bias": torch.rand(1000)}, path)
+    save_file(trained | {"fc.weight": torch.rand(1000, 12), "classifier.3.bias": torch.rand(1000)}, path)
     backbone = build_backbone(NAME)
     initialise(backbone, str(path))
     assert_filled(backbone, trained)
@@ -89,11 +92,11 @@ def test_a_vpmsearch_model_is_a_start(tmp_path, trained):
 
 
 def wrong_shape(state):
-    return state | {"features.0.0.weight": torch.zeros(16, 3, 5, 5)}
+    return state | {"conv1.weight": torch.zeros(8, 3, 5, 5)}
 
 
 def missing(state):
-    return {name: tensor for name, tensor in state.items() if name != "features.0.0.weight"}
+    return {name: tensor for name, tensor in state.items() if name != "conv1.weight"}
 
 
 def renamed(state):
@@ -106,7 +109,7 @@ def test_a_file_that_does_not_fit_is_an_error_that_changes_nothing(tmp_path, tra
     save_file(change(trained), path)
     backbone = build_backbone(NAME)
     before = {name: tensor.clone() for name, tensor in backbone.trunk.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"trunk\.safetensors does not fit the mobilenet_v3_small trunk: features"):
+    with pytest.raises(WeightsError, match=r"trunk\.safetensors does not fit the tiny trunk: conv1"):
         initialise(backbone, str(path))
     assert_filled(backbone, before)
 
@@ -125,16 +128,16 @@ def test_a_download_that_fails_names_the_ways_out(monkeypatch, error):
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     with pytest.raises(WeightsError, match="--init FILE") as raised:
-        initialise(build_backbone(NAME), "imagenet")
+        initialise(build_backbone(DOWNLOADED), "imagenet")
     assert raised.value.__cause__ is error
 
 
-def test_imagenet_weights_fill_the_trunk(monkeypatch, trained):
+def test_imagenet_weights_fill_the_trunk(monkeypatch):
     """What torchvision would download, classifier and all."""
     torch.manual_seed(3)
     published = torchvision.models.mobilenet_v3_small(weights=None).state_dict()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **kwargs: published)
-    backbone = build_backbone(NAME)
+    backbone = build_backbone(DOWNLOADED)
     initialise(backbone, "imagenet")
     assert_filled(backbone, published)
 
@@ -146,7 +149,7 @@ def test_no_imagenet_weights_for_our_own_trunks(name):
 
 
 def test_normalisation_goes_with_the_trunk():
-    assert normalisation("resnet50") == normalisation(NAME) == IMAGENET
+    assert normalisation("resnet50") == normalisation(DOWNLOADED) == IMAGENET
     assert normalisation("osnet") == OSNET
     # The published trunk's: RGB in 0…255, minus these, over those.
     assert [value * 255 for value in OSNET.mean] == pytest.approx([123.6875, 116.25, 103.5])

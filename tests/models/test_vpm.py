@@ -6,27 +6,12 @@ import numpy as np
 import oracles
 import pytest
 import torch
+from tiny_trunk import tiny_backbone
 from torch import nn
 
 from vpmsearch.errors import ModelError
-from vpmsearch.models.backbones import Backbone, build_backbone
+from vpmsearch.models.backbones import build_backbone
 from vpmsearch.models.vpm import Vpm
-
-
-class Patches(nn.Module):
-    """A trunk of one convolution: the tests of what stands on top of it need no more."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv2d(3, 12, 16, stride=16)
-
-    def forward(self, images):
-        return torch.relu(self.convolution(images))
-
-
-def small_trunk():
-    trunk = Patches()
-    return Backbone("patches", trunk, 12, 16, [(trunk.convolution,)])
 
 
 def images(batch=2, height=64, width=32):
@@ -50,7 +35,7 @@ def settled(model):
 @pytest.mark.parametrize("embedding_dim", [None, 5])
 def test_output_is_that_of_the_equations(grid, embedding_dim):
     torch.manual_seed(0)
-    model, p = settled(Vpm(small_trunk(), grid, embedding_dim)), grid[0] * grid[1]
+    model, p = settled(Vpm(tiny_backbone(), grid, embedding_dim)), grid[0] * grid[1]
     assert model.num_regions == p
     with torch.inference_mode():
         output = model(images())
@@ -82,8 +67,8 @@ def reduced(model, pooled):
 @pytest.mark.parametrize("embedding_dim", [None, 7])
 def test_normalised_embeddings_have_length_1(embedding_dim):
     torch.manual_seed(0)
-    plain = settled(Vpm(small_trunk(), (3, 1), embedding_dim))
-    normalised = Vpm(small_trunk(), (3, 1), embedding_dim, normalize_embeddings=True).eval()
+    plain = settled(Vpm(tiny_backbone(), (3, 1), embedding_dim))
+    normalised = Vpm(tiny_backbone(), (3, 1), embedding_dim, normalize_embeddings=True).eval()
     normalised.load_state_dict(plain.state_dict())
     with torch.inference_mode():
         output, expected = normalised(images()), plain(images()).embeddings
@@ -117,7 +102,7 @@ def test_frozen_stages_stay_frozen_in_the_model():
 
 
 def test_one_image_is_as_in_a_batch():
-    model = settled(Vpm(small_trunk(), (3, 2), 4))
+    model = settled(Vpm(tiny_backbone(), (3, 2), 4))
     with torch.inference_mode():
         together, alone = model(images()), model(images()[1:])
     torch.testing.assert_close(alone.embeddings[0], together.embeddings[1], rtol=1e-5, atol=1e-6)
@@ -136,4 +121,4 @@ def test_one_image_is_as_in_a_batch():
 )
 def test_impossible_models(arguments, message):
     with pytest.raises(ModelError, match=message):
-        Vpm(**({"backbone": small_trunk()} | arguments))
+        Vpm(**({"backbone": tiny_backbone()} | arguments))

@@ -9,6 +9,7 @@ import os
 import struct
 import zipfile
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ from vpmsearch.models.weights import (
 )
 
 CONFIG = WeightsConfig(
-    backbone="mobilenet_v3_small",
+    backbone="tiny",
     num_regions=(3, 2),
     embedding_dim=8,
     normalize_embeddings=True,
@@ -47,8 +48,11 @@ CONFIG = WeightsConfig(
 )
 
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
+
 @pytest.fixture(scope="module")
-def model():
+def model(tiny):
     torch.manual_seed(0)
     return Vpm(CONFIG.backbone, CONFIG.num_regions, CONFIG.embedding_dim, CONFIG.normalize_embeddings).eval()
 
@@ -138,7 +142,7 @@ def test_embedding_dim_none_is_that_of_the_trunk(tmp_path):
     save_weights(tmp_path / "vpm.safetensors", Vpm(config.backbone, config.num_regions), config)
     loaded = read_weights(tmp_path / "vpm.safetensors")
     assert loaded.config.embedding_dim is None
-    assert loaded.info.embedding_dim == 576
+    assert loaded.info.embedding_dim == 12
 
 
 def test_the_fingerprint_is_of_the_content(model, saved, tmp_path):
@@ -176,7 +180,7 @@ def test_what_is_not_finite_is_neither_written_nor_read(saved, tmp_path):
         save_weights(path, model, CONFIG)
     assert path.read_bytes() == saved.read_bytes()
     for value in (torch.nan, torch.inf, -torch.inf):
-        tensors = load_file(saved) | {"locator.weight": torch.full((6, 576, 1, 1), value)}
+        tensors = load_file(saved) | {"locator.weight": torch.full((6, 12, 1, 1), value)}
         write_tensors(path, tensors, {"vpmsearch": json.dumps(asdict(CONFIG))})
         with pytest.raises(WeightsError, match=r"locator\.weight is not finite"):
             _ = read_weights(path).model
@@ -232,11 +236,9 @@ def test_each_needed_key_is_missed(tmp_path):
             read_weights(with_config(tmp_path / "vpm.safetensors", values))
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+FLAT = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
+JSON = FLAT | st.lists(FLAT, max_size=3) | st.dictionaries(st.text(max_size=3), FLAT, max_size=2)
 
 
 @settings(max_examples=60)
@@ -260,10 +262,10 @@ def test_a_configuration_that_asks_for_more_than_the_file_holds_takes_no_memory(
     [
         lambda tensors: {name: t for name, t in tensors.items() if name != "locator.weight"},
         lambda tensors: tensors | {"extra": torch.zeros(1)},
-        lambda tensors: tensors | {"locator.weight": torch.zeros(6, 576)},
-        lambda tensors: tensors | {"locator.weight": torch.zeros(6, 576, 1, 1, dtype=torch.int32)},
-        lambda tensors: tensors | {"locator.weight": torch.zeros(6, 576, 1, 1, dtype=torch.complex64)},
-        lambda tensors: tensors | {"locator.weight": torch.zeros(0, 576, 1, 1)},
+        lambda tensors: tensors | {"locator.weight": torch.zeros(6, 12)},
+        lambda tensors: tensors | {"locator.weight": torch.zeros(6, 12, 1, 1, dtype=torch.int32)},
+        lambda tensors: tensors | {"locator.weight": torch.zeros(6, 12, 1, 1, dtype=torch.complex64)},
+        lambda tensors: tensors | {"locator.weight": torch.zeros(0, 12, 1, 1)},
     ],
 )
 def test_tensors_that_do_not_fit_the_configuration(saved, tmp_path, change):
@@ -452,6 +454,22 @@ def test_given_weights_are_the_indexs_or_an_error(places, saved, tmp_path):
     put(places["given"], b"other")
     with pytest.raises(WeightsError, match=wanted[:12]):
         find_by_fingerprint(wanted, str(saved), places["given"])
+
+
+@pytest.mark.parametrize("call", ["is_file", "open"])
+def test_a_place_that_may_not_be_read_is_passed_over(places, monkeypatch, saved, tmp_path, call):
+    locked, original = put(tmp_path / "locked" / "vpm.safetensors"), getattr(Path, call)
+    put(places["package"], saved.read_bytes())
+
+    def guarded(path, *args, **kwargs):
+        if path == locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return original(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, call, guarded)
+    assert find_by_fingerprint(fingerprint(saved), str(locked)).path == places["package"]
+    with pytest.raises(WeightsError, match=r"locked.*not there"):
+        find_by_fingerprint("feed" * 16, str(locked))
 
 
 def test_weights_found_nowhere(places):

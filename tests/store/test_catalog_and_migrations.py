@@ -21,7 +21,7 @@ from vpmsearch.errors import (
     StoreNotFoundError,
     StoreVersionError,
 )
-from vpmsearch.store import GalleryStore, catalog, migrate, upgrade
+from vpmsearch.store import GalleryStore, catalog, migrate, tables, upgrade
 from vpmsearch.store.locking import writer_lock
 from vpmsearch.store.sqlite import catalog_uri, translated
 from vpmsearch.types import ImageRecord
@@ -37,19 +37,19 @@ def schema(path):
 
 
 def test_models_and_migrations_give_the_same_schema(tmp_path, store):
-    engine = catalog.open_engine(tmp_path / "models.sqlite3", create=True)
+    engine = tables.open_engine(tmp_path / "models.sqlite3", create=True)
     with engine.begin() as connection:
-        catalog.Base.metadata.create_all(connection)
+        tables.Base.metadata.create_all(connection)
     migrated = schema(store.path / "catalog.sqlite3")
     assert migrated == schema(tmp_path / "models.sqlite3")
     assert {"model", "image", "visibility", "segment", "rejected"} <= migrated.keys()
-    with catalog.open_engine(store.path / "catalog.sqlite3").connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), catalog.Base.metadata) == []
+    with tables.open_engine(store.path / "catalog.sqlite3").connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.Base.metadata) == []
 
 
 def test_the_head_is_what_the_code_expects(store):
     assert migrate.head_revision() == catalog.REVISION
-    with catalog.open_engine(store.path / "catalog.sqlite3").connect() as connection:
+    with tables.open_engine(store.path / "catalog.sqlite3").connect() as connection:
         assert migrate.current_revision(connection) == catalog.REVISION
 
 
@@ -180,13 +180,13 @@ def test_how_a_catalog_is_opened(tmp_path, monkeypatch):
 
 def test_connections_are_set_up(store):
     path = store.path / "catalog.sqlite3"
-    with catalog.open_engine(path, write=True).connect() as connection:
+    with tables.open_engine(path, write=True).connect() as connection:
         names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "query_only")
         values = [connection.execute(sa.text(f"PRAGMA {name}")).scalar_one() for name in names]
     assert values == ["wal", 2, 1, 1, 0]
     with (
         pytest.raises(OperationalError, match="readonly"),
-        catalog.open_engine(path).begin() as connection,
+        tables.open_engine(path).begin() as connection,
     ):
         connection.execute(sa.text("DELETE FROM model"))
 

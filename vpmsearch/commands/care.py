@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import answer, answer_json, command
+from vpmsearch.commands.terminal import answer, answer_json, command, say
 
 
 def register(app: typer.Typer) -> None:
@@ -98,7 +98,8 @@ def remove(
     if json:
         answer_json({"removed": count})
     else:
-        answer(f"{count} images removed; run `vpmsearch compact` to erase them from the files")
+        answer(f"{count} images removed; run `vpmsearch compact` to erase them from the index files")
+        say("a file that is still in the gallery comes back when the gallery is indexed again: delete it there too")
 
 
 def compact(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:

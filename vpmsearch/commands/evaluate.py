@@ -12,11 +12,14 @@ from vpmsearch.commands.index import announce
 from vpmsearch.commands.terminal import answer, answer_json, command, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vpmsearch.data.datasets import LabelledImage
     from vpmsearch.evaluation.protocols import Evaluation, LabelledFeatures
     from vpmsearch.models.weights import LoadedWeights
 
 
-TABLE_HEAD = "gamma  crop       weighting    rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  queries"
+TABLE_HEAD = "gamma  crop       weighting   rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  queries"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +45,7 @@ def evaluate(
     crop: Annotated[
         str, typer.Option(help="What is kept: top, bottom, left, right, bilateral or random.")
     ] = "bilateral",
-    seed: Annotated[int, typer.Option(help="Of the crops.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the crops.")] = 0,
     weighting: Annotated[
         list[str] | None,
         typer.Option(help="visibility (Eq. 4) or uniform (all regions equal) (repeatable).", show_default="visibility"),
@@ -65,7 +68,7 @@ def evaluate(
     if unknown := set(weighting or ()) - {"visibility", "uniform"}:
         raise typer.BadParameter(f"--weighting {sorted(unknown)[0]!r}: use visibility or uniform")
     images = read_dataset(dataset, data)
-    loaded, indexed, own = _load(weights, index)
+    loaded, indexed, own = _load(weights, index, images.gallery)
     threshold = own if min_visibility is None else min_visibility
     announce(loaded)
     extractor = Extractor(loaded, choose_device(device), batch_size=batch_size)
@@ -92,7 +95,9 @@ def evaluate(
         answer_json({"results": rows})
 
 
-def _load(weights: Path | None, index: Path | None) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
+def _load(
+    weights: Path | None, index: Path | None, gallery: Sequence[LabelledImage]
+) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
     """The weights, the gallery of the index that was built with them, and the `min_visibility` to use."""
     from vpmsearch.evaluation.protocols import indexed_gallery
     from vpmsearch.models.weights import find_by_fingerprint, find_weights, read_weights
@@ -103,7 +108,7 @@ def _load(weights: Path | None, index: Path | None) -> tuple[LoadedWeights, Labe
         return loaded, None, loaded.info.threshold
     with GalleryStore.open(index) as store:
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
-        return loaded, indexed_gallery(store.snapshot), store.model_info.threshold
+        return loaded, indexed_gallery(store.snapshot, gallery), store.model_info.threshold
 
 
 def _table_row(row: Evaluation) -> str:

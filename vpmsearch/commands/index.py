@@ -96,6 +96,10 @@ def _open_or_create(
         info = store.model_info
         loaded = read_weights(weights) if weights else find_by_fingerprint(info.fingerprint, info.weights)
         store.check_model(loaded.info)
+        if index_type not in ("auto", store.index_type) or min_visibility not in (None, info.threshold):
+            say(
+                f"{path} exists: its own index type ({store.index_type}) and min_visibility ({info.threshold:.4g}) stay"
+            )
         return store, loaded
     except BaseException:
         store.close()

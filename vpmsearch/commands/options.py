@@ -28,9 +28,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 def moment(text: str) -> datetime:
     """An ISO date or time, as an option's value."""
+    from vpmsearch.types import as_utc
+
     try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
+        return as_utc(datetime.fromisoformat(text))
+    except (ValueError, OverflowError) as error:
         raise typer.BadParameter(f"{text!r} is no ISO date or time, such as 2026-11-22 or 2026-11-22T16:20") from error
 
 

@@ -89,7 +89,7 @@ def _print(path: Path, result: SearchResult, json: bool) -> None:
     for rank, match in enumerate(result.matches, start=1):
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
         shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
-        answer(f"{rank:4d}  {match.distance:8.4f}  {match.path}{labels}  [{shares}]")
+        answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}  [{shares}]")
 
 
 def to_json(path: Path, result: SearchResult) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def train(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="resnet10, resnet18, resnet34, resnet50, mobilenet_v3_small, osnet.", show_default="by preset"
+            help="resnet8, resnet18, resnet34, resnet50, mobilenet_v3_small, osnet.", show_default="by preset"
         ),
     ] = None,
     init: Annotated[
@@ -47,8 +47,8 @@ def train(
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch's checkpoint.")] = False,
     num_regions: Annotated[
-        tuple[int, int] | None,
-        typer.Option(parser=options.grid, metavar="ROWSxCOLUMNS", help="Grid of regions.", show_default="6x1"),
+        str | None,  # not a tuple: Typer would want two arguments
+        typer.Option(metavar="ROWSxCOLUMNS", help="Grid of regions.", show_default="6x1"),
     ] = None,
     embedding_dim: Annotated[
         int | None, typer.Option(min=0, help="Numbers a region; 0 takes the trunk's.", show_default="by preset")
@@ -73,7 +73,8 @@ def train(
     from vpmsearch.training.presets import get_preset
     from vpmsearch.training.trainer import Trainer
 
-    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "num_regions": num_regions}
+    regions = options.grid(num_regions) if num_regions is not None else None
+    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "num_regions": regions}
     changes |= {"embedding_dim": embedding_dim, "crops": tuple(crop) if crop else None, "init": init}
     settings = get_preset(preset or ("fast" if data else "small"))
     settings = _with_backbone(settings, backbone)
@@ -96,6 +97,8 @@ def train(
     )
     size = f"{trainer.data.num_classes} identities, {len(images.train)} images"
     say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}")
+    if resume and not trainer.files.checkpoint.is_file():
+        say(f"nothing to resume: there is no {trainer.files.checkpoint}; starting from the beginning")
     run_training(trainer, resume=resume, held_out=held_out)
     answer(str(output))
 
@@ -146,7 +149,7 @@ def _with_backbone(settings: TrainSettings, backbone: str | None) -> TrainSettin
     """Another trunk than the preset's starts from its own ImageNet weights, nothing frozen."""
     if backbone is None or backbone == settings.backbone:
         return settings
-    init = {"osnet": "osnet", "resnet10": "random"}.get(backbone, "imagenet")
+    init = {"osnet": "osnet", "resnet8": "random"}.get(backbone, "imagenet")
     return replace(settings, backbone=backbone, init=init, freeze_stages=0)
 
 

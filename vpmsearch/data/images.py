@@ -10,10 +10,6 @@ import io
 import math
 import os
 import stat
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +30,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from vpmsearch.data.quiet import quiet_pillow
 from vpmsearch.errors import DataError, ImageError
 
 MAX_PIXELS = 80_000_000
@@ -60,7 +57,9 @@ _FORMATS = tuple(
         AvifImagePlugin.AvifImageFile,
     )
 )
-_SKIPPED_FOLDERS = frozenset({"@eaDir", "__MACOSX", "$RECYCLE.BIN"})  # thumbnails and litter of file servers
+_SKIPPED_FOLDERS = frozenset(
+    {"@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
+)  # thumbnails and litter of file servers
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,9 +71,6 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-_QUIET_LOCK = threading.Lock()
-_quiet_threads = 0
-_quiet_filters: warnings.catch_warnings[None] | None = None
 
 
 def load_image(
@@ -234,7 +230,7 @@ def _decode(
     data: bytes, path: str | os.PathLike[str], max_pixels: int, shrink_to: tuple[int, int] | None
 ) -> Image.Image:
     try:
-        with _quiet(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(_too_large(image, max_pixels), printable(path))
             return _upright_rgb(image, shrink_to)
@@ -334,28 +330,3 @@ def _cut(
     width, height = max(math.ceil(right - slack) - x, 1), max(math.ceil(bottom - slack) - y, 1)
     inner = (max(left - x, 0.0), max(top - y, 0.0), min(right - x, width), min(bottom - y, height))
     return image.crop((x, y, x + width, y + height)), inner
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Pillow's warnings about damaged metadata and large images to ourselves.
-
-    `warnings.catch_warnings` alone is not safe in threads: overlapping ones restore each other's filters.
-    Here the first thread in changes the filters and the last one out restores them.
-    """
-    global _quiet_threads, _quiet_filters
-    with _QUIET_LOCK:
-        if _quiet_threads == 0:
-            _quiet_filters = warnings.catch_warnings()
-            _quiet_filters.__enter__()
-            for category in (UserWarning, RuntimeWarning):
-                warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
-        _quiet_threads += 1
-    try:
-        yield
-    finally:
-        with _QUIET_LOCK:
-            _quiet_threads -= 1
-            if _quiet_threads == 0 and _quiet_filters is not None:
-                _quiet_filters.__exit__(None, None, None)
-                _quiet_filters = None

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
+from vpmsearch.types import as_utc
 
 COLUMNS = ("path", "pid", "camid", "captured_at", "split")
 """The known columns; all but the first may be absent."""
@@ -188,8 +189,8 @@ def _time(fields: Mapping[str, Any], line: int) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
+        return as_utc(datetime.fromisoformat(text))
+    except (ValueError, OverflowError) as error:
         raise _LineError(
             f"captured_at {printable(text)[:80]!r} is no ISO 8601 time such as 2024-05-01T13:45:00Z", line
         ) from error

@@ -19,6 +19,7 @@ from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.metrics import RankAccumulator, RankMetrics
 from vpmsearch.extraction import Extractor, Request
+from vpmsearch.indexer import stored_path
 from vpmsearch.store import Snapshot
 from vpmsearch.types import Float32, Int64, RegionFeatures
 
@@ -86,11 +87,7 @@ def extract_labelled(
         DataError: an image has no pid or camid, cannot be read, or there are none. Figures over a part of a data set
             could not be compared with anybody's, so nothing is left out silently.
     """
-    if not images:
-        raise DataError("there is nothing to evaluate: no images")
-    unlabelled = next((image for image in images if image.pid is None or image.camid is None), None)
-    if unlabelled is not None:
-        raise DataError(f"{printable(unlabelled.path)} has no pid or no camid; evaluation needs both for every image")
+    pids, camids = _labels(images)
     requests = [Request(i, image.path, boxes[i] if boxes else None) for i, image in enumerate(images)]
     parts = []
     for batch in extractor.extract(requests):
@@ -99,24 +96,41 @@ def extract_labelled(
             raise DataError(f"{printable(bad.path)}: {bad.reason}; mend or remove it, then evaluate again")
         parts.append(batch.features)
         on_progress(len(batch.features))
-    pids = np.array([image.pid for image in images], dtype=np.int64)
-    camids = np.array([image.camid for image in images], dtype=np.int64)
     return LabelledFeatures(RegionFeatures.concatenate(parts), pids, camids)
 
 
-def indexed_gallery(snapshot: Snapshot) -> LabelledFeatures:
-    """The labelled images of an index as a gallery, so that they need not be seen again.
+def indexed_gallery(snapshot: Snapshot, gallery: Sequence[LabelledImage]) -> LabelledFeatures:
+    """A data set's gallery, its features taken from an index so that the images need not be seen again.
 
     Raises:
-        DataError: no image of the index has both pid and camid.
+        DataError: an image of the gallery is not in the index, or has no pid or camid.
     """
-    records = snapshot.records(np.arange(len(snapshot)))
-    rows = np.array([i for i, r in enumerate(records) if r.pid is not None and r.camid is not None], dtype=np.int64)
-    if len(rows) == 0:
-        raise DataError("no image of the index has a pid and a camid; index the data set with --dataset market1501")
-    pids = np.array([records[i].pid for i in rows], dtype=np.int64)
-    camids = np.array([records[i].camid for i in rows], dtype=np.int64)
+    row_of = {record.path: row for row, record in enumerate(snapshot.records(np.arange(len(snapshot))))}
+    rows = np.array([row_of.get(stored_path(image.path), -1) for image in gallery], dtype=np.int64)
+    if (rows < 0).any():
+        missing = gallery[int(np.flatnonzero(rows < 0)[0])].path
+        raise DataError(
+            f"{int((rows < 0).sum())} of the gallery's {len(gallery)} images are not in the index (such as "
+            f"{printable(missing)}); index the data set first, or evaluate without --index"
+        )
+    pids, camids = _labels(gallery)
     return LabelledFeatures(RegionFeatures(snapshot.visibility[rows], snapshot.embeddings(rows)), pids, camids)
+
+
+def _labels(images: Sequence[LabelledImage]) -> tuple[Int64, Int64]:
+    """pids and camids (n,) of images.
+
+    Raises:
+        DataError: an image has none, or there are no images.
+    """
+    if not images:
+        raise DataError("there is nothing to evaluate: no images")
+    unlabelled = next((image for image in images if image.pid is None or image.camid is None), None)
+    if unlabelled is not None:
+        raise DataError(f"{printable(unlabelled.path)} has no pid or no camid; evaluation needs both for every image")
+    pids = np.array([image.pid for image in images], dtype=np.int64)
+    camids = np.array([image.camid for image in images], dtype=np.int64)
+    return pids, camids
 
 
 def rank(

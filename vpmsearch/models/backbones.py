@@ -135,7 +135,7 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "mobilenet_v3_small": _mobilenet,
     "osnet": _osnet,
 }
-"""Builders by name, with random weights. All give T at stride 16 (last stride 1). resnet10 is small enough to train
+"""Builders by name, with random weights. Last stride 1, so T is at stride 16 (resnet8: 8). resnet8 is small enough to train
 from nothing on a CPU in a minute; mobilenet_v3_small is the light one with ImageNet weights; osnet is the default."""
 
 

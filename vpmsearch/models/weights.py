@@ -308,15 +308,24 @@ def find_by_fingerprint(wanted: str, recorded: str, given: Path | None = None) -
     Raises:
         WeightsError: none of those files has that fingerprint.
     """
-    places = list(dict.fromkeys([given] if given else _places(recorded)))
-    for place in places:
-        if place.is_file() and fingerprint(place) == wanted:
+    found: dict[Path, str] = {}
+    for place in [given] if given else _places(recorded):
+        found[place] = _fingerprint_there(place)
+        if found[place] == wanted:
             return read_weights(place)
-    tried = ", ".join(f"{p} ({fingerprint(p)[:12] if p.is_file() else 'not there'})" for p in places)
+    tried = ", ".join(f"{place} ({there[:12] or 'not there'})" for place, there in found.items())
     raise WeightsError(
         f"the index was built with weights {wanted[:12]} ({recorded}), and none of these is that file: {tried}; "
         "give it with --weights FILE, or index again with other weights"
     )
+
+
+def _fingerprint_there(place: Path) -> str:
+    """Its fingerprint, or "": somebody else's folder is as good as not there."""
+    try:
+        return fingerprint(place) if place.is_file() else ""
+    except (OSError, WeightsError):
+        return ""
 
 
 def _places(recorded: str) -> Iterator[Path]:

@@ -1,175 +1,32 @@
 """The catalog: what SQLite knows of the images, their visibility, the segments and the rejected files.
 
-The only module, `migrate` aside, that knows SQLAlchemy. A `Reader` is one consistent read transaction; every
-change goes through one method of `Catalog` that is one write transaction.
+A `Reader` is one consistent read transaction; every change goes through one method of `Catalog` that is one write
+transaction. Here, in `tables` and in `migrate` alone is SQLAlchemy known.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sqlalchemy import (
-    CheckConstraint,
-    DateTime,
-    Dialect,
-    Engine,
-    Float,
-    ForeignKey,
-    Index,
-    LargeBinary,
-    MetaData,
-    UniqueConstraint,
-    bindparam,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Engine, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
-from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.elements import ColumnElement
-from sqlalchemy.types import TypeDecorator
 
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreVersionError
 from vpmsearch.store.sqlite import connect, translated
+from vpmsearch.store.tables import LIVE, Image, Model, Rejected, Segment, Visibility, listed, open_engine
 from vpmsearch.store.values import Changes, ImageRows, StoredModel
 from vpmsearch.types import ImageRecord, Int64, ModelInfo, SearchFilter
 
 FILE_NAME = "catalog.sqlite3"
 REVISION = "0001"  # the newest migration, kept here so that opening needs no Alembic; a test compares the two
 _BLOCK = 10_000  # rows fetched at once
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, stored as UTC without a zone and given back as UTC with one; a naive one is taken as UTC."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert to naive UTC."""
-        if value is None or value.tzinfo is None:
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Say that it is UTC."""
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-class Base(DeclarativeBase):
-    """All tables; `migrations/` holds frozen copies and a test compares the two."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-
-
-class Model(Base):
-    """The one model of the index, and how the index stores what it says."""
-
-    __tablename__ = "model"
-    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
-    id: Mapped[int] = mapped_column(primary_key=True)
-    weights: Mapped[str]
-    fingerprint: Mapped[str]
-    name: Mapped[str]
-    dataset: Mapped[str]
-    regions_high: Mapped[int]
-    regions_wide: Mapped[int]
-    embedding_dim: Mapped[int]
-    input_height: Mapped[int]
-    input_width: Mapped[int]
-    min_visibility: Mapped[float] = mapped_column(Float)  # bare, it is FLOAT or DOUBLE by SQLAlchemy's version
-    embedding_dtype: Mapped[str]
-    index_type: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-class Segment(Base):
-    """One immutable folder of embeddings and region indexes; ids are never reused."""
-
-    __tablename__ = "segment"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-    id: Mapped[int] = mapped_column(primary_key=True)
-    images: Mapped[int]
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-class Image(Base):
-    """One image; removed ones stay, with `removed_at`, until the index is compacted. Ids are never reused."""
-
-    __tablename__ = "image"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    path: Mapped[str]
-    content_hash: Mapped[str] = mapped_column(index=True)
-    pid: Mapped[int | None] = mapped_column(index=True)
-    camid: Mapped[int | None] = mapped_column(index=True)
-    captured_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    width: Mapped[int]
-    height: Mapped[int]
-    segment_id: Mapped[int] = mapped_column(ForeignKey(Segment.id))
-    row: Mapped[int]
-    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    __table_args__ = (
-        UniqueConstraint("segment_id", "row"),
-        # A path names at most one image that is not removed; the removed ones may share it.
-        Index("uq_image_path_live", "path", unique=True, sqlite_where=text("removed_at IS NULL")),
-        {"sqlite_autoincrement": True},
-    )
-
-
-class Visibility(Base):
-    """The p visibility scores of an image as little-endian float32."""
-
-    __tablename__ = "visibility"
-    image_id: Mapped[int] = mapped_column(ForeignKey(Image.id, ondelete="CASCADE"), primary_key=True)
-    scores: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class Rejected(Base):
-    """A file that could not be indexed, and why."""
-
-    __tablename__ = "rejected"
-    path: Mapped[str] = mapped_column(primary_key=True)
-    reason: Mapped[str]
-    rejected_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-LIVE = Image.removed_at.is_(None)
-
-
-def open_engine(path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True) -> Engine:
-    """An engine whose transactions are real: SQLite's BEGIN is emitted, which pysqlite alone would delay."""
-    creator = partial(connect, path, write=write, create=create, foreign_keys=foreign_keys)
-    engine = create_engine("sqlite://", creator=creator, poolclass=NullPool)
-    begin = "BEGIN IMMEDIATE" if write or create else "BEGIN"
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    return engine
-
-
-def _listed(column: InstrumentedAttribute[Any], values: Iterable[int | str]) -> ColumnElement[bool]:
-    """`column IN (values)` as one JSON variable, so that no number of values passes SQLite's limit."""
-    return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
 
 
 class Reader:
@@ -272,27 +129,27 @@ class Reader:
         """Ids, ascending, of the images that meet every condition; an empty condition is met by all."""
         conditions = []
         if search_filter.pids:
-            conditions.append(_listed(Image.pid, map(int, search_filter.pids)))
+            conditions.append(listed(Image.pid, map(int, search_filter.pids)))
         if search_filter.camids:
-            conditions.append(_listed(Image.camid, map(int, search_filter.camids)))
+            conditions.append(listed(Image.camid, map(int, search_filter.camids)))
         if search_filter.captured_after is not None:
             conditions.append(Image.captured_at >= search_filter.captured_after)
         if search_filter.captured_before is not None:
             conditions.append(Image.captured_at < search_filter.captured_before)
         if paths:
-            conditions.append(_listed(Image.path, paths))
+            conditions.append(listed(Image.path, paths))
         if prefix:
             conditions.append(func.substr(Image.path, 1, len(prefix)) == prefix)
         return self._ids(*conditions)
 
     def live_among(self, ids: Iterable[int]) -> set[int]:
         """Those of the ids that name an image which is not removed."""
-        return set(self._ids(_listed(Image.id, ids)).tolist())
+        return set(self._ids(listed(Image.id, ids)).tolist())
 
     def records(self, ids: Int64) -> dict[int, ImageRecord]:
         """What is known about images, by id; unknown ids are absent."""
         columns = (Image.path, Image.content_hash, Image.pid, Image.camid, Image.captured_at, Image.width, Image.height)
-        rows = self._all(select(Image.id, *columns).where(_listed(Image.id, ids.tolist())))
+        rows = self._all(select(Image.id, *columns).where(listed(Image.id, ids.tolist())))
         return {row.id: ImageRecord(*row[1:]) for row in rows}
 
     def live_files(self) -> dict[str, tuple[int, str]]:
@@ -370,7 +227,7 @@ class Catalog:
         ]
         with self._write() as connection:
             if changes.removed:  # before the insertions: a changed file's new image takes over its path
-                tombstones = update(Image).where(LIVE, _listed(Image.id, changes.removed)).values(removed_at=now)
+                tombstones = update(Image).where(LIVE, listed(Image.id, changes.removed)).values(removed_at=now)
                 connection.execute(tombstones)
             if changes.segment_id is not None:
                 segment = {"id": changes.segment_id, "images": len(changes.ids), "created_at": now}
@@ -381,7 +238,7 @@ class Catalog:
                 connection.execute(insert(Visibility), values)
             gone = added | changes.rejected.keys() | set(changes.accepted)
             if gone:
-                connection.execute(delete(Rejected).where(_listed(Rejected.path, sorted(gone))))
+                connection.execute(delete(Rejected).where(listed(Rejected.path, sorted(gone))))
             if rejected:
                 connection.execute(insert(Rejected), rejected)
 
@@ -396,7 +253,7 @@ class Catalog:
                 connection.execute(insert(Segment), segment)
                 target = update(Image).where(Image.id == bindparam("image"))
                 connection.execute(target.values(segment_id=segment_id, row=bindparam("place")), moves)
-            connection.execute(delete(Segment).where(_listed(Segment.id, old)))
+            connection.execute(delete(Segment).where(listed(Segment.id, old)))
 
     def truncate_wal(self) -> None:
         """Move all commits into the main file and empty the WAL, as far as readers allow it."""

@@ -16,9 +16,10 @@ from sqlalchemy import text
 import vpmsearch
 from vpmsearch.atomic import replacing
 from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
-from vpmsearch.store.catalog import FILE_NAME, REVISION, open_engine
+from vpmsearch.store.catalog import FILE_NAME, REVISION
 from vpmsearch.store.locking import writer_lock
 from vpmsearch.store.sqlite import connect, translated
+from vpmsearch.store.tables import open_engine
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import math
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -136,6 +137,7 @@ class Trainer:
         Raises:
             TrainingError: a loss is not finite (the last checkpoint is kept), or the checkpoint is of another run.
         """
+        self._check_output()
         progress = Progress(0, 0, self._run_identity())
         if resume and self.files.checkpoint.is_file():
             progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
@@ -165,6 +167,19 @@ class Trainer:
             raise TrainingError(
                 f"{bad} is not finite after epoch {epoch}; lower the learning rate. The last checkpoint is kept"
             )
+
+    def _check_output(self) -> None:
+        """Find out before an epoch's work, not after it, that nothing can be written.
+
+        Raises:
+            TrainingError: the weights' folder cannot be made or written.
+        """
+        try:
+            self.files.weights.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.files.weights.parent):
+                pass
+        except OSError as error:
+            raise TrainingError(f"cannot write to {self.files.weights.parent}: {error.strerror or error}") from error
 
     def _step(self, batch: Batch, epoch: int, step: int) -> LossRow:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):

@@ -20,11 +20,11 @@ def write_weights(
 ) -> Path:
     """Random weights whose locator is sure of itself, so that images differ in which regions they show."""
     torch.manual_seed(seed)
-    model = Vpm("resnet10", grid, EMBEDDING_DIM).eval()
+    model = Vpm("resnet8", grid, EMBEDDING_DIM).eval()
     with torch.no_grad():
         model.locator.weight.mul_(20)
     config = WeightsConfig(
-        backbone="resnet10",
+        backbone="resnet8",
         num_regions=grid,
         embedding_dim=EMBEDDING_DIM,
         normalize_embeddings=False,
