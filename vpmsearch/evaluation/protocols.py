@@ -118,7 +118,7 @@ def indexed_gallery(snapshot: Snapshot, gallery: Sequence[LabelledImage]) -> Lab
 
 
 def _labels(images: Sequence[LabelledImage]) -> tuple[Int64, Int64]:
-    """pids and camids (n,) of images.
+    """The pids and camids (n,) of images.
 
     Raises:
         DataError: an image has none, or there are no images.

@@ -85,7 +85,7 @@ def _resnet(name: str, build: Callable[[], tv.ResNet], channels: int) -> Backbon
 
 
 class ResNet8Trunk(nn.Module):
-    """The first three stages of a ResNet of one basic block each, the last at stride 1 (T at stride 8, 256 channels)."""
+    """The first three stages of a ResNet of one basic block each, the last at stride 1: T at stride 8."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,8 +135,8 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "mobilenet_v3_small": _mobilenet,
     "osnet": _osnet,
 }
-"""Builders by name, with random weights. Last stride 1, so T is at stride 16 (resnet8: 8). resnet8 is small enough to train
-from nothing on a CPU in a minute; mobilenet_v3_small is the light one with ImageNet weights; osnet is the default."""
+"""Builders by name, with random weights. Last stride 1, so T is at stride 16 (resnet8: 8). resnet8 is small enough to
+train from nothing on a CPU in a minute; mobilenet_v3_small is the light one with ImageNet weights; osnet is the default."""
 
 
 def build_backbone(name: str) -> Backbone:
