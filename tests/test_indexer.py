@@ -231,6 +231,14 @@ def test_prune_takes_relative_folders(run: Run, store: GalleryStore, tmp_path: P
     assert counts(run(Path("gallery"), prune_below=Path("gallery"))) == {"unchanged": 4, "pruned": 1}
 
 
+def test_prune_keeps_what_is_only_not_listed(run: Run, store: GalleryStore, gallery: Path):
+    """A shorter list, or a search by another layout, is no reason to forget a photograph that is still there."""
+    run(gallery)
+    some = [LabelledImage(path) for path in sorted(gallery.iterdir())[:2]]
+    assert counts(run(some, prune_below=gallery)) == {"unchanged": 2}
+    assert len(paths_of(store)) == 5
+
+
 def test_prune_keeps_what_cannot_be_read_just_now(run: Run, store: GalleryStore, gallery: Path):
     run(gallery)
     (gallery / "001.png").write_bytes(b"half")

@@ -213,3 +213,24 @@ def region_selective_triplet_loss(
     hardest_negative = distances.masked_fill(~negative, torch.inf)[valid].amin(dim=1)
     gap = hardest_positive - hardest_negative
     return (F.softplus(gap) if margin is None else F.relu(gap + margin)).mean()
+
+
+def view_consistency_loss(whole: Tensor, cut: Tensor, visible: Tensor) -> Tensor:
+    """How far a cut image's regions are from the same regions of the image whole: ‖f_i − f_i'‖², scaled to length 1.
+
+    Not in the paper, which leaves it to identities to bring whole and cut images together.
+
+    Args:
+        whole: (B, p, d), region features of whole images. cut: (B, p, d), of the same images cut.
+        visible: (B, p) bool, the regions that both show.
+
+    Returns:
+        A scalar in [0, 4], mean over the regions of an image, then over images; without any region 0 that still
+        back-propagates. Regions outside of `visible` give no gradient, whatever they hold.
+    """
+    # Replaced before they are scaled: 0 times the gradient of something not finite would be NaN.
+    mask = visible[:, :, None]
+    a, b = (F.normalize(torch.where(mask, _compute_dtype(view), 0), dim=2) for view in (whole, cut))
+    squared = (a - b).square().sum(dim=2)  # (B, p); 0 outside of `visible`
+    per_image = squared.sum(dim=1) / visible.sum(dim=1).clamp(min=1)
+    return per_image.sum() / max(len(visible), 1)

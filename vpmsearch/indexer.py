@@ -141,14 +141,18 @@ class _Run:
             self.commit()
 
     def prune(self, below: Path) -> None:
-        """Remove the images below a folder that the gallery did not name, and the notes on rejected ones."""
+        """Remove the images below a folder whose files have vanished, and the notes on rejected ones."""
         prefix = os.path.join(stored_path(below), "")  # noqa: PTH118 (the trailing separator)
-        gone = [path for path in self.known if path.startswith(prefix) and path not in self._named]
+        gone = [path for path in self.known if path.startswith(prefix) and self._vanished(path)]
         self.report.pruned = sum(self._forget(path) for path in gone)
         named = {rejected_path(path) for path in self._named}
         for path in self.rejected_before:
             if path.startswith(prefix) and path not in named:
                 self.writer.accept(path)
+
+    def _vanished(self, path: str) -> bool:
+        """Not named by the gallery, and not there: a shorter list or another layout takes no image away."""
+        return path not in self._named and not os.path.lexists(path)
 
     def _is_unchanged(self, path: str, image: LabelledImage) -> bool:
         """The same bytes as before; labels that changed are brought up to date here."""

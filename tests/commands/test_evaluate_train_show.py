@@ -161,3 +161,9 @@ def test_demo_does_the_whole_job_twice(cli, tiny_training: None, monkeypatch: py
         "vpm.checkpoint.safetensors", "vpm.curves.png", "vpm.log.csv", "vpm.safetensors",
     ]  # fmt: skip
     assert [path.name for path in Path().iterdir()] == ["out"]
+
+
+def test_the_demo_takes_no_folder_of_somebody_else(cli, index: Path):
+    before = sorted(path.stat().st_mtime_ns for path in index.rglob("*"))
+    assert "--output" in cli("demo", "--output", index.parent, code=1).error
+    assert sorted(path.stat().st_mtime_ns for path in index.rglob("*")) == before

@@ -66,6 +66,19 @@ def test_prune(cli, tmp_path: Path, weights: Path):
     assert sorted(stored(Path("indexes/default"))) == ["000.png", "001.png", "003.png"]
 
 
+def test_a_list_indexed_as_a_folder_names_the_option(cli, gallery: Path, weights: Path):
+    error = cli("index", gallery / "list.csv", "--weights", weights, code=1).error
+    assert "Not a directory" in error
+    assert "--dataset csv" in error
+
+
+@pytest.mark.parametrize("panel", ["panel.txt", "panel", "nowhere/panel.png"])
+def test_a_panel_that_cannot_be_written_is_refused_before_the_search(cli, index: Path, gallery: Path, panel: str):
+    outcome = cli("query", gallery / "a" / "000.png", "--index", index, "--panel", panel, code=1)
+    assert panel.rsplit("/")[0] in outcome.error
+    assert outcome.stdout == ""
+
+
 def test_rejected_images_are_counted_and_listed(cli, tmp_path: Path, weights: Path):
     write_pictures(tmp_path / "g", 2)
     for i in range(12):

@@ -19,9 +19,10 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError, TrainingError, VpmsearchError, WeightsError
 from vpmsearch.models.initial import IMAGENET
 from vpmsearch.models.weights import fingerprint, read_metadata, read_weights
+from vpmsearch.training.log import LossRow, TrainingFiles, read_log
 from vpmsearch.training.losses import LossTerms
 from vpmsearch.training.presets import get_preset
-from vpmsearch.training.trainer import LossRow, Trainer, TrainingFiles, read_log
+from vpmsearch.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 REVISION = module.source_revision

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 GAMMA = 0.5
 PANEL_QUERIES = 6
+MARKER = ".vpmsearch-demo"
+"""A file that marks a folder as the demo's own."""
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +47,7 @@ def demo(
 
     start = time.perf_counter()
     chosen = choose_device(device)
+    _claim(output)
     images = read_dataset("market1501", _draw(output / "pedestrians", seed))
     weights = _train(images, output / "vpm.safetensors", chosen, seed)
     extractor = Extractor(read_weights(weights), chosen)
@@ -57,6 +60,24 @@ def demo(
         f"done in {time.perf_counter() - start:.0f} s. "
         "Now your own photographs: vpmsearch index FOLDER, then vpmsearch query PHOTO"
     )
+
+
+def _claim(output: Path) -> None:
+    """Only a new or empty folder, or one of an earlier demo: what the demo writes replaces what is there.
+
+    Raises:
+        DataError: the folder holds something else, or cannot be made.
+    """
+    from vpmsearch.errors import DataError
+
+    marker = output / MARKER
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if not marker.exists() and any(output.iterdir()):
+            raise DataError(f"{output} holds files that are not of a demo; give another folder with --output")
+        marker.touch()
+    except OSError as error:
+        raise DataError(f"cannot write to {output}: {error.strerror or error}") from error
 
 
 def _draw(folder: Path, seed: int) -> Path:

@@ -43,6 +43,7 @@ def query(
 
     With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […]}.
     """
+    from vpmsearch.drawing import checked_output
     from vpmsearch.errors import DataError
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
@@ -51,6 +52,8 @@ def query(
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import SearchFilter
 
+    if panel is not None:
+        checked_output(panel)  # before the work, not after it
     chosen = choose_device(device)
     with GalleryStore.open(index, device=str(chosen)) as store:
         info = store.model_info

@@ -14,8 +14,9 @@ from vpmsearch.commands.terminal import answer, command, progress, say
 if TYPE_CHECKING:
     from vpmsearch.data.datasets import ReidDataset
     from vpmsearch.models.vpm import Vpm
+    from vpmsearch.training.log import LossRow
     from vpmsearch.training.presets import TrainSettings
-    from vpmsearch.training.trainer import LossRow, Trainer
+    from vpmsearch.training.trainer import Trainer
 
 DRAWN_FOLDER = Path("runs/drawn-pedestrians")
 
@@ -108,7 +109,7 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDatase
     from dataclasses import asdict
 
     from vpmsearch.pictures import loss_curves
-    from vpmsearch.training.trainer import read_log
+    from vpmsearch.training.log import read_log
 
     def on_step(row: LossRow) -> None:
         advance(1, f"epoch {row.epoch + 1} loss {row.loss:.3f}")
@@ -119,7 +120,8 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDatase
 
     with progress("training", trainer.settings.epochs * trainer.steps_per_epoch) as advance:
         trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
-    rows = [asdict(row) for row in read_log(trainer.files.log)]
+    unused = () if trainer.settings.consistency_weight else ("loss_consistency",)
+    rows = [{k: v for k, v in asdict(row).items() if k not in unused} for row in read_log(trainer.files.log)]
     say(f"loss curves: {loss_curves(rows, trainer.files.curves, title=str(trainer.files.weights.name))}")
 
 

@@ -184,6 +184,8 @@ def _is_image_name(name: str) -> bool:
 
 def _refuse_folder(error: OSError) -> None:
     reason = error.strerror or type(error).__name__
+    if isinstance(error, NotADirectoryError):
+        reason += "; a list of images is read with --dataset csv"
     raise DataError(f"{printable(error.filename)}: the folder cannot be listed ({reason})") from error
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vpmsearch.data.crops import region_labels, sample_crop, visible_regions
+from vpmsearch.data.augment import erased, jittered
+from vpmsearch.data.crops import CropBox, region_labels, sample_crop, visible_regions
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import load_image, to_array
 from vpmsearch.errors import DataError
@@ -23,7 +24,10 @@ CACHE_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How samples are made: sizes (height, width), strategies drawn evenly, γ uniform over the range."""
+    """How samples are made: sizes (height, width), strategies drawn evenly, γ uniform over the range.
+
+    two_views: every image twice, whole and cut, mirrored alike. color_jitter, erase: as in `TrainSettings`.
+    """
 
     input_size: tuple[int, int]
     map_size: tuple[int, int]
@@ -31,6 +35,9 @@ class CropSettings:
     strategies: tuple[str, ...]
     gamma: tuple[float, float]
     flip: bool
+    two_views: bool = False
+    color_jitter: float = 0.0
+    erase: float = 0.0
 
 
 class Batch(NamedTuple):
@@ -70,18 +77,24 @@ class TrainingSet:
         self._lock = Lock()
 
     def batch(self, indices: Int64, seed: Sequence[int]) -> Batch:
-        """Cut a batch; sample j is decided by (seed, j).
+        """Cut a batch; the samples of its image j are decided by (seed, j).
+
+        Returns:
+            One sample an index. With two views 2 · len(indices): all images whole, then all cut, in the same order.
 
         Raises:
             ImageError: an image cannot be read.
         """
-        samples = [self._sample(int(i), np.random.default_rng([*seed, j])) for j, i in enumerate(indices)]
+        views = [self._views(int(i), np.random.default_rng([*seed, j])) for j, i in enumerate(indices)]
+        samples = [sample for view in zip(*views, strict=True) for sample in view]
         pixels = np.stack([pixels for pixels, _ in samples]).transpose(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
         labels = np.stack([labels for _, labels in samples])
+        targets = np.tile(indices, 2) if self.settings.two_views else indices
         p = self.settings.grid[0] * self.settings.grid[1]
-        return Batch(np.ascontiguousarray(pixels), labels, visible_regions(labels, p), self.targets[indices])
+        return Batch(np.ascontiguousarray(pixels), labels, visible_regions(labels, p), self.targets[targets])
 
-    def _sample(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Int64]:
+    def _views(self, index: int, rng: np.random.Generator) -> list[tuple[NDArray[np.uint8], Int64]]:
+        """The image cut, or whole and cut."""
         settings = self.settings
         image = self._decoded(index)
         if settings.flip and rng.random() < 0.5:
@@ -89,7 +102,16 @@ class TrainingSet:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         strategy = settings.strategies[int(rng.integers(len(settings.strategies)))]
         box = sample_crop(strategy, float(rng.uniform(*settings.gamma)), rng)
+        boxes = (CropBox(), box) if settings.two_views else (box,)
+        return [self._cut(image, box, rng) for box in boxes]
+
+    def _cut(self, image: Image.Image, box: CropBox, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Int64]:
+        settings = self.settings
+        if settings.color_jitter:
+            image = jittered(image, settings.color_jitter, rng)
         pixels = to_array(image, settings.input_size, box.pixels(image.width, image.height))
+        if settings.erase and rng.random() < settings.erase:
+            pixels = erased(pixels, rng)
         return pixels, region_labels(box, settings.grid, settings.map_size)
 
     def _decoded(self, index: int) -> Image.Image:

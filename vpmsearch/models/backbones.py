@@ -135,8 +135,11 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "mobilenet_v3_small": _mobilenet,
     "osnet": _osnet,
 }
-"""Builders by name, with random weights. Last stride 1, so T is at stride 16 (resnet8: 8). resnet8 is small enough to
-train from nothing on a CPU in a minute; mobilenet_v3_small is the light one with ImageNet weights; osnet is the default."""
+"""Builders by name, with random weights. Last stride 1, so T is at stride 16 (resnet8: 8).
+
+resnet8 is small enough to train from nothing on a CPU in a minute; mobilenet_v3_small is the light one with ImageNet
+weights; osnet is the default.
+"""
 
 
 def build_backbone(name: str) -> Backbone:

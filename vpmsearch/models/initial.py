@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vpmsearch.errors import ModelError, WeightsError
 from vpmsearch.models.backbones import Backbone
+from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import read_metadata, read_tensors
 
 OSNET_TRUNK = Path(__file__).parent.parent / "pretrained" / "osnet-lct-x1_0.safetensors"
@@ -63,6 +64,25 @@ def initialise(backbone: Backbone, init: str) -> None:
         prefix = "backbone.trunk."
         tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     _load(backbone, tensors, path)
+
+
+def initialise_model(model: Vpm, init: str) -> None:
+    """Fill a model's trunk as `initialise` does, and where `init` is a vpmsearch model its other layers too.
+
+    A layer of another shape there (another grid or embedding_dim) stays random.
+
+    Raises:
+        ModelError, WeightsError: as `initialise`.
+    """
+    initialise(model.backbone, init)
+    if init in ("random", "imagenet", "osnet") or "vpmsearch" not in read_metadata(Path(init)):
+        return
+    tensors = read_tensors(Path(init))
+    for head, layer in (("locator.", model.locator), ("reduction.", model.reduction)):
+        wanted = layer.state_dict()
+        found = {name: tensors.get(head + name) for name in wanted}
+        if all(t is not None and t.shape == wanted[name].shape for name, t in found.items()):
+            layer.load_state_dict(found)
 
 
 def _torchvision(name: str) -> Mapping[str, Tensor]:

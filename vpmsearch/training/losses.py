@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vpmsearch.equations import region_label_loss, region_selective_triplet_loss, visible_identity_loss
+from vpmsearch.equations import (
+    region_label_loss,
+    region_selective_triplet_loss,
+    view_consistency_loss,
+    visible_identity_loss,
+)
 from vpmsearch.models.vpm import VpmOutput
 from vpmsearch.training.presets import TrainSettings
 
@@ -41,24 +46,32 @@ class RegionClassifiers(nn.Module):
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of Eq. 8, scalars; `total` is what is minimised."""
+    """The terms of Eq. 8 and, where asked for, the agreement of two views; scalars. `total` is what is minimised."""
 
     region: Tensor
     identity: Tensor
     triplet: Tensor
+    consistency: Tensor
     total: Tensor
 
 
 def vpm_loss(
     output: VpmOutput, logits: Tensor, labels: Tensor, visible: Tensor, pids: Tensor, settings: TrainSettings
 ) -> LossTerms:
-    """Eq. 8 for one batch.
+    """Eq. 8 for one batch, plus `consistency_weight` times the disagreement of whole and cut images.
 
     Args:
         output: of the model. logits: (B, p, K) of the classifiers. labels: (B, h, w) region labels of the crops.
-        visible: (B, p) bool, their visible sets. pids: (B,) in [0, K).
+        visible: (B, p) bool, their visible sets. pids: (B,) in [0, K). With a `consistency_weight` the second half
+            of the batch shows the images of the first half again, cut.
     """
     region = region_label_loss(output.locator_logits, labels, settings.region_loss_reduction)
     identity = visible_identity_loss(logits, pids, visible, settings.label_smoothing)
     triplet = region_selective_triplet_loss(output.embeddings, pids, visible, settings.margin)
-    return LossTerms(region, identity, triplet, settings.region_loss_weight * region + identity + triplet)
+    total = settings.region_loss_weight * region + identity + triplet
+    if not settings.consistency_weight:
+        return LossTerms(region, identity, triplet, torch.zeros_like(total), total)
+    whole, cut = output.embeddings.chunk(2)
+    shown = torch.stack(visible.chunk(2)).all(dim=0)  # 2 × (B/2, p) -> (B/2, p)
+    consistency = view_consistency_loss(whole, cut, shown)
+    return LossTerms(region, identity, triplet, consistency, total + settings.consistency_weight * consistency)

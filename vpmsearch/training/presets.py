@@ -46,6 +46,8 @@ class TrainSettings:
     crops: tuple[str, ...] = ("bilateral",)  # one drawn for each image
     gamma: tuple[float, float] = (0.5, 1.0)  # area ratio, uniform
     flip: bool = True  # mirror half of the images
+    color_jitter: float = 0.0  # brightness, contrast and saturation times U(1 - j, 1 + j)
+    erase: float = 0.0  # share of samples with a grey rectangle over 2 to 15 % of them
 
     epochs: int = 60
     pids_per_batch: int = 8
@@ -65,6 +67,7 @@ class TrainSettings:
     margin: float | None = 1.0  # α of Eq. 7; None: soft margin
     region_loss_reduction: Reduction = "mean"
     region_loss_weight: float = 1.0  # of L_R in Eq. 8; the other two have weight 1
+    consistency_weight: float = 0.0  # above 0: each image enters a batch whole and cut, and the two shall agree
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +81,9 @@ class TrainSettings:
             (min(self.input_size) < 32, "input_size must be at least 32 × 32 pixels"),
             (self.pids_per_batch < 2 or self.images_per_pid < 2, "a batch needs two identities and two images of each"),
             (self.seed < 0, "seed must be at least 0"),
+            (self.consistency_weight < 0, "consistency_weight must be at least 0"),
+            (not 0 <= self.color_jitter < 1, "color_jitter must be in [0, 1)"),
+            (not 0 <= self.erase <= 1, "erase must be in [0, 1]"),
         ]
         for name, kind in _CHOICES.items():
             allowed = get_args(kind)

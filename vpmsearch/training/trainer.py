@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,54 +16,19 @@ import torch
 from torch import Tensor, nn
 
 import vpmsearch
-from vpmsearch.atomic import replacing
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.sampler import IdentitySampler
 from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
 from vpmsearch.errors import TrainingError
-from vpmsearch.models.initial import initialise, normalisation
+from vpmsearch.models.initial import initialise_model, normalisation
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.parallel import map_ahead
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
 from vpmsearch.training.losses import LossTerms, RegionClassifiers, vpm_loss
 from vpmsearch.training.presets import TrainSettings
 from vpmsearch.types import Int64
-
-
-@dataclass(frozen=True)
-class LossRow:
-    """One line of the log: losses of one step, and the learning rate of the new layers."""
-
-    epoch: int
-    step: int
-    loss: float
-    loss_region: float
-    loss_id: float
-    loss_triplet: float
-    lr: float
-
-
-@dataclass(frozen=True)
-class TrainingFiles:
-    """What a run writes, all beside the weights."""
-
-    weights: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        """Resumed from; written after each epoch."""
-        return self.weights.with_suffix(".checkpoint.safetensors")
-
-    @property
-    def log(self) -> Path:
-        """One `LossRow` a line."""
-        return self.weights.with_suffix(".log.csv")
-
-    @property
-    def curves(self) -> Path:
-        """The log as a picture."""
-        return self.weights.with_suffix(".curves.png")
 
 
 class Trainer:
@@ -99,7 +62,7 @@ class Trainer:
         self.settings, self.dataset_name, self.device = settings, dataset, device
         self.files, self.workers, self.half = TrainingFiles(output), workers, half
         self.model = Vpm(settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings)
-        initialise(self.model.backbone, settings.init)
+        initialise_model(self.model, settings.init)
         self.model.backbone.freeze(settings.freeze_stages)
         self.data = TrainingSet(images, self._crop_settings())
         self.classifiers = RegionClassifiers(
@@ -207,10 +170,11 @@ class Trainer:
         return row
 
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:
-        total, region, identity, triplet = torch.stack(
-            [terms.total.float(), terms.region.float(), terms.identity.float(), terms.triplet.float()]
-        ).tolist()  # one transfer from the device
-        return LossRow(epoch, step, total, region, identity, triplet, float(self.optimizer.param_groups[0]["lr"]))
+        scalars = (terms.total, terms.region, terms.identity, terms.triplet, terms.consistency)
+        # One transfer from the device.
+        total, region, identity, triplet, consistency = torch.stack([term.float() for term in scalars]).tolist()
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        return LossRow(epoch, step, total, region, identity, triplet, consistency, lr)
 
     def _batches(self, epoch: int, order: Sequence[Int64]) -> Iterator[Batch]:
         requests = enumerate(order)
@@ -237,6 +201,9 @@ class Trainer:
             strategies=self.settings.crops,
             gamma=self.settings.gamma,
             flip=self.settings.flip,
+            two_views=self.settings.consistency_weight > 0,
+            color_jitter=self.settings.color_jitter,
+            erase=self.settings.erase,
         )
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
@@ -268,13 +235,7 @@ class Trainer:
         save_weights(
             self.files.weights, self.model, self.weights_config(), torch.float16 if self.half else torch.float32
         )
-        try:
-            with replacing(self.files.log) as temporary, temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, [item.name for item in fields(LossRow)])
-                writer.writeheader()
-                writer.writerows(asdict(row) for row in rows)
-        except OSError as error:
-            raise TrainingError(f"cannot write {self.files.log}: {error}; go on later with --resume") from error
+        write_log(self.files.log, rows)
         save_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress)  # last: all before it is whole
 
     def _logged(self, steps: int) -> list[LossRow]:
@@ -305,28 +266,6 @@ class Trainer:
             training=self.settings.to_json(),
             source_revision=source_revision(),
         )
-
-
-def read_log(path: Path) -> list[LossRow]:
-    """Read a training log back; empty where there is none.
-
-    Raises:
-        TrainingError: it cannot be read.
-    """
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="") as file:
-            return [
-                LossRow(
-                    int(r["epoch"]),
-                    int(r["step"]),
-                    *(float(r[k]) for k in ("loss", "loss_region", "loss_id", "loss_triplet", "lr")),
-                )
-                for r in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise TrainingError(f"{path} is no training log ({error}); remove it or start anew without --resume") from error
 
 
 def source_revision() -> str:

@@ -1,0 +1,36 @@
+"""Changes of light and small occlusions, so that a model does not rest on one colour or one spot."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+_AREA = (0.02, 0.15)
+"""Of a rectangle, as a share of the image."""
+_ASPECT = (0.5, 2.0)
+"""Height of a rectangle over its width, in pixels."""
+
+
+def jittered(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Brightness, contrast and saturation, each times a number drawn from [1 − strength, 1 + strength]."""
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhance(image).enhance(float(rng.uniform(1 - strength, 1 + strength)))
+    return image
+
+
+def erased(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A copy with one rectangle in the image's mean colour (Zhong et al., *Random Erasing*, AAAI 2020).
+
+    Args:
+        pixels: (H, W, 3). rng: draws area, shape and place.
+    """
+    height, width = pixels.shape[:2]
+    area = float(rng.uniform(*_AREA)) * height * width
+    aspect = float(np.exp(rng.uniform(*np.log(_ASPECT))))
+    rows = min(max(round((area * aspect) ** 0.5), 1), height)
+    columns = min(max(round((area / aspect) ** 0.5), 1), width)
+    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+    result = pixels.copy()
+    result[top : top + rows, left : left + columns] = pixels.mean(axis=(0, 1))
+    return result

@@ -1,0 +1,87 @@
+"""What a run leaves beside its weights: the files' names, and the log of its losses."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from vpmsearch.atomic import replacing
+from vpmsearch.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class LossRow:
+    """One line of the log: losses of one step, and the learning rate of the new layers."""
+
+    epoch: int
+    step: int
+    loss: float
+    loss_region: float
+    loss_id: float
+    loss_triplet: float
+    loss_consistency: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """What a run writes, all beside the weights."""
+
+    weights: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """Resumed from; written after each epoch."""
+        return self.weights.with_suffix(".checkpoint.safetensors")
+
+    @property
+    def log(self) -> Path:
+        """One `LossRow` a line."""
+        return self.weights.with_suffix(".log.csv")
+
+    @property
+    def curves(self) -> Path:
+        """The log as a picture."""
+        return self.weights.with_suffix(".curves.png")
+
+
+def read_log(path: Path) -> list[LossRow]:
+    """Read a training log back; empty where there is none.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="") as file:
+            return [
+                LossRow(
+                    int(r["epoch"]),
+                    int(r["step"]),
+                    *(
+                        float(r[k])
+                        for k in ("loss", "loss_region", "loss_id", "loss_triplet", "loss_consistency", "lr")
+                    ),
+                )
+                for r in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise TrainingError(f"{path} is no training log ({error}); remove it or start anew without --resume") from error
+
+
+def write_log(path: Path, rows: Sequence[LossRow]) -> None:
+    """Write a training log, whole or not at all.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    try:
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [item.name for item in fields(LossRow)])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in rows)
+    except OSError as error:
+        raise TrainingError(f"cannot write {path}: {error}; go on later with --resume") from error
