@@ -1,11 +1,10 @@
 """Draw the pictures of the documentation from drawn pedestrians: `python docs/make_pictures.py` after `make demo`.
 
-docs/images/panel.png is the demo's own; crops.png shows self-supervised crops with their region labels.
+docs/images/panel.jpg is the demo's own, smaller; crops.png shows self-supervised crops with their region labels.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -42,4 +41,7 @@ if __name__ == "__main__":
     crops(IMAGES / "crops-3x2.png", (3, 2))
     demo = Path("demo/panel.png")
     if demo.is_file():
-        shutil.copy(demo, IMAGES / "panel.png")
+        with Image.open(demo) as panel:
+            size = (panel.width * 3 // 4, panel.height * 3 // 4)
+            smaller = panel.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        smaller.save(IMAGES / "panel.jpg", quality=88, subsampling=0, optimize=True)
