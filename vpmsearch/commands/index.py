@@ -39,7 +39,9 @@ def index(
     min_visibility: Annotated[
         float | None, typer.Option(help="Regions seen less count as not seen (a new index).", show_default="1/(2p)")
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove indexed images of this gallery whose files have vanished.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove indexed images of this gallery whose files have vanished.")
+    ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
 ) -> None:
     """Index a gallery: embeddings and visibility of every image, one FAISS index a region.
