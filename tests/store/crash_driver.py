@@ -1,0 +1,35 @@
+"""Run as a child process: does what the tests ask in forks that may be killed (see fork_server.py).
+
+sequence    a seeded sequence of commits, removals, compactions, upgrades, every promise noted in a journal
+act         one operation of operations.py, with a fault or a limit on the size of files
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+from fork_server import serve
+from operations import OPERATIONS
+from promises import Journal
+from sequence import Sequence
+
+import vpmsearch.store.migrate  # noqa: F401  Alembic, imported once instead of in each fork
+
+
+def run_sequence(beat: Callable[[], object], index: str, journal: str, seed: int, steps: int) -> None:
+    """Begin a sequence, or go on with it."""
+    Sequence(Path(index), Journal(Path(journal)), seed, steps, beat).run()
+
+
+def act(beat: Callable[[], object], index: str, operation: str, limit: int) -> None:
+    """One operation while no file may grow beyond `limit` bytes; what is open or pending is so before."""
+    with OPERATIONS[operation](Path(index)) as run:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        beat()
+        run()
+
+
+if __name__ == "__main__":
+    serve({"sequence": run_sequence, "act": act})
