@@ -102,7 +102,7 @@ class Journal:
         now = time.monotonic()
         values = {"kind": kind, "step": step, "state": asdict(state), "began": now if began is None else began}
         line = json.dumps({**values, "written": now}).encode()
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             os.write(handle, b"\n" + line + b"\n")  # a line that a kill has torn stays on its own
             os.fsync(handle)
