@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from faults import ERRORS, KINDS, failing
 from operations import OPERATIONS, prepare
-from promises import State, read_state
+from promises import State, features_of, read_state
 
 from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store import GalleryStore, verify
+from vpmsearch.types import ImageRecord
 
 MANY = 400  # no operation on these few images calls anything so often
 
@@ -170,3 +171,21 @@ def test_another_writer_may_begin_after_a_failure(tmp_path: Path):
         assert writer.remove([1]) == 1
         writer.commit()
     assert read_state(index).images == {number: held for number, held in before.images.items() if number != 1}
+
+
+@pytest.mark.parametrize("error", ["ctrl-C", "ctrl-C after"])
+def test_a_writer_goes_on_after_an_interrupted_commit(tmp_path: Path, error: str):
+    """Whoever catches the interrupt may add more with the same writer: none of it is lost, whatever had happened."""
+    index = tmp_path / "index"
+    prepare("create", index)
+    record, features = ImageRecord("later.jpg", "later"), features_of("later")
+    with OPERATIONS["create"](index) as act:
+        act()
+    with GalleryStore.open(index) as store, store.writer() as writer:
+        writer.add([ImageRecord("first.jpg", "first")], features_of("first"))
+        with failing("commit", 1, error), pytest.raises(KeyboardInterrupt):
+            writer.commit()
+        writer.add([record], features)
+        writer.commit()
+    assert [held[0] for held in read_state(index).contents()[0]] == ["first.jpg", "later.jpg"]
+    assert verify(index).problems == ()
