@@ -7,8 +7,10 @@ one offset of the file; `image_id` (n,) int64 names the rows.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError
-from vpmsearch.store.files import check_readable
+from vpmsearch.store.files import check_readable, printable_line
 from vpmsearch.types import Int64
 
 FILE_NAME = "embeddings.h5"
@@ -116,15 +118,48 @@ def read(path: Path) -> tuple[NDArray[np.floating[Any]], Int64]:
     check_readable(path)
     try:
         with h5py.File(path, "r", locking=False) as file:  # nobody changes it, and some file systems cannot lock
-            embedding, ids = file["embedding"], np.asarray(file["image_id"][:])
-            offset, shape, kind = embedding.id.get_offset(), embedding.shape, embedding.dtype
-        sound = kind in DTYPES.values() and ids.dtype == np.int64 and len(shape) == 3 and ids.shape == shape[:1]
-        if not sound or offset is None:
-            raise StoreDamagedError(f"{path} holds {kind} of shape {shape}; {_REMEDY}")
-        return np.memmap(path, dtype=kind, mode="r", offset=offset, shape=shape), ids
-    except (OSError, KeyError, RuntimeError, ValueError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
+            embedding, ids = _place(file, "embedding"), _place(file, "image_id")
+        sound = embedding.kind in DTYPES.values() and ids.kind == np.int64 and len(embedding.shape) == 3
+        if not sound or ids.shape != embedding.shape[:1]:
+            raise StoreDamagedError(
+                f"{path} holds {embedding.kind} of shape {embedding.shape} for {ids.kind} of {ids.shape}; {_REMEDY}"
+            )
+        return embedding.map(path), np.array(ids.map(path))
+    except (OSError, KeyError, RuntimeError, ValueError, AttributeError, TypeError, OverflowError) as error:
+        reason = printable_line(error)
         raise StoreDamagedError(f"{path} cannot be read ({reason}); {_REMEDY}") from error
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the numbers of a data set are in the file."""
+
+    offset: int
+    shape: tuple[int, ...]
+    kind: np.dtype[Any]
+
+    def map(self, path: Path) -> NDArray[Any]:
+        """The numbers, read-only."""
+        if 0 in self.shape:
+            return np.empty(self.shape, self.kind)
+        # A shape beyond the file's end is refused by NumPy; its product in Python's numbers cannot overflow before.
+        if self.offset + math.prod(self.shape) * self.kind.itemsize > path.stat().st_size:
+            raise ValueError(f"shape {self.shape} is more than the file holds")
+        return np.memmap(path, dtype=self.kind, mode="r", offset=self.offset, shape=self.shape)
+
+
+def _place(file: h5py.File, name: str) -> _Place:
+    """Find a data set, and leave the reading of it to `_Place.map`: HDF5 would believe its size and run its filters."""
+    # Before it is opened: a link may lead to any file of this machine.
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link, not a data set")  # noqa: TRY004 (of the file, not of a caller)
+    data = file[name]
+    if not isinstance(data, h5py.Dataset):
+        raise ValueError(f"{name} is no data set")  # noqa: TRY004 (as above)
+    offset = data.id.get_offset()  # None unless contiguous and within the file
+    if offset is None or data.external:
+        raise ValueError(f"{name} is not contiguous")
+    return _Place(int(offset), tuple(map(int, data.shape or ())), data.dtype)
 
 
 _REMEDY = "restore the index from a copy or build it again"

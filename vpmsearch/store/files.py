@@ -7,6 +7,12 @@ from pathlib import Path
 from vpmsearch.errors import StoreDamagedError, StoreError
 
 
+def printable_line(error: BaseException) -> str:
+    """What an error says, on one line, without what a damaged file smuggled into it."""
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def check_readable(path: Path) -> None:
     """Raise what explains best why a file cannot be read, before HDF5 or FAISS find words of their own.
 

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import DeviceError, StoreDamagedError, StoreError
-from vpmsearch.store.files import check_readable
+from vpmsearch.store.faiss_file import MAX_IMAGE_ID, problem
+from vpmsearch.store.files import check_readable, printable_line
 from vpmsearch.types import Bool, Float32, Int64
 
 faiss: Any = _faiss  # its type stubs lack half of what is used here
@@ -126,6 +127,8 @@ class RegionIndex:
         self.ids = np.sort(self._order)
         if len(self.ids) != index.ntotal or (self.ids[:-1] == self.ids[1:]).any() or (self.ids < 0).any():
             raise StoreDamagedError("a region index names images twice or not at all")
+        if len(self.ids) and self.ids[-1] >= MAX_IMAGE_ID:
+            raise StoreDamagedError(f"image id {self.ids[-1]} is beyond the limit of {MAX_IMAGE_ID}")
         gpu = gpu_of(device)
         # The graph of hnsw has no GPU form; an empty index has nothing to gain.
         on_gpu = gpu is not None and self.kind != "hnsw" and len(self.ids) > 0
@@ -162,9 +165,11 @@ class RegionIndex:
         """
         check_readable(path)
         try:
+            if wrong := problem(path):
+                raise StoreDamagedError(wrong)
             return cls(faiss.read_index(str(path)), device)
-        except (RuntimeError, MemoryError, StoreDamagedError) as error:
-            reason = " ".join(str(error).split()).rpartition(": ")[2]
+        except (RuntimeError, MemoryError, OSError, ValueError, StoreDamagedError) as error:
+            reason = printable_line(error).rpartition(": ")[2]
             raise StoreDamagedError(
                 f"{path} cannot be read ({reason}); `vpmsearch compact` builds it again from the embeddings"
             ) from error

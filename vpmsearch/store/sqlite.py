@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreLockedError
+from vpmsearch.store.files import printable_line
 
 _BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "unsupported file format")
@@ -55,13 +56,19 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         cause = getattr(error, "orig", None) or error
+        if isinstance(error, ValueError | TypeError | OverflowError):
+            # SQLite's types are dynamic: a damaged row may hold text for a number, or bytes that are no text.
+            raise StoreDamagedError(
+                f"{path} holds values that no vpmsearch wrote ({printable_line(error)}); "
+                "restore the index from a copy or build it again"
+            ) from error
         if not isinstance(cause, sqlite3.Error):
             raise
         raise _meaning(path, cause) from error
 
 
 def _meaning(path: Path, cause: sqlite3.Error) -> StoreError:
-    reason = str(cause)
+    reason = printable_line(cause)
     if isinstance(cause, sqlite3.IntegrityError):
         if "image.path" in reason:
             return StoreError(

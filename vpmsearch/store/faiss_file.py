@@ -1,0 +1,214 @@
+"""Reads the numbers of a FAISS file before FAISS does: it believes them, and a few bytes could cost all memory.
+
+Knows the five layouts that `region_index` writes and refuses all others. FAISS bounds each length by a terabyte only,
+and searches a graph without asking where its links lead.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_IMAGE_ID = 1 << 29
+"""A search keeps a bit, and for a moment a byte, for every id up to the largest: 512 MiB."""
+
+_FOREIGN = {
+    b"IxF2": "IndexFlatL2",
+    b"IxFI": "IndexFlatIP",
+    b"IxHe": "IndexLSH",
+    b"IxPq": "IndexPQ",
+    b"IxMp": "IndexIDMap",
+}
+_L2 = 1  # faiss.METRIC_L2
+_8_BITS = 0  # faiss.ScalarQuantizer.QT_8bit
+_MAX_LINKS = 1024  # of a graph's node in one level
+_MAX_LEVELS = 64
+_MAX_PIECES = 256  # of a vector, each coded by itself
+_LISTS_PER_ROOT = 16  # lists of an index of n vectors: at most this times √n; ours have 4
+
+
+class _DamageError(ValueError):
+    """args: what is wrong."""
+
+
+class _File:
+    """The bytes of a file from front to back; whatever is asked for must be there."""
+
+    def __init__(self, data: NDArray[np.uint8]) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self, count: int, kind: str) -> NDArray[Any]:
+        """The next `count` numbers."""
+        dtype = np.dtype(kind)
+        if not 0 <= count <= (len(self._data) - self._at) // dtype.itemsize:
+            raise _DamageError(f"{count} numbers at byte {self._at} are more than the file holds")
+        start, self._at = self._at, self._at + count * dtype.itemsize
+        return self._data[start : self._at].view(dtype)
+
+    def one(self, kind: str) -> int:
+        """The next number."""
+        return int(self.take(1, kind)[0])
+
+    def vector(self, kind: str, count: int | None = None) -> NDArray[Any]:
+        """Numbers with their count before them, which must be `count` where that is known."""
+        found = self.one("<u8")
+        if count is not None and found != count:
+            raise _DamageError(f"{found} numbers where {count} belong")
+        return self.take(found, kind)
+
+    def name(self) -> bytes:
+        """The next four letters."""
+        return self.take(4, "u1").tobytes()
+
+    def end(self) -> None:
+        """Refuse what follows."""
+        if self._at != len(self._data):
+            raise _DamageError("bytes after its end")
+
+
+def problem(path: Path) -> str:
+    """What is wrong with a file, or "" if FAISS can be trusted with it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size == 0:
+        return "it is empty"
+    file = _File(np.memmap(path, np.uint8, mode="r"))
+    try:
+        name = file.name()
+        if name == b"IxM2":
+            _check_mapped(file)
+        elif name in (b"IwFl", b"IwSq", b"IwPQ"):
+            _check_lists(file, name)
+        else:
+            return f"an index of type {_FOREIGN.get(name, name)} is none that vpmsearch writes"
+        file.end()
+    except _DamageError as error:
+        return str(error)
+    return ""
+
+
+def _header(file: _File) -> tuple[int, int]:
+    """D and the number of vectors."""
+    d, n = file.one("<i4"), file.one("<i8")
+    file.take(2, "<i8")  # not used any more
+    trained, metric = file.one("u1"), file.one("<i4")
+    if not 1 <= d <= 1 << 20 or n < 0 or trained != 1 or metric != _L2:
+        raise _DamageError(f"a header of {n} vectors of {d} numbers, trained {trained}, metric {metric}")
+    return d, n
+
+
+def _check_flat(file: _File, expected: tuple[int, int]) -> None:
+    if file.name() != b"IxF2" or _header(file) != expected:
+        raise _DamageError("its plain vectors are others than its header says")
+    file.vector("<f4", expected[0] * expected[1])
+
+
+def _check_ids(ids: NDArray[Any]) -> None:
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < MAX_IMAGE_ID:
+        raise _DamageError(f"an image id is not in 0 to {MAX_IMAGE_ID - 1}")
+
+
+def _check_mapped(file: _File) -> None:
+    """Ids over plain vectors, or over a graph above them."""
+    d, n = _header(file)
+    name = file.name()
+    if name not in (b"IxF2", b"IHNf") or _header(file) != (d, n):
+        raise _DamageError("what it maps is not what its header says")
+    if name == b"IxF2":
+        file.vector("<f4", d * n)
+    else:
+        _check_graph(file, n)
+        _check_flat(file, (d, n))
+    _check_ids(file.vector("<i8", n))
+
+
+def _check_graph(file: _File, n: int) -> None:
+    """HNSW: node i has cum[levels[i]] links from offsets[i] on, those of level l from cum[l] to cum[l + 1]."""
+    file.vector("<f8")  # the chance of each level
+    cum = file.vector("<i4").astype(np.int64)
+    steps = np.diff(cum)
+    if not 1 <= len(cum) <= _MAX_LEVELS or cum[0] != 0 or (steps < 1).any() or (steps > _MAX_LINKS).any():
+        raise _DamageError("a graph of impossible levels")
+    levels = file.vector("<i4", n)
+    if (levels < 1).any() or (levels >= len(cum)).any():
+        raise _DamageError("a graph with a node of no level")
+    offsets = file.vector("<u8", n + 1)
+    expected = np.concatenate([[0], np.cumsum(cum[levels])])
+    if not np.array_equal(offsets, expected):
+        raise _DamageError("a graph whose links are not one after another")
+    links = file.vector("<i4", int(expected[-1]))
+    entry, top = file.one("<i4"), file.one("<i4")
+    file.take(3, "<i4")  # efforts, which every search sets itself
+    if n and not (0 <= entry < n and top == levels[entry] - 1):
+        raise _DamageError("a graph without a way in")
+    if not n and (entry, top) != (-1, -1):
+        raise _DamageError("a way into an empty graph")
+    if len(links) and not -1 <= int(links.min()) <= int(links.max()) < n:
+        raise _DamageError("a graph whose links lead out of it")
+    for level in range(1, len(steps)):
+        # A search on a level goes on with the links that the other end has on the same level.
+        nodes = np.flatnonzero(levels > level)
+        ends = links[expected[nodes][:, None] + np.arange(cum[level], cum[level + 1])]
+        if (levels[ends[ends >= 0]] <= level).any():
+            raise _DamageError("a graph whose links lead to nodes of a lower level")
+
+
+def _check_lists(file: _File, name: bytes) -> None:
+    """Vectors in lists, the plain vectors of whose centres come first."""
+    d, n = _header(file)
+    lists, _ = file.take(2, "<u8").tolist()
+    if not 1 <= lists <= _LISTS_PER_ROOT * math.isqrt(n):
+        raise _DamageError(f"{lists} lists of {n} vectors")
+    _check_flat(file, (d, lists))
+    if file.one("u1") != 0 or file.one("<u8") != 0:
+        raise _DamageError("a map from ids to lists, which no index has")
+    size = {b"IwFl": lambda: 4 * d, b"IwSq": lambda: _scalar_codes(file, d), b"IwPQ": lambda: _product_codes(file, d)}
+    code = size[name]()
+    if file.name() != b"ilar" or file.take(2, "<u8").tolist() != [lists, code]:
+        raise _DamageError("its lists are others than its header says")
+    sizes = _sizes(file, lists)
+    if int(sum(sizes)) != n:
+        raise _DamageError("its lists do not hold as many vectors as its header says")
+    for count in sizes:
+        file.take(count * code, "u1")
+        _check_ids(file.take(count, "<i8"))
+
+
+def _sizes(file: _File, lists: int) -> list[int]:
+    form = file.name()
+    if form == b"full":
+        return file.vector("<u8", lists).tolist()
+    pairs = file.vector("<u8").tolist()
+    if form != b"sprs" or len(pairs) % 2 or any(place >= lists for place in pairs[::2]):
+        raise _DamageError("lists of no known form")
+    return list(dict(zip(pairs[::2], pairs[1::2], strict=True)).values())
+
+
+def _scalar_codes(file: _File, d: int) -> int:
+    """Bytes a vector, one a number."""
+    kind = file.one("<i4")
+    file.take(2, "<i4")  # how the ranges were found
+    inner = file.take(2, "<u8").tolist()
+    file.vector("<f4", 2 * d)
+    outer, residual = file.one("<u8"), file.one("u1")
+    if kind != _8_BITS or inner != [d, d] or outer != d or residual > 1:
+        raise _DamageError("a quantizer that vpmsearch does not use")
+    return d
+
+
+def _product_codes(file: _File, d: int) -> int:
+    """Bytes a vector, `bits` for each piece of it."""
+    residual, code = file.one("u1"), file.one("<u8")
+    inner, pieces, bits = file.take(3, "<u8").tolist()
+    known = inner == d and 1 <= bits <= 8 and 1 <= pieces <= _MAX_PIECES and d % pieces == 0
+    if not known or code != (pieces * bits + 7) // 8 or residual > 1:
+        raise _DamageError("a quantizer that vpmsearch does not use")
+    file.vector("<f4", d << bits)
+    return code
