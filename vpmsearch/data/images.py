@@ -10,6 +10,8 @@ import io
 import math
 import os
 import stat
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +35,22 @@ from PIL import (
 from vpmsearch.data.quiet import quiet_pillow
 from vpmsearch.errors import DataError, ImageError
 
-MAX_PIXELS = 80_000_000
-"""An image of more pixels is refused unread: it is no person crop, and may be a decompression bomb."""
+MAX_PIXELS = 50_000_000
+"""An image of more pixels is refused unread: it is no person crop, and may be a decompression bomb.
 
-MAX_FILE_BYTES = 256 * 2**20
+WebP with transparency, the greediest, then takes 0.8 GiB for a moment.
+"""
+
+MAX_FILE_BYTES = 128 * 2**20
 """A larger file is refused: files are read whole, so that hash and pixels are of the same bytes."""
+
+MAX_SCANS = 100
+"""A JPEG of more scans is refused: each goes over the whole image and may take ten bytes of the file."""
+
+MAX_TAG_VALUES = 1_000_000
+"""A TIFF with more numbers in its tags is refused: Pillow makes an object of 32 bytes of each."""
+
+_BAND = 1 << 22  # pixels converted at once
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
@@ -71,6 +84,7 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+_BYTE_KINDS = (1, 2, 7)  # of TIFF tags: Pillow keeps them as they are
 
 
 def load_image(
@@ -232,12 +246,13 @@ def _decode(
     data: bytes, path: str | os.PathLike[str], max_pixels: int, shrink_to: tuple[int, int] | None
 ) -> Image.Image:
     try:
+        _check_greed(data)
         with quiet_pillow(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
-                raise ImageError(_too_large(image, max_pixels), printable(path))
+                raise ImageError(_too_large(image, max_pixels))
             return _upright_rgb(image, shrink_to)
-    except ImageError:
-        raise
+    except ImageError as error:
+        raise ImageError(error.reason, printable(path)) from error
     except UnidentifiedImageError as error:
         raise ImageError("not an image of a known format", printable(path)) from error
     except Image.DecompressionBombError as error:
@@ -245,6 +260,28 @@ def _decode(
     except Exception as error:
         # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
         raise ImageError(f"damaged or truncated ({_short(error)})", printable(path)) from error
+
+
+def _check_greed(data: bytes) -> None:
+    """Refuse what takes Pillow far more time or memory than its pixels do."""
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
+        raise ImageError(f"a JPEG of more than {MAX_SCANS} scans")
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        return
+    try:
+        big = struct.unpack_from(f"{order}H", data, 2)[0] == 43  # BigTIFF, else TIFF
+        (start,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)
+        (tags,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, start)
+        first, size, form = (start + 8, 20, "HHQ") if big else (start + 2, 12, "HHI")
+        values = 0
+        for place in range(first, min(first + tags * size, len(data) - size + 1), size):
+            _, kind, count = struct.unpack_from(f"{order}{form}", data, place)
+            values += 0 if kind in _BYTE_KINDS else count
+    except struct.error:
+        return  # no TIFF, or one that Pillow cannot read either
+    if values > MAX_TAG_VALUES:
+        raise ImageError(f"a TIFF of more than {MAX_TAG_VALUES} numbers in its tags")
 
 
 def _too_large(image: Image.Image, max_pixels: int) -> str:
@@ -267,6 +304,7 @@ def _upright_rgb(image: ImageFile.ImageFile, shrink_to: tuple[int, int] | None) 
     # Only now: PNG may hold its EXIF after the pixels, and TIFF is turned by its plugin while it loads.
     orientation = _orientation(image)
     rgb = _to_rgb(image)
+    image.close()  # its pixels are not needed any more, and turning takes as many once more
     if orientation in _TRANSPOSES:
         rgb = rgb.transpose(_TRANSPOSES[orientation])
     full_size = (stored[::-1] if orientation in _SIDEWAYS else stored) if drafted else rgb.size
@@ -286,28 +324,45 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode to RGB; a new image, or the loaded one where it is RGB already."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _grey_to_8_bits(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        return _grey_to_rgb(image)
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+        return image.convert("RGB")  # a copy where it is RGB already: free of the file
+    result = Image.new("RGB", image.size)
+    for box in _bands(image):
+        rgba = image.crop(box).convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")  # a copy where it is RGB already: free of the file
+        result.paste(Image.alpha_composite(white, rgba).convert("RGB"), box[:2])
+    return result
 
 
-def _grey_to_8_bits(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit or floating-point grey to mode L.
+def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of whole rows, top to bottom: what is converted band by band needs no large image in between."""
+    rows = max(1, _BAND // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
+
+
+def _grey_to_rgb(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit or floating-point grey to mode RGB.
 
     Full scale is 65535 for integers and 1 for floating point, as the formats have it. Values outside of that
     have no known scale and are stretched from their smallest to their largest.
     """
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("pixels that are not finite")
-    low, high = 0.0, 1.0 if image.mode == "F" else 65535.0
-    if values.min() < low or values.max() > high:
-        low, high = float(values.min()), float(values.max())
-    scaled = (values - low) * (255.0 / ((high - low) or 1.0))  # 1: all pixels the same, then black
-    return Image.fromarray(np.rint(scaled).astype(np.uint8))
+    low, high = full = (0.0, 1.0 if image.mode == "F" else 65535.0)
+    smallest, largest = math.inf, -math.inf
+    for box in _bands(image):
+        values = np.asarray(image.crop(box))
+        if not np.isfinite(values).all():
+            raise ValueError("pixels that are not finite")
+        smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
+    if smallest < full[0] or largest > full[1]:
+        low, high = smallest, largest
+    scale = 255.0 / ((high - low) or 1.0)  # 1: all pixels the same, then black
+    result = Image.new("RGB", image.size)
+    for box in _bands(image):
+        scaled = (np.asarray(image.crop(box)).astype(np.float64) - low) * scale
+        result.paste(Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB"), box[:2])
+    return result
 
 
 def _check_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -25,6 +25,12 @@ from vpmsearch.types import as_utc
 COLUMNS = ("path", "pid", "camid", "captured_at", "split")
 """The known columns; all but the first may be absent."""
 
+MAX_ROW = 1 << 20
+"""Characters of a row, over all its lines; a longer one is refused instead of filling the memory."""
+
+MAX_ROWS = 5_000_000
+"""Rows of a list; whoever reads it keeps about a hundred bytes of each, and more of long paths."""
+
 SPLITS = ("train", "query", "gallery")
 """The known splits."""
 
@@ -56,20 +62,22 @@ def read_manifest(path: str | os.PathLike[str]) -> Iterator[ManifestRow]:
     """
     manifest = Path(path)
     read = _json_fields if manifest.suffix.lower() in (".jsonl", ".ndjson") else _csv_fields
-    if not manifest.is_file():
-        what = "is not a regular file" if manifest.exists() else "does not exist"
-        raise DataError(f"manifest {printable(manifest)} {what}; name a CSV or JSON-lines file")
     line = 0
     try:
+        if not manifest.is_file():
+            what = "is not a regular file" if manifest.exists() else "does not exist"
+            raise DataError(f"manifest {printable(manifest)} {what}; name a CSV or JSON-lines file")
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            for line, fields in read(file):
+            for number, (line, fields) in enumerate(read(_Lines(file)), start=1):
+                if number > MAX_ROWS:
+                    raise _LineError(f"more than {MAX_ROWS} rows; split the file", line)
                 yield _row(fields, manifest.parent, line)
     except UnicodeDecodeError as error:
         raise _failure(manifest, line + 1, "this line or one soon after is not UTF-8; save it as UTF-8") from error
     except (csv.Error, ValueError) as error:
         # The reader fails before it can say where: on the line after the last good one.
         at = error.args[1] if isinstance(error, _LineError) else line + 1
-        raise _failure(manifest, at, str(error.args[0])) from error
+        raise _failure(manifest, at, printable(str(error.args[0]))[:500]) from error
     except OSError as error:
         raise DataError(f"manifest {printable(manifest)} cannot be read ({error.strerror})") from error
 
@@ -78,11 +86,41 @@ class _LineError(ValueError):
     """args: what is wrong, and the line's number."""
 
 
+class _Lines:
+    """The lines of a file, one row of them at most MAX_ROW characters: a quoted field may span many.
+
+    number: of the last line, from 1. `row_ended` is called between rows.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._length = 0
+        self.number = 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        # A bounded read: a file of one endless line must not be held whole to find that out.
+        text = self._file.readline(MAX_ROW + 1 - self._length)
+        if not text:
+            raise StopIteration
+        self.number += 1
+        self._length += len(text)
+        if self._length > MAX_ROW:
+            raise _LineError(f"a row of more than {MAX_ROW} characters", self.number)
+        return text
+
+    def row_ended(self) -> None:
+        """Begin to count anew."""
+        self._length = 0
+
+
 def _failure(manifest: Path, line: int, what: str) -> DataError:
     return DataError(f"{printable(manifest)}, line {line}: {what}")
 
 
-def _csv_fields(file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_fields(file: _Lines) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.reader(file, strict=True)
     header: list[str] | None = None
     while True:
@@ -92,6 +130,7 @@ def _csv_fields(file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
             raise _LineError(f"not valid CSV ({error})", reader.line_num) from error
         if values is None:
             break
+        file.row_ended()
         if not any(value.strip() for value in values):
             continue  # an empty line, such as the last one of many editors
         if header is None:
@@ -123,9 +162,10 @@ def _check_names(names: list[str], line: int) -> None:
         )
 
 
-def _json_fields(file: TextIO) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_fields(file: _Lines) -> Iterator[tuple[int, Mapping[str, Any]]]:
     line = 0
     for line, text in enumerate(file, start=1):
+        file.row_ended()
         if not text.strip():
             continue
         try:
@@ -164,8 +204,13 @@ def _text(fields: Mapping[str, Any], name: str, line: int) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise _LineError(f"{name} must be text, not {value!r}", line)
+        raise _LineError(f"{name} must be text, not {_shown(value)}", line)
     return value.strip() or None
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON has it, cut: without `repr`, which follows lists as deep as they go."""
+    return type(value).__name__ if isinstance(value, list | dict) else repr(value)[:80]
 
 
 def _integer(fields: Mapping[str, Any], name: str, line: int) -> int | None:
