@@ -28,7 +28,12 @@ from vpmsearch.types import ModelInfo
 
 FORMAT = 1
 MAX_HEADER_BYTES = 1 << 20
-MAX_FILE_BYTES = 4 << 30
+MAX_FILE_BYTES = 512 << 20
+"""A larger file is refused. A checkpoint of resnet50, the largest, with what AdamW keeps is 0.3 GiB."""
+MAX_INPUT_PIXELS = 1 << 20
+"""Height times width that a model may ask for: every image is resized to it."""
+MAX_TEXT = 200
+"""Characters of a name in a configuration; names are printed."""
 MAX_NUMBER = 1 << 16
 """A configuration with a larger size or count in it is damaged: building its model would take all memory."""
 PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501.safetensors"
@@ -67,18 +72,52 @@ class WeightsConfig:
         texts = (self.backbone, self.name, self.dataset, self.source_revision, self.architecture)
         checks = [
             (all(isinstance(text, str) for text in texts), "a name is not text"),
-            (self.architecture == "vpm", f"architecture {self.architecture!r} is not known"),
-            (isinstance(self.backbone, str) and self.backbone in BACKBONES, f"backbone {self.backbone!r} is not known"),
-            (_sizes(self.num_regions, 2), f"num_regions {self.num_regions!r} is no grid"),
-            (self.embedding_dim is None or _sizes((self.embedding_dim,), 1), f"embedding_dim {self.embedding_dim!r}"),
-            (type(self.num_classes) is int and self.num_classes >= 0, f"num_classes {self.num_classes!r}"),
-            (_sizes(self.input_size, 2), f"input_size {self.input_size!r} is no (height, width)"),
+            (all(_printable(text) for text in texts), f"a name is not one line of at most {MAX_TEXT} characters"),
+            (self.architecture == "vpm", f"architecture {_cut(self.architecture)} is not known"),
+            (
+                isinstance(self.backbone, str) and self.backbone in BACKBONES,
+                f"backbone {_cut(self.backbone)} is not known",
+            ),
+            (_sizes(self.num_regions, 2), f"num_regions {_cut(self.num_regions)} is no grid"),
+            (
+                self.embedding_dim is None or _sizes((self.embedding_dim,), 1),
+                f"embedding_dim {_cut(self.embedding_dim)}",
+            ),
+            (_count(self.num_classes), f"num_classes {_cut(self.num_classes)}"),
+            (
+                _sizes(self.input_size, 2) and math.prod(self.input_size) <= MAX_INPUT_PIXELS,
+                f"input_size {_cut(self.input_size)} is no (height, width) of at most {MAX_INPUT_PIXELS} pixels",
+            ),
             (isinstance(self.normalize_embeddings, bool), "normalize_embeddings is neither true nor false"),
             (_finite(self.mean) and _finite(self.std), "mean or std is not three finite numbers"),
             (_finite(self.std) and min(self.std) > 0, "std is not positive"),
             (isinstance(self.training, Mapping), "training is no table of settings"),
         ]
         return next((message for fine, message in checks if not fine), None)
+
+
+def _printable(text: Any) -> bool:
+    return isinstance(text, str) and text.isprintable() and len(text) <= MAX_TEXT
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+def _cut(value: Any) -> str:
+    """For a message: a value from a file may be a megabyte long."""
+    return repr(value)[:80]
+
+
+def _name(name: str) -> str:
+    """A tensor's name, as a file gives it, on one line."""
+    return ascii(name[:80])[1:-1]
+
+
+def _one_line(error: BaseException) -> str:
+    """What an error says of a damaged file, without what the file smuggled into it."""
+    text = " ".join(str(error).split())[:300]
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _sizes(values: Any, count: int) -> bool:
@@ -189,14 +228,16 @@ def _config(path: Path, text: str) -> WeightsConfig:
         values = json.loads(text)
         if values.get("format", 0) > FORMAT:
             raise WeightsError(
-                f"{path} was written by a later vpmsearch (format {values['format']}); upgrade vpmsearch"
+                f"{path} was written by a later vpmsearch (format {_cut(values['format'])}); upgrade vpmsearch"
             )
         if unknown := sorted(set(values) - {item.name for item in fields(WeightsConfig)}):
-            raise WeightsError(f"{path}: unknown configuration keys {', '.join(unknown)}")
+            raise WeightsError(f"{path}: unknown configuration keys {', '.join(map(_name, unknown[:10]))}")
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         config = WeightsConfig(**plain)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: its configuration cannot be read ({error}); the file is damaged") from error
+        raise WeightsError(
+            f"{path}: its configuration cannot be read ({_one_line(error)}); the file is damaged"
+        ) from error
     if problem := config.problem():
         raise WeightsError(f"{path}: {problem}; the file is damaged or of another vpmsearch")
     return config
@@ -221,7 +262,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="pt") as opened:
             return dict(opened.metadata() or {})
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from error
+        raise WeightsError(f"{path} cannot be read as safetensors: {_one_line(error)}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -234,13 +275,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from error
+        raise WeightsError(f"{path} cannot be read as safetensors: {_one_line(error)}") from error
     for name, tensor in tensors.items():  # a few bits a number are stored, but not computed with
         if tensor.is_floating_point() and tensor.dtype not in _FLOATS:
-            raise WeightsError(f"{path}: tensor {name} is {tensor.dtype}; store it as float16, bfloat16 or float32")
+            raise WeightsError(
+                f"{path}: tensor {_name(name)} is {tensor.dtype}; store it as float16, bfloat16 or float32"
+            )
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     if bad := first_not_finite(tensors):
-        raise WeightsError(f"{path}: tensor {bad} is not finite; the file is damaged or training diverged")
+        raise WeightsError(f"{path}: tensor {_name(bad)} is not finite; the file is damaged or training diverged")
     return tensors
 
 
@@ -253,7 +296,7 @@ def check_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
     wanted = module.state_dict()
     if differing := sorted(wanted.keys() ^ tensors.keys()):
         what = "missing" if differing[0] in wanted else "not part of it"
-        raise WeightsError(f"{path} does not fit the model it names: {differing[0]} is {what}")
+        raise WeightsError(f"{path} does not fit the model it names: {_name(differing[0])} is {what}")
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape or tensor.is_floating_point() != wanted[name].is_floating_point():
             raise WeightsError(

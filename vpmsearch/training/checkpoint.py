@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vpmsearch.errors import TrainingError
-from vpmsearch.models.weights import load_tensors, read_metadata, read_tensors, write_tensors
+from vpmsearch.models.weights import check_tensors, load_tensors, read_metadata, read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,65 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
     differing = sorted(key for key in run.keys() | progress.run.keys() if _plain(run.get(key)) != progress.run.get(key))
     if differing:
         raise TrainingError(
-            f"{path} is of a run with other {', '.join(differing)}; "
+            f"{path} is of a run with other {_names(differing)}; "
             "resume with the same settings and data, or start anew without --resume"
         )
     tensors = read_tensors(path)
-    load_tensors(module, _under("module.", tensors), path)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under("optimizer.", tensors).items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
+    state = _state(path, _under("optimizer.", tensors), optimizer)
+    module_tensors = _under("module.", tensors)
+    check_tensors(module, module_tensors, path)
+    load_tensors(module, module_tensors, path)
     # Param groups hold settings only, and those the optimizer was just built with.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
 
 
+def _state(path: Path, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
+    """What the optimizer remembers of each parameter: names it knows, and a number or as many as the parameter has.
+
+    `load_state_dict` takes anything, and fails, or computes nonsense, at the next step.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    known = _STATE_NAMES[type(optimizer)]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        fits = index.isdecimal() and index.isascii() and len(index) < 9 and int(index) < len(parameters)
+        if not fits or key not in known or not tensor.is_floating_point():
+            raise TrainingError(f"{path} is a damaged checkpoint (optimizer.{name[:80]!r}); remove it to start anew")
+        wanted = torch.Size([]) if key == "step" else parameters[int(index)].shape
+        if tensor.shape != wanted or str(int(index)) != index:
+            raise TrainingError(
+                f"{path} is a damaged checkpoint (optimizer.{name} of shape {tuple(tensor.shape)}, not "
+                f"{tuple(wanted)}); remove it to start anew"
+            )
+        state.setdefault(int(index), {})[key] = tensor
+    if incomplete := [index for index, values in state.items() if values.keys() != known]:
+        raise TrainingError(f"{path} is a damaged checkpoint (optimizer.{incomplete[0]}); remove it to start anew")
+    return state
+
+
+_STATE_NAMES: dict[type[torch.optim.Optimizer], frozenset[str]] = {
+    torch.optim.SGD: frozenset({"momentum_buffer"}),
+    torch.optim.AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
+}
+
+
 def _progress(path: Path, text: str) -> Progress:
     try:
         meta = json.loads(text)
-        return Progress(int(meta["progress"]["epochs"]), int(meta["progress"]["steps"]), dict(meta["run"]))
+        epochs, steps, run = meta["progress"]["epochs"], meta["progress"]["steps"], dict(meta["run"])
+        if any(type(count) is not int or not 0 <= count < 1 << 31 for count in (epochs, steps)):
+            raise ValueError("its counts of epochs and steps are none")
+        return Progress(epochs, steps, run)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise TrainingError(f"{path} is a damaged checkpoint ({error}); remove it to start anew") from error
+        reason = ascii(str(error)[:200])[1:-1]  # which may quote the file
+        raise TrainingError(f"{path} is a damaged checkpoint ({reason}); remove it to start anew") from error
+
+
+def _names(keys: list[str]) -> str:
+    """Keys from a file on one line."""
+    return ", ".join(ascii(key[:80])[1:-1] for key in keys[:10])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
