@@ -28,8 +28,8 @@ COLUMNS = ("path", "pid", "camid", "captured_at", "split")
 MAX_ROW = 1 << 20
 """Characters of a row, over all its lines; a longer one is refused instead of filling the memory."""
 
-MAX_ROWS = 5_000_000
-"""Rows of a list; whoever reads it keeps about a hundred bytes of each, and more of long paths."""
+MAX_ROWS = 1_000_000
+"""Rows of a list: as images they take 0.6 GiB."""
 
 SPLITS = ("train", "query", "gallery")
 """The known splits."""

@@ -184,7 +184,7 @@ def _check_lists(file: _File, name: bytes) -> None:
 def _sizes(file: _File, lists: int) -> list[int]:
     form = file.name()
     if form == b"full":
-        return file.vector("<u8", lists).tolist()
+        return list(map(int, file.vector("<u8", lists)))
     pairs = file.vector("<u8").tolist()
     if form != b"sprs" or len(pairs) % 2 or any(place >= lists for place in pairs[::2]):
         raise _DamageError("lists of no known form")
