@@ -16,10 +16,10 @@ demo: install
 	$(BIN)/vpmsearch demo --output demo
 
 test: install
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 test-all: install
-	$(BIN)/python -m pytest -q -m "not gpu"
+	$(BIN)/python -m pytest -q -n auto -m "not gpu"
 
 check: install
 	$(BIN)/ruff check .

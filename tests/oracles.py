@@ -1,5 +1,6 @@
 """Eq. 1-7 and the ROI projection, written from the paper as plain loops in float64: what the package is compared with.
 
+The agreement of two views and the jitter of colours, which the paper has not, are written from their definitions.
 Imports nothing of vpmsearch, so that no mistake is shared. Arguments are numpy arrays; axes as in the paper: B images,
 p regions, T (B, c, h, w).
 """
@@ -134,6 +135,48 @@ def region_selective_triplet_loss(embeddings, pids, visible, margin=1.0):
 
 def _softplus(value):
     return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
+
+
+def view_consistency_loss(whole, cut, visible):
+    """‖f_i / ‖f_i‖ − f_i' / ‖f_i'‖‖², mean over the visible regions of an image, then over images; no regions are 0."""
+    images = []
+    for b in range(len(visible)):
+        shown = [i for i in range(len(visible[b])) if visible[b][i]]
+        parts = [euclidean(_unit(whole[b][i]), _unit(cut[b][i])) ** 2 for i in shown]
+        images.append(math.fsum(parts) / len(parts) if parts else 0.0)
+    return math.fsum(images) / len(images) if images else 0.0
+
+
+def _unit(vector):
+    length = math.sqrt(math.fsum(float(value) ** 2 for value in vector))
+    return [float(value) / length if length else 0.0 for value in vector]
+
+
+def jittered(pixels, brightness, contrast, saturation):
+    """(H, W, 3) levels times `brightness`; moved from the mean grey by `contrast`, from their own grey by `saturation`.
+
+    Whole levels after each step, as an image has them; grey is the luma of ITU-R 601.
+    """
+    result = np.asarray(pixels, dtype=np.float64).copy()
+    places = list(np.ndindex(result.shape[:2]))
+    for place in places:
+        result[place] = [_level(value * brightness) for value in result[place]]
+    mean = math.floor(math.fsum(_luma(result[place]) for place in places) / len(places) + 0.5)
+    for place in places:
+        result[place] = [_level(mean + contrast * (value - mean)) for value in result[place]]
+    for place in places:
+        grey = _luma(result[place])
+        result[place] = [_level(grey + saturation * (value - grey)) for value in result[place]]
+    return result
+
+
+def _luma(colour):
+    red, green, blue = colour
+    return math.floor(0.299 * red + 0.587 * green + 0.114 * blue + 0.5)
+
+
+def _level(value):
+    return float(math.floor(min(max(value, 0.0), 255.0)))
 
 
 def region_labels(box, grid, map_size, stride=16):

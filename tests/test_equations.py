@@ -1,4 +1,4 @@
-"""Eq. 1-7 against plain loops in float64 (tests/oracles.py), and the properties that DESIGN.md promises of them."""
+"""Eq. 1-7 and the agreement of two views against plain loops in float64 (tests/oracles.py), and their properties."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from vpmsearch.equations import (
     region_probabilities,
     region_selective_triplet_loss,
     region_visibility,
+    view_consistency_loss,
     visibility_weighted_distance,
     visible_identity_loss,
 )
@@ -522,6 +523,118 @@ def test_gradients_of_the_triplet_loss():
         )
 
 
+# ---------------------------------------------------------------------------------------------------- two views
+
+
+def drawn_visible(batch, p, seed, share=0.6):
+    return torch.from_numpy(np.random.default_rng(seed).random((batch, p)) < share)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("share", [0.4, 1.0])
+@pytest.mark.parametrize(("batch", "p", "d"), [(5, 6, 8), (1, 1, 1), (2, 12, 33), (3, 2, 1100), (2, 3, 0), (2, 0, 4)])
+def test_view_consistency_agrees_with_the_loop(batch, p, d, share, dtype):
+    whole, cut = normal(batch, p, d, dtype=dtype, scale=3), normal(batch, p, d, seed=1, dtype=dtype)
+    visible = drawn_visible(batch, p, 2, share)
+    loss = view_consistency_loss(whole, cut, visible)
+    assert loss.shape == ()
+    assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    # To float32's tolerance from half precision too: that is what it is computed in.
+    assert_close(loss, oracles.view_consistency_loss(exact(whole), exact(cut), visible.tolist()), loss.dtype, 1e-12)
+
+
+@settings(max_examples=15)
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(SEEDS, st.integers(1, 5), st.integers(1, 5), st.integers(1, 9))
+def test_view_consistency_lies_between_0_and_4_and_sides_do_not_matter(dtype, seed, batch, p, d):
+    whole, visible = normal(batch, p, d, seed=seed, dtype=dtype), drawn_visible(batch, p, seed)
+    for cut in (normal(batch, p, d, seed=seed + 1, dtype=dtype), -whole):
+        loss = view_consistency_loss(whole, cut, visible)
+        assert 0 <= loss.item() <= 4 * (1 + 1e-6)
+        assert torch.equal(view_consistency_loss(cut, whole, visible), loss)
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(1, 9), st.sampled_from([1e-8, 1e-3, 1.0, 192.0, 1e8]))
+def test_view_consistency_sees_directions_only(seed, p, d, factor):
+    """Every region may have a length of its own."""
+    whole, cut, visible = normal(3, p, d, seed=seed), normal(3, p, d, seed=seed + 1), drawn_visible(3, p, seed)
+    lengths = torch.from_numpy(np.random.default_rng(seed).uniform(0.5, 2, (2, 3, p, 1))).float() * factor
+    scaled = view_consistency_loss(whole * lengths[0], cut * lengths[1], visible)
+    torch.testing.assert_close(scaled, view_consistency_loss(whole, cut, visible), rtol=1e-5, atol=1e-6)
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(1, 9))
+def test_equal_views_agree_and_opposite_ones_are_at_4(seed, p, d):
+    whole, visible = normal(3, p, d, seed=seed), drawn_visible(3, p, seed)
+    whole.requires_grad_()
+    loss = view_consistency_loss(whole, whole.detach().clone(), visible)
+    assert loss.item() == 0
+    loss.backward()
+    assert (whole.grad == 0).all()
+    shown = visible.any(dim=1).float().mean().item()  # an image without regions counts as 0
+    assert view_consistency_loss(whole, -3 * whole, visible).item() == pytest.approx(4 * shown, rel=1e-6)
+
+
+def test_every_image_counts_alike_however_much_it_shows():
+    whole = torch.ones(2, 4, 3)
+    cut = torch.stack([-whole[0], whole[1]])
+    assert view_consistency_loss(whole, cut, torch.tensor([[True] + [False] * 3, [True] * 4])).item() == pytest.approx(
+        2
+    )
+    assert view_consistency_loss(whole, cut, torch.tensor([[True] * 4, [False] * 4])).item() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_view_consistency_ignores_what_is_not_visible(poison, dtype):
+    whole, cut = normal(3, 4, 5, dtype=dtype), normal(3, 4, 5, seed=1, dtype=dtype)
+    visible = torch.tensor([[1, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.bool)
+    clean = view_consistency_loss(whole, cut, visible)
+    whole[~visible], cut[~visible] = poison, poison
+    whole.requires_grad_()
+    cut.requires_grad_()
+    loss = view_consistency_loss(whole, cut, visible)
+    assert torch.equal(loss, clean)
+    loss.backward()
+    for view in (whole, cut):
+        assert view.grad.isfinite().all()
+        assert (view.grad[~visible] == 0).all()
+        assert (view.grad[visible] != 0).any(dim=1).all()
+
+
+def test_views_without_a_shared_region_agree_and_back_propagate():
+    whole, cut = normal(2, 3, 4).requires_grad_(), torch.full((2, 3, 4), math.nan, requires_grad=True)
+    loss = view_consistency_loss(whole, cut, torch.zeros(2, 3, dtype=torch.bool))
+    assert loss.item() == 0
+    loss.backward()
+    assert (whole.grad == 0).all()
+    assert (cut.grad == 0).all()
+
+
+def test_a_visible_region_of_zeros_keeps_gradients_finite():
+    """Eq. 3 gives zeros where C_i = 0; they have no direction."""
+    whole, cut = normal(2, 3, 4), normal(2, 3, 4, seed=1)
+    whole[0, 1], cut[1, 2] = 0, 0
+    whole[1, 0], cut[1, 0] = 0, 0
+    whole.requires_grad_()
+    cut.requires_grad_()
+    visible = torch.ones(2, 3, dtype=torch.bool)
+    loss = view_consistency_loss(whole, cut, visible)
+    assert_close(loss, oracles.view_consistency_loss(exact(whole), exact(cut), visible.tolist()))
+    loss.backward()
+    assert whole.grad.isfinite().all()
+    assert cut.grad.isfinite().all()
+
+
+def test_gradients_of_view_consistency():
+    whole, cut = (normal(3, 2, 4, seed=seed, dtype=torch.float64).requires_grad_() for seed in (0, 1))
+    visible = torch.tensor([[True, False], [True, True], [False, False]])
+    assert torch.autograd.gradcheck(lambda a, b: view_consistency_loss(a, b, visible), (whole, cut))
+
+
+# ---------------------------------------------------------------------------------------------------- nothing to see
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_losses_of_an_empty_batch_are_zero_and_back_propagate(dtype):
     locator = torch.zeros(0, 6, 4, 2, dtype=dtype, requires_grad=True)
@@ -531,6 +644,7 @@ def test_losses_of_an_empty_batch_are_zero_and_back_propagate(dtype):
         region_label_loss(locator, torch.zeros(0, 4, 2, dtype=torch.int64)),
         visible_identity_loss(classifier, nobody, nothing),
         region_selective_triplet_loss(classifier, nobody, nothing),
+        view_consistency_loss(classifier, classifier, nothing),
     ]
     for loss in losses:
         assert loss.item() == 0

@@ -91,7 +91,7 @@ def run(store: GalleryStore, extractor: Extractor) -> Run:
 
 
 def counts(report: IndexReport) -> dict[str, int]:
-    names = ("indexed", "replaced", "unchanged", "relabelled", "pruned")
+    names = ("indexed", "replaced", "unchanged", "relabelled", "moved", "duplicates", "pruned")
     values = {name: getattr(report, name) for name in names} | {"rejected": len(report.rejected)}
     return {name: value for name, value in values.items() if value}
 
@@ -119,7 +119,7 @@ def test_new_images_are_found_as_themselves(run: Run, store: GalleryStore, extra
     assert [Path(result.matches[0].path) for result in results] == sorted(gallery.iterdir())
     assert max(result.matches[0].distance for result in results) < 1e-4
     record = store.snapshot.records(np.array([0]))[0]
-    assert (record.width, record.height, len(record.content_hash)) == (32, 64, 64)
+    assert (record.width, record.height, len(record.content_hash)) == (32, 64, 32)
     assert (record.pid, record.camid, record.captured_at) == (None, None, None)
 
 
@@ -152,7 +152,7 @@ def test_new_labels_keep_the_embedding(run: Run, store: GalleryStore, extractor:
     paths = sorted(gallery.iterdir())
     taken = datetime(2024, 5, 1, 12)
     run([LabelledImage(path, 7, 1, taken) for path in paths])
-    before = embedding_of(store, paths[0])
+    before, ids = embedding_of(store, paths[0]), store.live_files()
     aware = taken.replace(tzinfo=UTC)  # the same moment
     assert counts(run([LabelledImage(path, 7, 1, aware) for path in paths])) == {"unchanged": 5}
     relabelled = [LabelledImage(paths[0], 8, 1, taken), LabelledImage(paths[1], 7, 2, taken)]
@@ -161,6 +161,7 @@ def test_new_labels_keep_the_embedding(run: Run, store: GalleryStore, extractor:
     assert counts(report) == {"relabelled": 4, "unchanged": 1}
     assert extractor.model.images == 0
     np.testing.assert_array_equal(embedding_of(store, paths[0]), before)
+    assert store.live_files() == ids
     records = {Path(record.path): record for record in store.snapshot.records(np.arange(5))}
     found = [(records[path].pid, records[path].camid, records[path].captured_at.day) for path in paths]
     assert found == [(8, 1, 1), (7, 2, 1), (7, 1, 2), (None, 1, 1), (7, 1, 1)]
@@ -194,7 +195,40 @@ def test_a_path_named_twice_counts_once(run: Run, extractor: Extractor, gallery:
 
 def test_equal_files_under_two_names_are_two_images(run: Run, gallery: Path):
     shutil.copy(gallery / "000.png", gallery / "copy.png")
-    assert counts(run(gallery)) == {"indexed": 6}
+    assert counts(run(gallery)) == {"indexed": 6, "duplicates": 1}
+
+
+def test_a_duplicate_that_comes_later_is_not_embedded_again(
+    run: Run, store: GalleryStore, extractor: Extractor, gallery: Path
+):
+    run(gallery)
+    shutil.copy(gallery / "000.png", gallery / "copy.png")
+    assert counts(run(gallery)) == {"indexed": 1, "unchanged": 5, "duplicates": 1}
+    assert extractor.model.images == 0
+    copied = embedding_of(store, gallery / "copy.png")
+    np.testing.assert_array_equal(copied, embedding_of(store, gallery / "000.png"))
+    assert store.live_files()[str(gallery / "copy.png")][0] == 6
+
+
+def test_a_moved_file_keeps_its_image_id(run: Run, store: GalleryStore, extractor: Extractor, gallery: Path):
+    run([LabelledImage(path, 7) for path in sorted(gallery.iterdir())])
+    before = store.live_files()
+    shutil.copy(gallery / "003.png", gallery / "copy.png")
+    (gallery / "003.png").rename(gallery / "moved.png")
+    (gallery / "sub").mkdir()
+    (gallery / "004.png").rename(gallery / "sub" / "004.png")
+    report = run(gallery)  # the labels are gone with the list that named them
+    assert counts(report) == {"indexed": 1, "relabelled": 3, "moved": 2, "duplicates": 1}
+    assert extractor.model.images == 0
+    after = store.live_files()
+    moved = {path for path, known in after.items() if known == before[str(gallery / "003.png")]}
+    assert moved in ({str(gallery / "moved.png")}, {str(gallery / "copy.png")})  # the first that is met
+    assert after[str(gallery / "sub" / "004.png")] == before[str(gallery / "004.png")]
+    assert str(gallery / "003.png") not in after
+    assert len(after) == 6
+    view = store.snapshot
+    assert [record.pid for record in view.records(np.arange(6))] == [None] * 6
+    assert counts(run(gallery, prune_below=gallery)) == {"unchanged": 6}
 
 
 @pytest.mark.parametrize("name", ["größe 写真 🙂.png", "line\nbreak.png", "quo'te\"%s.png", " lead.png"])

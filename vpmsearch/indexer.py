@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,8 +28,9 @@ COMMIT_SECONDS = 120.0
 class IndexReport:
     """What a run did.
 
-    indexed: embedded anew, `replaced` of them changed files. unchanged: same path, bytes and labels as before.
-    relabelled: same bytes, other pid, camid or time; the embedding is kept. pruned: vanished and removed.
+    indexed: taken in, `replaced` of them changed files. unchanged: same path, bytes and labels as before.
+    relabelled: same bytes, other pid, camid or time. moved: same bytes under a new path, the old file gone. Both keep
+    embedding and image id. duplicates: indexed images whose bytes another image has too. pruned: vanished and removed.
     images: what the index holds now.
     """
 
@@ -36,6 +38,8 @@ class IndexReport:
     replaced: int = 0
     unchanged: int = 0
     relabelled: int = 0
+    moved: int = 0
+    duplicates: int = 0
     pruned: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -90,6 +94,10 @@ class _Run:
         self.images, self.writer, self.tell = images, writer, tell
         self.snapshot: Snapshot = store.snapshot
         self.known = store.live_files()
+        self._by_hash: dict[str, list[str]] = defaultdict(list)
+        for path, (_, digest) in self.known.items():
+            self._by_hash[digest].append(path)
+        self._had_images = bool(self.known)
         self.rejected_before = {path for path, _ in store.rejected()}
         self.report = IndexReport()
         self._named: set[str] = set()
@@ -105,7 +113,7 @@ class _Run:
             self._named.add(path)
             if not _is_utf8(path):
                 self._reject(Rejected(position, image.path, "the file's name is not valid UTF-8; rename it"))
-            elif path not in self.known or not self._is_unchanged(path, image):
+            elif not (self._is_unchanged(path, image) if path in self.known else self._is_elsewhere(path, image)):
                 yield Request(position, image.path)
 
     def take(self, batch: ExtractedBatch) -> None:
@@ -123,6 +131,8 @@ class _Run:
                 height=seen.height,
             )
             self.report.replaced += self._forget(record.path)
+            self.report.duplicates += bool(self._by_hash[record.content_hash])
+            self._by_hash[record.content_hash].append(record.path)
             records.append(record)
         self.writer.add(records, batch.features)
         self.report.indexed += len(records)
@@ -162,20 +172,46 @@ class _Run:
                 return False
         except ImageError:
             return False  # extraction says what is wrong with it
-        rows = self.snapshot.rows(np.array([image_id]))
-        record = self.snapshot.records(rows)[0]
-        taken = as_utc(image.captured_at) if image.captured_at is not None else None
-        labelled = replace(record, pid=image.pid, camid=image.camid, captured_at=taken)
+        record = self.snapshot.records(self.snapshot.rows(np.array([image_id])))[0]
+        labelled = _labelled(record, path, image)
         if path in self.rejected_before:  # it was damaged for a while
             self.writer.accept(path)
         if labelled == record:
             self.report.unchanged += 1
         else:
-            self._forget(path)
-            features = RegionFeatures(self.snapshot.visibility[rows], self.snapshot.embeddings(rows))
-            self.writer.add([labelled], features)
+            self.writer.update(image_id, labelled)
             self.report.relabelled += 1
             self._commit_if_due()
+        self.tell(1)
+        return True
+
+    def _is_elsewhere(self, path: str, image: LabelledImage) -> bool:
+        """The bytes of an image known under another path: moved, if that file is gone, else a duplicate."""
+        if not self._had_images:  # a new index: the files need not be read twice
+            return False
+        try:
+            others = self._by_hash.get(content_hash(image.path), [])
+        except ImageError:
+            return False
+        old = next((other for other in others if other in self.known and self._vanished(other)), None)
+        source = old or next((other for other in others if other in self.known), None)
+        if source is None:
+            return False
+        image_id, digest = self.known[source]
+        rows = self.snapshot.rows(np.array([image_id]))
+        record = _labelled(self.snapshot.records(rows)[0], path, image)
+        if old is not None:
+            self.writer.update(image_id, record)
+            self.known[path] = self.known.pop(old)
+            others.remove(old)
+            self.report.moved += 1
+        else:
+            features = RegionFeatures(self.snapshot.visibility[rows], self.snapshot.embeddings(rows))
+            self.writer.add([record], features)
+            self.report.indexed += 1
+            self.report.duplicates += 1
+        self._by_hash[digest].append(path)
+        self._commit_if_due()
         self.tell(1)
         return True
 
@@ -188,6 +224,11 @@ class _Run:
     def _forget(self, path: str) -> int:
         known = self.known.get(path)
         return self.writer.remove([known[0]]) if known else 0
+
+
+def _labelled(record: ImageRecord, path: str, image: LabelledImage) -> ImageRecord:
+    taken = as_utc(image.captured_at) if image.captured_at is not None else None
+    return replace(record, path=path, pid=image.pid, camid=image.camid, captured_at=taken)
 
 
 def stored_path(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""stats, verify, remove, compact, upgrade."""
+"""stats, verify, remove, compact, snapshot, restore, upgrade."""
 
 from __future__ import annotations
 
@@ -120,11 +120,45 @@ def test_compact(cli, index: Path, gallery: Path):
     cli("remove", "--pid", 1, "--index", index)
     before = cli(*query).json[0]["matches"]
     (report,) = cli("compact", "--index", index, "--json").json
-    assert list(report) == ["images", "removed", "bytes_before", "bytes_after"]
+    assert list(report) == ["images", "removed", "bytes_before", "bytes_after", "readers", "copies", "purged"]
     assert (report["images"], report["removed"]) == (4, 2)
     assert cli(*query).json[0]["matches"] == before
     assert cli("verify", "--index", index, "--json").json[0]["ok"]
     assert "4 images kept, 0 erased" in cli("compact", "--index", index).stdout
+
+
+def test_a_damaged_region_index_is_repaired(cli, index: Path, gallery: Path):
+    query = ("query", gallery / "a" / "000.png", "--index", index, "--json")
+    before = cli(*query).json[0]["matches"]
+    (index / "segments/1/region_2.faiss").write_bytes(b"garbage")
+    assert "--repair" in cli("verify", "--index", index, code=1).stdout
+    assert cli("verify", "--index", index, "--repair").stdout == f"{index}: ok, 6 images\n"
+    assert cli(*query).json[0]["matches"] == before
+
+
+def test_snapshot_and_restore(cli, index: Path, gallery: Path, tmp_path: Path):
+    query = ("query", gallery / "a" / "000.png", "--json", "--index")
+    before = cli(*query, index).json[0]["matches"]
+    assert cli("snapshot", "copies/monday", "--index", index).stdout == "copies/monday: 6 images\n"
+    assert cli(*query, "copies/monday").json[0]["matches"] == before
+    assert "not empty" in cli("snapshot", "copies/monday", "--index", index, code=1).error
+    assert "not empty" in cli("restore", "copies/monday", "--index", index, code=1).error
+    shutil.rmtree(index)
+    assert cli("restore", "copies/monday", "--index", index, "--json").json == [{"images": 6, "path": str(index)}]
+    assert cli(*query, index).json[0]["matches"] == before
+    assert "no snapshot" in cli("restore", "copies/tuesday", "--index", "elsewhere", code=1).error
+    assert "no index" in cli("snapshot", "copies/tuesday", "--index", "elsewhere", code=1).error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies", "index"]
+
+
+def test_copies_that_hold_removed_images_are_named(cli, index: Path, tmp_path: Path):
+    cli("snapshot", "monday", "--index", index)
+    cli("remove", "--pid", 1, "--index", index)
+    assert f"{tmp_path / 'monday'} still holds images that were removed" in cli("compact", "--index", index).stderr
+    outcome = cli("compact", "--index", index, "--purge-backups")
+    assert f"deleted: {tmp_path / 'monday'}" in outcome.stderr
+    assert not (tmp_path / "monday").exists()
+    assert cli("compact", "--index", index).stderr == ""
 
 
 def test_upgrade_of_a_current_index(cli, index: Path):

@@ -17,7 +17,22 @@ from vpmsearch.commands import app, terminal
 
 COMMANDS = typer.main.get_command(app).commands
 ROOT = Path(__file__).parents[2]
-DESIGNED = {"train", "index", "query", "evaluate", "stats", "verify", "remove", "compact", "upgrade", "show", "demo"}
+DESIGNED = {
+    "train",
+    "index",
+    "query",
+    "evaluate",
+    "stats",
+    "verify",
+    "remove",
+    "compact",
+    "upgrade",
+    "show",
+    "demo",
+} | {
+    "snapshot",
+    "restore",
+}
 
 
 def test_all_commands_are_there():
@@ -57,6 +72,9 @@ def test_help_has_an_example_that_the_command_would_take(cli, name: str):
         "remove",
         "index g --batch-size 0",
         "train --epochs 0",
+        "compact --wait -1",
+        "snapshot",
+        "restore",
         "train --num-regions 0x1",
         "train --num-regions six",
         "evaluate --data d --weighting loudness",

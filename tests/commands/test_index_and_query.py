@@ -26,7 +26,7 @@ def stored(index: Path) -> dict[str, int]:
 def test_index_twice_takes_only_what_is_new(cli, gallery: Path, weights: Path):
     first = cli("index", gallery, "--weights", weights)
     assert first.stdout == ""
-    assert "6 indexed (0 of them changed), 0 unchanged, 0 relabelled, 0 pruned, 0 rejected" in first.stderr
+    assert "6 indexed (0 of them changed), 0 unchanged, 0 relabelled, 0 moved, 0 pruned, 0 rejected" in first.stderr
     assert "indexes/default now holds 6 images" in first.stderr
     before = stored(Path("indexes/default"))
     again = cli("index", gallery)

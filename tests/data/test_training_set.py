@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import oracles
 import pytest
 from PIL import Image
 
 import vpmsearch.data.training_set as module
+from vpmsearch.data.crops import STRATEGIES, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.images import to_array
 from vpmsearch.data.training_set import CropSettings, TrainingSet
 from vpmsearch.errors import DataError, ImageError
 
@@ -111,6 +114,107 @@ def test_all_strategies_and_ratios_are_drawn(drawn_images):
     tops, bottoms = batch.visible[:, 0], batch.visible[:, 5]
     assert (tops ^ bottoms).all()
     assert 8 < tops.sum() < 32
+
+
+# ---------------------------------------------------------------------------------------------------- two views
+
+
+def halves(batch):
+    """The first and the second half of a batch, field by field."""
+    return [field[: len(field) // 2] for field in batch], [field[len(field) // 2 :] for field in batch]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("grid", "map_size"), [((6, 1), (4, 2)), ((3, 2), (24, 8)), ((1, 1), (1, 1))])
+def test_the_first_half_is_whole_and_the_second_as_one_view_is(drawn_images, strategy, grid, map_size):
+    one = replace(SETTINGS, strategies=(strategy,), grid=grid, map_size=map_size, gamma=(0.3, 0.9))
+    indices = np.array([4, 0, 23, 7, 7])
+    batch = TrainingSet(drawn_images, replace(one, two_views=True)).batch(indices, (1, 2))
+    assert [len(field) for field in batch] == [10] * 4
+    assert batch.pixels.flags.c_contiguous
+    whole, cut = halves(batch)
+    pixels, labels, visible, targets = whole
+    assert targets.tolist() == [1, 0, 5, 1, 1]
+    expected = oracles.region_labels((0, 0, 1, 1), grid, map_size)
+    assert (labels == expected).all()
+    assert (visible == np.isin(np.arange(grid[0] * grid[1]), expected)).all()
+    for found, index in zip(pixels, indices, strict=True):
+        with Image.open(drawn_images[index].path) as image:
+            holistic = np.asarray(image).transpose(2, 0, 1)
+        assert np.array_equal(found, holistic) or np.array_equal(found, holistic[:, :, ::-1])
+    assert same(cut, TrainingSet(drawn_images, one).batch(indices, (1, 2)))
+
+
+def test_two_views_are_mirrored_alike(two_coloured):
+    settings = replace(SETTINGS, strategies=("top",), gamma=(0.5, 0.5), two_views=True)
+    pixels = TrainingSet(two_coloured, settings).batch(np.zeros(40, np.int64), (0,)).pixels
+    red_on_the_left = (pixels[:, 0, :, :14] > 200).all(axis=(1, 2))
+    blue_on_the_left = (pixels[:, 2, :, :14] > 200).all(axis=(1, 2))
+    assert (red_on_the_left ^ blue_on_the_left).all()
+    assert (red_on_the_left[:40] == red_on_the_left[40:]).all()
+    assert 8 < red_on_the_left[:40].sum() < 32, "half of them are mirrored"
+
+
+def test_the_seed_decides_both_views(drawn_images):
+    settings = replace(SETTINGS, two_views=True, color_jitter=0.3, erase=0.5)
+    first, again, other = (TrainingSet(drawn_images, settings).batch(np.arange(24), (0, 1, step)) for step in (0, 0, 1))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_one_view_draws_what_it_always_drew(drawn_images):
+    """A coin for the mirror, a strategy, γ, then what the crop needs: runs of before are repeated to the last bit."""
+    settings = replace(SETTINGS, strategies=STRATEGIES, input_size=(48, 24))
+    batch = TrainingSet(drawn_images, settings).batch(np.arange(24), (3, 1, 4))
+    for j in range(24):
+        rng = np.random.default_rng([3, 1, 4, j])
+        mirrored = rng.random() < 0.5
+        strategy = STRATEGIES[int(rng.integers(len(STRATEGIES)))]
+        box = sample_crop(strategy, float(rng.uniform(0.5, 1.0)), rng)
+        with Image.open(drawn_images[j].path) as image:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+            pixels = to_array(image, (48, 24), box.pixels(32, 64))
+        np.testing.assert_array_equal(batch.pixels[j], pixels.transpose(2, 0, 1))
+        np.testing.assert_array_equal(batch.labels[j], region_labels(box, (6, 1), (4, 2)))
+
+
+# ---------------------------------------------------------------------------------------------------- augmentation
+
+
+@pytest.mark.parametrize("two_views", [False, True])
+@pytest.mark.parametrize("change", [{"color_jitter": 0.4}, {"erase": 1.0}, {"color_jitter": 0.4, "erase": 1.0}])
+def test_augmentation_changes_pixels_and_nothing_else(drawn_images, two_views, change):
+    settings = replace(SETTINGS, two_views=two_views)
+    plain = TrainingSet(drawn_images, settings).batch(np.arange(24), (0,))
+    changed = TrainingSet(drawn_images, replace(settings, **change)).batch(np.arange(24), (0,))
+    assert (plain.pixels != changed.pixels).any(axis=(1, 2, 3)).all()
+    assert same(plain[1:], changed[1:])
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.3, 15, 43), (1.0, 96, 96)])
+def test_the_stated_share_of_samples_is_erased(drawn_images, share, least, most):
+    indices = np.arange(96) % 24
+    plain = TrainingSet(drawn_images, SETTINGS).batch(indices, (0,))
+    batch = TrainingSet(drawn_images, replace(SETTINGS, erase=share)).batch(indices, (0,))
+    assert least <= (plain.pixels != batch.pixels).any(axis=(1, 2, 3)).sum() <= most
+
+
+def test_each_view_has_a_light_and_a_rectangle_of_its_own(drawn_images):
+    for change in ({"color_jitter": 0.4}, {"erase": 1.0}):
+        settings = replace(WHOLE, two_views=True, **change)  # γ is 1: the views differ by nothing else
+        whole, cut = halves(TrainingSet(drawn_images, settings).batch(np.arange(24), (0,)))
+        assert same(whole[1:], cut[1:])
+        assert (whole[0] != cut[0]).any(axis=(1, 2, 3)).all()
+
+
+def test_the_cache_is_not_augmented(drawn_images):
+    data = TrainingSet(drawn_images, replace(SETTINGS, color_jitter=0.4, erase=1.0))
+    expected = data.batch(np.arange(24), (0,))
+    data.batch(np.arange(24), (1,))
+    assert same(data.batch(np.arange(24), (0,)), expected)
+
+
+# ---------------------------------------------------------------------------------------------------- files and memory
 
 
 def test_images_are_decoded_once(drawn_images, monkeypatch):

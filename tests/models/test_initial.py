@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from vpmsearch.errors import ModelError, WeightsError
 from vpmsearch.models.backbones import build_backbone
-from vpmsearch.models.initial import IMAGENET, OSNET, OSNET_TRUNK, initialise, normalisation
+from vpmsearch.models.initial import IMAGENET, OSNET, OSNET_TRUNK, initialise, initialise_model, normalisation
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import WeightsConfig, save_weights
 
@@ -79,16 +79,113 @@ def test_a_half_precision_file_is_widened(tmp_path, trained):
 
 
 def test_a_vpmsearch_model_is_a_start(tmp_path, trained):
-    path = tmp_path / "vpm.safetensors"
     model = Vpm(NAME, (3, 1), 8)
     model.backbone.trunk.load_state_dict(trained)
-    config = WeightsConfig(
-        NAME, (3, 1), 8, False, (64, 32), IMAGENET.mean, IMAGENET.std, name="test", dataset="none", num_classes=3
-    )
-    save_weights(path, model, config)
     backbone = build_backbone(NAME)
-    initialise(backbone, str(path))
+    initialise(backbone, written(tmp_path / "vpm.safetensors", model))
     assert_filled(backbone, trained)
+
+
+def written(path, model, dtype=torch.float32):
+    """A weights file of the model, to start from."""
+    dim = None if isinstance(model.reduction, torch.nn.Identity) else model.embedding_dim
+    config = WeightsConfig(
+        NAME, model.grid, dim, False, (64, 32), IMAGENET.mean, IMAGENET.std, name="test", dataset="none", num_classes=3
+    )
+    save_weights(path, model, config, dtype)
+    return str(path)
+
+
+def unlike_fresh(grid=(3, 1), embedding_dim=8):
+    """A model no tensor of which a fresh one has, batch normalisation and its counters included."""
+    torch.manual_seed(11)
+    model = Vpm(NAME, grid, embedding_dim)
+    for tensor in model.state_dict().values():
+        tensor.copy_(torch.rand(tensor.shape) + 1 if tensor.is_floating_point() else tensor + 5)
+    return model
+
+
+def filled(model, init):
+    """Start the model; which of its layers then hold the file's tensors, and which are as they were built."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    initialise_model(model, init)
+    taken, kept = set(), set()
+    for name, tensor in model.state_dict().items():
+        (kept if torch.equal(tensor, before[name]) else taken).add(name.split(".")[0])
+    assert not taken & kept, "a layer is taken whole or not at all"
+    return taken, kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("embedding_dim", [8, None])
+def test_a_model_starts_from_one_of_its_shape(tmp_path, embedding_dim, dtype):
+    source = unlike_fresh(embedding_dim=embedding_dim)
+    model = Vpm(NAME, (3, 1), embedding_dim)
+    initialise_model(model, written(tmp_path / "vpm.safetensors", source, dtype))
+    expected = {n: t.to(dtype).float() if t.is_floating_point() else t for n, t in source.state_dict().items()}
+    actual = model.state_dict()
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[name], expected[name]) for name in actual)
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("grid", "embedding_dim", "taken"),
+    [
+        ((3, 1), 8, {"backbone", "locator", "reduction"}),
+        ((6, 1), 8, {"backbone", "reduction"}),
+        ((1, 3), 8, {"backbone", "reduction"}),  # as many regions, but other ones
+        ((3, 1), 9, {"backbone", "locator"}),
+        ((3, 1), None, {"backbone", "locator"}),
+        ((6, 1), 9, {"backbone"}),
+    ],
+)
+def test_a_layer_of_another_shape_stays_random(tmp_path, grid, embedding_dim, taken):
+    init = written(tmp_path / "vpm.safetensors", unlike_fresh())
+    model = Vpm(NAME, grid, embedding_dim)
+    everything = {name.split(".")[0] for name in model.state_dict()}
+    assert filled(model, init) == (taken, everything - taken)
+
+
+def test_a_reduction_that_the_file_has_not_stays_random(tmp_path):
+    init = written(tmp_path / "vpm.safetensors", unlike_fresh(embedding_dim=None))
+    assert filled(Vpm(NAME, (3, 1), 12), init) == ({"backbone", "locator"}, {"reduction"})
+
+
+def test_a_trunk_alone_leaves_the_heads_as_they_were(tmp_path):
+    """Whatever else the file holds under the heads' names: it does not say that it is a vpmsearch model."""
+    source = unlike_fresh()
+    heads = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("backbone.")}
+    assert heads
+    save_file(source.backbone.trunk.state_dict() | heads, tmp_path / "trunk.safetensors")
+    model = Vpm(NAME, (3, 1), 8)
+    assert filled(model, str(tmp_path / "trunk.safetensors")) == ({"backbone"}, {"locator", "reduction"})
+    assert_filled(model.backbone, source.backbone.trunk.state_dict())
+
+
+def test_random_leaves_the_whole_model_as_built():
+    assert filled(Vpm(NAME, (3, 1), 8), "random") == (set(), {"backbone", "locator", "reduction"})
+
+
+@pytest.mark.parametrize(("name", "init"), [("osnet", "osnet"), (DOWNLOADED, "imagenet")])
+def test_a_published_trunk_leaves_the_heads_as_they_were(monkeypatch, name, init):
+    published = torchvision.models.mobilenet_v3_small(weights=None).state_dict()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **kwargs: published)
+    model = Vpm(name, (3, 1), 8)
+    heads = {n: tensor.clone() for n, tensor in model.state_dict().items() if not n.startswith("backbone.")}
+    first = next(model.backbone.parameters()).clone()
+    initialise_model(model, init)
+    assert not torch.equal(next(model.backbone.parameters()), first)
+    assert all(torch.equal(model.state_dict()[n], tensor) for n, tensor in heads.items())
+
+
+def test_a_model_of_another_trunk_is_an_error_that_changes_nothing(tmp_path):
+    init = written(tmp_path / "vpm.safetensors", unlike_fresh())
+    model = Vpm("resnet8", (3, 1), 8)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(WeightsError, match="does not fit the resnet8 trunk"):
+        initialise_model(model, init)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def wrong_shape(state):

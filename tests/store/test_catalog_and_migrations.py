@@ -83,9 +83,9 @@ def next_version(tmp_path, monkeypatch):
     """The migrations of a later version, which adds a column."""
     folder = tmp_path / "later"
     shutil.copytree(migrate.migrations_folder(), folder)
-    (folder / "versions" / "0002_notes.py").write_text(
+    (folder / "versions" / "0003_notes.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision, branch_labels, depends_on = '0002', '0001', None, None\n"
+        "revision, down_revision, branch_labels, depends_on = '0003', '0002', None, None\n"
         "def upgrade():\n"
         "    with op.batch_alter_table('image', recreate='always') as batch:\n"
         "        batch.add_column(sa.Column('note', sa.String()))\n"
@@ -93,8 +93,8 @@ def next_version(tmp_path, monkeypatch):
 
     def switch():
         monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
-        monkeypatch.setattr(migrate, "REVISION", "0002")
-        monkeypatch.setattr(catalog, "REVISION", "0002")
+        monkeypatch.setattr(migrate, "REVISION", "0003")
+        monkeypatch.setattr(catalog, "REVISION", "0003")
 
     return switch
 
@@ -103,21 +103,21 @@ def test_upgrade(filled, next_version):
     path = filled.path
     before = filled.live_files()
     filled.close()
-    assert upgrade(path) == ("0001", "0001")
+    assert upgrade(path) == ("0002", "0002")
     next_version()
     with pytest.raises(StoreVersionError, match="vpmsearch upgrade"):
         GalleryStore.open(path)
     with writer_lock(path), pytest.raises(StoreLockedError):
         upgrade(path)
-    assert upgrade(path) == ("0001", "0002")
+    assert upgrade(path) == ("0002", "0003")
     with GalleryStore.open(path) as store:
         assert store.live_files() == before
         assert store.verify().ok  # the visibility rows did not fall with the old table
-    backup = path / "catalog.sqlite3.backup-0001"
+    backup = path / "catalog.sqlite3.backup-0002"
     with sqlite3.connect(backup) as connection:
         assert connection.execute("SELECT count(*) FROM image").fetchone() == (50,)
     connection.close()
-    assert upgrade(path) == ("0002", "0002")
+    assert upgrade(path) == ("0003", "0003")
 
 
 def test_upgrade_that_fails_changes_nothing(filled, next_version, monkeypatch):
@@ -136,7 +136,7 @@ def test_upgrade_that_fails_changes_nothing(filled, next_version, monkeypatch):
         upgrade(path)
     assert schema(path / "catalog.sqlite3") == before
     monkeypatch.setattr(migrate, "make_tables", real)
-    assert upgrade(path) == ("0001", "0002")
+    assert upgrade(path) == ("0002", "0003")
 
 
 def test_newer_and_unversioned_catalogs(filled, tmp_path):

@@ -245,7 +245,7 @@ def test_a_failed_sql_commit_changes_nothing(filled, make_features, make_records
     assert sorted(filled.path.rglob("segments/**/*")) == files
     event.listen(Engine, "commit", fail)
     try:
-        with pytest.raises(StoreError, match="was not compacted"):
+        with pytest.raises(StoreError, match="was not rewritten"):
             filled.compact()
     finally:
         event.remove(Engine, "commit", fail)
@@ -393,10 +393,10 @@ def test_any_sequence_agrees_with_a_dict(tmp_path_factory, actions):
         assert store.verify().ok
 
 
-@pytest.mark.parametrize("module", ["snapshot", "maintenance"])
+@pytest.mark.parametrize("module", ["snapshot", "checks"])
 def test_a_compaction_in_the_midst_of_opening(filled, monkeypatch, module):
     """The segments vanish after their names were read: look again, and see no damage."""
-    name = {"snapshot": "open_segment", "maintenance": "open_embeddings"}[module]
+    name = {"snapshot": "open_segment", "checks": "open_embeddings"}[module]
     path = f"vpmsearch.store.{module}.{name}"
     real = getattr(sys.modules[f"vpmsearch.store.{module}"], name)
     calls = []

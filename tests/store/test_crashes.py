@@ -45,7 +45,7 @@ def old_state() -> State:
     arrays = np.load(OLD_INDEX.with_name("index-0001-expected.npz"))  # noqa: TID251  ours, and without pickles
     digests = [digest(*values) for values in zip(arrays["visibility"], arrays["embeddings"], strict=True)]
     connection = sqlite3.connect(f"{(OLD_INDEX / 'catalog.sqlite3').as_uri()}?mode=ro&immutable=1", uri=True)
-    names = "SELECT id, path, pid, content_hash FROM image WHERE removed_at IS NULL"
+    names = "SELECT id, path, pid, substr(content_hash, 1, 32) FROM image WHERE removed_at IS NULL"
     known = {row[0]: row[1:] for row in connection.execute(names)}
     rejected = dict(connection.execute("SELECT path, reason FROM rejected").fetchall())
     connection.close()

@@ -23,7 +23,9 @@ from vpmsearch.errors import (
     StoreError,
     StoreNotFoundError,
 )
-from vpmsearch.store import INDEX_TYPES, GalleryStore, compact, verify
+from vpmsearch.store import INDEX_TYPES, GalleryStore, compact, repair, verify
+from vpmsearch.store.catalog import sum_all
+from vpmsearch.store.tables import open_engine
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
 
 
@@ -296,7 +298,7 @@ def test_compact_erases_what_was_removed(store, make_features):
 
 def test_compact_in_small_blocks(filled, monkeypatch):
     embeddings = filled.snapshot.embeddings(np.arange(48))
-    monkeypatch.setattr("vpmsearch.store.maintenance._BLOCK_BYTES", 1000)
+    monkeypatch.setattr("vpmsearch.store.rewriting._BLOCK_BYTES", 1000)
     filled.compact()
     np.testing.assert_array_equal(filled.snapshot.embeddings(np.arange(48)), embeddings)
 
@@ -343,10 +345,15 @@ def test_verify_finds_damage(filled, damage):
     assert not report.ok
     assert report.images == 48
     assert len(report.problems) == 1
-    assert any(remedy in report.problems[0] for remedy in ("restore", "vpmsearch compact", "move it away"))
+    assert any(remedy in report.problems[0] for remedy in ("restore", "vpmsearch verify --repair", "move it away"))
     if "faiss" in damage:
-        compact(filled.path)
+        filled.close()
+        assert repair(filled.path).ok
         assert verify(filled.path).ok
+        with GalleryStore.open(filled.path) as store:
+            assert len(store.snapshot) == 48
+    else:
+        assert repair(filled.path) == report  # nothing here that could be built anew
 
 
 @pytest.mark.parametrize("damage", ["h5 gone", "h5 garbage", "h5 with other ids", "faiss garbage", "segment gone"])
@@ -378,7 +385,7 @@ def test_damaged_catalogs(filled, content):
         ("DELETE FROM visibility WHERE image_id = 5", "visibility"),
         ("UPDATE visibility SET scores = x'00' WHERE image_id = 5", "visibility"),
         ("UPDATE visibility SET scores = x'" + "0000c0ff" * 6 + "' WHERE image_id = 5", "outside"),
-        ("UPDATE visibility SET scores = zeroblob(24) WHERE image_id = 5", "exactly"),
+        ("UPDATE visibility SET scores = zeroblob(24) WHERE image_id = 5", "does not say"),
         ("UPDATE image SET row = row + 100 WHERE id = 5", "rows of segment"),
         ("UPDATE segment SET images = 31 WHERE id = 1", "segment"),
         ("UPDATE image SET segment_id = 77, row = 0 WHERE id = 5", "dangling"),
@@ -390,10 +397,18 @@ def test_verify_finds_a_catalog_that_contradicts_the_files(filled, statement, wo
     import sqlite3
 
     filled.close()
-    connection = sqlite3.connect(filled.path / "catalog.sqlite3")
+    path = filled.path / "catalog.sqlite3"
+    connection = sqlite3.connect(path)
     with connection:
         connection.execute(statement)
     connection.close()
+    table = statement.replace("DELETE FROM ", "UPDATE ").split()[1].replace("visibility", "image")
+    report = verify(filled.path)
+    assert not report.ok
+    if "row = " not in statement:  # where an image is is compared with the segment instead
+        assert any(f"table {table} are not those" in problem for problem in report.problems)
+    with open_engine(path, write=True).begin() as connection:  # and when somebody has put the checksums right
+        sum_all(connection)
     report = verify(filled.path)
     assert not report.ok
     assert words in report.problems[0]

@@ -38,6 +38,8 @@ def batch():
         {"region_loss_weight": 2.5, "label_smoothing": 0.1},
         {"margin": None},
         {"margin": 0.3},
+        {"consistency_weight": 2.0},
+        {"consistency_weight": 0.1, "region_loss_weight": 2.5},
     ],
 )
 def test_the_loss_is_the_sum_of_its_parts(batch, changes):
@@ -53,7 +55,44 @@ def test_the_loss_is_the_sum_of_its_parts(batch, changes):
     assert terms.identity.item() == pytest.approx(identity, rel=1e-5)
     assert terms.triplet.item() == pytest.approx(triplet, rel=1e-5)
     assert triplet > 0
-    assert terms.total.item() == pytest.approx(settings.region_loss_weight * region + identity + triplet, rel=1e-5)
+    total = settings.region_loss_weight * region + identity + triplet
+    if settings.consistency_weight:
+        whole, cut = output.embeddings.numpy().reshape(2, 3, 4, 5)
+        shown = visible[:3] & visible[3:]
+        assert 0 < shown.sum() < visible[:3].sum(), "the views differ in what they show"
+        consistency = oracles.view_consistency_loss(whole, cut, shown.tolist())
+        assert terms.consistency.item() == pytest.approx(consistency, rel=1e-5)
+        assert consistency > 0
+        total += settings.consistency_weight * consistency
+    assert terms.total.item() == pytest.approx(total, rel=1e-5)
+
+
+def test_without_a_weight_nothing_is_asked_of_two_views(batch):
+    """One view an image: the number of images need not be even, and halves are of different people."""
+    output, logits, labels, visible, targets = batch
+    output = VpmOutput(*(tensor[:5] for tensor in vars(output).values()))
+    terms = vpm_loss(output, logits[:5], labels[:5], visible[:5], targets[:5], get_preset("paper"))
+    assert terms.consistency.item() == 0
+    assert terms.consistency.shape == ()
+    assert terms.total.isfinite()
+
+
+def test_two_views_of_nothing_agree(batch):
+    output, logits, labels, visible, targets = batch
+    output = VpmOutput(*(tensor[:0].requires_grad_() for tensor in vars(output).values()))
+    settings = get_preset("paper", consistency_weight=1.0)
+    terms = vpm_loss(output, logits[:0], labels[:0], visible[:0], targets[:0], settings)
+    assert terms.total.item() == terms.consistency.item() == 0
+    terms.total.backward()
+
+
+def test_views_pull_each_other_where_both_show_a_region(batch):
+    output, logits, labels, visible, targets = batch
+    output.embeddings.requires_grad_()
+    terms = vpm_loss(output, logits, labels, visible, targets, get_preset("paper", consistency_weight=1.0))
+    (gradient,) = torch.autograd.grad(terms.consistency, output.embeddings)
+    shown = (visible[:3] & visible[3:]).repeat(2, 1)
+    assert ((gradient != 0).any(dim=2) == shown).all()
 
 
 def test_two_layers_a_region():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from vpmsearch.data.crops import STRATEGIES
 from vpmsearch.errors import ModelError
 from vpmsearch.models.backbones import BACKBONES
-from vpmsearch.training.presets import PRESETS, TrainSettings, get_preset
+from vpmsearch.training.presets import PRESETS, TrainSettings, changed, get_preset
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,10 @@ from vpmsearch.training.presets import PRESETS, TrainSettings, get_preset
         ("init", "imagenet"),
         ("warmup_steps", 0),
         ("freeze_stages", 0),
+        ("flip", True),
+        ("color_jitter", 0.0),
+        ("erase", 0.0),
+        ("consistency_weight", 0.0),  # identities alone bring whole and cut images together
     ],
 )
 def test_the_paper_preset_is_the_papers(setting, value):
@@ -78,11 +83,35 @@ def test_an_unknown_preset_names_the_known():
         ({"classifier": "three-layer"}, "classifier must be one of"),
         ({"region_loss_reduction": "none"}, "region_loss_reduction must be one of"),
         ({"seed": -1}, "seed"),
+        ({"consistency_weight": -0.1}, "consistency_weight"),
+        ({"color_jitter": -0.1}, "color_jitter"),
+        ({"color_jitter": 1.0}, "color_jitter"),
+        ({"color_jitter": math.nan}, "color_jitter"),
+        ({"erase": -0.1}, "erase"),
+        ({"erase": 1.1}, "erase"),
+        ({"erase": math.nan}, "erase"),
     ],
 )
 def test_settings_that_cannot_be(change, message):
     with pytest.raises(ModelError, match=message):
         get_preset("small", **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"consistency_weight": 20.0}, {"color_jitter": 0.99}, {"erase": 1.0}, {"erase": 0.3, "flip": False}]
+)
+def test_augmentation_and_two_views_travel_as_json(change):
+    settings = get_preset("small", **change)
+    values = json.loads(json.dumps(settings.to_json()))
+    assert {name: values[name] for name in change} == change
+    assert TrainSettings.from_json(values) == settings
+
+
+def test_settings_of_before_two_views_are_those_without():
+    values = get_preset("small").to_json()
+    for name in ("color_jitter", "erase", "consistency_weight"):
+        assert values.pop(name) == 0
+    assert TrainSettings.from_json(values) == get_preset("small")
 
 
 def test_json_with_unknown_or_missing_keys():
@@ -92,3 +121,22 @@ def test_json_with_unknown_or_missing_keys():
     del values["backbone"]
     with pytest.raises(ModelError, match="backbone"):
         TrainSettings.from_json(values)
+
+
+def test_settings_are_changed_by_text():
+    settings = changed(get_preset("fast"), ["epochs=4", "gamma=[0.35, 0.9]", 'crops=["top", "random"]', "margin=1"])
+    assert settings == get_preset("fast", epochs=4, gamma=(0.35, 0.9), crops=("top", "random"), margin=1)
+    assert changed(settings, ["init=a/file.safetensors", "flip=false", "margin=null"]) == replace(
+        settings, init="a/file.safetensors", flip=False, margin=None
+    )
+    assert changed(settings, []) == settings
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["epochs", "epoch=4", "epochs=four", "epochs=4.5", "epochs=true", "gamma=0.5", "gamma=[]", "flip=1", "seed=[1]",
+     "crops=[1]", "gamma=[0.5, \"x\"]", "epochs=", "init=3", "gamma=[0, 1]", "epochs=0", "gamma=[0.1, 0.2, 0.3]"],
+)  # fmt: skip
+def test_a_text_that_sets_nothing_is_refused(assignment):
+    with pytest.raises(ModelError, match=assignment.partition("=")[0]):
+        changed(get_preset("fast"), [assignment])

@@ -20,7 +20,6 @@ from vpmsearch.errors import DataError, ModelError, TrainingError, VpmsearchErro
 from vpmsearch.models.initial import IMAGENET
 from vpmsearch.models.weights import fingerprint, read_metadata, read_weights
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log
-from vpmsearch.training.losses import LossTerms
 from vpmsearch.training.presets import get_preset
 from vpmsearch.training.trainer import Trainer
 
@@ -46,6 +45,7 @@ VARIANTS = {
     "sgd": replace(
         TINY, optimizer="sgd", schedule="step", step_epoch=2, classifier="two-layer", margin=1.0, gradient_clip=None
     ),
+    "two-views": replace(TINY, consistency_weight=2.0, color_jitter=0.2, erase=0.5),
 }
 
 
@@ -89,7 +89,7 @@ def fixed_revision():
         yield
 
 
-@pytest.fixture(scope="module", params=["adamw", "sgd", pytest.param("resnet10", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["adamw", "sgd", "two-views", pytest.param("resnet10", marks=pytest.mark.slow)])
 def unbroken(request, drawn_images, tmp_path_factory):
     """A run from start to end, to be repeated."""
     output = tmp_path_factory.mktemp(f"unbroken-{request.param}") / "vpm.safetensors"
@@ -162,9 +162,46 @@ def test_training_learns_regions_and_identities(drawn_images, tmp_path, monkeypa
 
 
 def test_the_log_adds_up(unbroken):
-    weight = unbroken.settings.region_loss_weight
+    settings = unbroken.settings
     for row in unbroken.rows:
-        assert row.loss == pytest.approx(weight * row.loss_region + row.loss_id + row.loss_triplet, rel=1e-5)
+        paper = settings.region_loss_weight * row.loss_region + row.loss_id + row.loss_triplet
+        assert row.loss == pytest.approx(paper + settings.consistency_weight * row.loss_consistency, rel=1e-5)
+        assert 0 <= row.loss_consistency <= 4
+        assert (row.loss_consistency > 0) == (settings.consistency_weight > 0)
+
+
+def test_training_brings_two_views_together(drawn_images, tmp_path, monkeypatch):
+    """More than identities alone do, which see the same views and hardly ask for it."""
+    ends = {}
+    for weight in (1e-9, 10.0):
+        settings = replace(TINY, consistency_weight=weight, epochs=8, learning_rate=3e-3, trunk_learning_rate=3e-3)
+        run, rows = trainer(settings, drawn_images, tmp_path / "vpm.safetensors"), []
+        monkeypatch.setattr(run, "_save", lambda progress, rows: None)
+        run.run(on_step=rows.append)
+        first = mean([row for row in rows if row.epoch == 0], "loss_consistency")
+        ends[weight] = mean([row for row in rows if row.epoch >= 5], "loss_consistency")
+    assert ends[10.0] < 0.4 * first
+    assert ends[10.0] < 0.7 * ends[1e-9]
+
+
+def test_a_run_starts_from_the_whole_model_of_another(one_epoch, drawn_images, tmp_path):
+    settings = replace(TINY, init=str(one_epoch.files.weights), seed=5)
+    model = trainer(settings, drawn_images, tmp_path / "vpm.safetensors").model.state_dict()
+    expected = load_file(one_epoch.files.weights)
+    assert model.keys() == expected.keys()
+    assert all(torch.equal(model[name], expected[name]) for name in model)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_samples_are_made_as_the_settings_say(drawn_images, tmp_path, weight):
+    settings = replace(TINY, consistency_weight=weight, color_jitter=0.25, erase=0.75, flip=False, gamma=(0.3, 0.8))
+    run = trainer(settings, drawn_images, tmp_path / "vpm.safetensors")
+    crops = run.data.settings
+    assert (crops.two_views, crops.color_jitter, crops.erase) == (weight > 0, 0.25, 0.75)
+    assert (crops.flip, crops.gamma, crops.strategies) == (False, (0.3, 0.8), settings.crops)
+    assert (crops.input_size, crops.map_size, crops.grid) == ((64, 32), (4, 2), (3, 1))
+    batch = next(run._batches(0, run.sampler.epoch(0)))
+    assert len(batch.pixels) == 3 * 2 * (2 if weight else 1)
 
 
 # ---------------------------------------------------------------------------------------------------- repeating
@@ -240,7 +277,15 @@ def test_without_resume_a_run_starts_anew(stopped, one_epoch, drawn_images):
 
 
 @pytest.mark.parametrize(
-    "change", [{"learning_rate": 0.5}, {"seed": 3}, {"gamma": (0.5, 0.9)}, {"epochs": 4}, {"margin": 0.1}]
+    "change",
+    [
+        {"learning_rate": 0.5},
+        {"seed": 3},
+        {"gamma": (0.5, 0.9)},
+        {"epochs": 4},
+        {"margin": 0.1},
+        {"consistency_weight": 1.0},
+    ],
 )
 def test_other_settings_do_not_go_on(stopped, drawn_images, change):
     before = snapshot(stopped)
@@ -277,7 +322,18 @@ def test_a_checkpoint_that_is_none(stopped, drawn_images):
     assert stopped.weights.read_bytes() == weights
 
 
-@pytest.mark.parametrize("text", ["epoch,step\n0,0\n", "epoch,step,loss,loss_region,loss_id,loss_triplet,lr\n0,x\n"])
+COLUMNS = "epoch,step,loss,loss_region,loss_id,loss_triplet,loss_consistency,lr"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epoch,step\n0,0\n",
+        f"{COLUMNS}\n0,x\n",
+        f"{COLUMNS}\n0,0,1,1,1,1\n",
+        f"{COLUMNS.replace('loss_consistency,', '')}\n0,0,1,1,1,1,1\n",  # of a version that knew one view only
+    ],
+)
 def test_a_log_that_is_none(stopped, drawn_images, text):
     stopped.log.write_text(text)
     with pytest.raises(TrainingError, match=r"vpm\.log\.csv is no training log"):
@@ -294,9 +350,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(stoppe
     def diverging(*args):
         terms = compute(*args)
         steps.append(1)
-        return (
-            terms if len(steps) < 2 else LossTerms(terms.region, terms.identity, terms.triplet, terms.total * math.nan)
-        )
+        return terms if len(steps) < 2 else replace(terms, total=terms.total * math.nan)
 
     run = trainer(TINY, drawn_images, stopped.weights)
     monkeypatch.setattr(module, "vpm_loss", diverging)
@@ -381,7 +435,7 @@ def rates(monkeypatch, settings, images, output):
     def step(batch, epoch, step):
         new, trunk = (group["lr"] for group in run.optimizer.param_groups)
         found.append((epoch, step, new, trunk))
-        return LossRow(epoch, step, 0.0, 0.0, 0.0, 0.0, new)
+        return LossRow(epoch, step, 0.0, 0.0, 0.0, 0.0, 0.0, new)
 
     monkeypatch.setattr(run, "_step", step)
     monkeypatch.setattr(run, "_save", lambda progress, rows: None)
@@ -431,7 +485,16 @@ def test_cosine_with_a_warm_up(monkeypatch, uneven_images, tmp_path):
 def test_the_log_has_one_row_a_step(unbroken):
     with unbroken.files.log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["epoch", "step", "loss", "loss_region", "loss_id", "loss_triplet", "lr"]
+    assert list(rows[0]) == [
+        "epoch",
+        "step",
+        "loss",
+        "loss_region",
+        "loss_id",
+        "loss_triplet",
+        "loss_consistency",
+        "lr",
+    ]
     assert [int(row["step"]) for row in rows] == list(range(len(unbroken.rows)))
     assert read_log(unbroken.files.log) == unbroken.rows
     assert read_log(unbroken.files.log.with_name("none.csv")) == []

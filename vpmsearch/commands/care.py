@@ -1,4 +1,4 @@
-"""The commands that look after an index: stats, verify, remove, compact, upgrade."""
+"""The commands that look after an index: stats, verify, remove, compact, snapshot, restore, upgrade."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def register(app: typer.Typer) -> None:
     command(app, example="vpmsearch verify --index indexes/mine")(verify)
     command(app, example="vpmsearch remove --pid 17 --index indexes/mine")(remove)
     command(app, example="vpmsearch compact --index indexes/mine")(compact)
+    command(app, example="vpmsearch snapshot copies/monday --index indexes/mine")(snapshot)
+    command(app, example="vpmsearch restore copies/monday --index indexes/mine")(restore)
     command(app, example="vpmsearch upgrade --index indexes/mine")(upgrade)
 
 
@@ -45,11 +47,18 @@ def stats(
             answer(f"{key}: {_plain(value)}")
 
 
-def verify(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
-    """Check that the index is whole: catalog, embeddings and region indexes say the same. Exit 1 if not."""
+def verify(
+    index: options.Index = options.DEFAULT_INDEX,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Build anew what follows from the embeddings: region indexes.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Check that the index is whole: every file and row is what was written, and all say the same. Exit 1 if not."""
+    from vpmsearch.store import repair as repair_store
     from vpmsearch.store import verify as verify_store
 
-    report = verify_store(index)  # by path: a damaged index may not open
+    report = repair_store(index) if repair else verify_store(index)  # by path: a damaged index may not open
     if json:
         answer_json({"ok": report.ok, "images": report.images, "problems": list(report.problems)})
     else:
@@ -102,11 +111,18 @@ def remove(
         say("a file that is still in the gallery comes back when the gallery is indexed again: delete it there too")
 
 
-def compact(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
-    """Rewrite an index without its removed images, as one segment."""
+def compact(
+    index: options.Index = options.DEFAULT_INDEX,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for searches that hold an earlier view.")] = 5.0,
+    purge_backups: Annotated[
+        bool, typer.Option("--purge-backups", help="Delete backups and snapshots that still hold removed images.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Rewrite an index as one segment: of the removed images nothing stays in its files."""
     from vpmsearch.store import compact as compact_store
 
-    report = compact_store(index)
+    report = compact_store(index, wait_seconds=wait, purge_backups=purge_backups)
     if json:
         answer_json(asdict(report))
     else:
@@ -114,6 +130,43 @@ def compact(index: options.Index = options.DEFAULT_INDEX, json: options.Json = F
             f"{report.images} images kept, {report.removed} erased; "
             f"{report.bytes_before / 2**20:.1f} -> {report.bytes_after / 2**20:.1f} MiB"
         )
+    for process in report.readers:
+        say(f"process {process} holds an earlier view, erased images too; compact again when it is done")
+    for copy in report.purged:
+        say(f"deleted: {copy}")
+    for copy in report.copies:
+        say(f"{copy} still holds images that were removed; delete it, or compact with --purge-backups")
+
+
+def snapshot(
+    target: Annotated[Path, typer.Argument(help="A new folder for the copy.")],
+    index: options.Index = options.DEFAULT_INDEX,
+    json: options.Json = False,
+) -> None:
+    """Copy an index as it is at this moment, also while it is written to. The copy is an index like any other."""
+    from vpmsearch.store import GalleryStore
+
+    with GalleryStore.open(index) as store:
+        images = store.snapshot_to(target)
+    _copied(images, target, json)
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="SNAPSHOT", help="A folder that `vpmsearch snapshot` made.")],
+    index: options.Index = options.DEFAULT_INDEX,
+    json: options.Json = False,
+) -> None:
+    """Make an index out of a snapshot, which stays. Where there is an index already, move it away first."""
+    from vpmsearch.store import restore as restore_store
+
+    _copied(restore_store(source, index), index, json)
+
+
+def _copied(images: int, target: Path, json: bool) -> None:
+    if json:
+        answer_json({"images": images, "path": str(target)})
+    else:
+        answer(f"{target}: {images} images")
 
 
 def upgrade(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:

@@ -70,10 +70,12 @@ def index(
         say(f"… and {len(report.rejected) - SHOWN_REJECTIONS} more; `vpmsearch stats --rejected` lists all")
     say(
         f"{report.indexed} indexed ({report.replaced} of them changed), {report.unchanged} unchanged, "
-        f"{report.relabelled} relabelled, {report.pruned} pruned, {len(report.rejected)} rejected "
-        f"in {report.seconds:.1f} s; {index} now holds {report.images} images"
+        f"{report.relabelled} relabelled, {report.moved} moved, {report.pruned} pruned, "
+        f"{len(report.rejected)} rejected in {report.seconds:.1f} s; {index} now holds {report.images} images"
     )
-    if not report.indexed + report.unchanged + report.relabelled:
+    if report.duplicates:
+        say(f"{report.duplicates} of the indexed images have the same bytes as another image")
+    if not report.indexed + report.unchanged + report.relabelled + report.moved:
         raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
 
 

@@ -32,7 +32,7 @@ def train(
     ] = None,
     dataset: Annotated[str, typer.Option(help="Its layout: market1501, msmt17, folder or csv.")] = "market1501",
     preset: Annotated[
-        str | None, typer.Option(help="paper, fast or small.", show_default="fast; small without --data")
+        str | None, typer.Option(help="paper, strong, fast or small.", show_default="fast; small without --data")
     ] = None,
     backbone: Annotated[
         str | None,
@@ -57,6 +57,10 @@ def train(
     crop: Annotated[
         list[str] | None, typer.Option(help="Crop strategy (repeatable, one drawn an image).", show_default="by preset")
     ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change any setting of the preset (repeatable)."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.", show_default="by preset")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same losses.")] = 0,
     hold_out: Annotated[
@@ -71,7 +75,7 @@ def train(
     from vpmsearch.errors import ModelError
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import DRAWN
-    from vpmsearch.training.presets import get_preset
+    from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.trainer import Trainer
 
     regions = options.grid(num_regions) if num_regions is not None else None
@@ -82,6 +86,7 @@ def train(
     settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
     if embedding_dim == 0:
         settings = replace(settings, embedding_dim=None)
+    settings = changed(settings, setting or ())
     chosen = choose_device(device)
     if output.suffix != ".safetensors":
         raise ModelError(f"--output {output}: weights are safetensors, so the name must end in .safetensors")

@@ -127,7 +127,7 @@ def read_image(
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
-    """Hex BLAKE2b (32 bytes, 64 digits) of the file's bytes; equal exactly for equal files.
+    """The first 16 bytes (32 digits) of the file's BLAKE2b-256 in hex; equal exactly for equal files.
 
     Raises:
         ImageError: the file cannot be read, is empty or too large.
@@ -204,7 +204,8 @@ def _refuse_folder(error: OSError) -> None:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=32).hexdigest()
+    # Cut, not BLAKE2b-128: so the hashes of old indexes, which hold all 32 bytes, can be shortened to these.
+    return hashlib.blake2b(data, digest_size=32).hexdigest()[:32]
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:

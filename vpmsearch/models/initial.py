@@ -12,7 +12,7 @@ from torch import Tensor
 from vpmsearch.errors import ModelError, WeightsError
 from vpmsearch.models.backbones import Backbone
 from vpmsearch.models.vpm import Vpm
-from vpmsearch.models.weights import read_metadata, read_tensors
+from vpmsearch.models.weights import read_metadata, read_tensors, read_weights
 
 OSNET_TRUNK = Path(__file__).parent.parent / "pretrained" / "osnet-lct-x1_0.safetensors"
 _TORCHVISION = {
@@ -78,6 +78,8 @@ def initialise_model(model: Vpm, init: str) -> None:
     if init in ("random", "imagenet", "osnet") or "vpmsearch" not in read_metadata(Path(init)):
         return
     tensors = read_tensors(Path(init))
+    if read_weights(Path(init)).config.num_regions != model.grid:  # as many regions may still be other ones
+        tensors = {name: t for name, t in tensors.items() if not name.startswith("locator.")}
     for head, layer in (("locator.", model.locator), ("reduction.", model.reduction)):
         wanted = layer.state_dict()
         found = {name: tensors.get(head + name) for name in wanted}

@@ -1,15 +1,16 @@
 """The gallery store: images, visibility and embeddings of a gallery on disk, committed as one and searched by region.
 
-`GalleryStore` is the way in. `verify`, `compact` and `upgrade` take the path of an index, also of one that cannot be
-opened because it is damaged or old. On-disk format: indexes/README.md.
+`GalleryStore` is the way in. `verify`, `repair`, `compact`, `restore` and `upgrade` take the path of an index, also of
+one that cannot be opened because it is damaged or old. On-disk format: indexes/README.md.
 """
 
 from __future__ import annotations
 
 import os
 
+from vpmsearch.store.copies import restore
 from vpmsearch.store.gallery import GalleryStore
-from vpmsearch.store.maintenance import compact, verify
+from vpmsearch.store.maintenance import compact, repair, verify
 from vpmsearch.store.region_index import INDEX_TYPES
 from vpmsearch.store.snapshot import Snapshot
 from vpmsearch.store.values import CompactReport, StoreStats, VerifyReport
@@ -24,6 +25,8 @@ __all__ = [
     "StoreStats",
     "VerifyReport",
     "compact",
+    "repair",
+    "restore",
     "upgrade",
     "verify",
 ]

@@ -1,180 +1,43 @@
 """The catalog: what SQLite knows of the images, their visibility, the segments and the rejected files.
 
 A `Reader` is one consistent read transaction; every change goes through one method of `Catalog` that is one write
-transaction. Here, in `tables` and in `migrate` alone is SQLAlchemy known.
+transaction. SQLAlchemy is known here and in `reader`, `checksums`, `tables` and `migrate` alone.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-from sqlalchemy import Engine, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql.elements import ColumnElement
 
-from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreVersionError
+from vpmsearch.errors import StoreVersionError
+from vpmsearch.store import checksums
+from vpmsearch.store.checksums import FileSum
+from vpmsearch.store.reader import Reader
 from vpmsearch.store.sqlite import connect, translated
-from vpmsearch.store.tables import LIVE, Image, Model, Rejected, Segment, Visibility, listed, open_engine
-from vpmsearch.store.values import Changes, ImageRows, StoredModel
-from vpmsearch.types import ImageRecord, Int64, ModelInfo, SearchFilter
+from vpmsearch.store.tables import (
+    LIVE,
+    Copy,
+    Image,
+    Model,
+    Rejected,
+    Segment,
+    SegmentFile,
+    Visibility,
+    listed,
+    open_engine,
+)
+from vpmsearch.store.values import Changes, StoredModel
+from vpmsearch.types import Int64
 
 FILE_NAME = "catalog.sqlite3"
-REVISION = "0001"  # the newest migration, kept here so that opening needs no Alembic; a test compares the two
-_BLOCK = 10_000  # rows fetched at once
-
-
-class Reader:
-    """One read transaction: every answer is of the same moment, whatever is committed meanwhile. Thread-safe."""
-
-    def __init__(self, path: Path, engine: Engine) -> None:
-        self._path = path
-        self._lock = threading.RLock()  # the collector may close it in the midst of anything
-        with translated(path):
-            self._connection = engine.connect()
-            try:
-                # WAL takes its snapshot at the first read, not at BEGIN.
-                self._connection.execute(select(func.count()).select_from(Model)).scalar_one()
-            except BaseException:
-                self._connection.close()
-                raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the transaction; harmless when repeated."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _blocks(self, statement: Any) -> Iterator[Iterator[Sequence[Any]]]:
-        with self._lock, translated(self._path):
-            if self._connection.closed:
-                raise StoreError(f"this view of {self._path.parent} was closed; open the store again")
-            yield self._connection.execute(statement).partitions(_BLOCK)
-
-    def _all(self, statement: Any) -> list[Any]:
-        with self._blocks(statement) as blocks:
-            return [row for block in blocks for row in block]
-
-    def _ids(self, *conditions: ColumnElement[bool]) -> Int64:
-        with self._blocks(select(Image.id).where(LIVE, *conditions).order_by(Image.id)) as blocks:
-            return np.fromiter((row.id for block in blocks for row in block), dtype=np.int64)
-
-    def model(self) -> StoredModel:
-        """The one row of `model`."""
-        rows = self._all(select(Model.__table__))
-        if len(rows) != 1:
-            raise StoreDamagedError(f"{self._path} names no model; restore the index from a copy or build it again")
-        row = rows[0]
-        try:
-            info = ModelInfo(
-                num_regions=(row.regions_high, row.regions_wide),
-                embedding_dim=row.embedding_dim,
-                fingerprint=row.fingerprint,
-                weights=row.weights,
-                name=row.name,
-                dataset=row.dataset,
-                input_size=(row.input_height, row.input_width),
-                min_visibility=row.min_visibility,
-            )
-        except ModelError as error:
-            raise StoreDamagedError(f"{self._path} names an impossible model ({error}); restore a copy") from error
-        return StoredModel(info, row.embedding_dtype, row.index_type)
-
-    def state(self) -> tuple[object, ...]:
-        """Differs between two transactions exactly when something was committed between them.
-
-        Every commit of images makes a segment whose id is new; tombstones only grow in number between compactions.
-        """
-        removed = select(func.count()).select_from(Image).where(Image.removed_at.is_not(None))
-        rejected = select(func.count(), func.max(Rejected.rejected_at)).select_from(Rejected)
-        return (*self.segments().items(), *self._all(removed)[0], *self._all(rejected)[0])
-
-    def segments(self) -> dict[int, int]:
-        """Images, removed ones included, of each segment by id, ascending."""
-        return {row.id: row.images for row in self._all(select(Segment.id, Segment.images).order_by(Segment.id))}
-
-    def image_rows(self, p: int, *, segment_id: int | None = None) -> ImageRows:
-        """Where the images are that are not removed; of one segment, its removed ones included.
-
-        Raises:
-            StoreDamagedError: an image has not exactly p visibility scores.
-        """
-        columns = (Image.id, Image.segment_id, Image.row, Visibility.scores)
-        statement = select(*columns).outerjoin(Visibility, Visibility.image_id == Image.id).order_by(Image.id)
-        places, scores = [np.empty((0, 3), np.int64)], bytearray()
-        with self._blocks(statement.where(LIVE if segment_id is None else Image.segment_id == segment_id)) as blocks:
-            for block in blocks:
-                if any(row.scores is None or len(row.scores) != 4 * p for row in block):
-                    raise StoreDamagedError(
-                        f"{self._path} lacks visibility scores; restore the index from a copy or build it again"
-                    )
-                places.append(np.array([row[:3] for row in block], dtype=np.int64))
-                scores += b"".join(row.scores for row in block)
-        ids, segments, rows = np.ascontiguousarray(np.concatenate(places).T)
-        visibility = np.frombuffer(bytes(scores), dtype="<f4").astype(np.float32).reshape(-1, p)  # (n · p,) -> (n, p)
-        return ImageRows(ids, segments, rows, visibility)
-
-    def found(self, search_filter: SearchFilter, paths: Sequence[str] = (), prefix: str = "") -> Int64:
-        """Ids, ascending, of the images that meet every condition; an empty condition is met by all."""
-        conditions = []
-        if search_filter.pids:
-            conditions.append(listed(Image.pid, map(int, search_filter.pids)))
-        if search_filter.camids:
-            conditions.append(listed(Image.camid, map(int, search_filter.camids)))
-        if search_filter.captured_after is not None:
-            conditions.append(Image.captured_at >= search_filter.captured_after)
-        if search_filter.captured_before is not None:
-            conditions.append(Image.captured_at < search_filter.captured_before)
-        if paths:
-            conditions.append(listed(Image.path, paths))
-        if prefix:
-            conditions.append(func.substr(Image.path, 1, len(prefix)) == prefix)
-        return self._ids(*conditions)
-
-    def live_among(self, ids: Iterable[int]) -> set[int]:
-        """Those of the ids that name an image which is not removed."""
-        return set(self._ids(listed(Image.id, ids)).tolist())
-
-    def records(self, ids: Int64) -> dict[int, ImageRecord]:
-        """What is known about images, by id; unknown ids are absent."""
-        columns = (Image.path, Image.content_hash, Image.pid, Image.camid, Image.captured_at, Image.width, Image.height)
-        rows = self._all(select(Image.id, *columns).where(listed(Image.id, ids.tolist())))
-        return {row.id: ImageRecord(*row[1:]) for row in rows}
-
-    def live_files(self) -> dict[str, tuple[int, str]]:
-        """Path -> (image id, content hash) of the images that are not removed."""
-        rows = self._all(select(Image.path, Image.id, Image.content_hash).where(LIVE))
-        return {row.path: (row.id, row.content_hash) for row in rows}
-
-    def rejected(self) -> list[tuple[str, str]]:
-        """(path, reason), by path."""
-        return [tuple(row) for row in self._all(select(Rejected.path, Rejected.reason).order_by(Rejected.path))]
-
-    def counts(self) -> dict[str, int]:
-        """How many images, removed and rejected ones, segments, identities and cameras there are."""
-        identities = func.count(func.distinct(Image.pid)).filter(Image.pid >= 0)  # −1 is the data sets' junk
-        live = select(func.count(), identities, func.count(func.distinct(Image.camid))).where(LIVE)
-        images, pids, camids = self._all(live.select_from(Image))[0]
-        every = self._all(select(func.count()).select_from(Image))[0][0]
-        rejected = self._all(select(func.count()).select_from(Rejected))[0][0]
-        counts = {"images": images, "removed": every - images, "rejected": rejected, "identities": pids}
-        return counts | {"cameras": camids, "segments": len(self.segments())}
-
-    def integrity(self) -> list[str]:
-        """What SQLite itself finds wrong."""
-        found = [str(row[0]) for row in self._all(text("PRAGMA integrity_check")) if row[0] != "ok"]
-        return found + [f"dangling reference in table {row[0]}" for row in self._all(text("PRAGMA foreign_key_check"))]
+REVISION = "0002"  # the newest migration, kept here so that opening needs no Alembic; a test compares the two
 
 
 class Catalog:
@@ -219,51 +82,90 @@ class Catalog:
     def apply(self, changes: Changes) -> None:
         """Make one commit visible."""
         now = datetime.now(UTC)
-        added = {record.path for record in changes.records}
+        added = {record.path for record in (*changes.records, *changes.updated.values())}
+        touched = [*changes.removed, *changes.updated, *changes.ids]
         rejected = [
             {"path": path, "reason": reason, "rejected_at": now}
             for path, reason in changes.rejected.items()
             if path not in added
         ]
+        gone = added | changes.rejected.keys() | set(changes.accepted)
         with self._write() as connection:
+            before = checksums.table_sum(connection, "image", touched)
+            before_rejected = checksums.table_sum(connection, "rejected", gone)
             if changes.removed:  # before the insertions: a changed file's new image takes over its path
                 tombstones = update(Image).where(LIVE, listed(Image.id, changes.removed)).values(removed_at=now)
                 connection.execute(tombstones)
+            if changes.updated:
+                target = update(Image).where(Image.id == bindparam("image"), LIVE)
+                columns = ("path", "pid", "camid", "captured_at")
+                target = target.values({name: bindparam(f"new_{name}") for name in columns})
+                known = changes.updated.items()
+                rows = [{"image": key} | {f"new_{name}": getattr(to, name) for name in columns} for key, to in known]
+                connection.execute(target, rows)
             if changes.segment_id is not None:
                 segment = {"id": changes.segment_id, "images": len(changes.ids), "created_at": now}
                 connection.execute(insert(Segment), segment)
+                insert_files(connection, changes.segment_id, changes.files)
                 connection.execute(insert(Image), _image_values(changes))
                 scores = (row.astype("<f4").tobytes() for row in changes.visibility)
                 values = [{"image_id": i, "scores": blob} for i, blob in zip(changes.ids, scores, strict=True)]
                 connection.execute(insert(Visibility), values)
-            gone = added | changes.rejected.keys() | set(changes.accepted)
             if gone:
                 connection.execute(delete(Rejected).where(listed(Rejected.path, sorted(gone))))
             if rejected:
                 connection.execute(insert(Rejected), rejected)
+            after = checksums.table_sum(connection, "image", touched)
+            checksums.add(connection, "image", after - before)
+            checksums.add(connection, "rejected", checksums.table_sum(connection, "rejected", gone) - before_rejected)
+            _sum_segments(connection)
 
-    def move_all(self, segment_id: int, ids: Int64) -> None:
-        """Forget the removed images and put the others, `ids` in the order of their rows, into one new segment."""
+    def move(self, old: Sequence[int], segment_id: int, ids: Int64, files: Sequence[FileSum]) -> None:
+        """Forget the removed images of segments and put the others, `ids` in the order of their rows, into a new one.
+
+        Args:
+            old: ids of the segments. segment_id: of the new one; it is not made if there are no ids.
+        """
         moves = [{"image": image_id, "place": row} for row, image_id in enumerate(ids.tolist())]
+        removed = (Image.removed_at.is_not(None), listed(Image.segment_id, old))
         with self._write() as connection:
-            old = connection.execute(select(Segment.id)).scalars().all()
-            connection.execute(delete(Image).where(Image.removed_at.is_not(None)))  # visibility rows follow
+            gone = connection.execute(select(Image.id).where(*removed)).scalars().all()
+            checksums.add(connection, "image", -checksums.table_sum(connection, "image", gone))
+            connection.execute(delete(Image).where(*removed))  # visibility rows follow
             if moves:
                 segment = {"id": segment_id, "images": len(moves), "created_at": datetime.now(UTC)}
                 connection.execute(insert(Segment), segment)
+                insert_files(connection, segment_id, files)
                 target = update(Image).where(Image.id == bindparam("image"))
                 connection.execute(target.values(segment_id=segment_id, row=bindparam("place")), moves)
             connection.execute(delete(Segment).where(listed(Segment.id, old)))
+            _sum_segments(connection)
 
-    def truncate_wal(self) -> None:
-        """Move all commits into the main file and empty the WAL, as far as readers allow it."""
+    def note_copies(self, made: Mapping[str, int] | None = None, gone: Sequence[str] = ()) -> None:
+        """Remember snapshots that were made, forget those that are gone. Needs no writer lock: it touches nothing else.
+
+        Args:
+            made: path -> the checksum of its images.
+        """
+        now, made = datetime.now(UTC), made or {}
+        with self._write() as connection:
+            connection.execute(delete(Copy).where(listed(Copy.path, [*made, *gone])))
+            if made:
+                connection.execute(
+                    insert(Copy), [{"path": path, "created_at": now, "total": total} for path, total in made.items()]
+                )
+            checksums.put(connection, "copy", checksums.table_sum(connection, "copy"))
+
+    def truncate_wal(self, wait_seconds: float = 0.0) -> bool:
+        """Move all commits into the main file and empty the WAL; False if readers kept us from it for that long."""
         with translated(self.path):
             connection = connect(self.path, write=True)
             try:
-                connection.execute("PRAGMA busy_timeout = 0")  # a reader keeps its view for as long as it likes
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait_seconds)}")
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             finally:
                 connection.close()
+        return not busy
 
 
 def create(path: Path, model: StoredModel, make_tables: Callable[[Connection], None]) -> None:
@@ -284,10 +186,30 @@ def create(path: Path, model: StoredModel, make_tables: Callable[[Connection], N
         "embedding_dtype": model.embedding_dtype,
         "index_type": model.index_type,
         "created_at": datetime.now(UTC),
+        "index_id": uuid.uuid4().hex,
     }
     with translated(path), open_engine(path, create=True).begin() as connection:
         make_tables(connection)
         connection.execute(insert(Model), row)
+        sum_all(connection)
+
+
+def sum_all(connection: Connection) -> None:
+    """Store the checksum of every table as it is."""
+    for table in checksums.TABLES:
+        checksums.put(connection, table, checksums.table_sum(connection, table))
+
+
+def insert_files(connection: Connection, segment_id: int, files: Sequence[FileSum]) -> None:
+    """Record the files of a segment."""
+    rows = [{"segment_id": segment_id, "name": f.name, "size": f.size, "digest": f.digest} for f in files]
+    connection.execute(insert(SegmentFile), rows)
+
+
+def _sum_segments(connection: Connection) -> None:
+    """These tables stay small, as segments are merged."""
+    for table in ("segment", "segment_file"):
+        checksums.put(connection, table, checksums.table_sum(connection, table))
 
 
 def _image_values(changes: Changes) -> list[dict[str, Any]]:

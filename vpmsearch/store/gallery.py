@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import ModelMismatchError, StoreError
 from vpmsearch.store import catalog as catalogs
 from vpmsearch.store.catalog import FILE_NAME, Catalog
+from vpmsearch.store.copies import copy_index
 from vpmsearch.store.embeddings import DTYPES
 from vpmsearch.store.locking import LOCK_NAME, writer_lock
 from vpmsearch.store.maintenance import compact, open_catalog, verify
@@ -239,15 +241,36 @@ class GalleryStore:
             embedding_dtype=self.embedding_dtype,
         )
 
+    def snapshot_to(self, target: str | os.PathLike[str]) -> int:
+        """Copy the index as it is now, while a writer may work; the copy is an index like any other.
+
+        `compact` will name the copy for as long as it holds images that were removed here.
+
+        Args:
+            target: a folder that does not exist or is empty.
+
+        Returns:
+            Images in the copy.
+
+        Raises:
+            StoreError: the target is not empty, or cannot be written. StoreDamagedError: a file is damaged.
+        """
+        self._check_open()
+        folder = Path(target)
+        images, total = copy_index(self.path, self._catalog, folder)
+        with suppress(StoreError):  # where the index cannot be written to, nothing can be removed from it either
+            self._catalog.note_copies(made={os.path.abspath(folder): total})  # noqa: PTH100 (a link is the user's name for it)
+        return images
+
     def verify(self) -> VerifyReport:
         """Check every file on disk; see `vpmsearch.store.verify`, which also takes an index that cannot be opened."""
         return verify(self.path)
 
-    def compact(self) -> CompactReport:
+    def compact(self, *, wait_seconds: float = 5.0, purge_backups: bool = False) -> CompactReport:
         """Reclaim what was removed; see `vpmsearch.store.compact`."""
         self._check_open()
         self._forget()  # an open view would keep SQLite from emptying its WAL, and the old files on the disk
-        report = compact(self.path)
+        report = compact(self.path, wait_seconds=wait_seconds, purge_backups=purge_backups)
         self._forget()
         return report
 
@@ -269,9 +292,10 @@ def _create(folder: Path, model: StoredModel) -> None:
         catalogs.create(new, model, make_tables)
         new.rename(folder / FILE_NAME)
     except BaseException:
-        for left in folder.glob(f"{_NEW_CATALOG}*"):
-            left.unlink(missing_ok=True)
-        shutil.rmtree(folder / FOLDER_NAME, ignore_errors=True)
+        if not (folder / FILE_NAME).exists():  # an interruption may strike after the renaming
+            for left in folder.glob(f"{_NEW_CATALOG}*"):
+                left.unlink(missing_ok=True)
+            shutil.rmtree(folder / FOLDER_NAME, ignore_errors=True)
         raise
     sync_folder(folder)
     sync_folder(folder.absolute().parent)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,16 @@ from numpy.typing import NDArray
 from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store import embeddings
+from vpmsearch.store.checksums import FileSum, digest, folder_sums
 from vpmsearch.store.region_index import RegionIndex
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Bool, Float32, Int64
 
 FOLDER_NAME = "segments"
+IMAGES_NAME = "images.bin"
 TEMPORARY = ".tmp-"
+REPAIR = "`vpmsearch verify --repair` builds it again"
+"""What to do about a file that follows from others."""
 
 
 def region_file_name(region: int) -> str:
@@ -31,31 +36,73 @@ def region_file_name(region: int) -> str:
 
 @dataclass(frozen=True)
 class OpenSegment:
-    """The files of a segment, open: embeddings (n, p, d) as a memory map, image ids (n,), one index a region."""
+    """The files of a segment, open.
+
+    embeddings: (n, p, d), a memory map. image_ids: (n,), ascending. visibility: (n, p). regions: one index a region.
+    """
 
     embeddings: NDArray[np.floating[Any]]
     image_ids: Int64
+    visibility: Float32
     regions: tuple[RegionIndex, ...]
 
 
-def open_segment(folder: Path, images: int, model: StoredModel, device: str) -> OpenSegment:
+def open_segment(
+    folder: Path, images: int, files: Mapping[str, FileSum], model: StoredModel, device: str
+) -> OpenSegment:
     """Open every file of a segment.
+
+    Args:
+        images: how many it has. files: what was written.
 
     Raises:
         StoreDamagedError: one is missing or not what the catalog says.
     """
     info = model.info
     mapped, ids = open_embeddings(folder, images, model)
+    named, visibility = read_images(folder / IMAGES_NAME, files.get(IMAGES_NAME), info.p)
+    if not np.array_equal(ids, named) or (ids[:-1] >= ids[1:]).any():
+        raise StoreDamagedError(
+            f"{folder} holds other images than the catalog says; restore the index from a copy or build it again"
+        )
     regions = []
     for region in range(info.p):
         path = folder / region_file_name(region)
         index = RegionIndex.read(path, device)
-        if index.dim != info.embedding_dim or not np.isin(index.ids, ids).all():
-            raise StoreDamagedError(
-                f"{path} belongs to other images; `vpmsearch compact` builds it again from the embeddings"
-            )
+        if index.dim != info.embedding_dim or not contains(ids, index.ids):
+            raise StoreDamagedError(f"{path} belongs to other images; {REPAIR}")
         regions.append(index)
-    return OpenSegment(mapped, ids, tuple(regions))
+    return OpenSegment(mapped, ids, visibility, tuple(regions))
+
+
+def read_images(path: Path, expected: FileSum | None, p: int) -> tuple[Int64, Float32]:
+    """The image ids (n,) and visibility (n, p) of a segment, as the catalog holds them too.
+
+    In a file of their own, and small, they open a million images at once, and are checked each time.
+
+    Raises:
+        StoreDamagedError: the file is missing or not what was written.
+    """
+    try:
+        data = path.read_bytes()
+        if expected is None or (len(data), digest(data)) != (expected.size, expected.digest):
+            raise StoreDamagedError(f"{path} is not what was written (checksum); {REPAIR}")
+    except OSError as error:
+        raise StoreDamagedError(f"{path} cannot be read ({error.strerror or error}); {REPAIR}") from error
+    rows = np.frombuffer(data, _image_dtype(p))
+    return rows["image_id"].astype(np.int64), rows["visibility"].astype(np.float32)
+
+
+def _image_dtype(p: int) -> np.dtype[Any]:
+    return np.dtype([("image_id", "<i8"), ("visibility", "<f4", (p,))])
+
+
+def contains(ids: Int64, some: Int64) -> bool:
+    """Whether all of some ids are among ids, both ascending."""
+    if len(some) == 0:
+        return True
+    places = np.searchsorted(ids, some)
+    return bool(places[-1] < len(ids) and np.array_equal(ids[places], some))
 
 
 def open_embeddings(folder: Path, images: int, model: StoredModel) -> tuple[NDArray[np.floating[Any]], Int64]:
@@ -79,14 +126,18 @@ def write_segment(
     segments: Path,
     segment_id: int,
     ids: Int64,
-    visible: Bool,
+    visibility: Float32,
     blocks: Iterable[NDArray[Any]],
     model: StoredModel,
-) -> None:
+) -> list[FileSum]:
     """Write a segment whole, or leave nothing.
 
     Args:
-        segments: the folder of all segments. ids: (n,). visible: (n, p). blocks: embeddings (b, p, d), n rows in all.
+        segments: the folder of all segments. ids: (n,), ascending. visibility: (n, p). blocks: embeddings (b, p, d), n
+            rows in all.
+
+    Returns:
+        Its files, as they were written.
 
     Raises:
         OSError: the disk is full or fails.
@@ -99,14 +150,32 @@ def write_segment(
         embeddings.write(path, ids, (info.p, info.embedding_dim), blocks, model.embedding_dtype)
         # Indexed as they were rounded to be stored, so that candidates and re-rank speak of the same embeddings.
         mapped, _ = embeddings.read(path)
+        visible = info.visible(visibility)
         for region in range(info.p):
             write_region(temporary, region, mapped, ids, visible[:, region], model.index_type)
+        with (temporary / IMAGES_NAME).open("xb") as file:
+            write_images(file, ids, visibility)
+        sums = folder_sums(temporary)
         sync_folder(temporary)
         temporary.rename(segments / str(segment_id))
         sync_folder(segments)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    return sums
+
+
+def write_images(file: BinaryIO, ids: Int64, visibility: Float32) -> None:
+    """Write image ids (n,) and visibility (n, p), and make them last.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    rows = np.empty(len(ids), _image_dtype(visibility.shape[1]))
+    rows["image_id"], rows["visibility"] = ids, visibility
+    file.write(rows.tobytes())
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def write_region(folder: Path, region: int, mapped: NDArray[Any], ids: Int64, visible: Bool, index_type: str) -> None:
@@ -150,7 +219,7 @@ def bytes_by_kind(folder: Path) -> dict[str, int]:
             kind = "other"
             if path.name.startswith("catalog.sqlite3") and "backup" not in path.name:
                 kind = "catalog"
-            elif path.name == embeddings.FILE_NAME:
+            elif path.name in (embeddings.FILE_NAME, IMAGES_NAME):
                 kind = "embeddings"
             elif path.suffix == ".faiss":
                 kind = "region_indexes"

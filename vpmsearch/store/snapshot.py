@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
-from vpmsearch.store.catalog import Catalog, Reader
+from vpmsearch.store.catalog import Catalog
+from vpmsearch.store.reader import Reader
 from vpmsearch.store.segments import FOLDER_NAME, OpenSegment, open_segment
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, SearchFilter
 
@@ -45,28 +46,40 @@ class Snapshot:
         self.state = reader.state()
         self.stored_model = reader.model()
         self.model_info: ModelInfo = self.stored_model.info
-        images = reader.image_rows(self.model_info.p)
-        self.image_ids: Int64 = images.ids
-        self.visibility: Float32 = images.visibility
-        self.visible: Bool = self.model_info.visible(images.visibility)
-        self._parts: list[_Part] = []
-        self._part_of = np.full(len(images.ids), -1, np.int64)
-        self._row_in_part: Int64 = images.rows
-        for number, (segment_id, count) in enumerate(reader.segments().items()):
+        opened: dict[int, OpenSegment] = {}
+        for segment_id, count in reader.segments().items():
             place = folder / FOLDER_NAME / str(segment_id)
-            files = known.get(segment_id) or open_segment(place, count, self.stored_model, device)
-            rows = np.flatnonzero(images.segments == segment_id)
-            self._part_of[rows] = number
+            opened[segment_id] = known.get(segment_id) or open_segment(
+                place, count, reader.files(segment_id), self.stored_model, device
+            )
+        self._line_up(list(opened.values()), reader.removed())
+        self.visible: Bool = self.model_info.visible(self.visibility)
+        self._parts: list[_Part] = []
+        for number, (segment_id, files) in enumerate(opened.items()):
+            rows = np.flatnonzero(self._part_of == number)
             live = self.visible[rows].sum(axis=0)
             whole = live == np.array([len(index) for index in files.regions])
             self._parts.append(_Part(segment_id, files, rows, whole))
-            inside = images.rows[rows]
-            if (inside >= count).any() or (files.image_ids[inside] != images.ids[rows]).any():
-                raise StoreDamagedError(
-                    f"{place} holds other images than the catalog says; restore the index from a copy or build it again"
-                )
         for array in (self.image_ids, self.visibility, self.visible):
             array.flags.writeable = False
+
+    def _line_up(self, segments: Sequence[OpenSegment], removed: Int64) -> None:
+        """Put the images of all segments that are not removed in one order, ascending by id."""
+        p = self.model_info.p
+        ids = np.concatenate([np.empty(0, np.int64), *(files.image_ids for files in segments)])
+        visibility = np.concatenate([np.empty((0, p), np.float32), *(files.visibility for files in segments)])
+        counts = [len(files.image_ids) for files in segments]
+        parts = np.repeat(np.arange(len(counts)), counts)
+        inside = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])
+        order = np.argsort(ids, kind="stable")  # merged segments overlap in ids
+        if len(removed):
+            order = order[~np.isin(ids[order], removed, assume_unique=True)]
+        self.image_ids: Int64 = ids[order]
+        self.visibility: Float32 = visibility[order]
+        self._part_of: Int64 = parts[order]
+        self._row_in_part: Int64 = inside[order]
+        if (self.image_ids[:-1] == self.image_ids[1:]).any():
+            raise StoreDamagedError("two segments hold one image; restore the index from a copy or build it again")
 
     @classmethod
     def take(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    String,
     UniqueConstraint,
     create_engine,
     event,
@@ -49,6 +50,25 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Say that it is UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Hash(TypeDecorator[str]):
+    """A hash in hex, stored as bytes, half as many; any other text as it is."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """To bytes, if the way back gives the same text."""
+        try:
+            raw = bytes.fromhex(value or "")
+        except ValueError:
+            return value
+        return raw if raw and raw.hex() == value else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """To hex."""
+        return value.hex() if isinstance(value, bytes) else value
 
 
 class Base(DeclarativeBase):
@@ -84,6 +104,7 @@ class Model(Base):
     embedding_dtype: Mapped[str]
     index_type: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    index_id: Mapped[str] = mapped_column(server_default="")  # of this index and its copies, of no other
 
 
 class Segment(Base):
@@ -96,13 +117,23 @@ class Segment(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class SegmentFile(Base):
+    """A file of a segment, as it was written: bytes, and their BLAKE2b of 16 bytes."""
+
+    __tablename__ = "segment_file"
+    segment_id: Mapped[int] = mapped_column(ForeignKey(Segment.id, ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class Image(Base):
     """One image; removed ones stay, with `removed_at`, until the index is compacted. Ids are never reused."""
 
     __tablename__ = "image"
     id: Mapped[int] = mapped_column(primary_key=True)
     path: Mapped[str]
-    content_hash: Mapped[str] = mapped_column(index=True)
+    content_hash: Mapped[str] = mapped_column(Hash, index=True)
     pid: Mapped[int | None] = mapped_column(index=True)
     camid: Mapped[int | None] = mapped_column(index=True)
     captured_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -115,6 +146,7 @@ class Image(Base):
         UniqueConstraint("segment_id", "row"),
         # A path names at most one image that is not removed; the removed ones may share it.
         Index("uq_image_path_live", "path", unique=True, sqlite_where=text("removed_at IS NULL")),
+        Index("ix_image_removed", "id", sqlite_where=text("removed_at IS NOT NULL")),
         {"sqlite_autoincrement": True},
     )
 
@@ -134,6 +166,23 @@ class Rejected(Base):
     path: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str]
     rejected_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Checksum(Base):
+    """Sums over the rows of a table, by which `verify` knows them for those that were committed."""
+
+    __tablename__ = "checksum"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    total: Mapped[int]
+
+
+class Copy(Base):
+    """A snapshot that was made of the index; it may hold images removed since. total: its images' checksum."""
+
+    __tablename__ = "copy"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    total: Mapped[int]
 
 
 # The images that are not removed.

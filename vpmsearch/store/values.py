@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vpmsearch.store.checksums import FileSum
 from vpmsearch.types import Float32, ImageRecord, Int64, ModelInfo
 
 
@@ -36,15 +37,18 @@ class ImageRows:
 class Changes:
     """What one commit does, all of it or nothing.
 
-    segment_id: the new segment, None when no image is added. ids, records and visibility (n, p) belong together.
-    removed: image ids. rejected: path -> reason. accepted: paths that are rejected no more.
+    segment_id: the new segment, None when no image is added; files: its files. ids, records and visibility (n, p)
+    belong together. removed: image ids. updated: image id -> what is known about it from now on. rejected: path ->
+    reason. accepted: paths that are rejected no more.
     """
 
     segment_id: int | None = None
+    files: Sequence[FileSum] = ()
     ids: Sequence[int] = ()
     records: Sequence[ImageRecord] = ()
     visibility: Float32 = field(default_factory=lambda: np.empty((0, 0), np.float32))
     removed: Sequence[int] = ()
+    updated: Mapping[int, ImageRecord] = field(default_factory=dict)
     rejected: Mapping[str, str] = field(default_factory=dict)
     accepted: Sequence[str] = ()
 
@@ -86,9 +90,17 @@ class VerifyReport:
 
 @dataclass(frozen=True)
 class CompactReport:
-    """images: kept. removed: rows reclaimed. bytes_before, bytes_after: the index on disk."""
+    """What a compaction did, and where removed images may still be.
+
+    images: kept. removed: erased. bytes_before, bytes_after: the index on disk. readers: processes (numbers) that hold
+    an earlier view of the index open and so keep the erased bytes alive; compact again when they are done. copies:
+    backups and snapshots that hold images which the index holds no more. purged: those that were deleted.
+    """
 
     images: int
     removed: int
     bytes_before: int
     bytes_after: int
+    readers: tuple[int, ...] = ()
+    copies: tuple[str, ...] = ()
+    purged: tuple[str, ...] = ()

@@ -13,7 +13,8 @@ import numpy as np
 from vpmsearch.errors import FeatureError, StoreError, VpmsearchError
 from vpmsearch.store.catalog import Catalog
 from vpmsearch.store.locking import writer_lock
-from vpmsearch.store.segments import FOLDER_NAME, discard, remove_unreferenced, write_segment
+from vpmsearch.store.rewriting import due, rewrite, take_back
+from vpmsearch.store.segments import FOLDER_NAME, remove_unreferenced, write_segment
 from vpmsearch.store.values import Changes, StoredModel
 from vpmsearch.types import ImageRecord, RegionFeatures
 
@@ -57,6 +58,7 @@ class GalleryWriter:
         self._records: list[ImageRecord] = []
         self._features: list[RegionFeatures] = []
         self._removed: set[int] = set()
+        self._updated: dict[int, ImageRecord] = {}
         self._rejected: dict[str, str] = {}
         self._accepted: set[str] = set()
 
@@ -66,8 +68,8 @@ class GalleryWriter:
 
     @property
     def pending(self) -> int:
-        """Images added since the last commit."""
-        return len(self._ids)
+        """Images added or updated since the last commit."""
+        return len(self._ids) + len(self._updated)
 
     def add(self, records: Sequence[ImageRecord], features: RegionFeatures) -> list[int]:
         """Take in images; they are found after the next commit.
@@ -136,7 +138,22 @@ class GalleryWriter:
             self._records = [self._records[row] for row in keep]
             self._paths = {record.path for record in self._records}
         self._removed |= live
+        self._updated = {image_id: record for image_id, record in self._updated.items() if image_id not in live}
         return len(live) + len(dropped)
+
+    def update(self, image_id: int, record: ImageRecord) -> None:
+        """Change at the next commit what is known about an image: path, pid, camid, captured_at. Its embeddings stay.
+
+        Args:
+            image_id: of a committed image; one that was removed, or never was, is not brought back.
+            record: its other fields are not looked at.
+
+        Raises:
+            StoreError: as in `add`.
+        """
+        self._check_entered()
+        clean = _clean(record)
+        self._updated[int(image_id)] = clean
 
     def reject(self, path: str, reason: str) -> None:
         """Note at the next commit that a file cannot be indexed; indexing it later takes the note back."""
@@ -151,58 +168,70 @@ class GalleryWriter:
         self._accepted.add(_text(path))
 
     def commit(self) -> None:
-        """Make everything pending visible, and make it last.
+        """Make everything pending visible, and make it last; then merge small segments, should it be time.
+
+        A merge that fails, on a full disk say, is left to a later commit: what was committed is committed.
 
         Raises:
             StoreError: it could not be written; nothing has changed.
         """
         self._check_entered()
-        if not (self._ids or self._removed or self._rejected or self._accepted):
+        if not (self._ids or self._removed or self._updated or self._rejected or self._accepted):
             return
         segment_id = self._next_segment if self._ids else None
-        done = False
+        self._next_segment += segment_id is not None  # never used again, whatever becomes of it
         try:
             self._write(segment_id)
-            done = True
-        except VpmsearchError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise StoreError(f"nothing was committed to {self._folder}: {reason}; mend that and repeat") from error
-        finally:
-            if not done and segment_id is not None:
-                self._take_back(segment_id)
-        self._next_segment += segment_id is not None
+        except BaseException as error:
+            segments = self._folder / FOLDER_NAME
+            if segment_id is None or not take_back(self._catalog, segments, segment_id):
+                if isinstance(error, VpmsearchError) or not isinstance(error, Exception):
+                    raise
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise StoreError(f"nothing was committed to {self._folder}: {reason}; mend that and repeat") from error
+            # It was committed after all: interrupted, or told of a failure, between that and here.
+            self._done()
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._done()
+        with suppress(VpmsearchError):
+            self._merge()
+
+    def _done(self) -> None:
         self._forget()
         self._committed()
+
+    def _merge(self) -> None:
+        while True:
+            with self._catalog.read() as reader:
+                old = due(reader.segments())
+            if not old:
+                return
+            segment_id, self._next_segment = self._next_segment, self._next_segment + 1
+            try:
+                rewrite(self._folder, self._catalog, old, segment_id)
+            finally:
+                self._committed()
 
     def _write(self, segment_id: int | None) -> None:
         changes = Changes(
             segment_id,
-            self._ids,
-            self._records,
+            ids=self._ids,
+            records=self._records,
             removed=sorted(self._removed),
+            updated=self._updated,
             rejected=self._rejected,
             accepted=sorted(self._accepted),
         )
         if segment_id is not None:
             features = RegionFeatures.concatenate(self._features)
-            changes = replace(changes, visibility=features.visibility)
-            visible = self._model.info.visible(features.visibility)
             blocks = [features.embeddings]
             ids = np.array(self._ids, dtype=np.int64)
-            write_segment(self._folder / FOLDER_NAME, segment_id, ids, visible, blocks, self._model)
+            segments = self._folder / FOLDER_NAME
+            files = write_segment(segments, segment_id, ids, features.visibility, blocks, self._model)
+            changes = replace(changes, visibility=features.visibility, files=files)
         self._catalog.apply(changes)
-
-    def _take_back(self, segment_id: int) -> None:
-        """Delete the segment of a failed commit, unless the catalog names it after all; if unsure, leave it."""
-        with suppress(VpmsearchError):
-            with self._catalog.read() as reader:
-                committed = segment_id in reader.segments()
-            if committed:
-                self._forget()
-            else:
-                discard(self._folder / FOLDER_NAME, segment_id)
 
 
 def _text(value: str) -> str:
