@@ -64,7 +64,8 @@ class Catalog:
             StoreVersionError: it has another revision. StoreDamagedError: it has none.
         """
         with translated(self.path), self._reading.connect() as connection:
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+            rows = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+            found = [str(version).encode("unicode_escape").decode()[:40] for version in rows]
         if found != [REVISION]:
             raise StoreVersionError(
                 f"{self.path.parent} has revision {', '.join(found) or 'none'} and this version of vpmsearch needs "

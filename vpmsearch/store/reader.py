@@ -17,6 +17,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError
 from vpmsearch.store import checksums
 from vpmsearch.store.checksums import FileSum
+from vpmsearch.store.embeddings import DTYPES
+from vpmsearch.store.region_index import INDEX_TYPES
 from vpmsearch.store.sqlite import translated
 from vpmsearch.store.tables import (
     LIVE,
@@ -94,7 +96,9 @@ class Reader:
                 input_size=(row.input_height, row.input_width),
                 min_visibility=row.min_visibility,
             )
-        except ModelError as error:
+            if row.embedding_dtype not in DTYPES or row.index_type not in INDEX_TYPES:
+                raise ModelError(f"embeddings as {row.embedding_dtype}, indexes of type {row.index_type}")
+        except (ModelError, ValueError, TypeError, OverflowError) as error:  # SQLite's columns take any type
             raise StoreDamagedError(f"{self._path} names an impossible model ({error}); restore a copy") from error
         return StoredModel(info, row.embedding_dtype, row.index_type)
 

@@ -17,6 +17,7 @@ from vpmsearch.store.segments import FOLDER_NAME, OpenSegment, open_segment
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, SearchFilter
 
 _ATTEMPTS = 5
+_CONTRADICTION = "the catalog and the segments name different images"
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,10 @@ class Snapshot:
         if search_filter is None or search_filter == SearchFilter():
             return np.ones(len(self), dtype=np.bool_)
         passed = np.zeros(len(self), dtype=np.bool_)
-        passed[np.searchsorted(self.image_ids, self._reader.found(search_filter))] = True
+        try:
+            passed[self.rows(self._reader.found(search_filter))] = True
+        except StoreError as error:
+            raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`") from error
         return passed
 
     def embeddings(self, rows: NDArray[np.integer]) -> Float32:
@@ -164,6 +168,8 @@ class Snapshot:
         """
         ids = self.image_ids[self._check_rows(rows)]
         found = self._reader.records(ids)
+        if len(found) < len(np.unique(ids)):
+            raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`")
         return [found[image_id] for image_id in ids.tolist()]
 
     def search_region(
