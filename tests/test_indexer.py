@@ -210,6 +210,48 @@ def test_a_duplicate_that_comes_later_is_not_embedded_again(
     assert store.live_files()[str(gallery / "copy.png")][0] == 6
 
 
+def test_a_gallery_that_is_not_mounted_has_not_moved(run: Run, store: GalleryStore, tmp_path: Path, gallery: Path):
+    run([LabelledImage(path, 7, 3) for path in sorted(gallery.iterdir())])
+    before = store.live_files()
+    local = Path(shutil.copytree(gallery, tmp_path / "local"))
+    gallery.rename(tmp_path / "elsewhere")
+    assert counts(run(local)) == {"indexed": 5, "duplicates": 5}
+    assert before.items() <= store.live_files().items()
+    assert sorted(str(record.pid) for record in store.snapshot.records(np.arange(10))) == ["7"] * 5 + ["None"] * 5
+
+
+def test_new_bytes_under_a_known_name_are_not_the_old_embedding(
+    store: GalleryStore, extractor: Extractor, gallery: Path
+):
+    """The batch with the changed file is taken before the new file of the same bytes is asked for."""
+    images = [LabelledImage(path) for path in sorted(gallery.iterdir())]
+    index_gallery(store, extractor, images)
+    picture(60).save(gallery / "000.png")
+    shutil.copy(gallery / "000.png", gallery / "zzz.png")
+    run = indexer._Run(store, store.writer().__enter__(), [*images, LabelledImage(gallery / "zzz.png")], lambda n: None)
+    for request in run.requests():
+        (batch,) = extractor.extract([request])
+        run.take(batch)
+    run.commit()
+    run.writer.__exit__()
+    np.testing.assert_array_equal(embedding_of(store, gallery / "zzz.png"), embedding_of(store, gallery / "000.png"))
+
+
+def test_a_damaged_embedding_is_not_copied(run: Run, store: GalleryStore, extractor: Extractor, gallery: Path):
+    run(gallery)
+    path = store.path / "segments" / "1" / "embeddings.h5"
+    sound = path.read_bytes()
+    shutil.copy(gallery / "000.png", gallery / "copy.png")
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    images = [LabelledImage(image) for image in sorted(gallery.iterdir())]
+    report = index_gallery(store, extractor, images)
+    path.write_bytes(sound)
+    assert counts(report) == {"indexed": 1, "unchanged": 5, "duplicates": 1}
+    np.testing.assert_allclose(
+        embedding_of(store, gallery / "copy.png"), embedding_of(store, gallery / "000.png"), rtol=1e-5, atol=1e-6
+    )
+
+
 def test_a_moved_file_keeps_its_image_id(run: Run, store: GalleryStore, extractor: Extractor, gallery: Path):
     run([LabelledImage(path, 7) for path in sorted(gallery.iterdir())])
     before = store.live_files()

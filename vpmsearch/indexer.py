@@ -98,6 +98,8 @@ class _Run:
         for path, (_, digest) in self.known.items():
             self._by_hash[digest].append(path)
         self._had_images = bool(self.known)
+        folders = {os.path.dirname(stored_path(image.path)) for image in images}  # noqa: PTH120
+        self._root = os.path.join(os.path.commonpath(folders), "") if folders else ""  # noqa: PTH118
         self.rejected_before = {path for path, _ in store.rejected()}
         self.report = IndexReport()
         self._named: set[str] = set()
@@ -162,7 +164,15 @@ class _Run:
 
     def _vanished(self, path: str) -> bool:
         """Not named by the gallery, and not there: a shorter list or another layout takes no image away."""
-        return path not in self._named and not os.path.lexists(path)
+        if path in self._named:
+            return False
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # a disk that cannot be read just now
+            return False
+        return False
 
     def _is_unchanged(self, path: str, image: LabelledImage) -> bool:
         """The same bytes as before; labels that changed are brought up to date here."""
@@ -190,20 +200,23 @@ class _Run:
         if not self._had_images:  # a new index: the files need not be read twice
             return False
         try:
-            others = self._by_hash.get(content_hash(image.path), [])
+            digest = content_hash(image.path)
         except ImageError:
             return False
-        old = next((other for other in others if other in self.known and self._vanished(other)), None)
-        source = old or next((other for other in others if other in self.known), None)
-        if source is None:
+        # A path may have other bytes by now than the embedding that is known of it.
+        others = [p for p in self._by_hash.get(digest, []) if p in self.known and self.known[p][1] == digest]
+        # Moved only within this gallery: one on a disk that is not mounted now has not gone anywhere.
+        old = next((other for other in others if other.startswith(self._root) and self._vanished(other)), None)
+        if not others:
             return False
-        image_id, digest = self.known[source]
+        image_id, _ = self.known[old or others[0]]
         rows = self.snapshot.rows(np.array([image_id]))
+        if not self.snapshot.is_sound(int(rows[0])):
+            return False
         record = _labelled(self.snapshot.records(rows)[0], path, image)
         if old is not None:
             self.writer.update(image_id, record)
             self.known[path] = self.known.pop(old)
-            others.remove(old)
             self.report.moved += 1
         else:
             features = RegionFeatures(self.snapshot.visibility[rows], self.snapshot.embeddings(rows))

@@ -35,6 +35,7 @@ def upgrade() -> None:
         sa.Column("path", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("path", name=op.f("pk_copy")),
     )
     op.create_index("ix_image_removed", "image", ["id"], sqlite_where=sa.text("removed_at IS NOT NULL"))

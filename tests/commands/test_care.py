@@ -120,7 +120,7 @@ def test_compact(cli, index: Path, gallery: Path):
     cli("remove", "--pid", 1, "--index", index)
     before = cli(*query).json[0]["matches"]
     (report,) = cli("compact", "--index", index, "--json").json
-    assert list(report) == ["images", "removed", "bytes_before", "bytes_after", "readers", "copies", "purged"]
+    assert list(report) == ["images", "removed", "bytes_before", "bytes_after", "erased", "readers", "copies", "purged"]
     assert (report["images"], report["removed"]) == (4, 2)
     assert cli(*query).json[0]["matches"] == before
     assert cli("verify", "--index", index, "--json").json[0]["ok"]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError
 from vpmsearch.store import GalleryStore, compact, repair, restore, tables, upgrade, verify
-from vpmsearch.store.rewriting import MERGED, due
+from vpmsearch.store.rewriting import MERGED, due, rewrite
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
 OLD_INDEX = Path(__file__).parents[1] / "data_files" / "index-0001"
@@ -136,6 +136,44 @@ def test_damaged_embeddings_are_not_passed_on(filled):
         restore(filled.path, filled.path.parent / "copy")
     assert verify(filled.path) == before
     assert not (filled.path.parent / "copy").exists()
+
+
+def test_a_damaged_row_is_not_passed_on(filled, tmp_path):
+    """The files hold what the catalog held: neither a merge nor a copy may write the damage into them."""
+    filled.close()
+    with sqlite3.connect(filled.path / "catalog.sqlite3") as connection:
+        connection.execute("UPDATE visibility SET scores = zeroblob(24) WHERE image_id = 5")
+    connection.close()
+    before = contents(filled.path)
+    with GalleryStore.open(filled.path) as store:
+        with pytest.raises(StoreDamagedError, match="checksum"):
+            store.compact()
+        with pytest.raises(StoreDamagedError, match="checksum"):
+            store.snapshot_to(tmp_path / "copy")
+        with pytest.raises(StoreDamagedError, match="different things"):
+            rewrite(store.path, store._catalog, [1, 2], 3)
+    assert contents(filled.path) == before
+    assert not (tmp_path / "copy").exists()
+
+
+def test_repair_after_a_killed_writer(filled):
+    filled.close()
+    shutil.copytree(filled.path / "segments" / "2", filled.path / "segments" / "3")  # not yet in the catalog
+    (filled.path / "segments" / "1" / "region_0.faiss").unlink()
+    assert repair(filled.path).ok
+
+
+def test_a_reason_with_a_nul_is_only_text(store):
+    with store.writer() as writer:
+        for _ in range(2):
+            writer.reject("/n\0ul.jpg", "a \0 in it")
+            writer.commit()
+        assert store.verify().ok
+        assert len(store.rejected()) == 1
+        writer.accept("/n\0ul.jpg")
+        writer.commit()
+    assert store.rejected() == []
+    assert store.verify().ok
 
 
 # merging ----------------------------------------------------------------------------------------------------------
@@ -268,6 +306,40 @@ def test_a_snapshot_in_the_midst_of_a_merge(filled, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert verify(tmp_path / "copy").ok
     assert contents(tmp_path / "copy") == contents(filled.path)
+    assert [path.name for path in (tmp_path / "copy" / "segments").iterdir()] == ["3"]
+
+
+def test_what_is_restored_knows_its_snapshot(filled, tmp_path):
+    filled.snapshot_to(tmp_path / "copy")
+    filled.close()
+    restore(tmp_path / "copy", tmp_path / "new")
+    with GalleryStore.open(tmp_path / "new") as store:
+        with store.writer() as writer:
+            writer.remove([1])
+            writer.commit()
+        assert store.compact().copies == (str(tmp_path / "copy"),)
+
+
+def test_an_open_store_does_not_mix_what_was_restored_with_what_was_there(
+    filled, tmp_path, make_features, make_records
+):
+    """Segment ids begin again where the snapshot ended, with other images in them."""
+    with GalleryStore.create(tmp_path / "x", filled.model_info) as store:
+        with store.writer() as writer:
+            writer.add(make_records(2), make_features(2))
+            writer.commit()
+            store.snapshot_to(tmp_path / "copy")
+            writer.add(make_records(2, start=10), make_features(2, seed=1))
+            writer.commit()
+        assert len(store.snapshot) == 4
+        (tmp_path / "x").rename(tmp_path / "old")
+        restore(tmp_path / "copy", tmp_path / "x")
+        new = make_features(2, seed=2)
+        with GalleryStore.open(tmp_path / "x") as other, other.writer() as writer:
+            writer.add(make_records(2, start=20), new)
+            writer.commit()
+        store.refresh()
+        np.testing.assert_array_equal(store.snapshot.embeddings(np.array([2, 3])), new.embeddings)
 
 
 # being forgotten --------------------------------------------------------------------------------------------------
@@ -331,11 +403,12 @@ def test_compact_names_the_processes_that_keep_removed_people_alive(with_alice):
         with store.writer() as writer:
             writer.remove([alice])
             writer.commit()
-        assert store.compact(wait_seconds=0).readers == (reader.pid,)
+        report = store.compact(wait_seconds=0)
+        assert (report.readers, report.erased) == ((reader.pid,), False)
     finally:
         release.set()
         reader.join()
-    assert store.compact().readers == ()
+    assert store.compact().erased
     assert traces(store.path) == set()
 
 
@@ -355,11 +428,15 @@ def test_copies_that_hold_removed_people_are_named_and_purged(with_alice, tmp_pa
         writer.remove([alice])
         writer.commit()
     copies = {str(backup), str(tmp_path / "stays a copy")}
-    assert set(store.compact().copies) == copies
+    in_use = str(tmp_path / "in use")
+    assert set(store.compact().copies) == {*copies, in_use}
+    (tmp_path / "stays a copy" / "notes.txt").write_text("mine")
+    by_hand = shutil.copytree(store.path, tmp_path / "by hand")
+    assert compact(by_hand, purge_backups=True).purged == (str(by_hand / backup.name),)  # it made no snapshots
     report = store.compact(purge_backups=True)
-    assert (set(report.purged), report.copies) == (copies, ())
+    assert (set(report.purged), report.copies) == (copies, (in_use,))
     assert not backup.exists()
-    assert not (tmp_path / "stays a copy").exists()
+    assert [path.name for path in (tmp_path / "stays a copy").iterdir()] == ["notes.txt"]
     assert verify(tmp_path / "in use").ok
     assert verify(tmp_path / "another index").ok
     assert store.compact(purge_backups=True).purged == ()

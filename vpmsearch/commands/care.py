@@ -130,8 +130,9 @@ def compact(
             f"{report.images} images kept, {report.removed} erased; "
             f"{report.bytes_before / 2**20:.1f} -> {report.bytes_after / 2**20:.1f} MiB"
         )
-    for process in report.readers:
-        say(f"process {process} holds an earlier view, erased images too; compact again when it is done")
+    if not report.erased:
+        who = f" (process {', '.join(map(str, report.readers))})" if report.readers else ""
+        say(f"a search holds an earlier view{who}: removed images are not erased yet; compact again when it is done")
     for copy in report.purged:
         say(f"deleted: {copy}")
     for copy in report.copies:

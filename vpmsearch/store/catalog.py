@@ -6,6 +6,7 @@ transaction. SQLAlchemy is known here and in `reader`, `checksums`, `tables` and
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -142,19 +143,20 @@ class Catalog:
             connection.execute(delete(Segment).where(listed(Segment.id, old)))
             _sum_segments(connection)
 
-    def note_copies(self, made: Mapping[str, int] | None = None, gone: Sequence[str] = ()) -> None:
+    def note_copies(
+        self, made: Mapping[str, int] | None = None, gone: Sequence[str] = (), owner: Path | None = None
+    ) -> None:
         """Remember snapshots that were made, forget those that are gone. Needs no writer lock: it touches nothing else.
 
         Args:
-            made: path -> the checksum of its images.
+            made: path -> the checksum of its images. owner: where the index is, or will be.
         """
         now, made = datetime.now(UTC), made or {}
         with self._write() as connection:
             connection.execute(delete(Copy).where(listed(Copy.path, [*made, *gone])))
             if made:
-                connection.execute(
-                    insert(Copy), [{"path": path, "created_at": now, "total": total} for path, total in made.items()]
-                )
+                known = {"created_at": now, "owner": os.path.abspath(owner or self.path.parent)}  # noqa: PTH100
+                connection.execute(insert(Copy), [{"path": path, "total": n, **known} for path, n in made.items()])
             checksums.put(connection, "copy", checksums.table_sum(connection, "copy"))
 
     def truncate_wal(self, wait_seconds: float = 0.0) -> bool:

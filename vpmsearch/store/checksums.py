@@ -28,7 +28,7 @@ _STATEMENTS = {
     "image": "SELECT image.id, path, content_hash, pid, camid, captured_at, width, height, removed_at, scores "
     "FROM image LEFT JOIN visibility ON image_id = image.id",
     "rejected": "SELECT path, reason, rejected_at FROM rejected",
-    "copy": "SELECT path, created_at, total FROM copy",
+    "copy": "SELECT path, created_at, total, owner FROM copy",
 }
 TABLES = tuple(_STATEMENTS)
 

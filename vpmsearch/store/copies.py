@@ -6,8 +6,8 @@ import os
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError, VpmsearchError
 from vpmsearch.store.catalog import FILE_NAME, Catalog
 from vpmsearch.store.checksums import FileSum, file_sum
+from vpmsearch.store.locking import LOCK_NAME, writer_lock
 from vpmsearch.store.reader import Reader
 from vpmsearch.store.segments import FOLDER_NAME
 from vpmsearch.types import Int64
@@ -24,14 +25,15 @@ _ATTEMPTS = 5
 _BACKUPS = f"{FILE_NAME}.backup-*"
 
 
-def copy_index(folder: Path, catalog: Catalog, target: Path) -> tuple[int, int]:
+def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[Path, int], None]) -> int:
     """Copy an index as it is at one moment, while a writer may work; every file is compared with its checksum.
 
     Args:
-        folder: the index. catalog: its catalog. target: a folder that does not exist or is empty.
+        folder: the index. catalog: its catalog. target: a folder that does not exist or is empty. before: told the
+            copy's folder, whole but not yet under its name, and the checksum of its images.
 
     Returns:
-        Images in the copy, and their checksum.
+        Images in the copy.
 
     Raises:
         StoreDamagedError: a file is not what was written; nothing is copied.
@@ -41,10 +43,13 @@ def copy_index(folder: Path, catalog: Catalog, target: Path) -> tuple[int, int]:
         with _appearing(target) as temporary:
             for attempt in range(1, _ATTEMPTS + 1):
                 with catalog.read() as reader:
+                    if wrong := reader.integrity():
+                        raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; a copy of it would be worth nothing")
                     try:
                         _copy_segments(folder, reader, temporary / FOLDER_NAME)
                         reader.copy_catalog(temporary / FILE_NAME)
-                        return reader.counts()["images"], reader.identity()[1]
+                        before(temporary, reader.identity()[1])
+                        return reader.counts()["images"]
                     except StoreDamagedError:
                         # A merge may have deleted a segment between our reading its name and copying it.
                         with catalog.read() as now:
@@ -76,6 +81,9 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 def _copy_segments(folder: Path, reader: Reader, target: Path) -> None:
     target.mkdir(exist_ok=True)
+    for stale in target.iterdir():  # of an attempt before; it may hold images that were removed since
+        if stale.name not in map(str, reader.segments()):
+            shutil.rmtree(stale)
     for segment_id in reader.segments():
         place = target / str(segment_id)
         if place.exists():
@@ -103,53 +111,77 @@ def _copy_file(source: Path, target: Path, written: FileSum) -> None:
 
 
 def outdated_copies(folder: Path, catalog: Catalog) -> list[str]:
-    """Backups beside the catalog and snapshots that hold images which the index holds no more."""
+    """Backups beside the catalog and snapshots that hold images which the index holds no more, or cannot be read."""
     with catalog.read() as reader:
         live = reader.found_all()
         index_id, snapshots = reader.identity()[0], reader.copies()
     catalogs = {str(path): path for path in sorted(folder.glob(_BACKUPS))}
-    for name, total in snapshots.items():
-        if _is_copy(Path(name), (index_id, total)):
+    for name in snapshots:
+        identity = _identity(Path(name))
+        if (Path(name) / FILE_NAME).exists() and (identity is None or identity[0] == index_id):
             catalogs[name] = Path(name) / FILE_NAME
-    return [name for name, path in catalogs.items() if not np.isin(_image_ids(path), live).all()]
+    return [name for name, path in catalogs.items() if not _is_within(path, live)]
 
 
 def purge(folder: Path, catalog: Catalog, copies: Sequence[str]) -> tuple[str, ...]:
-    """Delete copies found by `outdated_copies`; those that could be deleted."""
+    """Delete copies found by `outdated_copies`: backups, and snapshots that are as they were made; those deleted.
+
+    Of a snapshot's folder only what belongs to an index goes; one that has changed since is an index in use.
+    """
     with catalog.read() as reader:
         index_id, snapshots = reader.identity()[0], reader.copies()
+    here = os.path.abspath(folder)  # noqa: PTH100
     gone = []
     for name in copies:
         path = Path(name)
+        total, owner = snapshots.get(name, (-1, ""))
         try:
             if path.parent == folder and path.is_file():
                 path.unlink()
-            elif _is_copy(path, (index_id, snapshots.get(name, -1))):
-                shutil.rmtree(path)
+            elif owner != here or not _purge_snapshot(path, (index_id, total)):
+                continue  # it stays in the report's list of copies
             gone.append(name)
-        except OSError:
-            continue  # it stays in the report's list of copies
-    catalog.note_copies(gone=gone)
+        except (OSError, StoreError):
+            continue
+    catalog.note_copies(gone=[name for name in gone if name in snapshots])
     return tuple(gone)
 
 
-def _is_copy(folder: Path, identity: tuple[str, int]) -> bool:
-    """Whether a folder is the snapshot still: another index may be there now, or the copy have become one in use."""
+def _purge_snapshot(folder: Path, identity: tuple[str, int]) -> bool:
+    """Delete a snapshot's files, the catalog last: a deletion that is interrupted leaves a copy that is still known."""
+    with writer_lock(folder):
+        if _identity(folder) != identity:
+            return False
+        with Catalog(folder / FILE_NAME).read() as reader:
+            segments = list(reader.segments())
+        for segment_id in segments:
+            if (folder / FOLDER_NAME / str(segment_id)).exists():
+                shutil.rmtree(folder / FOLDER_NAME / str(segment_id))
+        (folder / FOLDER_NAME).rmdir()
+        for name in (f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME, LOCK_NAME):
+            (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files stay
+        folder.rmdir()
+    return True
+
+
+def _identity(folder: Path) -> tuple[str, int] | None:
+    """Which index a folder holds, and in what state; None if that cannot be read."""
     try:
         with Catalog(folder / FILE_NAME).read() as reader:
-            return reader.identity() == identity
-    except (VpmsearchError, OSError):
-        return False
+            return reader.identity()
+    except (VpmsearchError, OSError, IndexError):
+        return None
 
 
-def _image_ids(path: Path) -> Int64:
-    """The ids of all images in a catalog of any revision, the removed ones too."""
+def _is_within(path: Path, live: Int64) -> bool:
+    """Whether a catalog of any revision names none but these images; False if it cannot be read."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             rows = connection.execute("SELECT id FROM image").fetchall()
-    except sqlite3.Error as error:
-        raise StoreDamagedError(f"{path} is not a sound catalog ({error}); look at it, or delete it") from error
-    return np.array(rows, dtype=np.int64).reshape(-1)
+        return bool(np.isin(np.array(rows, dtype=np.int64).reshape(-1), live).all())
+    except (sqlite3.Error, ValueError, TypeError, OverflowError):
+        return False
 
 
 def restore(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
@@ -171,7 +203,10 @@ def restore(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> i
         raise StoreNotFoundError(f"there is no snapshot at {folder}; give a folder that `vpmsearch snapshot` made")
     catalog = Catalog(path)
     catalog.check_revision()
-    with catalog.read() as reader:
-        if wrong := reader.integrity():
-            raise StoreDamagedError(f"{path}: {wrong[0]}; use another snapshot")
-    return copy_index(folder, catalog, Path(target))[0]
+    where = Path(os.path.abspath(target))  # noqa: PTH100
+
+    def note(temporary: Path, total: int) -> None:
+        """The snapshot is a copy of what is restored from it, as of what it was made of."""
+        Catalog(temporary / FILE_NAME).note_copies({os.path.abspath(folder): total}, owner=where)  # noqa: PTH100
+
+    return copy_index(folder, catalog, where, note)

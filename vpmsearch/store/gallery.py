@@ -7,7 +7,6 @@ import os
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -256,11 +255,14 @@ class GalleryStore:
             StoreError: the target is not empty, or cannot be written. StoreDamagedError: a file is damaged.
         """
         self._check_open()
-        folder = Path(target)
-        images, total = copy_index(self.path, self._catalog, folder)
-        with suppress(StoreError):  # where the index cannot be written to, nothing can be removed from it either
-            self._catalog.note_copies(made={os.path.abspath(folder): total})  # noqa: PTH100 (a link is the user's name for it)
-        return images
+        folder = Path(os.path.abspath(target))  # noqa: PTH100 (a link is the user's name for it)
+
+        def note(_: Path, total: int) -> None:
+            # Before the copy appears: to know of one that is not there does no harm.
+            if os.access(self.path / FILE_NAME, os.W_OK):  # else nothing can be removed here either
+                self._catalog.note_copies({str(folder): total})
+
+        return copy_index(self.path, self._catalog, folder, note)
 
     def verify(self) -> VerifyReport:
         """Check every file on disk; see `vpmsearch.store.verify`, which also takes an index that cannot be opened."""

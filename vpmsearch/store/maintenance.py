@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vpmsearch.errors import StoreDamagedError, StoreNotFoundError
+from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError
 from vpmsearch.store.catalog import FILE_NAME, Catalog
 from vpmsearch.store.checks import Problem, check
 from vpmsearch.store.copies import outdated_copies, purge
 from vpmsearch.store.locking import holders, writer_lock
 from vpmsearch.store.rewriting import rewrite
-from vpmsearch.store.segments import FOLDER_NAME, bytes_by_kind, remove_unreferenced
+from vpmsearch.store.segments import FOLDER_NAME, bytes_by_kind, remove_leftovers, remove_unreferenced
 from vpmsearch.store.values import CompactReport, VerifyReport
 
 _ATTEMPTS = 3
@@ -79,6 +79,7 @@ def repair(path: str | os.PathLike[str]) -> VerifyReport:
         with writer_lock(folder):
             with catalog.read() as reader:
                 here = [segment_id for segment_id in reader.segments() if segment_id in mendable]
+                remove_unreferenced(folder / FOLDER_NAME, reader.segments())
             for segment_id in here:
                 try:
                     rewrite(folder, catalog, [segment_id], catalog.next_ids()[1])
@@ -106,10 +107,16 @@ def compact(path: str | os.PathLike[str], *, wait_seconds: float = 5.0, purge_ba
     with writer_lock(folder):
         before = bytes_by_kind(folder)["total"]
         with catalog.read() as reader:
+            if wrong := reader.integrity():  # it would be written anew as if it were sound
+                raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; restore the index from a copy or build it again")
             counts, segments = reader.counts(), reader.segments()
             remove_unreferenced(folder / FOLDER_NAME, segments)
+        remove_leftovers(folder)
         _, segment_id = catalog.next_ids()
         rewrite(folder, catalog, list(segments), segment_id)
+        left = [entry for number in segments if (entry := folder / FOLDER_NAME / str(number)).exists()]
+        if left:
+            raise StoreError(f"{left[0]} cannot be deleted and holds removed images still; delete it, compact again")
         emptied = catalog.truncate_wal(wait_seconds)
         copies = outdated_copies(folder, catalog)
         purged = purge(folder, catalog, copies) if purge_backups else ()
@@ -118,6 +125,7 @@ def compact(path: str | os.PathLike[str], *, wait_seconds: float = 5.0, purge_ba
             counts["removed"],
             before,
             bytes_by_kind(folder)["total"],
+            erased=emptied,
             readers=() if emptied else holders(catalog.path),
             copies=tuple(copy for copy in copies if copy not in purged),
             purged=purged,

@@ -20,7 +20,7 @@ from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.catalog import FILE_NAME, REVISION, insert_files, sum_all
 from vpmsearch.store.checksums import folder_sums
 from vpmsearch.store.locking import writer_lock
-from vpmsearch.store.segments import FOLDER_NAME, IMAGES_NAME, write_images
+from vpmsearch.store.segments import FOLDER_NAME, IMAGES_NAME, is_ours, remove_leftovers, write_images
 from vpmsearch.store.sqlite import connect, translated
 from vpmsearch.store.tables import open_engine
 
@@ -104,6 +104,7 @@ def _upgrade(folder: Path, catalog: Path) -> tuple[str, str]:
     if old == REVISION:
         return old, old
     _check_known(folder, old)
+    remove_leftovers(folder)
     _back_up(catalog, old)
     with engine.begin() as connection:
         make_tables(connection)
@@ -137,7 +138,7 @@ def _sum_up(folder: Path, connection: Connection) -> None:
         with replacing(place / IMAGES_NAME) as temporary, temporary.open("wb") as file:
             write_images(file, ids, visibility)
         connection.execute(text("DELETE FROM segment_file WHERE segment_id = :segment"), {"segment": segment_id})
-        insert_files(connection, segment_id, folder_sums(place))
+        insert_files(connection, segment_id, [file for file in folder_sums(place) if is_ours(file.name, p)])
     sum_all(connection)
 
 

@@ -198,9 +198,10 @@ class Reader:
         with target.open("rb") as file:
             os.fsync(file.fileno())
 
-    def copies(self) -> dict[str, int]:
-        """The snapshots that were made: path -> checksum of their images, by path."""
-        return {row.path: row.total for row in self._all(select(Copy.path, Copy.total).order_by(Copy.path))}
+    def copies(self) -> dict[str, tuple[int, str]]:
+        """The snapshots that were made, by path -> checksum of their images, and where the index was then."""
+        rows = self._all(select(Copy.path, Copy.total, Copy.owner).order_by(Copy.path))
+        return {row.path: (row.total, row.owner) for row in rows}
 
     def identity(self) -> tuple[str, int]:
         """What this index and its copies share with no other, and the checksum of its images."""

@@ -14,7 +14,7 @@ from vpmsearch.errors import StoreDamagedError, StoreError, VpmsearchError
 from vpmsearch.store import embeddings
 from vpmsearch.store.catalog import Catalog
 from vpmsearch.store.checksums import FileSum, file_sum
-from vpmsearch.store.segments import FOLDER_NAME, discard, open_embeddings, write_segment
+from vpmsearch.store.segments import FOLDER_NAME, IMAGES_NAME, discard, open_embeddings, read_images, write_segment
 from vpmsearch.store.values import ImageRows, StoredModel
 
 MERGED = 8
@@ -105,6 +105,12 @@ def _source(
     rows = images.rows[here]
     if (rows >= count).any() or not np.array_equal(ids[rows], images.ids[here]):
         raise StoreDamagedError(f"{place} holds other images than the catalog says; {_REMEDY}")
+    try:
+        _, visibility = read_images(place / IMAGES_NAME, files.get(IMAGES_NAME), model.info.p)
+    except StoreDamagedError:
+        return mapped  # written anew from the catalog, which `repair` has checked
+    if not np.array_equal(visibility[rows], images.visibility[here]):
+        raise StoreDamagedError(f"{place / IMAGES_NAME} and the catalog say different things; {_REMEDY}")
     return mapped
 
 

@@ -39,12 +39,15 @@ class OpenSegment:
     """The files of a segment, open.
 
     embeddings: (n, p, d), a memory map. image_ids: (n,), ascending. visibility: (n, p). regions: one index a region.
+    folder: where they are. files: what was written.
     """
 
     embeddings: NDArray[np.floating[Any]]
     image_ids: Int64
     visibility: Float32
     regions: tuple[RegionIndex, ...]
+    folder: Path
+    files: Mapping[str, FileSum]
 
 
 def open_segment(
@@ -72,7 +75,7 @@ def open_segment(
         if index.dim != info.embedding_dim or not contains(ids, index.ids):
             raise StoreDamagedError(f"{path} belongs to other images; {REPAIR}")
         regions.append(index)
-    return OpenSegment(mapped, ids, visibility, tuple(regions))
+    return OpenSegment(mapped, ids, visibility, tuple(regions), folder, files)
 
 
 def read_images(path: Path, expected: FileSum | None, p: int) -> tuple[Int64, Float32]:
@@ -201,6 +204,17 @@ def remove_unreferenced(segments: Path, referenced: Iterable[int]) -> None:
 def is_leftover(name: str, referenced: set[str]) -> bool:
     """Whether a folder is what an interrupted writer left: harmless, and the next writer's to delete."""
     return name.startswith(TEMPORARY) or (name.isdecimal() and name not in referenced)
+
+
+def is_ours(name: str, p: int) -> bool:
+    """Whether a file of a segment is one that `write_segment` writes."""
+    return name in {embeddings.FILE_NAME, IMAGES_NAME, *(region_file_name(region) for region in range(p))}
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what an interrupted upgrade left beside the catalog; the caller holds the writer lock."""
+    for left in folder.glob(".catalog.sqlite3.*"):
+        left.unlink(missing_ok=True)
 
 
 def discard(segments: Path, segment_id: int) -> None:

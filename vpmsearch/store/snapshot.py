@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
 from vpmsearch.store.catalog import Catalog
+from vpmsearch.store.checksums import file_sum
+from vpmsearch.store.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.reader import Reader
 from vpmsearch.store.segments import FOLDER_NAME, OpenSegment, open_segment
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, SearchFilter
@@ -49,13 +51,15 @@ class Snapshot:
         self.model_info: ModelInfo = self.stored_model.info
         opened: dict[int, OpenSegment] = {}
         for segment_id, count in reader.segments().items():
-            place = folder / FOLDER_NAME / str(segment_id)
-            opened[segment_id] = known.get(segment_id) or open_segment(
-                place, count, reader.files(segment_id), self.stored_model, device
-            )
+            written, before = reader.files(segment_id), known.get(segment_id)
+            if before is None or before.files != written:  # another index may have come to be at this path
+                place = folder / FOLDER_NAME / str(segment_id)
+                before = open_segment(place, count, written, self.stored_model, device)
+            opened[segment_id] = before
         self._line_up(list(opened.values()), reader.removed())
         self.visible: Bool = self.model_info.visible(self.visibility)
         self._parts: list[_Part] = []
+        self._sound: dict[int, bool] = {}
         for number, (segment_id, files) in enumerate(opened.items()):
             rows = np.flatnonzero(self._part_of == number)
             live = self.visible[rows].sum(axis=0)
@@ -139,8 +143,9 @@ class Snapshot:
         if search_filter is None or search_filter == SearchFilter():
             return np.ones(len(self), dtype=np.bool_)
         passed = np.zeros(len(self), dtype=np.bool_)
+        found = self._reader.found(search_filter)
         try:
-            passed[self.rows(self._reader.found(search_filter))] = True
+            passed[self.rows(found)] = True
         except StoreError as error:
             raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`") from error
         return passed
@@ -159,6 +164,18 @@ class Snapshot:
             places = places[np.argsort(inside[places], kind="stable")]  # read in the order of addresses
             gathered[places] = self._parts[number].files.embeddings[inside[places]]
         return gathered
+
+    def is_sound(self, row: int) -> bool:
+        """Whether the embeddings of an image's segment are what was written; each file is read once."""
+        number = int(self._part_of[row])
+        if number not in self._sound:
+            files = self._parts[number].files
+            path = files.folder / EMBEDDINGS_NAME
+            try:
+                self._sound[number] = file_sum(path) == files.files.get(path.name)
+            except OSError:
+                self._sound[number] = False
+        return self._sound[number]
 
     def records(self, rows: NDArray[np.integer]) -> list[ImageRecord]:
         """What the catalog knows about images (m,), in the order asked.

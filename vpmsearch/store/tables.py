@@ -177,12 +177,16 @@ class Checksum(Base):
 
 
 class Copy(Base):
-    """A snapshot that was made of the index; it may hold images removed since. total: its images' checksum."""
+    """A snapshot that was made of the index; it may hold images removed since.
+
+    total: its images' checksum. owner: where the index was then; a copy of the index made by hand owns no snapshots.
+    """
 
     __tablename__ = "copy"
     path: Mapped[str] = mapped_column(primary_key=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     total: Mapped[int]
+    owner: Mapped[str]
 
 
 # The images that are not removed.

@@ -92,8 +92,9 @@ class VerifyReport:
 class CompactReport:
     """What a compaction did, and where removed images may still be.
 
-    images: kept. removed: erased. bytes_before, bytes_after: the index on disk. readers: processes (numbers) that hold
-    an earlier view of the index open and so keep the erased bytes alive; compact again when they are done. copies:
+    images: kept. removed: rows that went. bytes_before, bytes_after: the index on disk. erased: False where searches
+    hold an earlier view, so that removed images are in the write-ahead log still: compact again when they are done.
+    readers: other processes (numbers) that do, as far as can be known; it may also be this one. copies:
     backups and snapshots that hold images which the index holds no more. purged: those that were deleted.
     """
 
@@ -101,6 +102,7 @@ class CompactReport:
     removed: int
     bytes_before: int
     bytes_after: int
+    erased: bool = True
     readers: tuple[int, ...] = ()
     copies: tuple[str, ...] = ()
     purged: tuple[str, ...] = ()

@@ -235,8 +235,8 @@ class GalleryWriter:
 
 
 def _text(value: str) -> str:
-    """Text that SQLite can hold: a file name that is not UTF-8 reaches Python with lone surrogates."""
-    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    """Text that SQLite can hold: a file name that is not UTF-8 reaches Python with lone surrogates; NUL ends a text."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
 def _clean(record: ImageRecord) -> ImageRecord:
