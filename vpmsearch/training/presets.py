@@ -49,7 +49,7 @@ class TrainSettings:
     gamma: tuple[float, float] = (0.5, 1.0)  # area ratio, uniform
     flip: bool = True  # mirror half of the images
     color_jitter: float = 0.0  # brightness, contrast and saturation times U(1 - j, 1 + j)
-    erase: float = 0.0  # share of samples with a grey rectangle over 2 to 15 % of them
+    erase: float = 0.0  # share of samples with a rectangle of their mean colour over 2 to 15 %
 
     epochs: int = 60
     pids_per_batch: int = 8
@@ -119,70 +119,60 @@ class TrainSettings:
         return asdict(self)
 
 
+# The trunk's normalisation is folded away, so it wants Adam, small rates and frozen early stages. L_R as a mean,
+# five times. With weight 2, L_ID (a sum over six regions) kept the locator to fixed places: after 2 epochs L_R was
+# 1.1, and of the visible sets of half bodies a third was wrong (F1 0.67). With 20 and 5 it passed that within 50
+# steps; after one epoch they found 54 % and 75 % of half bodies at rank 1 among held-out identities (one run each;
+# 20 ran with a trunk rate of 6e-4). γ from 0.4, so that 0.5 is not at the edge of what was seen.
+_FAST = TrainSettings(
+    "fast",
+    "osnet",
+    embedding_dim=256,
+    init="osnet",
+    input_size=(256, 128),
+    freeze_stages=3,
+    gamma=(0.4, 1.0),
+    epochs=3,
+    pids_per_batch=16,
+    images_per_pid=4,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    trunk_learning_rate=4e-4,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup_steps=50,
+    gradient_clip=20.0,
+    classifier="bnneck",
+    label_smoothing=0.1,
+    margin=None,
+    region_loss_weight=5.0,
+)
+
 PRESETS: dict[str, TrainSettings] = {
     # Page 397: SGD, 0.1 -> 0.01 after 30 epochs, 8 × 8 images, margin 1, γ ~ U(0.5, 1). Not stated, taken from PCB:
     # 384×128, 60 epochs, ImageNet, last stride 1, momentum, weight decay, a tenth of the rate for the trunk. L_R as the
     # mean over pixels, because Eq. 5's sum is 192 times that at 384×128: at rate 0.1 one step would move the locator's
     # logits by thousands (an estimate from ‖g‖² of some hundreds, not a measurement).
     "paper": TrainSettings("paper", "resnet50"),
-    # The trunk's normalisation is folded away, so it wants Adam, small rates and frozen early stages. L_R as a mean,
-    # five times. With weight 2, L_ID (a sum over six regions) kept the locator to fixed places: after 2 epochs L_R was
-    # 1.1, and of the visible sets of half bodies a third was wrong (F1 0.67). With 20 and 5 it passed that within 50
-    # steps; after one epoch they found 54 % and 75 % of half bodies at rank 1 among held-out identities (one run each;
-    # 20 ran with a trunk rate of 6e-4). γ from 0.4, so that 0.5 is not at the edge of what was seen.
-    "fast": TrainSettings(
-        "fast",
-        "osnet",
-        embedding_dim=256,
-        init="osnet",
-        input_size=(256, 128),
-        freeze_stages=3,
-        gamma=(0.4, 1.0),
-        epochs=3,
-        pids_per_batch=16,
-        images_per_pid=4,
-        optimizer="adamw",
-        learning_rate=2e-3,
-        trunk_learning_rate=4e-4,
-        weight_decay=1e-2,
-        schedule="cosine",
-        warmup_steps=50,
-        gradient_clip=20.0,
-        classifier="bnneck",
-        label_smoothing=0.1,
-        margin=None,
-        region_loss_weight=5.0,
-    ),
+    "fast": _FAST,
     # What `fast` leaves to chance: each image is in the batch whole and cut, as a gallery image and its query will be,
-    # and its regions are pulled together (consistency_weight). Embeddings have length 1: on held-out identities that
-    # alone gave `fast` 3 to 5 points of rank-1 at γ 0.5, by its length f_i says how well a region is seen rather than
-    # whose it is. One more stage of the trunk is free, as its early layers never saw a person stretched to twice their
-    # height. γ below 0.5 and windows anywhere, so that queries are never at the edge of what was seen.
-    "strong": TrainSettings(
-        "strong",
-        "osnet",
-        embedding_dim=256,
+    # and its regions are pulled together (consistency_weight). Embeddings have length 1: by its length f_i says how
+    # well a region is seen rather than whose it is. One more stage of the trunk is free, as its early layers never saw
+    # a person stretched to twice their height. γ below 0.5 and windows anywhere, so that queries are never at the edge
+    # of what was seen.
+    "strong": replace(
+        _FAST,
+        preset="strong",
         normalize_embeddings=True,
-        init="osnet",
-        input_size=(256, 128),
         freeze_stages=2,
         crops=("bilateral", "bilateral", "bilateral", "random"),
         gamma=(0.35, 0.9),
         color_jitter=0.15,
         epochs=12,
-        pids_per_batch=16,
         images_per_pid=2,
-        optimizer="adamw",
         learning_rate=1e-3,
         trunk_learning_rate=3e-4,
-        weight_decay=1e-2,
-        schedule="cosine",
-        warmup_steps=50,
-        gradient_clip=20.0,
-        classifier="bnneck",
-        label_smoothing=0.1,
         margin=0.3,
-        region_loss_weight=5.0,
         consistency_weight=2.0,
     ),
     # Random weights, small pictures. For drawn pedestrians, tests and the demo.
