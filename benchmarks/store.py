@@ -1,6 +1,6 @@
 """A gallery of a million committed images: what opening, counting and adding cost, and what lies on the disk.
 
-    python benchmarks/store.py --images 1000000 --dim 32
+    python benchmarks/store.py
     python benchmarks/store.py --images 100000 --profile profiles/
 
 Two indexes, of `--small` and of `--images` synthetic images, are built by commits of 50,000, then commits of 1,000 are
@@ -57,9 +57,9 @@ def path(number: int) -> str:
     return f"gallery/{number // 1000:04}/{number:07}_c{number % 6}s1_00.jpg"
 
 
-def build(folder: Path, count: int, dim: int) -> GalleryStore:
+def build(folder: Path, count: int, dim: int, dtype: str) -> GalleryStore:
     """An index of `count` images in commits of 50,000."""
-    store = GalleryStore.create(folder, ModelInfo((REGIONS, 1), dim, "benchmark"))
+    store = GalleryStore.create(folder, ModelInfo((REGIONS, 1), dim, "benchmark"), embedding_dtype=dtype)
     for start in range(0, count, COMMIT):
         with store.writer() as writer:
             writer.add(*images(start, min(COMMIT, count - start), dim))
@@ -118,14 +118,16 @@ def sizes_on_disk(store: GalleryStore, count: int, dim: int) -> dict[str, Any]:
 
 def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Both indexes, one row."""
-    build(folder / "large", args.images, args.dim).close()
+    start = time.perf_counter()
+    build(folder / "large", args.images, args.dim, args.dtype).close()
     opened: list[GalleryStore] = []
     profiles = [None if args.profile is None else args.profile / f"{name}.prof" for name in ("open", "stats")]
-    row: dict[str, Any] = {"images": args.images, "dim": args.dim}
+    row: dict[str, Any] = {"images": args.images, "dim": args.dim, "dtype": args.dtype}
+    row["build_s"] = time.perf_counter() - start
     row["open_s"] = seconds(lambda: opened.append(GalleryStore.open(folder / "large")), profiles[0])
     row["stats_s"] = seconds(opened[0].stats, profiles[1])
     row |= sizes_on_disk(opened[0], args.images, args.dim)
-    with opened[0] as large, build(folder / "small", args.small, args.dim) as small:
+    with opened[0] as large, build(folder / "small", args.small, args.dim, args.dtype) as small:
         row |= additions(small, large, (args.small, args.images), args.rounds, args.dim)
         with large.writer() as writer:
             writer.remove([1])
@@ -138,7 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--small", type=int, default=10_000)
-    parser.add_argument("--dim", type=int, default=32)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
     parser.add_argument("--rounds", type=int, default=20, help="commits of 1,000 images added to each index")
     parser.add_argument("--folder", type=Path, help="where the indexes are built; default: the system's place")
     parser.add_argument("--profile", type=Path, help="a folder for cProfile's files of opening and counting")

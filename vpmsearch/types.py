@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from operator import index
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +19,12 @@ from vpmsearch.errors import FeatureError, ModelError
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+
+MAX_REGIONS = 1024
+"""Regions p of a model: an index opens a file for each of them in every segment."""
+
+MAX_EMBEDDING_DIM = 1 << 16
+"""Numbers d of an embedding."""
 
 
 def as_utc(moment: datetime) -> datetime:
@@ -142,9 +149,17 @@ class ModelInfo:
         min_visibility: float | None = None,
     ) -> None:
         grid = (num_regions, 1) if isinstance(num_regions, int) else num_regions
-        grid = (int(grid[0]), int(grid[1]))
+        try:
+            grid, embedding_dim = (index(grid[0]), index(grid[1])), index(embedding_dim)
+        except (TypeError, IndexError) as error:
+            raise ModelError(f"num_regions {grid} and embedding_dim {embedding_dim} must be whole numbers") from error
         if min(grid) < 1 or embedding_dim < 1:
             raise ModelError(f"an index needs at least one region and dimension, got {grid} and {embedding_dim}")
+        if grid[0] * grid[1] > MAX_REGIONS or embedding_dim > MAX_EMBEDDING_DIM:
+            raise ModelError(
+                f"an index takes up to {MAX_REGIONS} regions of {MAX_EMBEDDING_DIM} numbers, got {grid[0]} × {grid[1]} "
+                f"regions of {embedding_dim}"
+            )
         if min_visibility is None:
             min_visibility = 1 / (2 * grid[0] * grid[1])
         if not 0 <= min_visibility < 1:

@@ -22,6 +22,7 @@ from vpmsearch.data.datasets import (
 from vpmsearch.data.manifest import read_manifest
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.metrics import evaluate_rank
+from vpmsearch.types import as_utc
 
 
 def touch(root, *names):
@@ -320,6 +321,7 @@ def test_bad_csv(tmp_path, text, message):
         ('{"path": "a.jpg", "pid": 9223372036854775808}\n', "line 1: pid .* does not fit"),
         ('{"path": "a.jpg", "captured_at": 1714571100}\n', "line 1: captured_at must be text"),
         ("[" * 100_000 + "\n", "line 1: not valid JSON"),
+        (' {"path": "a.jpg"} \t\r\n{"path": "b.jpg"} x\n', "line 2: not valid JSON .Extra data"),
     ],
 )
 def test_bad_json_lines(tmp_path, text, message):
@@ -332,6 +334,40 @@ def test_bad_encoding(tmp_path):
         read_gallery("csv", write(tmp_path / "list.csv", "path\nü.jpg\n", "latin-1"))
     with pytest.raises(DataError, match="not UTF-8"):
         read_gallery("csv", write(tmp_path / "list.csv", "path\na.jpg\n", "utf-16"))
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+@pytest.mark.parametrize(
+    "again", ["a/b.jpg", "./a/b.jpg", "a//b.jpg", "a/./b.jpg", "a/b.jpg/", "a/b.jpg/.", "{}/a/b.jpg", "{}//a/./b.jpg"]
+)
+def test_one_path_written_in_two_ways(tmp_path, name, again):
+    paths = ["a/b.jpg", "a/.b.jpg", "a/../b.jpg", ".a/b.jpg", "a/b.jpg.", again.format(tmp_path)]
+    lines = [json.dumps({"path": path}) for path in paths] if name.endswith("jsonl") else ["path", *paths]
+    manifest = write(tmp_path / name, "\n".join(lines))
+    first = 1 + name.endswith("csv")
+    with pytest.raises(DataError, match=f"line {first + 5}: the path of line {first} again"):
+        read_gallery("csv", manifest)
+    assert [row.path for row in read_manifest(manifest)] == [tmp_path / path for path in paths]
+
+
+def test_a_list_is_a_sequence_of_its_images(tmp_path, monkeypatch):
+    times = ["", "1969-12-31T23:59:59.999999", "9999-12-31T23:59:59.999999+00:00", "0001-01-01", "2024-05-01T00:00+05"]
+    pids = ["", "0", "-9223372036854775808", "+9223372036854775807", " 7 "]
+    lines = [f"{row}.jpg,{pid},{row},{time}\n" for row, (pid, time) in enumerate(zip(pids, times, strict=True))]
+    write(tmp_path / "list.csv", "path,pid,camid,captured_at\n" + "".join(lines))
+    monkeypatch.chdir(tmp_path)
+    for manifest in (tmp_path / "list.csv", Path("list.csv")):
+        moments = [None, *(as_utc(datetime.fromisoformat(time)) for time in times[1:])]
+        expected = [
+            LabelledImage(manifest.parent / f"{row}.jpg", int(pid) if pid else None, row, moment)
+            for row, (pid, moment) in enumerate(zip(pids, moments, strict=True))
+        ]
+        images = read_gallery("csv", manifest)
+        assert list(images) == expected
+        assert images[1:4] == expected[1:4]
+        assert (images[-1], len(images), expected[2] in images) == (expected[-1], 5, True)
+        with pytest.raises(IndexError):
+            images[5]
 
 
 def test_manifest_is_read_as_it_is_needed(tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vpmsearch.store import GalleryStore
+from vpmsearch.store import GalleryStore, catalog, migrate
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
 MakeFeatures = Callable[..., RegionFeatures]
@@ -55,3 +56,24 @@ def filled(store: GalleryStore, make_features: MakeFeatures, make_records: Calla
         assert writer.remove([7, 40]) == 2
         writer.commit()
     return store
+
+
+@pytest.fixture
+def next_version(tmp_path, monkeypatch):
+    """Makes this the version after: its migrations add a column."""
+    folder = tmp_path / "later"
+    shutil.copytree(migrate.migrations_folder(), folder)
+    (folder / "versions" / "0003_notes.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        "revision, down_revision, branch_labels, depends_on = '0003', '0002', None, None\n"
+        "def upgrade():\n"
+        "    with op.batch_alter_table('image', recreate='always') as batch:\n"
+        "        batch.add_column(sa.Column('note', sa.String()))\n"
+    )
+
+    def switch():
+        monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
+        monkeypatch.setattr(migrate, "REVISION", "0003")
+        monkeypatch.setattr(catalog, "REVISION", "0003")
+
+    return switch

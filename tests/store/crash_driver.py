@@ -2,13 +2,16 @@
 
 sequence    a seeded sequence of commits, removals, compactions, upgrades, every promise noted in a journal
 act         one operation of operations.py, with a fault or a limit on the size of files
+copy        a snapshot or a restoration that waits to be killed before a file
 """
 
 from __future__ import annotations
 
 import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fork_server import serve
 from operations import OPERATIONS
@@ -16,6 +19,7 @@ from promises import Journal
 from sequence import Sequence
 
 import vpmsearch.store.migrate  # noqa: F401  Alembic, imported once instead of in each fork
+from vpmsearch.store import GalleryStore, copies, restore
 
 
 def run_sequence(beat: Callable[[], object], index: str, journal: str, seed: int, steps: int) -> None:
@@ -31,5 +35,22 @@ def act(beat: Callable[[], object], index: str, operation: str, limit: int) -> N
         run()
 
 
+def copy(beat: Callable[[], object], index: str, target: str, restoring: bool, files: int) -> None:
+    """Copy so many files and then wait for the end."""
+    real, done = copies._copy_file, []
+
+    def copied(*arguments: Any) -> None:
+        if len(done) == files:
+            beat()
+            signal.pause()
+        done.append(real(*arguments))
+
+    copies._copy_file = copied
+    if restoring:
+        restore(index, target)
+    else:
+        GalleryStore.open(index).snapshot_to(target)
+
+
 if __name__ == "__main__":
-    serve({"sequence": run_sequence, "act": act})
+    serve({"sequence": run_sequence, "act": act, "copy": copy})

@@ -78,27 +78,6 @@ def test_migrations_run_from_wherever_they_are_installed(tmp_path, monkeypatch, 
         assert store.verify().ok
 
 
-@pytest.fixture
-def next_version(tmp_path, monkeypatch):
-    """The migrations of a later version, which adds a column."""
-    folder = tmp_path / "later"
-    shutil.copytree(migrate.migrations_folder(), folder)
-    (folder / "versions" / "0003_notes.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision, branch_labels, depends_on = '0003', '0002', None, None\n"
-        "def upgrade():\n"
-        "    with op.batch_alter_table('image', recreate='always') as batch:\n"
-        "        batch.add_column(sa.Column('note', sa.String()))\n"
-    )
-
-    def switch():
-        monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
-        monkeypatch.setattr(migrate, "REVISION", "0003")
-        monkeypatch.setattr(catalog, "REVISION", "0003")
-
-    return switch
-
-
 def test_upgrade(filled, next_version):
     path = filled.path
     before = filled.live_files()

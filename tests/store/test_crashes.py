@@ -19,7 +19,7 @@ from operations import OLD_INDEX, OPERATIONS, prepare
 from promises import Journal, State, digest, read_state
 
 from vpmsearch.errors import StoreNotFoundError, StoreVersionError
-from vpmsearch.store import GalleryStore, verify
+from vpmsearch.store import GalleryStore, restore, verify
 
 STEPS = 24
 
@@ -129,6 +129,27 @@ def test_killed_runs_lose_nothing(tmp_path: Path, server: ForkServer, seed: int,
 @pytest.mark.parametrize("seed", range(10, 35))
 def test_two_hundred_killed_runs_lose_nothing(tmp_path: Path, server: ForkServer, seed: int):
     assert run_killed(server, tmp_path, seed, 10, seed % 5 == 0) > 0
+
+
+@pytest.mark.parametrize("restoring", [False, True])
+def test_what_a_killed_copy_leaves_goes_with_the_next(tmp_path: Path, server: ForkServer, restoring: bool):
+    index, folder = tmp_path / "index", tmp_path / "copies"
+    prepare("compaction", index)
+    files = len(list((index / "segments").glob("*/*")))
+    for count in (0, 5, files - 1):
+        asked = {"index": str(index), "target": str(folder / "monday"), "restoring": restoring, "files": count}
+        assert server.ask("copy", (1, 0.0, signal.SIGKILL), **asked)["status"] == -signal.SIGKILL
+        (left,) = folder.iterdir()  # the one before is gone
+        assert left.name.startswith(".tmp-monday-")
+        assert len(list(left.glob("segments/*/*"))) == count
+    stranger = folder / ".tmp-monday-0123abcd" / "notes.txt"  # looks like one, and is none
+    stranger.parent.mkdir()
+    stranger.touch()
+    restore(index, folder / "tuesday")
+    assert sorted(entry.name for entry in folder.iterdir()) == [stranger.parent.name, "tuesday"]
+    assert stranger.exists()
+    assert verify(folder / "tuesday").ok
+    assert read_state(folder / "tuesday") == read_state(index)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

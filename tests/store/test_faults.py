@@ -144,6 +144,8 @@ def test_the_faults_strike_what_they_say(tmp_path: Path):
     with failing("rename", 1, "ctrl-C after"), pytest.raises(KeyboardInterrupt):
         new.rename(old)
     assert old.exists()
+    with failing("open", 1, "ctrl-C after"), pytest.raises(KeyboardInterrupt):
+        os.open(old, os.O_CREAT | os.O_EXCL | os.O_RDWR)  # fails by itself, and the interrupt comes all the same
     with failing("fsync", 1, "EIO"), old.open("rb+") as file, pytest.raises(OSError, match="Input/output"):
         os.fsync(file.fileno())
     with failing("commit", 1, "ENOSPC"):

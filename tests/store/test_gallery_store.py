@@ -23,10 +23,17 @@ from vpmsearch.errors import (
     StoreError,
     StoreNotFoundError,
 )
-from vpmsearch.store import INDEX_TYPES, GalleryStore, compact, repair, verify
+from vpmsearch.store import INDEX_TYPES, GalleryStore, compact, repair, restore, verify
 from vpmsearch.store.catalog import sum_all
 from vpmsearch.store.tables import open_engine
-from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
+from vpmsearch.types import (
+    MAX_EMBEDDING_DIM,
+    MAX_REGIONS,
+    ImageRecord,
+    ModelInfo,
+    RegionFeatures,
+    SearchFilter,
+)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -412,6 +419,54 @@ def test_verify_finds_a_catalog_that_contradicts_the_files(filled, statement, wo
     report = verify(filled.path)
     assert not report.ok
     assert words in report.problems[0]
+
+
+HOSTILE = {
+    "a row from the end": "UPDATE image SET row = row - 30 WHERE segment_id = 1",
+    "a file elsewhere": "UPDATE segment_file SET name = '../../../stolen.txt' WHERE name = 'region_0.faiss'",
+    "a file at the root": "UPDATE segment_file SET name = '/etc/passwd' WHERE name = 'region_0.faiss'",
+    "the folder itself": "UPDATE segment_file SET name = '..' WHERE name = 'region_0.faiss'",
+    "a name that is none": "UPDATE segment_file SET name = x'ff' WHERE name = 'region_0.faiss'",
+    "millions of regions": "UPDATE model SET regions_high = 1000000, regions_wide = 1000000, min_visibility = 0",
+    "half a region": "UPDATE model SET regions_high = 5.5",
+    "numbers beyond count": "UPDATE model SET embedding_dim = 9223372036854775807",
+    "a text for a number": "UPDATE model SET embedding_dim = 'many'",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_catalog_cannot_lead_out_of_its_index(filled, tmp_path, name):
+    """Its checksums are put right, as whoever writes it can: nothing outside is read, written or counted."""
+    filled.close()
+    path = filled.path / "catalog.sqlite3"
+    (filled.path.parent / "stolen.txt").write_text("mine")
+    with open_engine(path, write=True).begin() as connection:
+        connection.exec_driver_sql(HOSTILE[name])
+        sum_all(connection)
+    assert not verify(filled.path).ok
+    uses = [lambda: compact(filled.path)]
+    if name != "a row from the end":  # of which nobody else wants to know
+        uses += [lambda: GalleryStore.open(filled.path), lambda: restore(filled.path, tmp_path / "copies" / "new")]
+    for use in uses:
+        with pytest.raises(StoreDamagedError, match=r"catalog\.sqlite3"):
+            use()
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"copies", filled.path.name, "stolen.txt"}
+    assert not list(tmp_path.glob("copies/*"))
+
+
+@pytest.mark.parametrize(
+    ("grid", "dim"),
+    [((MAX_REGIONS + 1, 1), 8), ((2, MAX_REGIONS), 8), (6, MAX_EMBEDDING_DIM + 1), (0, 8), (6, -1), (6, 8.0), ("6", 8)],
+)
+def test_models_that_no_index_takes(tmp_path, grid, dim):
+    with pytest.raises(ModelError):
+        GalleryStore.create(tmp_path / "index", {"num_regions": grid, "embedding_dim": dim, "fingerprint": "f"})
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_model_at_the_limits():
+    info = ModelInfo((np.int64(MAX_REGIONS // 2), 2), np.int64(MAX_EMBEDDING_DIM), "f")
+    assert (info.p, info.embedding_dim) == (MAX_REGIONS, MAX_EMBEDDING_DIM)
 
 
 @pytest.fixture

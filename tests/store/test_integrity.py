@@ -309,6 +309,25 @@ def test_a_snapshot_in_the_midst_of_a_merge(filled, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "copy" / "segments").iterdir()] == ["3"]
 
 
+def test_copies_that_are_being_written_are_left_alone(filled, tmp_path, monkeypatch):
+    from vpmsearch.store import copies
+
+    real, calls = copies._copy_file, []
+
+    def another_first(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            filled.snapshot_to(tmp_path / "copies" / "tuesday")
+        return real(*arguments)
+
+    monkeypatch.setattr(copies, "_copy_file", another_first)
+    filled.snapshot_to(tmp_path / "copies" / "monday")
+    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["monday", "tuesday"]
+    for name in ("monday", "tuesday"):
+        assert verify(tmp_path / "copies" / name).ok
+        assert contents(tmp_path / "copies" / name) == contents(filled.path)
+
+
 def test_what_is_restored_knows_its_snapshot(filled, tmp_path):
     filled.snapshot_to(tmp_path / "copy")
     filled.close()

@@ -60,7 +60,7 @@ def read_dataset(name: str, root: str | os.PathLike[str]) -> ReidDataset:
     return dataset
 
 
-def read_gallery(name: str, root: str | os.PathLike[str]) -> list[LabelledImage]:
+def read_gallery(name: str, root: str | os.PathLike[str]) -> Sequence[LabelledImage]:
     """Read the images to index.
 
     "folder" is a heap of photographs: every image below the root, without labels; identities are never
@@ -73,7 +73,8 @@ def read_gallery(name: str, root: str | os.PathLike[str]) -> list[LabelledImage]
     """
     _, reader = _readers(name, root)
     try:
-        images = list(reader(Path(root)))
+        found = reader(Path(root))
+        images = found if isinstance(found, Sequence) else list(found)
     except OSError as error:
         raise _unreadable(root, error) from error
     if not images:

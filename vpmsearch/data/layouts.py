@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import overload
 
 from vpmsearch.data.images import image_files, printable
 from vpmsearch.data.manifest import SPLITS, ManifestRow, read_manifest
@@ -30,6 +32,7 @@ _MSMT_LISTS = ("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery
 _MSMT_NAME = re.compile(r"[0-9]+_[0-9]+_([0-9]{1,18})_")
 _FOLDER_CAMERA = re.compile(r"(?:^|_)c([0-9]{1,18})")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -230,14 +233,71 @@ def read_csv(manifest: Path) -> ReidDataset:
     return ReidDataset("csv", **{split: tuple(images) for split, images in splits.items()})
 
 
-def csv_gallery(manifest: Path) -> Iterator[LabelledImage]:
+def csv_gallery(manifest: Path) -> Sequence[LabelledImage]:
     """Every row, labelled or not, whatever its split."""
-    lines: dict[Path, int] = {}
+    images, names = _Listed(manifest.parent), set[str]()
     for row in read_manifest(manifest):
-        first = lines.setdefault(row.path, row.line)
-        if first != row.line:
+        if row.name in names:
+            first = images.line_of(row.name)
             raise DataError(f"{printable(manifest)}, line {row.line}: the path of line {first} again; list it once")
-        yield _labelled(row)
+        names.add(row.name)
+        images.append(row)
+    return images
+
+
+class _Listed(Sequence[LabelledImage]):
+    """The rows of a list as images, each made when it is asked for: a million of them would take 0.6 GiB."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: list[str] = []
+        self._pids, self._camids, self._times, self._lines = _Column(), _Column(), _Column(), _Column()
+
+    def append(self, row: ManifestRow) -> None:
+        """Take in the next row."""
+        self._names.append(row.name)
+        self._pids.append(row.pid)
+        self._camids.append(row.camid)
+        self._times.append(None if row.captured_at is None else (row.captured_at - _EPOCH) // _MICROSECOND)
+        self._lines.append(row.line)
+
+    def line_of(self, name: str) -> int | None:
+        """Where a name stands in the list."""
+        return self._lines[self._names.index(name)]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, place: int) -> LabelledImage: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[LabelledImage]: ...
+    def __getitem__(self, place: int | slice) -> LabelledImage | list[LabelledImage]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        taken = self._times[place]
+        return LabelledImage(
+            self._folder / self._names[place],
+            self._pids[place],
+            self._camids[place],
+            None if taken is None else _EPOCH + taken * _MICROSECOND,
+        )
+
+
+class _Column:
+    """Numbers of 64 bits or None, in nine bytes each."""
+
+    def __init__(self) -> None:
+        self._values = array("q")
+        self._known = bytearray()
+
+    def append(self, value: int | None) -> None:
+        """Take in the next number."""
+        self._known.append(value is not None)
+        self._values.append(value or 0)
+
+    def __getitem__(self, place: int) -> int | None:
+        return self._values[place] if self._known[place] else None
 
 
 def _labelled(row: ManifestRow) -> LabelledImage:

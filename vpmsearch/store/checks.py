@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.store import embeddings
 from vpmsearch.store.catalog import FILE_NAME
-from vpmsearch.store.checksums import FileSum, file_sum
+from vpmsearch.store.checksums import FileSum, is_as_written
 from vpmsearch.store.reader import Reader
 from vpmsearch.store.region_index import RegionIndex
 from vpmsearch.store.segments import (
@@ -107,7 +107,7 @@ def _check_embeddings(
             yield Problem(f"{path} holds other images than the catalog says, or in another order; {_REMEDY}")
         elif not all(np.isfinite(block).all() for block in _blocks(mapped)):
             yield Problem(f"{path} holds embeddings that are not finite; {_REMEDY}")
-        elif file_sum(path) != files.get(path.name):
+        elif not is_as_written(path, files.get(path.name)):
             yield Problem(f"{path} is not what was written (checksum); {_REMEDY}")
     except StoreError as error:
         yield Problem(str(error))
@@ -115,7 +115,7 @@ def _check_embeddings(
 
 def _check_region(path: Path, expected: Int64, dim: int, written: FileSum | None) -> Iterator[str]:
     try:
-        sound = file_sum(path) == written
+        sound = is_as_written(path, written)
         index = RegionIndex.read(path) if sound else None  # a damaged file need not be handed to FAISS
     except FileNotFoundError:
         yield f"{path} is missing"

@@ -53,6 +53,15 @@ def file_sum(path: Path) -> FileSum:
         return FileSum(path.name, file.tell(), found.digest())
 
 
+def is_as_written(path: Path, written: FileSum | None) -> bool:
+    """Whether a file holds what was written, every byte of it is read; False if nothing of it is known.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return written is not None and path.stat().st_size == written.size and file_sum(path).digest == written.digest
+
+
 def digest(data: bytes) -> bytes:
     """As in a `FileSum`."""
     return hashlib.blake2b(data, digest_size=16).digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import uuid
@@ -15,14 +16,15 @@ import numpy as np
 from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError, VpmsearchError
 from vpmsearch.store.catalog import FILE_NAME, Catalog
-from vpmsearch.store.checksums import FileSum, file_sum
+from vpmsearch.store.checksums import FileSum, is_as_written
 from vpmsearch.store.locking import LOCK_NAME, writer_lock
 from vpmsearch.store.reader import Reader
-from vpmsearch.store.segments import FOLDER_NAME
+from vpmsearch.store.segments import FOLDER_NAME, TEMPORARY
 from vpmsearch.types import Int64
 
 _ATTEMPTS = 5
 _BACKUPS = f"{FILE_NAME}.backup-*"
+_UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}.+-[0-9a-f]{{8}}", re.DOTALL)
 
 
 def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[Path, int], None]) -> int:
@@ -45,6 +47,7 @@ def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[P
                 with catalog.read() as reader:
                     if wrong := reader.integrity():
                         raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; a copy of it would be worth nothing")
+                    reader.model()  # refused if impossible
                     try:
                         _copy_segments(folder, reader, temporary / FOLDER_NAME)
                         reader.copy_catalog(temporary / FILE_NAME)
@@ -66,17 +69,38 @@ def _appearing(target: Path) -> Iterator[Path]:
     """A folder that appears under its name only when it is whole."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise StoreError(f"{target} exists and is not empty; choose another folder")
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:8]}")
+    parent = target.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(parent)
+    temporary = parent / f"{TEMPORARY}{target.name}-{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     try:
-        yield temporary
-        sync_folder(temporary)
-        temporary.rename(target)
-        sync_folder(target.absolute().parent)
+        # Its lock tells a copy that is being written from one whose process was killed; it goes with the folder.
+        with writer_lock(temporary):
+            yield temporary
+            sync_folder(temporary)
+            temporary.rename(target)
+            sync_folder(parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Delete what killed processes left of the copies they were writing into a folder, as far as that is possible."""
+    with suppress(OSError):
+        for entry in [entry for entry in parent.iterdir() if _UNFINISHED.fullmatch(entry.name)]:
+            if entry.is_symlink() or not _is_unfinished_copy(entry):
+                continue
+            with suppress(StoreError), writer_lock(entry):  # locked: somebody is writing it
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _is_unfinished_copy(folder: Path) -> bool:
+    """Whether a folder with such a name holds the lock and what else a copy is made of, and nothing besides."""
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    catalog = {name for name in names if name == FILE_NAME or name.startswith(f"{FILE_NAME}-")}
+    return LOCK_NAME in names and names <= catalog | {LOCK_NAME, FOLDER_NAME}
 
 
 def _copy_segments(folder: Path, reader: Reader, target: Path) -> None:
@@ -106,7 +130,7 @@ def _copy_file(source: Path, target: Path, written: FileSum) -> None:
         raise StoreDamagedError(f"{source} is missing; restore the index from a copy or build it again") from error
     with target.open("rb") as file:
         os.fsync(file.fileno())
-    if file_sum(target) != written:
+    if not is_as_written(target, written):
         raise StoreDamagedError(f"{source} is not what was written (checksum); run `vpmsearch verify`")
 
 

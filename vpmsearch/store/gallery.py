@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,22 +12,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import ModelMismatchError, StoreError
-from vpmsearch.store import catalog as catalogs
 from vpmsearch.store.catalog import FILE_NAME, Catalog
 from vpmsearch.store.copies import copy_index
+from vpmsearch.store.creation import create_index
 from vpmsearch.store.embeddings import DTYPES
-from vpmsearch.store.locking import LOCK_NAME, writer_lock
+from vpmsearch.store.locking import writer_lock
 from vpmsearch.store.maintenance import compact, open_catalog, verify
 from vpmsearch.store.region_index import check_index_type, gpu_of
-from vpmsearch.store.segments import FOLDER_NAME, bytes_by_kind
+from vpmsearch.store.segments import bytes_by_kind
 from vpmsearch.store.snapshot import Snapshot
 from vpmsearch.store.values import CompactReport, StoredModel, StoreStats, VerifyReport
 from vpmsearch.store.writer import GalleryWriter
 from vpmsearch.types import ModelInfo, SearchFilter
-
-_NEW_CATALOG = f".new-{FILE_NAME}"
 
 
 class GalleryStore:
@@ -78,7 +74,7 @@ class GalleryStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with writer_lock(folder):
-                _create(folder, StoredModel(info, embedding_dtype, index_type))
+                create_index(folder, StoredModel(info, embedding_dtype, index_type))
         except OSError as error:
             raise StoreError(f"no index can be created at {folder}: {error.strerror or error}") from error
         return cls.open(folder, device=device)
@@ -275,36 +271,3 @@ class GalleryStore:
         report = compact(self.path, wait_seconds=wait_seconds, purge_backups=purge_backups)
         self._forget()
         return report
-
-
-def _create(folder: Path, model: StoredModel) -> None:
-    """Fill an empty folder; the catalog appears under its name only when it is whole."""
-    from vpmsearch.store.migrate import make_tables  # Alembic takes a while to import and only this needs it
-
-    if (folder / FILE_NAME).exists():
-        raise StoreError(f"there is an index at {folder} already; open it, or choose another folder")
-    strangers = [entry.name for entry in folder.iterdir() if not _is_ours(entry)]
-    if strangers:
-        raise StoreError(f"{folder} is not empty (it holds {sorted(strangers)[0]}); choose an empty or new folder")
-    for left in folder.glob(f"{_NEW_CATALOG}*"):
-        left.unlink()
-    (folder / FOLDER_NAME).mkdir(exist_ok=True)
-    new = folder / _NEW_CATALOG
-    try:
-        catalogs.create(new, model, make_tables)
-        new.rename(folder / FILE_NAME)
-    except BaseException:
-        if not (folder / FILE_NAME).exists():  # an interruption may strike after the renaming
-            for left in folder.glob(f"{_NEW_CATALOG}*"):
-                left.unlink(missing_ok=True)
-            shutil.rmtree(folder / FOLDER_NAME, ignore_errors=True)
-        raise
-    sync_folder(folder)
-    sync_folder(folder.absolute().parent)
-
-
-def _is_ours(entry: Path) -> bool:
-    """Whether a file in a folder without a catalog is what an interrupted `create` leaves."""
-    if entry.name == FOLDER_NAME:
-        return entry.is_dir() and not any(entry.iterdir())
-    return entry.name == LOCK_NAME or entry.name.startswith(_NEW_CATALOG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,8 @@ from vpmsearch.store.values import ImageRows, StoredModel
 from vpmsearch.types import ImageRecord, Int64, ModelInfo, SearchFilter
 
 _BLOCK = 10_000  # rows fetched at once
+_IS_IDENTITY = Image.pid >= 0  # −1 is the data sets' junk
+_FILE = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9]+")  # nothing that leads out of the segment's folder
 
 
 class Reader:
@@ -133,6 +136,10 @@ class Reader:
                 places.append(np.array([row[:3] for row in block], dtype=np.int64))
                 scores += b"".join(row.scores for row in block)
         ids, owners, rows = np.ascontiguousarray(np.concatenate(places).T)
+        if (rows < 0).any():  # NumPy would count them from the end
+            raise StoreDamagedError(
+                f"{self._path} names a row below 0; restore the index from a copy or build it again"
+            )
         visibility = np.frombuffer(bytes(scores), dtype="<f4").astype(np.float32).reshape(-1, p)  # (n · p,) -> (n, p)
         return ImageRows(ids, owners, rows, visibility)
 
@@ -174,9 +181,17 @@ class Reader:
             return np.fromiter((row.id for block in blocks for row in block), dtype=np.int64)
 
     def files(self, segment_id: int) -> dict[str, FileSum]:
-        """The files of a segment as they were written, by name."""
+        """The files of a segment as they were written, by name.
+
+        Raises:
+            StoreDamagedError: one is not a file in the segment's own folder.
+        """
         columns = (SegmentFile.name, SegmentFile.size, SegmentFile.digest)
         rows = self._all(select(*columns).where(SegmentFile.segment_id == segment_id))
+        if any(not _FILE.fullmatch(str(row.name)) for row in rows):
+            raise StoreDamagedError(
+                f"{self._path} names files that no segment has; restore the index from a copy or build it again"
+            )
         return {row.name: FileSum(row.name, row.size, row.digest) for row in rows}
 
     def found_all(self) -> Int64:
@@ -214,10 +229,17 @@ class Reader:
 
     def counts(self) -> dict[str, int]:
         """How many images, removed and rejected ones, segments, identities and cameras there are."""
-        identities = func.count(func.distinct(Image.pid)).filter(Image.pid >= 0)  # −1 is the data sets' junk
-        live = select(func.count(), identities, func.count(func.distinct(Image.camid))).where(LIVE)
-        images, pids, camids = self._all(live.select_from(Image))[0]
         removed = self._all(select(func.count()).select_from(Image).where(Image.removed_at.is_not(None)))[0][0]
+        if removed:
+            identities = func.count(func.distinct(Image.pid)).filter(_IS_IDENTITY)
+            live = select(func.count(), identities, func.count(func.distinct(Image.camid))).where(LIVE)
+            images, pids, camids = self._all(live.select_from(Image))[0]
+        else:  # then the indexes alone can tell, in order, in a fifth of the time
+            images = self._all(select(func.count()).select_from(Image))[0][0]
+            pids, camids = (
+                self._all(select(func.count()).select_from(select(column).where(counted).distinct().subquery()))[0][0]
+                for column, counted in ((Image.pid, _IS_IDENTITY), (Image.camid, Image.camid.is_not(None)))
+            )
         rejected = self._all(select(func.count()).select_from(Rejected))[0][0]
         counts = {"images": images, "removed": removed, "rejected": rejected, "identities": pids}
         return counts | {"cameras": camids, "segments": len(self.segments())}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vpmsearch.errors import StoreDamagedError, StoreError, VpmsearchError
 from vpmsearch.store import embeddings
 from vpmsearch.store.catalog import Catalog
-from vpmsearch.store.checksums import FileSum, file_sum
+from vpmsearch.store.checksums import FileSum, is_as_written
 from vpmsearch.store.segments import FOLDER_NAME, IMAGES_NAME, discard, open_embeddings, read_images, write_segment
 from vpmsearch.store.values import ImageRows, StoredModel
 
@@ -96,7 +96,7 @@ def _source(
     path = place / embeddings.FILE_NAME
     mapped, ids = open_embeddings(place, count, model)
     try:
-        sound = file_sum(path) == files.get(path.name)
+        sound = is_as_written(path, files.get(path.name))
     except OSError as error:
         raise StoreDamagedError(f"{path} cannot be read ({error.strerror or error}); {_REMEDY}") from error
     if not sound:

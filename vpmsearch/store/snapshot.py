@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
 from vpmsearch.store.catalog import Catalog
-from vpmsearch.store.checksums import file_sum
+from vpmsearch.store.checksums import is_as_written
 from vpmsearch.store.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.reader import Reader
 from vpmsearch.store.segments import FOLDER_NAME, OpenSegment, open_segment
@@ -172,7 +172,7 @@ class Snapshot:
             files = self._parts[number].files
             path = files.folder / EMBEDDINGS_NAME
             try:
-                self._sound[number] = file_sum(path) == files.files.get(path.name)
+                self._sound[number] = is_as_written(path, files.files.get(path.name))
             except OSError:
                 self._sound[number] = False
         return self._sound[number]
