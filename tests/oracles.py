@@ -1,6 +1,7 @@
 """Eq. 1-7 and the ROI projection, written from the paper as plain loops in float64: what the package is compared with.
 
-The agreement of two views and the jitter of colours, which the paper has not, are written from their definitions.
+The agreement of two views, the neighbours' likelihood and the jitter of colours, which the paper has not, are written
+from their definitions.
 Imports nothing of vpmsearch, so that no mistake is shared. Arguments are numpy arrays; axes as in the paper: B images,
 p regions, T (B, c, h, w).
 """
@@ -150,6 +151,20 @@ def view_consistency_loss(whole, cut, visible):
 def _unit(vector):
     length = math.sqrt(math.fsum(float(value) ** 2 for value in vector))
     return [float(value) / length if length else 0.0 for value in vector]
+
+
+def neighbour_loss(distances, positive, negative, temperature):
+    """−log of exp(−D_j / τ) over its sum, mean over an image's positives, then over the images that have both kinds."""
+    distances = np.asarray(distances, dtype=np.float64)
+    images = []
+    for row, is_positive, is_negative in zip(distances, positive, negative, strict=True):
+        near = [j for j in range(len(row)) if row[j] != math.inf]
+        positives, negatives = [j for j in near if is_positive[j]], [j for j in near if is_negative[j]]
+        if positives and negatives:
+            drawn = positives + negatives
+            logs = dict(zip(drawn, _log_softmax([-row[j] / temperature for j in drawn]), strict=True))
+            images.append(-math.fsum(logs[j] for j in positives) / len(positives))
+    return math.fsum(images) / len(images) if images else 0.0
 
 
 def jittered(pixels, brightness, contrast, saturation):

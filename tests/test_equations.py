@@ -1,4 +1,7 @@
-"""Eq. 1-7 and the agreement of two views against plain loops in float64 (tests/oracles.py), and their properties."""
+"""Eq. 1-7, the agreement of two views and the neighbours' likelihood, and their properties.
+
+Compared with plain loops in float64: tests/oracles.py.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vpmsearch.equations import (
+    neighbour_loss,
     region_distances,
     region_embeddings,
     region_label_loss,
@@ -632,6 +636,133 @@ def test_gradients_of_view_consistency():
     assert torch.autograd.gradcheck(lambda a, b: view_consistency_loss(a, b, visible), (whole, cut))
 
 
+# ---------------------------------------------------------------------------------------------------- neighbours
+
+
+def ranked(batch, count, seed=0, dtype=torch.float32, scale=1.0, out_of_reach=0.2):
+    """Distances of a batch to `count` images, and who is a positive and who a negative; some are neither."""
+    rng = np.random.default_rng(seed)
+    distances = torch.from_numpy(rng.uniform(0, scale, (batch, count))).to(dtype)
+    kinds = torch.from_numpy(rng.choice(3, (batch, count), p=[0.3, 0.5, 0.2]))
+    distances[torch.from_numpy(rng.random((batch, count)) < out_of_reach)] = math.inf
+    return distances, kinds == 0, kinds == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("temperature", [0.03, 1.0, 50.0])
+@pytest.mark.parametrize("out_of_reach", [0.0, 0.6])
+@pytest.mark.parametrize(("batch", "count"), [(5, 40), (1, 2), (3, 1), (7, 3), (0, 4), (4, 0), (0, 0)])
+def test_neighbour_loss_agrees_with_the_loop(batch, count, out_of_reach, temperature, dtype):
+    distances, positive, negative = ranked(batch, count, dtype=dtype, out_of_reach=out_of_reach)
+    loss = neighbour_loss(distances, positive, negative, temperature)
+    assert loss.shape == ()
+    assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    expected = oracles.neighbour_loss(exact(distances), positive.tolist(), negative.tolist(), temperature)
+    assert_close(
+        loss, expected, loss.dtype, 1e-7
+    )  # of a certain neighbour −log P is a difference of nearly equal numbers
+
+
+@pytest.mark.parametrize(("distance", "dtype"), [(300.0, torch.float32), (300.0, torch.float16), (1e6, torch.float32)])
+def test_neighbour_loss_of_large_distances_keeps_its_digits(distance, dtype):
+    """Embeddings as pooled are hundreds apart; over a small temperature that is more than float16 holds."""
+    distances = (distance + torch.tensor([[0.0, 1.0, 2.0, 4.0]]) * distance / 300).to(dtype)
+    positive = torch.tensor([[False, True, False, False]])
+    for temperature in (1e-3, 0.03, 1.0):
+        loss = neighbour_loss(distances, positive, ~positive, temperature)
+        expected = oracles.neighbour_loss(exact(distances), positive.tolist(), (~positive).tolist(), temperature)
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@given(SEEDS, st.integers(1, 5), st.integers(1, 9), st.sampled_from([0.01, 0.3, 5.0]))
+def test_neighbour_loss_is_positive_and_the_order_of_images_does_not_matter(seed, batch, count, temperature):
+    distances, positive, negative = ranked(batch, count, seed)
+    loss = neighbour_loss(distances, positive, negative, temperature)
+    assert loss.item() >= 0
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    rows = torch.from_numpy(np.random.default_rng(seed).permutation(batch))
+    shuffled = (tensor[rows][:, order] for tensor in (distances, positive, negative))
+    torch.testing.assert_close(neighbour_loss(*shuffled, temperature), loss, rtol=1e-5, atol=1e-6)
+
+
+@given(SEEDS, st.integers(1, 4), st.integers(2, 9), st.sampled_from([1e-3, 1.0, 192.0]))
+def test_neighbour_loss_sees_differences_over_the_temperature(seed, batch, count, factor):
+    """From any zero, and in any unit if the temperature has it too."""
+    distances, positive, negative = ranked(batch, count, seed, torch.float64)
+    loss = neighbour_loss(distances, positive, negative, 0.1)
+    moved = neighbour_loss(distances + 3, positive, negative, 0.1)
+    torch.testing.assert_close(moved, loss, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(neighbour_loss(distances * factor, positive, negative, 0.1 * factor), loss)
+
+
+@given(SEEDS, st.integers(1, 9), st.integers(1, 9))
+def test_neighbours_all_alike_are_a_matter_of_chance(seed, positives, negatives):
+    count = positives + negatives
+    distances, positive = torch.full((2, count), 0.7), torch.arange(count).expand(2, count) < positives
+    loss = neighbour_loss(distances, positive, ~positive, 0.05)
+    assert loss.item() == pytest.approx(math.log(count), rel=1e-5)
+
+
+def test_a_nearer_positive_and_a_farther_negative_lower_the_neighbour_loss():
+    distances, positive, negative = ranked(6, 30, dtype=torch.float64)
+    distances.requires_grad_()
+    neighbour_loss(distances, positive, negative, 0.1).backward()
+    rows = (distances.detach() < math.inf) & (distances.grad != 0).any(dim=1, keepdim=True)
+    assert rows.any(dim=1).all()
+    assert (distances.grad[rows & negative] < 0).all()
+    # One that is likelier than the positives' mean share is pushed off too: their mean gradient is what must be right.
+    pulled = torch.where(positive & rows, distances.grad, 0).sum(dim=1)
+    assert (pulled > 0).all()
+    assert torch.allclose(distances.grad.sum(dim=1), torch.zeros(6, dtype=torch.float64), atol=1e-9)
+
+
+@pytest.mark.parametrize("poison", [math.inf, math.nan, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_neighbour_loss_ignores_who_is_left_out(poison, dtype):
+    distances, positive, negative = ranked(5, 30, dtype=dtype, out_of_reach=0.2)
+    clean = neighbour_loss(distances, positive, negative, 0.1)
+    left_out = ~(positive | negative)
+    distances[left_out] = poison
+    distances.requires_grad_()
+    loss = neighbour_loss(distances, positive, negative, 0.1)
+    assert torch.equal(loss, clean)
+    loss.backward()
+    assert distances.grad.isfinite().all()
+    unreachable = left_out | (distances.detach() == math.inf)
+    assert (distances.grad[unreachable] == 0).all()
+    assert (distances.grad[~unreachable & negative] != 0).any()
+
+
+def test_a_distance_that_is_none_is_not_passed_over():
+    """A diverged model must be seen in its loss."""
+    distances, positive, negative = ranked(2, 8, out_of_reach=0.0)
+    distances[0, positive[0].nonzero()[0]] = math.nan
+    assert neighbour_loss(distances, positive, negative, 0.1).isnan()
+
+
+@pytest.mark.parametrize("missing", ["positive", "negative", "both"])
+def test_images_without_a_positive_or_a_negative_within_reach_are_no_neighbour_loss(missing):
+    distances, positive, negative = ranked(3, 12, out_of_reach=0.0)
+    whole = neighbour_loss(distances[1:], positive[1:], negative[1:], 0.1)
+    distances[0, positive[0] if missing == "positive" else negative[0]] = math.inf
+    if missing == "both":
+        distances[0] = math.inf
+    distances.requires_grad_()
+    loss = neighbour_loss(distances, positive, negative, 0.1)
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-6), "the mean is over the others"
+    alone = neighbour_loss(distances[:1], positive[:1], negative[:1], 0.1)
+    assert alone.item() == 0
+    (loss + alone).backward()
+    assert (distances.grad[0] == 0).all()
+    assert distances.grad.isfinite().all()
+
+
+def test_gradients_of_neighbours():
+    distances, positive, negative = ranked(4, 9, dtype=torch.float64, out_of_reach=0.0)
+    distances.requires_grad_()
+    assert torch.autograd.gradcheck(lambda d: neighbour_loss(d, positive, negative, 0.2), (distances,))
+
+
 # ---------------------------------------------------------------------------------------------------- nothing to see
 
 
@@ -645,6 +776,7 @@ def test_losses_of_an_empty_batch_are_zero_and_back_propagate(dtype):
         visible_identity_loss(classifier, nobody, nothing),
         region_selective_triplet_loss(classifier, nobody, nothing),
         view_consistency_loss(classifier, classifier, nothing),
+        neighbour_loss(classifier[:, :, 0], nothing, nothing, 0.1),
     ]
     for loss in losses:
         assert loss.item() == 0

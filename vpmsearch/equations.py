@@ -234,3 +234,34 @@ def view_consistency_loss(whole: Tensor, cut: Tensor, visible: Tensor) -> Tensor
     squared = (a - b).square().sum(dim=2)  # (B, p); 0 outside of `visible`
     per_image = squared.sum(dim=1) / visible.sum(dim=1).clamp(min=1)
     return per_image.sum() / max(len(visible), 1)
+
+
+def neighbour_loss(distances: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
+    """How unlikely the right neighbours are, when a neighbour j is drawn with probability ∝ exp(−D_j / temperature).
+
+    Mean of −log P(j) over an image's positives, then over images (Khosla et al., 2020, "out" form, on distances). Not
+    in the paper.
+
+    Args:
+        distances: (B, N), ≥ 0; `inf` where two images cannot be compared. positive, negative: (B, N) bool, apart; what
+            is neither is left out. temperature: > 0, in units of the distance.
+
+    Returns:
+        A scalar ≥ 0, mean over the images with a positive and a negative within reach; 0 that still back-propagates
+        without any. What is left out or out of reach gives no gradient. NaN where a distance that counts is NaN.
+    """
+    wide = _compute_dtype(distances)
+    reachable = wide != torch.inf
+    positive, negative = positive & reachable, negative & reachable
+    counted = positive | negative
+    # Replaced before anything is computed: 0 times the gradient of something not finite would be NaN.
+    wide = torch.where(counted, wide, 0)
+    valid = positive.any(dim=1) & negative.any(dim=1)
+    if not valid.any():
+        return wide.sum() * 0
+    wide, positive, counted = wide[valid], positive[valid], counted[valid]
+    nearest = wide.detach().masked_fill(~counted, torch.inf).amin(dim=1, keepdim=True)  # (B, 1)
+    # P(j) is the same from any zero; from the nearest neighbour on, a small temperature costs no digits.
+    scores = ((nearest - wide) / temperature).masked_fill(~counted, -torch.inf)
+    surprise = -torch.log_softmax(scores, dim=1)  # (B, N), −log P(j)
+    return (torch.where(positive, surprise, 0).sum(dim=1) / positive.sum(dim=1)).mean()

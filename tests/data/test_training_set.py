@@ -37,6 +37,7 @@ def test_a_batch_has_the_stated_shapes(drawn_images):
     assert batch.visible.shape == (3, 6)
     assert batch.visible.dtype == np.bool_
     assert batch.targets.tolist() == [0, 1, 5]
+    assert batch.indices.tolist() == [0, 5, 23]
     for labels, visible in zip(batch.labels, batch.visible, strict=True):
         assert set(np.flatnonzero(visible)) == set(labels.ravel())
 
@@ -63,6 +64,17 @@ def test_classes_do_not_depend_on_the_order_of_files(drawn_images):
     data = TrainingSet(drawn_images[::-1], SETTINGS)
     assert data.num_classes == 6
     assert data.targets.tolist() == np.repeat(np.arange(6), 4)[::-1].tolist()
+
+
+@pytest.mark.parametrize("camids", [(3, 1, 3, -5), (None, 0, None, 1), (-1, None, 2**62, -(2**63)), (None,) * 4])
+def test_an_image_of_an_unknown_camera_has_one_of_its_own(drawn_images, camids):
+    images = [replace(image, camid=camid) for image, camid in zip(drawn_images, camids, strict=False)]
+    cameras = TrainingSet(images, SETTINGS).camids
+    assert cameras.dtype == np.int64
+    for a in range(4):
+        for b in range(4):
+            expected = a == b or (camids[a] is not None and camids[a] == camids[b])
+            assert (cameras[a] == cameras[b]) == expected
 
 
 @pytest.fixture
@@ -130,11 +142,12 @@ def test_the_first_half_is_whole_and_the_second_as_one_view_is(drawn_images, str
     one = replace(SETTINGS, strategies=(strategy,), grid=grid, map_size=map_size, gamma=(0.3, 0.9))
     indices = np.array([4, 0, 23, 7, 7])
     batch = TrainingSet(drawn_images, replace(one, two_views=True)).batch(indices, (1, 2))
-    assert [len(field) for field in batch] == [10] * 4
+    assert [len(field) for field in batch] == [10] * 5
     assert batch.pixels.flags.c_contiguous
     whole, cut = halves(batch)
-    pixels, labels, visible, targets = whole
+    pixels, labels, visible, targets, shown = whole
     assert targets.tolist() == [1, 0, 5, 1, 1]
+    assert shown.tolist() == indices.tolist()
     expected = oracles.region_labels((0, 0, 1, 1), grid, map_size)
     assert (labels == expected).all()
     assert (visible == np.isin(np.arange(grid[0] * grid[1]), expected)).all()

@@ -67,6 +67,14 @@ def test_the_loss_is_the_sum_of_its_parts(batch, changes):
     assert terms.total.item() == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_what_the_memory_says_is_added_with_its_weight(batch, weight):
+    settings = get_preset("paper", consistency_weight=1.0, memory_weight=weight)
+    without, found = (vpm_loss(*batch, settings, ranking) for ranking in (None, torch.tensor(3.0)))
+    assert (without.memory.item(), found.memory.item()) == (0, 3)
+    assert found.total.item() == pytest.approx(without.total.item() + 3 * weight)
+
+
 def test_without_a_weight_nothing_is_asked_of_two_views(batch):
     """One view an image: the number of images need not be even, and halves are of different people."""
     output, logits, labels, visible, targets = batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -41,6 +41,7 @@ from vpmsearch.training.presets import PRESETS, TrainSettings, changed, get_pres
         ("color_jitter", 0.0),
         ("erase", 0.0),
         ("consistency_weight", 0.0),  # identities alone bring whole and cut images together
+        ("memory_weight", 0.0),  # a batch is compared with itself alone
     ],
 )
 def test_the_paper_preset_is_the_papers(setting, value):
@@ -90,6 +91,15 @@ def test_an_unknown_preset_names_the_known():
         ({"erase": -0.1}, "erase"),
         ({"erase": 1.1}, "erase"),
         ({"erase": math.nan}, "erase"),
+        ({"label_smoothing": 1.1}, "label_smoothing"),
+        ({"gradient_clip": 0.0}, "gradient_clip"),
+        ({"memory_weight": 1.0}, "memory_weight needs a consistency_weight"),
+        ({"memory_weight": -1.0, "consistency_weight": 1.0}, "memory_weight must be at least 0"),
+        ({"memory_temperature": 0.0}, "memory_temperature must be above 0"),
+        ({"memory_temperature": -0.1}, "memory_temperature"),
+        ({"gamma": (0.5, math.nan)}, "gamma must be finite"),
+        ({"gamma": (-math.inf, 1.0)}, "gamma must be finite"),
+        ({"epochs": 10**400}, "epochs must be finite"),
     ],
 )
 def test_settings_that_cannot_be(change, message):
@@ -97,8 +107,44 @@ def test_settings_that_cannot_be(change, message):
         get_preset("small", **change)
 
 
+NUMBERS = [
+    item.name
+    for item in fields(TrainSettings)
+    if any(isinstance(getattr(preset, item.name), int | float) for preset in PRESETS.values())
+    and not isinstance(getattr(PRESETS["small"], item.name), bool)
+]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_is_finite(name, value):
+    with pytest.raises(ModelError, match=f"{name} must be finite"):
+        get_preset("strong", **{name: value})
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_number_is_below_0(name):
+    with pytest.raises(ModelError, match=name):
+        get_preset("strong", **{name: -1})
+
+
+def test_all_the_numbers_are_looked_at():
+    assert {"learning_rate", "trunk_learning_rate", "momentum", "weight_decay", "margin", "gradient_clip"} <= set(
+        NUMBERS
+    )
+    assert {"region_loss_weight", "consistency_weight", "memory_weight", "memory_temperature"} <= set(NUMBERS)
+    assert not {"preset", "crops", "flip", "normalize_embeddings"} & set(NUMBERS)
+
+
 @pytest.mark.parametrize(
-    "change", [{"consistency_weight": 20.0}, {"color_jitter": 0.99}, {"erase": 1.0}, {"erase": 0.3, "flip": False}]
+    "change",
+    [
+        {"consistency_weight": 20.0},
+        {"color_jitter": 0.99},
+        {"erase": 1.0},
+        {"erase": 0.3, "flip": False},
+        {"consistency_weight": 1.0, "memory_weight": 0.5, "memory_temperature": 0.1},
+    ],
 )
 def test_augmentation_and_two_views_travel_as_json(change):
     settings = get_preset("small", **change)
@@ -109,8 +155,9 @@ def test_augmentation_and_two_views_travel_as_json(change):
 
 def test_settings_of_before_two_views_are_those_without():
     values = get_preset("small").to_json()
-    for name in ("color_jitter", "erase", "consistency_weight"):
+    for name in ("color_jitter", "erase", "consistency_weight", "memory_weight"):
         assert values.pop(name) == 0
+    del values["memory_temperature"]
     assert TrainSettings.from_json(values) == get_preset("small")
 
 
@@ -135,7 +182,8 @@ def test_settings_are_changed_by_text():
 @pytest.mark.parametrize(
     "assignment",
     ["epochs", "epoch=4", "epochs=four", "epochs=4.5", "epochs=true", "gamma=0.5", "gamma=[]", "flip=1", "seed=[1]",
-     "crops=[1]", "gamma=[0.5, \"x\"]", "epochs=", "init=3", "gamma=[0, 1]", "epochs=0", "gamma=[0.1, 0.2, 0.3]"],
+     "crops=[1]", "gamma=[0.5, \"x\"]", "epochs=", "init=3", "gamma=[0, 1]", "epochs=0", "gamma=[0.1, 0.2, 0.3]",
+     "learning_rate=NaN", "margin=Infinity", "gradient_clip=1e999", "memory_weight=1e999", "gamma=[0.5, NaN]"],
 )  # fmt: skip
 def test_a_text_that_sets_nothing_is_refused(assignment):
     with pytest.raises(ModelError, match=assignment.partition("=")[0]):

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -46,6 +47,7 @@ VARIANTS = {
         TINY, optimizer="sgd", schedule="step", step_epoch=2, classifier="two-layer", margin=1.0, gradient_clip=None
     ),
     "two-views": replace(TINY, consistency_weight=2.0, color_jitter=0.2, erase=0.5),
+    "memory": replace(TINY, consistency_weight=1.0, memory_weight=0.5, memory_temperature=0.3),
 }
 
 
@@ -89,7 +91,9 @@ def fixed_revision():
         yield
 
 
-@pytest.fixture(scope="module", params=["adamw", "sgd", "two-views", pytest.param("resnet10", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module", params=["adamw", "sgd", "two-views", "memory", pytest.param("resnet10", marks=pytest.mark.slow)]
+)
 def unbroken(request, drawn_images, tmp_path_factory):
     """A run from start to end, to be repeated."""
     output = tmp_path_factory.mktemp(f"unbroken-{request.param}") / "vpm.safetensors"
@@ -165,9 +169,12 @@ def test_the_log_adds_up(unbroken):
     settings = unbroken.settings
     for row in unbroken.rows:
         paper = settings.region_loss_weight * row.loss_region + row.loss_id + row.loss_triplet
-        assert row.loss == pytest.approx(paper + settings.consistency_weight * row.loss_consistency, rel=1e-5)
+        ours = settings.consistency_weight * row.loss_consistency + settings.memory_weight * row.loss_memory
+        assert row.loss == pytest.approx(paper + ours, rel=1e-5)
         assert 0 <= row.loss_consistency <= 4
         assert (row.loss_consistency > 0) == (settings.consistency_weight > 0)
+        # Nobody is remembered at first.
+        assert (row.loss_memory > 0) == (settings.memory_weight > 0 and row.step > 0)
 
 
 def test_training_brings_two_views_together(drawn_images, tmp_path, monkeypatch):
@@ -182,6 +189,35 @@ def test_training_brings_two_views_together(drawn_images, tmp_path, monkeypatch)
         ends[weight] = mean([row for row in rows if row.epoch >= 5], "loss_consistency")
     assert ends[10.0] < 0.4 * first
     assert ends[10.0] < 0.7 * ends[1e-9]
+
+
+def test_training_brings_the_right_neighbours_near(drawn_images, tmp_path, monkeypatch):
+    """More than the other losses do, which have the same end."""
+    rates = {"learning_rate": 3e-3, "trunk_learning_rate": 3e-3, "epochs": 16, "region_loss_weight": 1.0}
+    ends = {}
+    for weight in (1e-9, 5.0):
+        settings = replace(VARIANTS["memory"], memory_weight=weight, memory_temperature=0.1, consistency_weight=0.1)
+        settings = replace(settings, normalize_embeddings=True, **rates)
+        run, rows = trainer(settings, drawn_images, tmp_path / "vpm.safetensors"), []
+        monkeypatch.setattr(run, "_save", lambda progress, rows: None)
+        run.run(on_step=rows.append)
+        first = mean([row for row in rows if 1 <= row.epoch < 4], "loss_memory")  # all are remembered by then
+        ends[weight] = mean([row for row in rows if row.epoch >= 8], "loss_memory")
+    assert ends[5.0] < 0.8 * first
+    assert ends[5.0] < 0.8 * ends[1e-9]
+
+
+def test_every_whole_image_is_remembered_after_an_epoch(drawn_images, tmp_path, monkeypatch):
+    run = trainer(replace(VARIANTS["memory"], epochs=1), drawn_images, tmp_path / "vpm.safetensors")
+    assert run.memory.visibility.sum() == 0
+    run.run()
+    shown = torch.from_numpy(np.concatenate(run.sampler.epoch(0))).unique()
+    assert len(shown) >= 18
+    assert (run.memory.visibility[shown].sum(dim=1) > 0.5).all()
+    saved = load_file(run.files.checkpoint)
+    assert torch.equal(saved["module.memory.embeddings"], run.memory.embeddings)
+    assert torch.equal(saved["module.memory.visibility"], run.memory.visibility)
+    assert trainer(TINY, drawn_images, tmp_path / "other.safetensors").memory is None
 
 
 def test_a_run_starts_from_the_whole_model_of_another(one_epoch, drawn_images, tmp_path):
@@ -285,6 +321,8 @@ def test_without_resume_a_run_starts_anew(stopped, one_epoch, drawn_images):
         {"epochs": 4},
         {"margin": 0.1},
         {"consistency_weight": 1.0},
+        {"consistency_weight": 1.0, "memory_weight": 1.0},
+        {"memory_temperature": 0.5},
     ],
 )
 def test_other_settings_do_not_go_on(stopped, drawn_images, change):
@@ -322,7 +360,7 @@ def test_a_checkpoint_that_is_none(stopped, drawn_images):
     assert stopped.weights.read_bytes() == weights
 
 
-COLUMNS = "epoch,step,loss,loss_region,loss_id,loss_triplet,loss_consistency,lr"
+COLUMNS = "epoch,step,loss,loss_region,loss_id,loss_triplet,loss_consistency,loss_memory,lr"
 
 
 @pytest.mark.parametrize(
@@ -331,7 +369,8 @@ COLUMNS = "epoch,step,loss,loss_region,loss_id,loss_triplet,loss_consistency,lr"
         "epoch,step\n0,0\n",
         f"{COLUMNS}\n0,x\n",
         f"{COLUMNS}\n0,0,1,1,1,1\n",
-        f"{COLUMNS.replace('loss_consistency,', '')}\n0,0,1,1,1,1,1\n",  # of a version that knew one view only
+        f"{COLUMNS.replace('loss_consistency,', '')}\n0,0,1,1,1,1,1,1\n",
+        f"{COLUMNS.replace('loss_memory,', '')}\n0,0,1,1,1,1,1,1\n",  # of a version that had no memory
     ],
 )
 def test_a_log_that_is_none(stopped, drawn_images, text):
@@ -354,8 +393,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(stoppe
 
     run = trainer(TINY, drawn_images, stopped.weights)
     monkeypatch.setattr(module, "vpm_loss", diverging)
-    with pytest.raises(TrainingError, match=r"not finite at epoch 1.*learning rate.*last checkpoint is kept"):
+    with pytest.raises(TrainingError, match=r"not finite at epoch 1.*learning rate.*last checkpoint is kept") as raised:
         run.run(resume=True)
+    assert all(name in str(raised.value) for name in COLUMNS.split(",") if name.startswith("loss_"))
     assert len(steps) == 2
     assert snapshot(stopped) == before
     monkeypatch.setattr(module, "vpm_loss", compute)
@@ -435,7 +475,7 @@ def rates(monkeypatch, settings, images, output):
     def step(batch, epoch, step):
         new, trunk = (group["lr"] for group in run.optimizer.param_groups)
         found.append((epoch, step, new, trunk))
-        return LossRow(epoch, step, 0.0, 0.0, 0.0, 0.0, 0.0, new)
+        return LossRow(epoch, step, *[0.0] * 6, new)
 
     monkeypatch.setattr(run, "_step", step)
     monkeypatch.setattr(run, "_save", lambda progress, rows: None)
@@ -485,16 +525,7 @@ def test_cosine_with_a_warm_up(monkeypatch, uneven_images, tmp_path):
 def test_the_log_has_one_row_a_step(unbroken):
     with unbroken.files.log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        "epoch",
-        "step",
-        "loss",
-        "loss_region",
-        "loss_id",
-        "loss_triplet",
-        "loss_consistency",
-        "lr",
-    ]
+    assert ",".join(rows[0]) == COLUMNS
     assert [int(row["step"]) for row in rows] == list(range(len(unbroken.rows)))
     assert read_log(unbroken.files.log) == unbroken.rows
     assert read_log(unbroken.files.log.with_name("none.csv")) == []

@@ -41,7 +41,12 @@ def train(
         ),
     ] = None,
     init: Annotated[
-        str | None, typer.Option(help="imagenet, osnet, random, or a safetensors file.", show_default="by preset")
+        str | None,
+        typer.Option(
+            help="imagenet, osnet, random, or a safetensors file: a trunk, weights, or a run's checkpoint. That "
+            "brings its identity classifiers too if it is of the same images; optimizer and schedule are new.",
+            show_default="by preset",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option(help="Weights file; log, curves and checkpoint go beside it.")] = Path(
         "weights/vpm.safetensors"
@@ -69,11 +74,16 @@ def train(
     ] = 0.0,
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     device: options.Device = "auto",
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the model: a minute or two once, faster steps; needs a C++ compiler."),
+    ] = False,
 ) -> None:
     """Train VPM and write its weights."""
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.errors import ModelError
     from vpmsearch.models.device import choose_device
+    from vpmsearch.models.initial import PUBLISHED
     from vpmsearch.models.weights import DRAWN
     from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.trainer import Trainer
@@ -100,9 +110,12 @@ def train(
         device=chosen,
         workers=options.default_workers(),
         half=half,
+        compiled=compiled,
     )
     size = f"{trainer.data.num_classes} identities, {len(images.train)} images"
     say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}")
+    if settings.init not in PUBLISHED:
+        say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else 'anew'}")
     if resume and not trainer.files.checkpoint.is_file():
         say(f"nothing to resume: there is no {trainer.files.checkpoint}; starting from the beginning")
     run_training(trainer, resume=resume, held_out=held_out)
@@ -125,7 +138,9 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDatase
 
     with progress("training", trainer.settings.epochs * trainer.steps_per_epoch) as advance:
         trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
-    unused = () if trainer.settings.consistency_weight else ("loss_consistency",)
+    settings = trainer.settings
+    weights = {"loss_consistency": settings.consistency_weight, "loss_memory": settings.memory_weight}
+    unused = [name for name, weight in weights.items() if not weight]
     rows = [{k: v for k, v in asdict(row).items() if k not in unused} for row in read_log(trainer.files.log)]
     say(f"loss curves: {loss_curves(rows, trainer.files.curves, title=str(trainer.files.weights.name))}")
 

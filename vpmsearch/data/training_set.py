@@ -41,12 +41,17 @@ class CropSettings:
 
 
 class Batch(NamedTuple):
-    """B samples. pixels: (B, 3, H, W) uint8 RGB. labels: (B, h, w). visible: (B, p). targets: (B,) class indices."""
+    """B samples.
+
+    pixels: (B, 3, H, W) uint8 RGB. labels: (B, h, w). visible: (B, p). targets: (B,) class indices. indices: (B,) which
+    image of the set each shows.
+    """
 
     pixels: NDArray[np.uint8]
     labels: Int64
     visible: Bool
     targets: Int64
+    indices: Int64
 
 
 class TrainingSet:
@@ -72,6 +77,12 @@ class TrainingSet:
         }
         self.num_classes = len(classes)
         self.targets = np.array([classes[image.pid] for image in images if image.pid is not None], dtype=np.int64)
+        # Numbered like the classes, as a camid may be any number; an image whose camera is not known has its own.
+        cameras = {camid: i for i, camid in enumerate(sorted({i.camid for i in images if i.camid is not None}))}
+        self.camids = np.array(
+            [len(cameras) + i if image.camid is None else cameras[image.camid] for i, image in enumerate(images)],
+            dtype=np.int64,
+        )
         self._cache: dict[int, Image.Image] = {}
         self._cached_bytes = 0
         self._lock = Lock()
@@ -89,9 +100,9 @@ class TrainingSet:
         samples = [sample for view in zip(*views, strict=True) for sample in view]
         pixels = np.stack([pixels for pixels, _ in samples]).transpose(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
         labels = np.stack([labels for _, labels in samples])
-        targets = np.tile(indices, 2) if self.settings.two_views else indices
+        shown = np.tile(indices, 2) if self.settings.two_views else indices
         p = self.settings.grid[0] * self.settings.grid[1]
-        return Batch(np.ascontiguousarray(pixels), labels, visible_regions(labels, p), self.targets[targets])
+        return Batch(np.ascontiguousarray(pixels), labels, visible_regions(labels, p), self.targets[shown], shown)
 
     def _views(self, index: int, rng: np.random.Generator) -> list[tuple[NDArray[np.uint8], Int64]]:
         """The image cut, or whole and cut."""

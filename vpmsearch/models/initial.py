@@ -14,6 +14,8 @@ from vpmsearch.models.backbones import Backbone
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import read_metadata, read_tensors, read_weights
 
+PUBLISHED = ("random", "imagenet", "osnet")
+"""Starts that are no file."""
 OSNET_TRUNK = Path(__file__).parent.parent / "pretrained" / "osnet-lct-x1_0.safetensors"
 _TORCHVISION = {
     "resnet18": tv.ResNet18_Weights,
@@ -60,10 +62,7 @@ def initialise(backbone: Backbone, init: str) -> None:
         raise ModelError(f"--init osnet is for the osnet trunk, not {backbone.name}")
     path = OSNET_TRUNK if init == "osnet" else Path(init)
     tensors = read_tensors(path)
-    if "vpmsearch" in read_metadata(path):
-        prefix = "backbone.trunk."
-        tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-    _load(backbone, tensors, path)
+    _load(backbone, _trunk(tensors) if "vpmsearch" in read_metadata(path) else tensors, path)
 
 
 def initialise_model(model: Vpm, init: str) -> None:
@@ -74,17 +73,32 @@ def initialise_model(model: Vpm, init: str) -> None:
     Raises:
         ModelError, WeightsError: as `initialise`.
     """
-    initialise(model.backbone, init)
-    if init in ("random", "imagenet", "osnet") or "vpmsearch" not in read_metadata(Path(init)):
-        return
-    tensors = read_tensors(Path(init))
-    if read_weights(Path(init)).config.num_regions != model.grid:  # as many regions may still be other ones
+    if init in PUBLISHED or "vpmsearch" not in read_metadata(Path(init)):
+        initialise(model.backbone, init)
+    else:
+        fill_model(model, read_tensors(Path(init)), read_weights(Path(init)).config.num_regions, Path(init))
+
+
+def fill_model(model: Vpm, tensors: Mapping[str, Tensor], grid: tuple[int, ...] | None, path: Path) -> None:
+    """Fill a model with the tensors of another with that grid; a layer of another shape there stays as it is.
+
+    Raises:
+        WeightsError: the trunk does not fit; `path` is named.
+    """
+    _load(model.backbone, _trunk(tensors), path)
+    if grid != model.grid:  # as many regions may still be other ones
         tensors = {name: t for name, t in tensors.items() if not name.startswith("locator.")}
     for head, layer in (("locator.", model.locator), ("reduction.", model.reduction)):
         wanted = layer.state_dict()
         found = {name: tensors.get(head + name) for name in wanted}
         if all(t is not None and t.shape == wanted[name].shape for name, t in found.items()):
             layer.load_state_dict(found)
+
+
+def _trunk(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A model's tensors -> its trunk's, under the trunk's names."""
+    prefix = "backbone.trunk."
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _torchvision(name: str) -> Mapping[str, Tensor]:

@@ -45,10 +45,9 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
         TrainingError: not a checkpoint, or of a run with other settings or data.
         WeightsError: missing or damaged.
     """
-    metadata = read_metadata(path)
-    if "checkpoint" not in metadata:
+    progress = read_progress(path)
+    if progress is None:
         raise TrainingError(f"{path} is not a training checkpoint; remove it to start anew")
-    progress = _progress(path, metadata["checkpoint"])
     differing = sorted(key for key in run.keys() | progress.run.keys() if _plain(run.get(key)) != progress.run.get(key))
     if differing:
         raise TrainingError(
@@ -56,8 +55,8 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
             "resume with the same settings and data, or start anew without --resume"
         )
     tensors = read_tensors(path)
-    state = _state(path, _under("optimizer.", tensors), optimizer)
-    module_tensors = _under("module.", tensors)
+    state = _state(path, under("optimizer.", tensors), optimizer)
+    module_tensors = under("module.", tensors)
     check_tensors(module, module_tensors, path)
     load_tensors(module, module_tensors, path)
     # Param groups hold settings only, and those the optimizer was just built with.
@@ -96,7 +95,15 @@ _STATE_NAMES: dict[type[torch.optim.Optimizer], frozenset[str]] = {
 }
 
 
-def _progress(path: Path, text: str) -> Progress:
+def read_progress(path: Path) -> Progress | None:
+    """Where the run of a checkpoint stood; None where a safetensors file is no checkpoint.
+
+    Raises:
+        TrainingError: a damaged checkpoint. WeightsError: missing, or no safetensors file.
+    """
+    text = read_metadata(path).get("checkpoint")
+    if text is None:
+        return None
     try:
         meta = json.loads(text)
         epochs, steps, run = meta["progress"]["epochs"], meta["progress"]["steps"], dict(meta["run"])
@@ -113,7 +120,8 @@ def _names(keys: list[str]) -> str:
     return ", ".join(ascii(key[:80])[1:-1] for key in keys[:10])
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 

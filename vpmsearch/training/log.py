@@ -22,6 +22,7 @@ class LossRow:
     loss_id: float
     loss_triplet: float
     loss_consistency: float
+    loss_memory: float
     lr: float
 
 
@@ -57,16 +58,10 @@ def read_log(path: Path) -> list[LossRow]:
         return []
     try:
         with path.open(newline="") as file:
+            _, _, *names = (item.name for item in fields(LossRow))  # after epoch and step
             return [
-                LossRow(
-                    int(r["epoch"]),
-                    int(r["step"]),
-                    *(
-                        float(r[k])
-                        for k in ("loss", "loss_region", "loss_id", "loss_triplet", "loss_consistency", "lr")
-                    ),
-                )
-                for r in csv.DictReader(file)
+                LossRow(int(row["epoch"]), int(row["step"]), *(float(row[name]) for name in names))
+                for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise TrainingError(f"{path} is no training log ({error}); remove it or start anew without --resume") from error

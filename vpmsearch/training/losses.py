@@ -46,32 +46,44 @@ class RegionClassifiers(nn.Module):
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of Eq. 8 and, where asked for, the agreement of two views; scalars. `total` is what is minimised."""
+    """The terms of Eq. 8, and two of our own that are 0 unless asked for; scalars. `total` is what is minimised."""
 
     region: Tensor
     identity: Tensor
     triplet: Tensor
     consistency: Tensor
+    memory: Tensor
     total: Tensor
 
 
 def vpm_loss(
-    output: VpmOutput, logits: Tensor, labels: Tensor, visible: Tensor, pids: Tensor, settings: TrainSettings
+    output: VpmOutput,
+    logits: Tensor,
+    labels: Tensor,
+    visible: Tensor,
+    pids: Tensor,
+    settings: TrainSettings,
+    memory: Tensor | None = None,
 ) -> LossTerms:
-    """Eq. 8 for one batch, plus `consistency_weight` times the disagreement of whole and cut images.
+    """Eq. 8 for one batch, plus what the settings add to it.
 
     Args:
         output: of the model. logits: (B, p, K) of the classifiers. labels: (B, h, w) region labels of the crops.
         visible: (B, p) bool, their visible sets. pids: (B,) in [0, K). With a `consistency_weight` the second half
             of the batch shows the images of the first half again, cut.
+        memory: what `GalleryMemory.rank` says of the batch.
     """
     region = region_label_loss(output.locator_logits, labels, settings.region_loss_reduction)
     identity = visible_identity_loss(logits, pids, visible, settings.label_smoothing)
     triplet = region_selective_triplet_loss(output.embeddings, pids, visible, settings.margin)
     total = settings.region_loss_weight * region + identity + triplet
-    if not settings.consistency_weight:
-        return LossTerms(region, identity, triplet, torch.zeros_like(total), total)
-    whole, cut = output.embeddings.chunk(2)
-    shown = torch.stack(visible.chunk(2)).all(dim=0)  # 2 × (B/2, p) -> (B/2, p)
-    consistency = view_consistency_loss(whole, cut, shown)
-    return LossTerms(region, identity, triplet, consistency, total + settings.consistency_weight * consistency)
+    consistency = torch.zeros_like(total)
+    if settings.consistency_weight:
+        whole, cut = output.embeddings.chunk(2)
+        shown = torch.stack(visible.chunk(2)).all(dim=0)  # 2 × (B/2, p) -> (B/2, p)
+        consistency = view_consistency_loss(whole, cut, shown)
+        total = total + settings.consistency_weight * consistency
+    if memory is None:
+        memory = torch.zeros_like(total)
+    total = total + settings.memory_weight * memory
+    return LossTerms(region, identity, triplet, consistency, memory, total)

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -70,10 +71,13 @@ class TrainSettings:
     region_loss_reduction: Reduction = "mean"
     region_loss_weight: float = 1.0  # of L_R in Eq. 8; the other two have weight 1
     consistency_weight: float = 0.0  # above 0: each image enters a batch whole and cut, and the two shall agree
+    memory_weight: float = 0.0  # above 0: rank all whole images seen so far; needs consistency_weight
+    memory_temperature: float = 0.03  # in units of Eq. 4's distance
     seed: int = 0
 
     def __post_init__(self) -> None:
-        problems = [
+        problems = [*self._bad_numbers()]
+        problems += [
             (
                 not self.crops or not set(self.crops) <= set(STRATEGIES),
                 f"crops must be some of {', '.join(STRATEGIES)}",
@@ -86,10 +90,12 @@ class TrainSettings:
             (self.epochs < 1, "epochs must be at least 1"),
             (min(self.input_size) < 32, "input_size must be at least 32 × 32 pixels"),
             (self.pids_per_batch < 2 or self.images_per_pid < 2, "a batch needs two identities and two images of each"),
-            (self.seed < 0, "seed must be at least 0"),
-            (self.consistency_weight < 0, "consistency_weight must be at least 0"),
+            (self.memory_weight > 0 and not self.consistency_weight, "memory_weight needs a consistency_weight"),
+            (self.memory_temperature <= 0, "memory_temperature must be above 0"),
+            (self.gradient_clip is not None and self.gradient_clip <= 0, "gradient_clip must be above 0"),
             (not 0 <= self.color_jitter < 1, "color_jitter must be in [0, 1)"),
             (not 0 <= self.erase <= 1, "erase must be in [0, 1]"),
+            (not 0 <= self.label_smoothing <= 1, "label_smoothing must be in [0, 1]"),
         ]
         for name, kind in _CHOICES.items():
             allowed = get_args(kind)
@@ -97,6 +103,15 @@ class TrainSettings:
         for wrong, message in problems:
             if wrong:
                 raise ModelError(f"training settings: {message}")
+
+    def _bad_numbers(self) -> Iterator[tuple[bool, str]]:
+        """What is wrong with a number on its own: not finite, or below 0, which no setting has a meaning for."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, int | float)]
+            # Compared, as `math.isfinite` takes no whole number beyond the range of float.
+            yield any(not abs(v) <= sys.float_info.max for v in numbers), f"{item.name} must be finite"
+            yield any(v < 0 for v in numbers), f"{item.name} must be at least 0"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TrainSettings:
@@ -159,7 +174,7 @@ PRESETS: dict[str, TrainSettings] = {
     # and its regions are pulled together (consistency_weight). Embeddings have length 1: by its length f_i says how
     # well a region is seen rather than whose it is. One more stage of the trunk is free, as its early layers never saw
     # a person stretched to twice their height. γ below 0.5 and windows anywhere, so that queries are never at the edge
-    # of what was seen.
+    # of what was seen. And every batch is ranked against all whole images by Eq. 4 (memory_weight), as a search will.
     "strong": replace(
         _FAST,
         preset="strong",
@@ -174,6 +189,7 @@ PRESETS: dict[str, TrainSettings] = {
         trunk_learning_rate=3e-4,
         margin=0.3,
         consistency_weight=2.0,
+        memory_weight=2.0,
     ),
     # Random weights, small pictures. For drawn pedestrians, tests and the demo.
     "small": TrainSettings(

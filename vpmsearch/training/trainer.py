@@ -7,6 +7,7 @@ import math
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,18 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.sampler import IdentitySampler
 from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
 from vpmsearch.errors import TrainingError
-from vpmsearch.models.initial import initialise_model, normalisation
+from vpmsearch.models.initial import normalisation
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.parallel import map_ahead
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from vpmsearch.training.compiled import CompiledForward
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
 from vpmsearch.training.losses import LossTerms, RegionClassifiers, vpm_loss
+from vpmsearch.training.memory import GalleryMemory
+from vpmsearch.training.optimizer import build_optimizer, set_learning_rate
 from vpmsearch.training.presets import TrainSettings
+from vpmsearch.training.start import start
 from vpmsearch.types import Int64
 
 
@@ -42,9 +47,14 @@ class Trainer:
         device: where the model runs; mixed precision on CUDA.
         workers: threads that cut crops; 0 does it between steps.
         half: store the weights as float16.
+        compiled: compile the model's forward pass.
+
+    Attributes:
+        kept_classifiers: whether the run starts with the identity classifiers of the checkpoint it starts from.
 
     Raises:
         DataError: too few identities, an image without a pid. ModelError: settings or initial weights that cannot be.
+        TrainingError: the checkpoint to start from is damaged.
     """
 
     def __init__(
@@ -57,21 +67,26 @@ class Trainer:
         device: torch.device,
         workers: int = 2,
         half: bool = False,
+        compiled: bool = False,
     ) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.dataset_name, self.device = settings, dataset, device
         self.files, self.workers, self.half = TrainingFiles(output), workers, half
         self.model = Vpm(settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings)
-        initialise_model(self.model, settings.init)
         self.model.backbone.freeze(settings.freeze_stages)
         self.data = TrainingSet(images, self._crop_settings())
         self.classifiers = RegionClassifiers(
             settings.classifier, self.model.num_regions, self.model.embedding_dim, self.data.num_classes
         )
+        self.kept_classifiers = start(self.model, self.classifiers, settings.init, self.data_digest)
         self.model.to(device).to(memory_format=torch.channels_last)
         self.classifiers.to(device)
+        self._forward = CompiledForward(self.model) if compiled else self.model
         self.module = nn.ModuleDict({"model": self.model, "classifiers": self.classifiers})
-        self.optimizer = self._build_optimizer()
+        self.memory = self._build_memory()
+        if self.memory is not None:
+            self.module["memory"] = self.memory
+        self.optimizer = build_optimizer(settings, self.model, self.classifiers)
         self.sampler = IdentitySampler(
             self.data.targets.tolist(), settings.pids_per_batch, settings.images_per_pid, settings.seed
         )
@@ -113,7 +128,7 @@ class Trainer:
             self.module.train()
             order = self.sampler.epoch(epoch)
             for index, batch in enumerate(self._batches(epoch, order)):
-                self._set_learning_rate(epoch + index / len(order), step)
+                set_learning_rate(self.optimizer, self.settings, epoch + index / len(order), step)
                 row = self._step(batch, epoch, step)
                 rows.append(row)
                 on_step(row)
@@ -146,8 +161,11 @@ class Trainer:
 
     def _step(self, batch: Batch, epoch: int, step: int) -> LossRow:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            output = self.model(self._normalised(batch.pixels))
+            output = self._forward(self._normalised(batch.pixels))
             logits = self.classifiers(output.embeddings)
+        ranking = None
+        if self.memory is not None:
+            ranking = self.memory.rank(output, self._to_device(batch.indices), self.settings.memory_temperature)
         terms = vpm_loss(
             output,
             logits,
@@ -155,12 +173,14 @@ class Trainer:
             self._to_device(batch.visible),
             self._to_device(batch.targets),
             self.settings,
+            ranking,
         )
         row = self._row(terms, epoch, step)
         if not math.isfinite(row.loss):
+            found = ", ".join(f"{name} {value}" for name, value in asdict(row).items() if name.startswith("loss_"))
             raise TrainingError(
-                f"the loss is not finite at epoch {epoch}, step {step} (region {row.loss_region}, identity "
-                f"{row.loss_id}, triplet {row.loss_triplet}); lower the learning rate. The last checkpoint is kept"
+                f"the loss is not finite at epoch {epoch}, step {step} ({found}); "
+                "lower the learning rate. The last checkpoint is kept"
             )
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
@@ -170,11 +190,11 @@ class Trainer:
         return row
 
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:
-        scalars = (terms.total, terms.region, terms.identity, terms.triplet, terms.consistency)
-        # One transfer from the device.
-        total, region, identity, triplet, consistency = torch.stack([term.float() for term in scalars]).tolist()
+        scalars = (terms.total, terms.region, terms.identity, terms.triplet, terms.consistency, terms.memory)
+        values = torch.stack([term.float() for term in scalars]).tolist()  # one transfer from the device
+        total, region, identity, triplet, consistency, memory = values
         lr = float(self.optimizer.param_groups[0]["lr"])
-        return LossRow(epoch, step, total, region, identity, triplet, consistency, lr)
+        return LossRow(epoch, step, total, region, identity, triplet, consistency, memory, lr)
 
     def _batches(self, epoch: int, order: Sequence[Int64]) -> Iterator[Batch]:
         requests = enumerate(order)
@@ -206,29 +226,11 @@ class Trainer:
             erase=self.settings.erase,
         )
 
-    def _build_optimizer(self) -> torch.optim.Optimizer:
-        settings = self.settings
-        new = [*self.model.locator.parameters(), *self.model.reduction.parameters(), *self.classifiers.parameters()]
-        trunk = [parameter for parameter in self.model.backbone.parameters() if parameter.requires_grad]
-        groups = [{"params": new, "lr": settings.learning_rate}, {"params": trunk, "lr": settings.trunk_learning_rate}]
-        groups = [group | {"base_lr": group["lr"]} for group in groups if group["params"]]
-        if settings.optimizer == "adamw":
-            return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-        return torch.optim.SGD(
-            groups, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
-
-    def _set_learning_rate(self, epochs_done: float, step: int) -> None:
-        """By epochs, as they are not all of the same number of steps; the warm-up by steps."""
-        settings = self.settings
-        if settings.schedule == "step":
-            factor = 0.1 if epochs_done >= settings.step_epoch else 1.0
-        else:
-            factor = 0.5 * (1 + math.cos(math.pi * epochs_done / settings.epochs))
-        if settings.warmup_steps:
-            factor *= min((step + 1) / settings.warmup_steps, 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+    def _build_memory(self) -> GalleryMemory | None:
+        if not self.settings.memory_weight:
+            return None
+        model, data = self.model, self.data
+        return GalleryMemory(data.targets, data.camids, model.num_regions, model.embedding_dim).to(self.device)
 
     def _save(self, progress: Progress, rows: list[LossRow]) -> None:
         self.module.eval()
@@ -242,12 +244,16 @@ class Trainer:
         """The rows of the steps that the checkpoint covers."""
         return read_log(self.files.log)[:steps] if steps else []
 
-    def _run_identity(self) -> dict[str, Any]:
-        """What must not change between a run and its resumption."""
+    @cached_property
+    def data_digest(self) -> str:
+        """Of the images' names and identities: two runs with the same one learn to tell the same people apart."""
         pairs = zip(self.data.images, self.data.targets, strict=True)
         names = "\n".join(f"{image.path.name}\t{target}" for image, target in pairs)
-        digest = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
-        return {"settings": self.settings.to_json(), "data": digest}
+        return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+
+    def _run_identity(self) -> dict[str, Any]:
+        """What must not change between a run and its resumption."""
+        return {"settings": self.settings.to_json(), "data": self.data_digest}
 
     def weights_config(self) -> WeightsConfig:
         """What goes with the weights this run writes."""

@@ -1,0 +1,61 @@
+"""train: a second stretch from a checkpoint, and a compiled model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_weights import picture
+
+from vpmsearch.training import presets
+
+
+@pytest.fixture
+def people(tmp_path: Path, tiny: str, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
+    """Four people, three pictures of each, and a preset that takes a second."""
+    small = replace(
+        presets.PRESETS["small"], backbone=tiny, epochs=1, input_size=(64, 32), pids_per_batch=4, images_per_pid=2
+    )
+    monkeypatch.setitem(presets.PRESETS, "small", small)
+    for pid in range(4):
+        folder = tmp_path / "people" / f"person {pid}"
+        folder.mkdir(parents=True)
+        for shot in range(3):
+            picture(10 * pid + shot).save(folder / f"{shot}.png")
+    return ("train", "--data", "people", "--dataset", "folder", "--preset", "small", "--num-regions", "3x1")
+
+
+def test_train_says_what_it_starts_from(cli, people):
+    assert "starting from" not in cli(*people, "--output", "first.safetensors").stderr
+    second = (*people, "--output", "second.safetensors", "--seed", 1, "--init")
+    kept = cli(*second, "first.checkpoint.safetensors")
+    assert kept.stdout == "second.safetensors\n"
+    assert "starting from first.checkpoint.safetensors, identity classifiers too\n" in kept.stderr
+    assert "first.safetensors, identity classifiers anew\n" in cli(*second, "first.safetensors").stderr
+    other = cli(*second, "first.checkpoint.safetensors", "--num-regions", "1x3")
+    assert "identity classifiers anew\n" in other.stderr
+    save_file({"a": torch.zeros(1)}, "damaged.safetensors", {"checkpoint": "{}"})
+    assert "damaged checkpoint" in cli(*second, "damaged.safetensors", code=1).error
+    assert "no weights file at missing" in cli(*second, "missing", code=1).error
+
+
+def test_train_compiled_without_a_compiler(cli, people, monkeypatch: pytest.MonkeyPatch):
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("Cannot find a compiler\nand much more")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    error = cli(*people, "--compile", code=1).error
+    assert error.startswith("the model cannot be compiled (Cannot find a compiler); install")
+    assert not list(Path("weights").glob("*"))
+
+
+def test_train_with_a_memory(cli, people):
+    settings = ("--set", "consistency_weight=1", "--set", "memory_weight=0.5")
+    cli(*people, *settings)
+    assert "loss_memory" in Path("weights/vpm.log.csv").read_text().splitlines()[0]
+    assert cli(*people, *settings, "--resume").stdout == "weights/vpm.safetensors\n"
+    assert "memory_weight needs a consistency_weight" in cli(*people, "--set", "memory_weight=1", code=1).error
+    assert "memory_weight must be finite" in cli(*people, *settings, "--set", "memory_weight=NaN", code=1).error

@@ -1,0 +1,89 @@
+"""A memory of the whole training gallery, so that a batch is ranked against all of it and not against itself alone.
+
+Cross-batch memory (Wang et al., CVPR 2020) with a neighbourhood loss (Wu et al., ECCV 2018), here on Eq. 4: what a
+search will do with a cut query and a gallery of whole images. Not in the paper.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vpmsearch.equations import neighbour_loss
+from vpmsearch.errors import ModelError
+from vpmsearch.models.vpm import VpmOutput
+from vpmsearch.types import Int64
+
+MAX_BYTES = 128 << 20
+"""Of embeddings remembered. They are in every checkpoint, and one with much more would be too large to be read."""
+
+
+class GalleryMemory(nn.Module):
+    """Region features of N whole images as they were last seen; an image not seen yet is in nobody's ranking.
+
+    Buffers, so that a checkpoint holds it and a resumed run goes on alike. Embeddings are kept as float16.
+
+    Args:
+        targets: (N,) identity classes. camids: (N,) cameras. num_regions: p. embedding_dim: d.
+
+    Raises:
+        ModelError: N·p·d numbers are too many to keep.
+    """
+
+    targets: Tensor
+    camids: Tensor
+    embeddings: Tensor
+    visibility: Tensor
+
+    def __init__(self, targets: Int64, camids: Int64, num_regions: int, embedding_dim: int) -> None:
+        super().__init__()
+        count = len(targets)
+        if (size := 2 * count * num_regions * embedding_dim) > MAX_BYTES:
+            raise ModelError(
+                f"memory_weight: to remember {count} images of {num_regions} × {embedding_dim} numbers takes "
+                f"{size >> 20} MiB of at most {MAX_BYTES >> 20}; train with a smaller embedding_dim, or without it"
+            )
+        self.register_buffer("targets", torch.tensor(targets), persistent=False)
+        self.register_buffer("camids", torch.tensor(camids), persistent=False)
+        self.register_buffer("embeddings", torch.zeros(count, num_regions, embedding_dim, dtype=torch.float16))
+        self.register_buffer("visibility", torch.zeros(count, num_regions))  # 0: shares no region with any query
+
+    def rank(self, output: VpmOutput, indices: Tensor, temperature: float) -> Tensor:
+        """How badly Eq. 4 ranks the memory for a batch; then the batch's whole images are remembered.
+
+        As in evaluation an image's own camera does not count, and a region below the default min_visibility is not
+        visible. Gradients go into the embeddings alone: no visibility shall grow to make a neighbour more likely.
+
+        Args:
+            output: for B images, the first half whole, the other half the same ones cut. indices: (B,), which of the N.
+            temperature: see `neighbour_loss`.
+        """
+        visibility = output.visibility.detach().float()
+        visibility = torch.where(visibility >= 1 / (2 * visibility.shape[1]), visibility, 0)
+        distances = self._distances(output.embeddings.float(), visibility)
+        same = self.targets[indices, None] == self.targets[None, :]  # (B, N)
+        same_camera = self.camids[indices, None] == self.camids[None, :]
+        loss = neighbour_loss(distances, same & ~same_camera, ~same, temperature)
+        half = len(indices) // 2
+        self._remember(indices[:half], output.embeddings[:half].detach(), visibility[:half])
+        return loss
+
+    def _distances(self, query: Tensor, query_visibility: Tensor) -> Tensor:
+        """Eq. 4 as (B, N), a tenth of `visibility_weighted_distance`'s time: here the last digits decide nothing."""
+        total = query_visibility @ self.visibility.T  # (B, p) × (p, N)
+        weighted = torch.zeros_like(total)
+        for region in range(query.shape[1]):
+            a, b = query[:, region], self.embeddings[:, region].to(query.dtype)
+            squared = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)[None, :] - 2 * a @ b.T
+            weight = query_visibility[:, region, None] * self.visibility[None, :, region]
+            weighted = weighted + weight * squared.clamp(min=1e-4).sqrt()  # no root has gradient ∞
+        return torch.where(total > 0, weighted / torch.where(total > 0, total, 1), torch.inf)
+
+    def _remember(self, indices: Tensor, embeddings: Tensor, visibility: Tensor) -> None:
+        """Replace what is known of some images. Of an image given twice the later counts, on every device."""
+        again = (indices[:, None] == indices[None, :]).triu(diagonal=1).any(dim=1)
+        indices, embeddings, visibility = indices[~again], embeddings[~again], visibility[~again]
+        # f_i as pooled may be of any length: beyond float16's range it becomes a far image, not an infinite one.
+        largest = torch.finfo(self.embeddings.dtype).max
+        self.embeddings[indices] = embeddings.clamp(-largest, largest).to(self.embeddings.dtype)
+        self.visibility[indices] = visibility

@@ -1,0 +1,36 @@
+"""The optimizer of a run and its learning rates."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from vpmsearch.models.vpm import Vpm
+from vpmsearch.training.presets import TrainSettings
+
+
+def build_optimizer(settings: TrainSettings, model: Vpm, classifiers: nn.Module) -> torch.optim.Optimizer:
+    """New layers at `learning_rate`, what learns of the trunk at `trunk_learning_rate`."""
+    new = [*model.locator.parameters(), *model.reduction.parameters(), *classifiers.parameters()]
+    trunk = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
+    groups = [{"params": new, "lr": settings.learning_rate}, {"params": trunk, "lr": settings.trunk_learning_rate}]
+    groups = [group | {"base_lr": group["lr"]} for group in groups if group["params"]]  # all may be frozen
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        groups, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, settings: TrainSettings, epochs_done: float, step: int) -> None:
+    """By epochs, as they are not all of the same number of steps; the warm-up by steps."""
+    if settings.schedule == "step":
+        factor = 0.1 if epochs_done >= settings.step_epoch else 1.0
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * epochs_done / settings.epochs))
+    if settings.warmup_steps:
+        factor *= min((step + 1) / settings.warmup_steps, 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor

@@ -1,0 +1,62 @@
+"""Where a run starts from: a published trunk, a file, or the end of another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vpmsearch.errors import WeightsError
+from vpmsearch.models.initial import PUBLISHED, fill_model, initialise_model
+from vpmsearch.models.vpm import Vpm
+from vpmsearch.models.weights import check_tensors, read_tensors
+from vpmsearch.training.checkpoint import read_progress, under
+
+
+def start(model: Vpm, classifiers: nn.Module, init: str, data: str) -> bool:
+    """Fill a model as `initialise_model` does; from a training checkpoint the identity classifiers too.
+
+    A second stretch of training would otherwise lose an epoch on learning them anew. They are taken where they would
+    see what they saw there: the same images and identities, and a model that was taken whole. Optimizer and
+    remembered images are never taken.
+
+    Args:
+        model, classifiers: changed in place. init: as in `TrainSettings`. data: the run's own digest of its images
+            and identities, as `Trainer.data_digest` makes it.
+
+    Returns:
+        Whether the classifiers are the checkpoint's.
+
+    Raises:
+        ModelError: no such start for this trunk. WeightsError: it cannot be had, or does not fit. TrainingError: a
+            damaged checkpoint.
+    """
+    path = Path(init)
+    progress = None if init in PUBLISHED else read_progress(path)
+    if progress is None:
+        initialise_model(model, init)
+        return False
+    found = progress.run.get("settings")
+    settings = found if isinstance(found, dict) else {}
+    grid = settings.get("num_regions")
+    tensors = read_tensors(path)
+    learned, heads = under("module.model.", tensors), under("module.classifiers.", tensors)
+    fill_model(model, learned, tuple(grid) if isinstance(grid, list) else None, path)
+    alike = (
+        progress.run.get("data") == data
+        and grid == list(model.grid)
+        and settings.get("normalize_embeddings", False) == model.normalize_embeddings
+        and _fits(model, learned, path)
+        and _fits(classifiers, heads, path)
+    )
+    if alike:
+        classifiers.load_state_dict(heads)
+    return alike
+
+
+def _fits(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> bool:
+    try:
+        check_tensors(module, tensors, path)
+    except WeightsError:
+        return False
+    return True
