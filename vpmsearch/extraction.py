@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -99,6 +100,14 @@ class Extractor:
         config = weights.config
         self._mean = torch.tensor(config.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(config.std, device=device).view(1, 3, 1, 1) * 255
+
+    @cached_property
+    def map_size(self) -> tuple[int, int]:
+        """(h, w) of T."""
+        with torch.inference_mode():
+            blank = torch.zeros(1, 3, *self.weights.config.input_size, device=self.device)
+            height, width = self.model.backbone(blank).shape[2:]
+        return int(height), int(width)
 
     def extract(self, requests: Iterable[Request]) -> Iterator[ExtractedBatch]:
         """See many files, in order; what is wrong with one of them is in `rejected`, never an exception."""

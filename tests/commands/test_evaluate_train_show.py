@@ -52,7 +52,7 @@ def test_evaluate_json_is_the_contract(cli, drawn: Path, weights: Path):
     assert list(found) == ["results"]
     assert [(row["gamma"], row["crop"]) for row in found["results"]] == [(0.5, "top"), (1.0, "top")]
     for row in found["results"]:
-        assert set(row) == {*KEYS, "weighting"}
+        assert set(row) == {*KEYS, "weighting", "rank1_interval", "map_interval", "visible_f1"}
         assert (row["queries"], row["gallery"], row["weighting"]) == (8, 9, "visibility")
         assert all(0 <= row[key] <= 1 for key in KEYS[2:9])
     assert "tiny-0" in outcome.stderr
@@ -76,9 +76,14 @@ def test_evaluate_takes_the_gallery_from_an_index(cli, drawn: Path, weights: Pat
 def test_evaluate_for_people(cli, drawn: Path, weights: Path):
     both = ("--weighting", "uniform", "--weighting", "visibility")
     head, *rows = cli("evaluate", "--data", drawn, "--weights", weights, *both).stdout.splitlines()
-    assert head.split() == "gamma crop weighting rank-1 rank-3 rank-5 rank-10 mAP mAP(trapezoid) mINP queries".split()  # noqa: SIM905
-    assert [row.split()[:3] for row in rows] == [["1.00", "bilateral", word] for word in ("visibility", "uniform")]
-    assert all(len(row) == len(head) for row in rows)
+    names = "gamma crop weighting rank-1 rank-3 rank-5 rank-10 mAP mAP(trapezoid) mINP visible F1 queries"
+    assert head.split() == names.split()
+    figures = [row for row in rows if not row.startswith(" " * 7)]
+    assert [row.split()[:3] for row in figures] == [["1.00", "bilateral", word] for word in ("visibility", "uniform")]
+    assert all(len(row) == len(head) for row in figures)
+    below = [row.strip() for row in rows if row not in figures]
+    assert [row.split(" [")[0] for row in below] == ["95 %: rank-1", below[1].split(" [")[0], "95 %: rank-1"]
+    assert below[1].startswith("visibility adds to rank-1 +")
 
 
 @pytest.mark.parametrize("option", [("--gamma", 0), ("--gamma", 1.2), ("--crop", "middle"), ("--min-visibility", 2)])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 from tiny_weights import picture, write_weights
 
-from vpmsearch.data.crops import STRATEGIES, CropBox
+from vpmsearch.data.crops import STRATEGIES, CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError
 from vpmsearch.evaluation import protocols
@@ -24,8 +24,10 @@ from vpmsearch.evaluation.protocols import (
     evaluate_model,
     extract_labelled,
     indexed_gallery,
+    queries_to_see,
     query_crops,
     rank,
+    visible_set_f1,
 )
 from vpmsearch.extraction import Extractor
 from vpmsearch.indexer import index_gallery
@@ -35,7 +37,8 @@ from vpmsearch.types import RegionFeatures
 
 # of `evaluate --json`
 KEYS = ["gamma", "crop", "weighting", "rank1", "rank3", "rank5", "rank10"]
-KEYS += ["map", "map_trapezoid", "minp", "queries", "gallery"]
+KEYS += ["map", "map_trapezoid", "minp", "rank1_interval", "map_interval", "visible_f1", "queries", "gallery"]
+GAIN_KEYS = ["rank1_gain", "rank1_gain_interval", "map_gain", "map_gain_interval"]
 
 
 def labelled(n: int, p: int, d: int, seed: int) -> LabelledFeatures:
@@ -89,16 +92,16 @@ def test_rank_is_evaluate_rank_of_the_full_matrix(shape, min_visibility, weighti
         expected = evaluate_rank(matrix, *labels)
     except DataError:  # no query has anything to find
         with pytest.raises(DataError, match="relevant"):
-            rank(query, gallery, min_visibility=min_visibility, weighting=weighting)
+            rank(query, gallery, min_visibility=min_visibility, weighting=weighting).result()
         return
-    assert_same(rank(query, gallery, min_visibility=min_visibility, weighting=weighting), expected)
+    assert_same(rank(query, gallery, min_visibility=min_visibility, weighting=weighting).result(), expected)
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch):
     query, gallery = as_queries(labelled(30, 6, 4, 1)), labelled(40, 6, 4, 2)
-    whole = rank(query, gallery, min_visibility=0)
+    whole = rank(query, gallery, min_visibility=0).result()
     monkeypatch.setattr(protocols, "QUERY_BLOCK", 7)
-    assert_same(rank(query, gallery, min_visibility=0), whole)
+    assert_same(rank(query, gallery, min_visibility=0).result(), whole)
 
 
 def test_uniform_weighting_is_the_mean_distance_whatever_is_visible():
@@ -106,13 +109,13 @@ def test_uniform_weighting_is_the_mean_distance_whatever_is_visible():
     gaps = query.features.embeddings[:, None].astype(np.float64) - gallery.features.embeddings[None]
     means = np.linalg.norm(gaps, axis=3).mean(axis=2)  # (Q, G, p, d) -> (Q, G)
     expected = evaluate_rank(means, query.pids, gallery.pids, query.camids, gallery.camids)
-    assert_same(rank(query, gallery, min_visibility=0.3, weighting="uniform"), expected)
+    assert_same(rank(query, gallery, min_visibility=0.3, weighting="uniform").result(), expected)
 
 
 def test_weightings_differ_where_visibility_does():
     query, gallery = as_queries(labelled(12, 6, 4, 5)), labelled(30, 6, 4, 6)
-    by_visibility = rank(query, gallery, min_visibility=0)
-    uniform = rank(query, gallery, min_visibility=0, weighting="uniform")
+    by_visibility = rank(query, gallery, min_visibility=0).result()
+    uniform = rank(query, gallery, min_visibility=0, weighting="uniform").result()
     assert by_visibility.mean_ap != uniform.mean_ap
 
 
@@ -182,7 +185,7 @@ def test_rows_have_the_keys_of_the_contract(extractor, people):
     assert sum(told) == 7 + 2 * 3
     for row in rows:
         values = row.to_json()
-        assert list(values) == KEYS
+        assert list(values) == KEYS + (GAIN_KEYS if row.weighting == "visibility" else [])
         assert (values["crop"], values["queries"], values["gallery"]) == ("bilateral", 3, 7)
         fractions = [values[key] for key in ("rank1", "rank3", "rank5", "rank10", "map", "map_trapezoid", "minp")]
         assert all(isinstance(value, float) and 0 <= value <= 1 for value in fractions)
@@ -191,12 +194,66 @@ def test_rows_have_the_keys_of_the_contract(extractor, people):
 
 
 def test_figures_are_those_of_the_features(extractor, people):
-    (row,) = evaluate_model(extractor, *people, gammas=(0.5,), crop="top")
+    (row,) = evaluate_model(extractor, *people, gammas=(0.5,), crops=("top",))
     query = extract_labelled(extractor, people[0], [CropBox(bottom=0.5)] * 3)
     gallery = extract_labelled(extractor, people[1])
     matrix = oracle_matrix(query.features, gallery.features, 1 / 12)
     labels = ([1, 2, 3], [1, 2, 3, 1, 2, 3, 0], [1] * 3, [2] * 7)
     assert_same(row.metrics, evaluate_rank(matrix, *labels))
+
+
+def test_what_strategies_cut_alike_is_seen_once(extractor, people):
+    """Bilateral queries are cut as top or bottom ones are, and whole queries are whole for all."""
+    told: list[int] = []
+    both = {"gammas": (0.6, 1.0), "weightings": ("visibility", "uniform")}
+    rows = list(
+        evaluate_model(extractor, *people, crops=("top", "bilateral", "bottom"), on_progress=told.append, **both)
+    )
+    assert sum(told) == 7 + 2 * 3 + 3
+    assert queries_to_see(3, (0.6, 1.0), ("top", "bilateral", "bottom"), 0) == 2 * 3 + 3
+    assert [row.crop for row in rows] == ["top", "top", "bilateral", "bilateral", "bottom", "bottom"] * 2
+    for crop in ("top", "bilateral", "bottom"):
+        alone = list(evaluate_model(extractor, *people, crops=(crop,), **both))
+        together = [row for row in rows if row.crop == crop]
+        for one, other in zip(alone, together, strict=True):
+            assert_same(one.metrics, other.metrics)
+            assert one.visible_f1 == other.visible_f1
+            np.testing.assert_allclose(one.per_query.ap, other.per_query.ap, rtol=1e-6)
+
+
+def test_what_visibility_adds_is_the_difference_of_the_rows(extractor, people):
+    weightings = ("visibility", "uniform")
+    by_visibility, uniform = evaluate_model(extractor, *people, gammas=(0.5,), weightings=weightings)
+    assert uniform.gain is None
+    gain = by_visibility.gain
+    assert gain.mean_ap == pytest.approx(by_visibility.metrics.mean_ap - uniform.metrics.mean_ap)
+    assert gain.rank1 == pytest.approx(by_visibility.metrics.cmc[0] - uniform.metrics.cmc[0])
+    assert gain.mean_ap_interval.low <= gain.mean_ap <= gain.mean_ap_interval.high
+    (alone,) = evaluate_model(extractor, *people, gammas=(0.5,))
+    assert alone.gain is None
+    assert set(alone.to_json()) == set(KEYS)
+
+
+@pytest.mark.parametrize("least", [0.0, 1 / 12, 0.2])
+@pytest.mark.parametrize(("grid", "map_size"), [((6, 1), (16, 8)), ((3, 2), (8, 4)), ((4, 1), (4, 2))])
+def test_visible_set_f1_counts_regions(grid, map_size, least):
+    """Against counting pixel by pixel what a crop shows of each region."""
+    rng = np.random.default_rng(5)
+    p = grid[0] * grid[1]
+    boxes = [None, *(sample_crop(STRATEGIES[i % 6], 0.3 + 0.05 * i, rng) for i in range(12))]
+    visibility = rng.dirichlet(np.full(p, 0.5), len(boxes)).astype(np.float32)
+    hits = wrong = 0
+    for box, row in zip(boxes, visibility, strict=True):
+        labels = region_labels(box or CropBox(), grid, map_size)
+        for region in range(p):
+            share = sum(int(label == region) for label in labels.flat) / labels.size
+            true, seen = share >= least and share > 0, row[region] >= least and row[region] > 0
+            hits, wrong = hits + (true and seen), wrong + (true != seen)
+    assert hits
+    assert wrong
+    found = visible_set_f1(visibility, boxes, grid, map_size, least)
+    assert found == pytest.approx(2 * hits / (2 * hits + wrong))
+    assert visible_set_f1(visibility[:0], [], grid, map_size, least) == 0
 
 
 def test_min_visibility_is_the_one_given(extractor, people):
@@ -231,7 +288,7 @@ def test_a_gallery_may_come_from_an_index(extractor, people, tmp_path: Path, dty
     (row,) = evaluate_model(extractor, query, found, gammas=(0.5,), on_progress=told.append)
     assert (sum(told), row.gallery) == (3, 7)
     assert_same(row.metrics, rank(extract_labelled(extractor, query, query_crops(3, "bilateral", 0.5, 0)), found,
-                                  min_visibility=1 / 12))  # fmt: skip
+                                  min_visibility=1 / 12).result())  # fmt: skip
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, 7.0, math.nan])
@@ -242,7 +299,7 @@ def test_min_visibility_that_cannot_be_is_refused_first(extractor, people, value
     assert told == []
 
 
-@pytest.mark.parametrize("wrong", [{"gammas": (1.0, 0.0)}, {"crop": "middle"}])
+@pytest.mark.parametrize("wrong", [{"gammas": (1.0, 0.0)}, {"crops": ("top", "middle")}])
 def test_settings_that_cannot_be_are_refused_before_the_long_work(extractor, people, wrong):
     told: list[int] = []
     with pytest.raises(DataError):

@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vpmsearch.data.datasets import LabelledImage
+    from vpmsearch.evaluation.intervals import Interval
     from vpmsearch.evaluation.protocols import Evaluation, LabelledFeatures
     from vpmsearch.models.weights import LoadedWeights
 
 
-TABLE_HEAD = "gamma  crop       weighting   rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  queries"
+TABLE_HEAD = (
+    "gamma  crop       weighting   rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  visible F1  queries"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -43,8 +46,11 @@ def evaluate(
         list[float] | None, typer.Option(help="Area ratio the queries are cut to (repeatable).", show_default="1.0")
     ] = None,
     crop: Annotated[
-        str, typer.Option(help="What is kept: top, bottom, left, right, bilateral or random.")
-    ] = "bilateral",
+        list[str] | None,
+        typer.Option(
+            help="What is kept: top, bottom, left, right, bilateral or random (repeatable).", show_default="bilateral"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the crops.")] = 0,
     weighting: Annotated[
         list[str] | None,
@@ -57,13 +63,17 @@ def evaluate(
     device: options.Device = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
 ) -> None:
-    """Measure weights on a labelled data set: CMC, mAP in both forms and mINP for each γ, as fractions."""
+    """Measure weights on a labelled data set: CMC, mAP in both forms and mINP for each γ, as fractions.
+
+    Intervals are of 95 %, by bootstrap over queries. Visible F1 tells how well the model knows which regions a query
+    shows. With both weightings, what visibility adds is given with its paired interval.
+    """
     from vpmsearch.data.datasets import read_dataset
-    from vpmsearch.evaluation.protocols import evaluate_model
+    from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
 
-    gammas = gamma or [1.0]
+    gammas, crops = gamma or [1.0], crop or ["bilateral"]
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
     if unknown := set(weighting or ()) - {"visibility", "uniform"}:
         raise typer.BadParameter(f"--weighting {sorted(unknown)[0]!r}: use visibility or uniform")
@@ -72,7 +82,7 @@ def evaluate(
     threshold = own if min_visibility is None else min_visibility
     announce(loaded)
     extractor = Extractor(loaded, choose_device(device), batch_size=batch_size)
-    to_see = len(gammas) * len(images.query) + (0 if indexed else len(images.gallery))
+    to_see = queries_to_see(len(images.query), gammas, crops, seed) + (0 if indexed else len(images.gallery))
     rows = []
     if not json:
         answer(TABLE_HEAD)
@@ -82,7 +92,7 @@ def evaluate(
             images.query,
             indexed or images.gallery,
             gammas=gammas,
-            crop=crop,
+            crops=crops,
             weightings=weightings,
             seed=seed,
             min_visibility=threshold,
@@ -112,7 +122,21 @@ def _load(
 
 
 def _table_row(row: Evaluation) -> str:
+    """The figures, and below them how sure they are."""
     cmc, metrics = row.metrics.cmc, row.metrics
     ranks = f"{cmc[0]:6.4f}  {cmc[2]:6.4f}  {cmc[4]:6.4f}  {cmc[9]:7.4f}"
     means = f"{metrics.mean_ap:6.4f}  {metrics.mean_ap_trapezoid:14.4f}  {metrics.mean_inp:6.4f}"
-    return f"{row.gamma:5.2f}  {row.crop:9s}  {row.weighting:10s}  {ranks}  {means}  {row.queries:7d}"
+    line = (
+        f"{row.gamma:5.2f}  {row.crop:9s}  {row.weighting:10s}  {ranks}  {means}  {row.visible_f1:10.4f}  "
+        f"{row.queries:7d}\n{'':7s}95 %: rank-1 {_range(row.rank1_interval)}, mAP {_range(row.mean_ap_interval)}"
+    )
+    if gain := row.gain:
+        line += (
+            f"\n{'':7s}visibility adds to rank-1 {gain.rank1:+.4f} {_range(gain.rank1_interval, '+')}, "
+            f"to mAP {gain.mean_ap:+.4f} {_range(gain.mean_ap_interval, '+')}"
+        )
+    return line
+
+
+def _range(interval: Interval, sign: str = "") -> str:
+    return f"[{interval.low:{sign}.4f}, {interval.high:{sign}.4f}]"

@@ -62,6 +62,10 @@ class QueryMetrics:
         """(Q,) whether the query has relevant images in the gallery."""
         return ~np.isnan(self.ap)
 
+    def hits(self, k: int) -> Float64:
+        """(Q,) 1 where the first relevant image is among the first k, else 0; its mean is rank-k of the CMC."""
+        return np.where(self.valid, self.first_hit_rank <= k, np.nan)
+
 
 def evaluate_rank(
     distmat: ArrayLike,

@@ -5,26 +5,23 @@ No (Q, G) matrix is held: distances are ranked block by block of queries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 
-from vpmsearch.data.crops import CropBox, sample_crop
+from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
 from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.metrics import RankAccumulator, RankMetrics
+from vpmsearch.evaluation.metrics import RankAccumulator
+from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.indexer import stored_path
 from vpmsearch.store import Snapshot
 from vpmsearch.types import Float32, Int64, RegionFeatures
-
-Weighting = Literal["visibility", "uniform"]
-"""How the regions count: "visibility" is Eq. 4; "uniform" lets all regions count equally (MVPM-1 of Table 3)."""
 
 QUERY_BLOCK = 64
 
@@ -36,33 +33,6 @@ class LabelledFeatures:
     features: RegionFeatures
     pids: Int64
     camids: Int64
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One row of results: the protocol, its metrics (0-1), and how many images it rests on."""
-
-    gamma: float
-    crop: str
-    weighting: Weighting
-    metrics: RankMetrics
-    queries: int
-    gallery: int
-
-    def to_json(self) -> dict[str, float | int | str]:
-        """The row as `evaluate --json` prints it: CMC, mAP in both forms and mINP as fractions."""
-        cmc = self.metrics.cmc
-        return {
-            "gamma": self.gamma,
-            "crop": self.crop,
-            "weighting": self.weighting,
-            **{f"rank{k}": float(cmc[k - 1]) for k in (1, 3, 5, 10)},
-            "map": self.metrics.mean_ap,
-            "map_trapezoid": self.metrics.mean_ap_trapezoid,
-            "minp": self.metrics.mean_inp,
-            "queries": self.queries,
-            "gallery": self.gallery,
-        }
 
 
 def query_crops(count: int, strategy: str, gamma: float, seed: int) -> list[CropBox | None]:
@@ -140,8 +110,8 @@ def rank(
     min_visibility: float,
     weighting: Weighting = "visibility",
     device: torch.device | None = None,
-) -> RankMetrics:
-    """Metrics of Eq. 4's rankings, all queries against all of the gallery.
+) -> RankAccumulator:
+    """Rank all of the gallery for every query by Eq. 4; the accumulator has the metrics.
 
     Args:
         query: Q images. gallery: G images.
@@ -159,7 +129,7 @@ def rank(
         q_embeddings = torch.from_numpy(part.embeddings).to(device)
         distances = visibility_weighted_distance(q_embeddings, q_weights, g_embeddings, g_weights)
         accumulator.update(distances.cpu().numpy(), query.pids[block], query.camids[block])
-    return accumulator.result()
+    return accumulator
 
 
 def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighting) -> Float32:
@@ -167,6 +137,25 @@ def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighti
     if weighting == "uniform":
         return np.ones_like(features.visibility)
     return np.where(features.visibility >= min_visibility, features.visibility, np.float32(0))
+
+
+def visible_set_f1(
+    visibility: Float32, boxes: Sequence[CropBox | None], grid: tuple[int, int], map_size: tuple[int, int], least: float
+) -> float:
+    """F1 over all regions of all images: a region is truly visible where its share of T is at least `least`.
+
+    Args:
+        visibility: (n, p), as the model says. boxes: n crops; None is the whole image. grid: (m, k) with m·k = p.
+        map_size: (h, w) of T. least: `min_visibility`; a share of 0 is never visible.
+
+    Returns:
+        2·TP / (2·TP + FP + FN) in [0, 1].
+    """
+    p = grid[0] * grid[1]
+    labels = (region_labels(box or CropBox(), grid, map_size) for box in boxes)
+    share = np.array([np.bincount(label.ravel(), minlength=p) / label.size for label in labels]).reshape(-1, p)
+    true, seen = (share >= least) & (share > 0), (visibility >= least) & (visibility > 0)
+    return float(2 * (true & seen).sum() / max(true.sum() + seen.sum(), 1))
 
 
 def _blocks(count: int) -> Iterator[slice]:
@@ -179,7 +168,7 @@ def evaluate_model(
     gallery: Sequence[LabelledImage] | LabelledFeatures,
     *,
     gammas: Sequence[float] = (1.0,),
-    crop: str = "bilateral",
+    crops: Sequence[str] = ("bilateral",),
     weightings: Sequence[Weighting] = ("visibility",),
     seed: int = 0,
     min_visibility: float | None = None,
@@ -189,27 +178,71 @@ def evaluate_model(
 
     Args:
         extractor: the model. query, gallery: with pids and camids; a gallery may have been seen already.
-        gammas: area ratios in (0, 1]. crop: strategy, see `vpmsearch.data.crops.STRATEGIES`.
+        gammas: area ratios in (0, 1]. crops: strategies, see `vpmsearch.data.crops.STRATEGIES`.
         weightings: a row for each. seed: of the crops.
         min_visibility: None is the default of an index, 1/(2p).
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
-        A row for each γ and weighting, as soon as it is known.
+        A row for each γ, crop and weighting, as soon as it is known. What two strategies cut alike is seen once.
 
     Raises:
         DataError: γ, crop or an image cannot be used. ModelError: min_visibility outside [0, 1).
     """
-    crops = {gamma: query_crops(len(query), crop, gamma, seed) for gamma in gammas}  # refuse before the long work
+    # Refuse before the long work.
+    plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
     if isinstance(gallery, LabelledFeatures):
         seen_gallery = gallery
     else:
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
-    for gamma, boxes in crops.items():
-        seen_query = extract_labelled(extractor, query, boxes, on_progress)
-        for weighting in weightings:
-            metrics = rank(
-                seen_query, seen_gallery, min_visibility=threshold, weighting=weighting, device=extractor.device
+    for gamma, plan in plans.items():
+        for crop, seen_query in _seen_crops(extractor, query, plan, on_progress):
+            f1 = visible_set_f1(
+                seen_query.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
             )
-            yield Evaluation(gamma, crop, weighting, metrics, metrics.num_valid_queries, len(seen_gallery.pids))
+            ranked = {
+                weighting: rank(
+                    seen_query, seen_gallery, min_visibility=threshold, weighting=weighting, device=extractor.device
+                )
+                for weighting in weightings
+            }
+            for weighting, accumulator in ranked.items():
+                metrics, per_query = accumulator.result(), accumulator.per_query()
+                gain = None
+                if weighting == "visibility" and "uniform" in ranked:
+                    gain = Gain.of(per_query, ranked["uniform"].per_query())
+                yield Evaluation(
+                    gamma,
+                    crop,
+                    weighting,
+                    metrics,
+                    per_query,
+                    f1,
+                    queries=metrics.num_valid_queries,
+                    gallery=len(seen_gallery.pids),
+                    gain=gain,
+                )
+
+
+def _seen_crops(
+    extractor: Extractor,
+    query: Sequence[LabelledImage],
+    plan: Mapping[str, Sequence[CropBox | None]],
+    on_progress: Callable[[int], None],
+) -> Iterator[tuple[str, LabelledFeatures]]:
+    """The queries as each strategy cuts them; what several cut alike is seen once, whole queries for instance."""
+    row_of: dict[tuple[int, CropBox | None], int] = {}
+    for boxes in plan.values():
+        for position, box in enumerate(boxes):
+            row_of.setdefault((position, box), len(row_of))
+    seen = extract_labelled(extractor, [query[i] for i, _ in row_of], [box for _, box in row_of], on_progress)
+    for crop, boxes in plan.items():
+        rows = np.array([row_of[position, box] for position, box in enumerate(boxes)])
+        yield crop, LabelledFeatures(seen.features[rows], seen.pids[rows], seen.camids[rows])
+
+
+def queries_to_see(count: int, gammas: Sequence[float], crops: Sequence[str], seed: int) -> int:
+    """How many crops of `count` queries `evaluate_model` sees, for a progress bar."""
+    plans = ([query_crops(count, crop, gamma, seed) for crop in crops] for gamma in gammas)
+    return sum(len({(i, box) for boxes in plan for i, box in enumerate(boxes)}) for plan in plans)

@@ -1,0 +1,81 @@
+"""Rows of results: what `evaluate` prints for each γ, crop and weighting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from vpmsearch.evaluation.intervals import Interval, mean_interval
+from vpmsearch.evaluation.metrics import QueryMetrics, RankMetrics
+
+Weighting = Literal["visibility", "uniform"]
+"""How the regions count: "visibility" is Eq. 4; "uniform" lets all regions count equally (MVPM-1 of Table 3)."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What visibility adds to all regions counting equally: differences of means, with paired intervals."""
+
+    rank1: float
+    rank1_interval: Interval
+    mean_ap: float
+    mean_ap_interval: Interval
+
+    @classmethod
+    def of(cls, visibility: QueryMetrics, uniform: QueryMetrics) -> Gain:
+        """From the metrics of the same queries, ranked both ways."""
+        hits, ap = visibility.hits(1) - uniform.hits(1), visibility.ap - uniform.ap
+        return cls(float(np.nanmean(hits)), mean_interval(hits), float(np.nanmean(ap)), mean_interval(ap))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of results: the protocol, its metrics (0-1), and how many images it rests on.
+
+    per_query: what the means are of. visible_f1: how well the model knows which regions a query shows, see
+    `visible_set_f1`. gain: over the row of "uniform", where that was asked for too.
+    """
+
+    gamma: float
+    crop: str
+    weighting: Weighting
+    metrics: RankMetrics
+    per_query: QueryMetrics
+    visible_f1: float
+    queries: int
+    gallery: int
+    gain: Gain | None = None
+
+    @property
+    def rank1_interval(self) -> Interval:
+        """Of rank-1, over queries."""
+        return mean_interval(self.per_query.hits(1))
+
+    @property
+    def mean_ap_interval(self) -> Interval:
+        """Of mAP, over queries."""
+        return mean_interval(self.per_query.ap)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as `evaluate --json` prints it: CMC, mAP in both forms and mINP as fractions, intervals as pairs."""
+        cmc = self.metrics.cmc
+        row: dict[str, Any] = {
+            "gamma": self.gamma,
+            "crop": self.crop,
+            "weighting": self.weighting,
+            **{f"rank{k}": float(cmc[k - 1]) for k in (1, 3, 5, 10)},
+            "map": self.metrics.mean_ap,
+            "map_trapezoid": self.metrics.mean_ap_trapezoid,
+            "minp": self.metrics.mean_inp,
+            "rank1_interval": list(self.rank1_interval),
+            "map_interval": list(self.mean_ap_interval),
+            "visible_f1": self.visible_f1,
+            "queries": self.queries,
+            "gallery": self.gallery,
+        }
+        if self.gain:
+            row |= {"rank1_gain": self.gain.rank1, "rank1_gain_interval": list(self.gain.rank1_interval)}
+            row |= {"map_gain": self.gain.mean_ap, "map_gain_interval": list(self.gain.mean_ap_interval)}
+        return row
