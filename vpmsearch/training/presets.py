@@ -49,6 +49,7 @@ class TrainSettings:
     crops: tuple[str, ...] = ("bilateral",)  # one drawn for each image
     gamma: tuple[float, float] = (0.5, 1.0)  # area ratio, uniform
     flip: bool = True  # mirror half of the images
+    shift: float = 0.0  # farthest an image is moved within its frame, as a share of its width and height
     color_jitter: float = 0.0  # brightness, contrast and saturation times U(1 - j, 1 + j)
     erase: float = 0.0  # share of samples with a rectangle of their mean colour over 2 to 15 %
 
@@ -73,6 +74,7 @@ class TrainSettings:
     consistency_weight: float = 0.0  # above 0: each image enters a batch whole and cut, and the two shall agree
     memory_weight: float = 0.0  # above 0: rank all whole images seen so far; needs consistency_weight
     memory_temperature: float = 0.03  # in units of Eq. 4's distance
+    average_decay: float = 0.0  # above 0: a moving average of the weights, over some 1 / (1 - decay) steps, is written
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -93,7 +95,9 @@ class TrainSettings:
             (self.memory_weight > 0 and not self.consistency_weight, "memory_weight needs a consistency_weight"),
             (self.memory_temperature <= 0, "memory_temperature must be above 0"),
             (self.gradient_clip is not None and self.gradient_clip <= 0, "gradient_clip must be above 0"),
+            (not 0 <= self.shift < 1, "shift must be in [0, 1)"),
             (not 0 <= self.color_jitter < 1, "color_jitter must be in [0, 1)"),
+            (not 0 <= self.average_decay < 1, "average_decay must be in [0, 1)"),
             (not 0 <= self.erase <= 1, "erase must be in [0, 1]"),
             (not 0 <= self.label_smoothing <= 1, "label_smoothing must be in [0, 1]"),
         ]

@@ -25,6 +25,7 @@ from vpmsearch.models.initial import normalisation
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.parallel import map_ahead
+from vpmsearch.training.average import WeightAverage
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
@@ -86,6 +87,9 @@ class Trainer:
         self.memory = self._build_memory()
         if self.memory is not None:
             self.module["memory"] = self.memory
+        self.average = WeightAverage(self.model, settings.average_decay) if settings.average_decay else None
+        if self.average is not None:
+            self.module["average"] = self.average
         self.optimizer = build_optimizer(settings, self.model, self.classifiers)
         self.sampler = IdentitySampler(
             self.data.targets.tolist(), settings.pids_per_batch, settings.images_per_pid, settings.seed
@@ -98,6 +102,11 @@ class Trainer:
     def steps_per_epoch(self) -> int:
         """Batches in the first epoch; later ones differ by one or two."""
         return len(self.sampler.epoch(0))
+
+    @property
+    def result(self) -> Vpm:
+        """The model that is written and measured."""
+        return self.model if self.average is None else self.average.module
 
     def run(
         self,
@@ -136,7 +145,7 @@ class Trainer:
             self._check_finite(epoch)
             self._save(Progress(epoch + 1, step, progress.run), rows)
             self.module.eval()
-            on_epoch(epoch, self.model)
+            on_epoch(epoch, self.result)
         return self.files.weights
 
     def _check_finite(self, epoch: int) -> None:
@@ -187,6 +196,8 @@ class Trainer:
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         return row
 
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:
@@ -221,6 +232,7 @@ class Trainer:
             strategies=self.settings.crops,
             gamma=self.settings.gamma,
             flip=self.settings.flip,
+            shift=self.settings.shift,
             two_views=self.settings.consistency_weight > 0,
             color_jitter=self.settings.color_jitter,
             erase=self.settings.erase,
@@ -235,7 +247,7 @@ class Trainer:
     def _save(self, progress: Progress, rows: list[LossRow]) -> None:
         self.module.eval()
         save_weights(
-            self.files.weights, self.model, self.weights_config(), torch.float16 if self.half else torch.float32
+            self.files.weights, self.result, self.weights_config(), torch.float16 if self.half else torch.float32
         )
         write_log(self.files.log, rows)
         save_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress)  # last: all before it is whole
