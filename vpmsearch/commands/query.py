@@ -115,6 +115,9 @@ def to_json(path: Path, result: SearchResult) -> dict[str, Any]:
         "query": printable(path),
         "exact": result.exact,
         "candidates": result.candidates,
+        "depth": result.depth,
+        "complete": result.complete,
+        "bound_closed": result.bound_closed,
         "elapsed_ms": result.elapsed_ms,
         "matches": matches,
     }

@@ -110,6 +110,37 @@ def _ids_of(index: Any) -> Int64:
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
+class Allowed:
+    """Which image ids may be found; made once, it serves the indexes of all regions and segments of a search.
+
+    Args:
+        ids: (n,) int64, any order, ≥ 0.
+    """
+
+    def __init__(self, ids: Int64) -> None:
+        self._mask = np.zeros(int(ids.max()) + 1 if len(ids) else 0, dtype=np.bool_)
+        self._mask[ids] = True
+        self._counts: dict[RegionIndex, int] = {}
+
+    def among(self, ids: Int64) -> Bool:
+        """Which of some ids, FAISS's −1 included, may be found."""
+        if len(self._mask) == 0:
+            return np.zeros(ids.shape, np.bool_)
+        known = (ids >= 0) & (ids < len(self._mask))
+        return known & self._mask[np.where(known, ids, 0)]
+
+    def count(self, index: RegionIndex) -> int:
+        """How many vectors of an index may be found."""
+        if index not in self._counts:
+            self._counts[index] = int(self.among(index.ids).sum())
+        return self._counts[index]
+
+    @functools.cached_property
+    def selector(self) -> Any:
+        """The ids as FAISS takes them."""
+        return _selector(self._mask)
+
+
 class RegionIndex:
     """One region's vectors, searched by Euclidean distance; immutable, and safe to search from several threads.
 
@@ -186,24 +217,23 @@ class RegionIndex:
             file.flush()
             os.fsync(file.fileno())
 
-    def search(self, queries: Float32, k: int, allowed_ids: Int64 | None = None) -> list[Found]:
+    def search(self, queries: Float32, k: int, allowed: Allowed | None = None) -> list[Found]:
         """The k nearest vectors of each query.
 
         Args:
-            queries: (Q, d), finite. k: at least 0. allowed_ids: what may be found, ids that are not in the index
-                included; None means everything.
+            queries: (Q, d), finite. k: at least 0. allowed: what may be found, ids that are not in the index included;
+                None means everything.
 
         Returns:
             Q pairs of ids and Euclidean distances, ascending by distance, then id; min(k, what is allowed) each.
         """
-        keep = None if allowed_ids is None else self._keep(allowed_ids)
-        wanted = min(k, len(self) if keep is None else int(keep.sum()))
+        wanted = min(k, len(self) if allowed is None else allowed.count(self))
         found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
         if wanted == 0 or len(queries) == 0:
             return found
         waiting = np.arange(len(queries))
         for effort in self._efforts(wanted):
-            distances, ids = self._search(_ready(queries[waiting]), wanted, effort, keep)
+            distances, ids = self._search(_ready(queries[waiting]), wanted, effort, allowed)
             for query, ids_of_query, squared in zip(waiting, ids, distances, strict=True):
                 found[query] = _tidy(ids_of_query, squared, wanted)
             waiting = np.array([query for query in waiting if len(found[query][0]) < wanted], dtype=np.int64)
@@ -211,12 +241,10 @@ class RegionIndex:
                 break
         return found
 
-    def _keep(self, allowed_ids: Int64) -> Bool:
-        """Which ids may be found, as a mask over id values; its last place, for FAISS's −1, is False."""
-        present = self.ids[np.isin(self.ids, allowed_ids)]
-        keep = np.zeros(int(self.ids[-1]) + 2 if len(self.ids) else 1, dtype=np.bool_)
-        keep[present] = True
-        return keep
+    @property
+    def exact(self) -> bool:
+        """Whether a search finds exactly the nearest, up to the rounding of float32 on the CPU."""
+        return self.kind == "flat" and self._gpu is None
 
     def _efforts(self, wanted: int) -> Iterator[int | None]:
         """How hard to look, harder each time; the last, None, finds everything."""
@@ -232,31 +260,31 @@ class RegionIndex:
                 effort *= 4
         yield None
 
-    def _search(self, queries: Float32, wanted: int, effort: int | None, keep: Bool | None) -> Any:
+    def _search(self, queries: Float32, wanted: int, effort: int | None, allowed: Allowed | None) -> Any:
         """Squared distances and ids (Q, ≥ wanted); −1 where there is none."""
-        if keep is None or not self.masked:
-            return self._raw(queries, wanted, effort, keep)
+        if allowed is None or not self.masked:
+            return self._raw(queries, wanted, effort, allowed)
         fetch = min(len(self), 2 * wanted)
         while True:
             if self._gpu is not None and fetch > _GPU_LIMIT:
-                return self._raw(queries, wanted, effort, keep)
+                return self._raw(queries, wanted, effort, allowed)
             distances, ids = self._raw(queries, fetch, effort, None)
             # A −1 at the end: this effort sees no more. Fewer than wanted remain, and the caller looks harder.
             exhausted = ids[:, -1] < 0
-            ids = np.where(keep[ids], ids, -1)
+            ids = np.where(allowed.among(ids), ids, -1)
             enough = (ids >= 0).sum(axis=1) >= wanted
             if fetch == len(self) or (enough | exhausted).all():
                 return distances, ids
             fetch = min(len(self), 2 * fetch)
 
-    def _raw(self, queries: Float32, k: int, effort: int | None, keep: Bool | None) -> Any:
+    def _raw(self, queries: Float32, k: int, effort: int | None, allowed: Allowed | None) -> Any:
         if self.kind == "hnsw" and effort is None:
-            return self._scan(queries, k, keep)
+            return self._scan(queries, k, allowed)
         lists = (effort or self._index.nlist) if self.kind.startswith("ivf") else 0
-        if self._gpu is not None and keep is None and max(k, lists) <= _GPU_LIMIT:
+        if self._gpu is not None and allowed is None and max(k, lists) <= _GPU_LIMIT:
             return self._gpu.search(queries, k, lists, self._order)
         # The selector lives as long as the parameters, which FAISS's Python layer sees to.
-        settings: dict[str, Any] = {} if keep is None else {"sel": _selector(keep)}
+        settings: dict[str, Any] = {} if allowed is None else {"sel": allowed.selector}
         if lists:
             parameters = faiss.SearchParametersIVF(nprobe=lists, **settings)
         elif self.kind == "hnsw":
@@ -265,11 +293,11 @@ class RegionIndex:
             parameters = faiss.SearchParameters(**settings)
         return self._index.search(queries, k, params=parameters)
 
-    def _scan(self, queries: Float32, k: int, keep: Bool | None) -> Any:
+    def _scan(self, queries: Float32, k: int, allowed: Allowed | None) -> Any:
         """Search the vectors beneath a graph one by one: a graph may not lead to all of them."""
         graph = faiss.downcast_index(self._index.index)
         vectors = faiss.downcast_index(graph.storage)
-        settings = {} if keep is None else {"sel": _selector(keep[self._order])}
+        settings = {} if allowed is None else {"sel": _selector(allowed.among(self._order))}
         distances, positions = vectors.search(queries, k, params=faiss.SearchParameters(**settings))
         return distances, np.where(positions >= 0, self._order[positions], -1)
 
