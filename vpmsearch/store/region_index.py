@@ -30,8 +30,11 @@ INDEX_TYPES = ("auto", "flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq")
 Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
 Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
 
-_AUTO_FLAT_BELOW = 100_000
+_AUTO_FLAT_BELOW = 50_000
 _POINTS_PER_CENTROID = 39  # FAISS warns of fewer
+_TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
+_LISTS_PER_ROOT = 2  # lists of n vectors: so many times √n
+_EFFORT_SHARE = 32  # 1 of so many lists is looked through for 400 neighbours
 _IVF_FROM = 1000  # fewer vectors are scanned faster than lists are looked up
 _PQ_BITS = 8
 _PQ_CODES = (48, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)  # bytes a vector that a GPU takes with float32 tables
@@ -76,7 +79,7 @@ def _new_index(kind: str, n: int, d: int) -> Any:
         return faiss.IndexIDMap2(faiss.IndexFlatL2(d))
     if kind == "hnsw":
         return faiss.IndexIDMap2(faiss.IndexHNSWFlat(d, _HNSW_LINKS))
-    lists = min(int(4 * math.sqrt(n)), n // _POINTS_PER_CENTROID)
+    lists = min(int(_LISTS_PER_ROOT * math.sqrt(n)), n // _POINTS_PER_CENTROID)
     coarse = faiss.IndexFlatL2(d)
     if kind == "ivf-flat":
         index = faiss.IndexIVFFlat(coarse, d, lists)
@@ -180,7 +183,7 @@ class RegionIndex:
         n = len(ids)
         index = _new_index(choose_type(kind, n), n, d)
         if not index.is_trained:
-            most = max(index.nlist, 2**_PQ_BITS) * 256  # FAISS would sample down to this many itself
+            most = max(index.nlist, 2**_PQ_BITS) * _TRAINING_POINTS
             index.train(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)))))
         for start in range(0, n, _BLOCK):
             positions = np.arange(start, min(start + _BLOCK, n))
@@ -249,7 +252,8 @@ class RegionIndex:
     def _efforts(self, wanted: int) -> Iterator[int | None]:
         """How hard to look, harder each time; the last, None, finds everything."""
         if self.kind.startswith("ivf"):
-            effort = max(16, self._index.nlist // 8)
+            # Who wants deeper lists wants more of the nearest: the share of lists grows with them.
+            effort = max(16, self._index.nlist * max(wanted, 400) // (400 * _EFFORT_SHARE))
             while effort < self._index.nlist:
                 yield effort
                 effort *= 2
