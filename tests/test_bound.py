@@ -20,7 +20,7 @@ def make_visibility(n: int, p: int, seed: int, alike: bool = False) -> np.ndarra
     rng = np.random.default_rng(seed)
     visibility = rng.dirichlet(np.full(p, 0.7), n).astype(np.float32).reshape(n, p)
     visibility[visibility < 0.1] = 0
-    return visibility[rng.integers(0, 3, n)] if alike and n else visibility
+    return visibility[rng.integers(0, min(3, n), n)] if alike and n else visibility
 
 
 def oracle(visibility: np.ndarray, weights: np.ndarray, nearest: np.ndarray, limit: float) -> set[int]:

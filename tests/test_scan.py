@@ -54,8 +54,9 @@ def make_store(
     dtype=st.sampled_from(["float32", "float16"]),
     block=st.sampled_from([3, 4096]),
     share=st.none() | st.floats(0, 1),
+    keep=st.booleans(),
 )
-def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, share):
+def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, share, keep):
     n = sum(sizes)
     if place[1] > 1e4:
         dtype = "float32"
@@ -70,8 +71,10 @@ def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, 
         patch.setattr(scan, "EXTRA", 2)
         patch.setattr(scan, "QUERY_ROWS", 2)
         snapshot = store.snapshot
-        distances = Distances(snapshot, torch.device("cpu"))
+        distances = Distances(snapshot, torch.device("cpu"), keep=keep)
         allowed = None if share is None else np.random.default_rng(seed).random(len(snapshot)) < share
+        if keep:  # what a first scan keeps, a filter masks
+            distances.scan(queries[:1], 1)
         ids = snapshot.image_ids.tolist()
         wanted = [i for row, i in enumerate(ids) if allowed is None or allowed[row]]
         stored = RegionFeatures(gallery.visibility, gallery.embeddings.astype(dtype).astype(np.float32))

@@ -18,7 +18,7 @@ from vpmsearch.types import Bool, Float32, Int64
 
 Float64 = NDArray[np.float64]
 
-GROUPS = 4096
+GROUPS = 2048
 """About how many groups there are: bounding them takes about as long as bounding so many images."""
 SMALLEST = 16
 """Images below which a group is not split."""
@@ -65,10 +65,10 @@ class VisibilityGroups:
         self._order: Int64 = order
         self._sizes = np.diff(np.append(self._starts, images))
         sorted_visibility = visibility[order]
-        shape = (0, visibility.shape[1])
-        # (G, p): the ranges of each group.
-        self._low: Float64 = _reduced(np.minimum, sorted_visibility, self._starts, shape)
-        self._high: Float64 = _reduced(np.maximum, sorted_visibility, self._starts, shape)
+        # (p, G): the ranges of each group, a region's side by side, as they are computed with.
+        self._low: Float64 = _reduced(np.minimum, sorted_visibility, self._starts)
+        self._high: Float64 = _reduced(np.maximum, sorted_visibility, self._starts)
+        self._shown: Bool = self._high > 0
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -95,20 +95,18 @@ class VisibilityGroups:
         """
         regions = np.flatnonzero(weights > 0)
         regions = regions[np.argsort(nearest[regions], kind="stable")]
-        shown = self._high[:, regions] > 0  # (G, r)
-        open_groups = shown.any(axis=1) & ~shown[:, np.isinf(nearest[regions])].any(axis=1)
+        open_groups = self._shown[regions].any(axis=0) & ~self._shown[regions[np.isinf(nearest[regions])]].any(axis=0)
         if alive is not None:
             open_groups &= alive
         regions = regions[np.isfinite(nearest[regions])]
-        groups = np.flatnonzero(open_groups)
         w, tau = weights[regions].astype(np.float64), nearest[regions]
-        least = _least(self._low[np.ix_(groups, regions)] * w, self._high[np.ix_(groups, regions)] * w, tau)
-        groups = groups[_may_reach(least, limit)]
+        least = _least(self._low[regions], self._high[regions], w, tau)
+        groups = np.flatnonzero(open_groups & _may_reach(least, limit))
         if int(self._sizes[groups].sum()) > most:
             return None
         rows = np.concatenate([np.zeros(0, np.int64), *(self._rows(group) for group in groups)])
-        exact = self._visibility[np.ix_(rows, regions)] * w
-        return np.sort(rows[_may_reach(_ratio(exact @ tau, exact.sum(axis=1)), limit)])
+        own = self._visibility[rows][:, regions] * w
+        return np.sort(rows[_may_reach(_ratio(own @ tau, own.sum(axis=1)), limit)])
 
     def _rows(self, group: int) -> Int64:
         start = self._starts[group]
@@ -122,36 +120,40 @@ def _may_reach(bound: Float64, limit: float) -> Bool:
     return reaches
 
 
-def _least(low: Float64, high: Float64, tau: Float64) -> Float64:
-    """The least Σ w_i τ_i / Σ w_i with low ≤ w ≤ high, for each of G boxes (G, r); τ ascending (r,).
+def _least(low: Float64, high: Float64, weights: Float64, tau: Float64) -> Float64:
+    """The least Σ w_i v_i τ_i / Σ w_i v_i with low ≤ v ≤ high, for each of G boxes: (r, G), w and τ (r,), τ ascending.
 
     A ratio of linear functions is least at a corner, where what is nearer than the least weighs all it can and what is
-    farther as little: one of the r + 1 corners at which the first j weights are high.
+    farther as little: one of the r + 1 corners at which the first j visibilities are high. Without any region, ∞.
     """
-    if low.shape[1] == 0:
-        return np.zeros(len(low))
-    gain = high - low
-    weighed = np.cumsum(gain * tau, axis=1) + (low @ tau)[:, None]  # (G, r): the corner of the first j + 1
-    total = np.cumsum(gain, axis=1) + low.sum(axis=1)[:, None]
-    none_high = _ratio(low @ tau, low.sum(axis=1))
-    return np.minimum(none_high, _ratio(weighed, total).min(axis=1))
+    weighed, total = (weights * tau) @ low, weights @ low
+    least = _ratio(weighed, total)
+    for region in range(len(tau)):
+        gain = weights[region] * (high[region] - low[region])
+        weighed += tau[region] * gain
+        total += gain
+        np.minimum(least, _ratio(weighed, total), out=least)
+    return least
 
 
 def _ratio(weighed: Float64, total: Float64) -> Float64:
     """What is weighed over the total; ∞ where the total is 0, which no image shares."""
-    return np.where(total > 0, weighed / np.where(total > 0, total, 1), np.inf)
+    ratio = np.full_like(total, np.inf)
+    np.divide(weighed, total, out=ratio, where=total > 0)
+    return ratio
 
 
-def _reduced(function: np.ufunc, values: Float32, starts: Int64, empty: tuple[int, int]) -> Float64:
+def _reduced(function: np.ufunc, values: Float32, starts: Int64) -> Float64:
+    """(n, p) by groups that start at (G,): (p, G)."""
     if len(starts) == 0:
-        return np.zeros(empty)
-    return function.reduceat(values, starts, axis=0).astype(np.float64)  # type: ignore[no-any-return]
+        return np.zeros((values.shape[1], 0))
+    return np.ascontiguousarray(function.reduceat(values, starts, axis=0).T, dtype=np.float64)
 
 
 def _split(visibility: Float32, order: Int64, starts: Int64, largest: int) -> Int64:
     """Halve groups at the median of their widest range until they are small; reorders `order` within each."""
     done: list[int] = []
-    waiting = list(zip(starts.tolist(), np.append(starts[1:], len(order)).tolist(), strict=True))
+    waiting = list(zip(starts.tolist(), np.append(starts, len(order))[1:].tolist(), strict=True))
     while waiting:
         start, stop = waiting.pop()
         values = visibility[order[start:stop]]

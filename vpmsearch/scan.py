@@ -11,6 +11,7 @@ small and is quadrupled.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,10 @@ EXTRA = 32
 """m: images computed directly beyond k, at first."""
 SLACK = 2e-5
 """Rounding of what follows the squares, relative: sqrt, a sum over regions, a quotient, all in float32."""
+FACTOR_ROUNDING = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}
+"""What the factors of a float32 product lose before it, by `torch.get_float32_matmul_precision`: TF32 and bfloat16."""
 
+_Block = tuple[Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights (m, p)
 Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
 NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -38,13 +42,15 @@ class Distances:
     """Eq. 4 between queries and the images of a snapshot, on one device.
 
     Args:
-        snapshot: what is searched. device: where distances are computed; float32 products must not be rounded there
-            (`torch.backends.cuda.matmul.allow_tf32` is off by default).
+        snapshot: what is searched. device: where distances are computed. keep: whether the embeddings stay there after
+            the first scan, as stored; by default on a GPU that has the memory.
     """
 
-    def __init__(self, snapshot: Snapshot, device: torch.device) -> None:
+    def __init__(self, snapshot: Snapshot, device: torch.device, *, keep: bool | None = None) -> None:
         self._snapshot = snapshot
         self._device = device
+        self._keep = keep
+        self._kept: list[_Block] | None = None
         # What is below `min_visibility` counts as 0 wherever images are compared.
         self.visibility: Float32 = np.where(snapshot.visible, snapshot.visibility, np.float32(0))
 
@@ -99,26 +105,52 @@ class Distances:
         weights = torch.from_numpy(_scaled(queries.visibility)).to(self._device)
         best = torch.full((len(queries), count), torch.inf, device=self._device)
         best_rows = torch.zeros((len(queries), count), dtype=torch.int64, device=self._device)
-        for rows, block in self._blocks(allowed):
-            g_weights = torch.from_numpy(_scaled(self.visibility[rows])).to(self._device)
-            lower = _lower_bounds(q, weights, _tensor(block).to(self._device), g_weights)
+        for rows, block, g_weights in self._blocks(allowed):
+            lower = _lower_bounds(q, weights, block, g_weights)
             if count < lower.shape[1]:
                 lower, places = torch.topk(lower, count, dim=1, largest=False, sorted=False)
-                block_rows = torch.from_numpy(rows).to(self._device)[places]
+                block_rows = rows[places]
             else:
-                block_rows = torch.from_numpy(rows).to(self._device).expand(lower.shape)
+                block_rows = rows.expand(lower.shape)
             best, places = torch.topk(torch.cat([best, lower], 1), count, dim=1, largest=False)
             best_rows = torch.cat([best_rows, block_rows], 1).gather(1, places)
         return best_rows.cpu().numpy(), best.cpu().numpy()
 
-    def _blocks(self, allowed: Bool | None) -> Iterator[tuple[Int64, NDArray[np.floating]]]:
+    def _blocks(self, allowed: Bool | None) -> Iterator[_Block]:
+        """The gallery on the device; of images that are not allowed, either nothing or weights of 0."""
         if allowed is None:
-            yield from self._snapshot.blocks(BLOCK_ROWS)
-            return
-        chosen = np.flatnonzero(allowed)
-        for start in range(0, len(chosen), BLOCK_ROWS):
-            rows = chosen[start : start + BLOCK_ROWS]
-            yield rows, self._snapshot.embeddings(rows)
+            yield from self._kept if self._kept is not None else self._read()
+        elif self._kept is not None:
+            passed = torch.from_numpy(allowed).to(self._device)
+            for rows, block, weights in self._kept:
+                yield rows, block, weights * passed[rows, None]
+        else:
+            chosen = np.flatnonzero(allowed)
+            for start in range(0, len(chosen), BLOCK_ROWS):
+                rows = chosen[start : start + BLOCK_ROWS]
+                yield self._on_device(rows, self._snapshot.embeddings(rows))
+
+    def _read(self) -> Iterator[_Block]:
+        keep, kept = self._room() if self._keep is None else self._keep, list[_Block]()
+        for rows, embeddings in self._snapshot.blocks(BLOCK_ROWS):
+            block = self._on_device(rows, embeddings)
+            if keep:
+                kept.append(block)
+            yield block
+        if keep:
+            self._kept = kept
+
+    def _on_device(self, rows: Int64, embeddings: NDArray[np.floating[Any]]) -> _Block:
+        weights = torch.from_numpy(_scaled(self.visibility[rows])).to(self._device)
+        return torch.from_numpy(rows).to(self._device), _tensor(embeddings).to(self._device), weights
+
+    def _room(self) -> bool:
+        """Whether a GPU has the memory for all embeddings, and as much again as it needs to work."""
+        if self._device.type != "cuda":
+            return False
+        info, stored = self._snapshot.model_info, self._snapshot.stored_model
+        needed = len(self._snapshot) * info.p * info.embedding_dim * np.dtype(stored.embedding_dtype).itemsize
+        return 2 * needed < torch.cuda.mem_get_info(self._device)[0]
 
 
 def _scaled(visibility: Float32) -> Float32:
@@ -127,7 +159,7 @@ def _scaled(visibility: Float32) -> Float32:
     return visibility / np.where(largest > 0, largest, np.float32(1))
 
 
-def _tensor(array: NDArray[np.floating]) -> Tensor:
+def _tensor(array: NDArray[np.floating[Any]]) -> Tensor:
     """A tensor over the memory of an array, which may be a read-only map: torch knows none, and nothing here writes."""
     if array.flags.writeable or array.size == 0:
         return torch.from_numpy(np.array(array) if array.size == 0 else array)
@@ -144,12 +176,12 @@ def _lower_bounds(q: Tensor, q_weights: Tensor, block: Tensor, g_weights: Tensor
     p, queries, d = q.shape
     lower, total = q_weights.new_zeros(queries, len(block)), q_weights @ g_weights.T
     steps = (d + 8) * 2.0**-24
-    gamma = steps / (1 - steps)
+    gamma = steps / (1 - steps) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
     for region in range(p):
         g = block[:, region].float()  # (m, d), strided: the product reads it where it is
         block_norms = torch.linalg.vector_norm(g, dim=1).square_()
         norms = q[region].square().sum(dim=1)  # (Q,)
-        error = gamma * (norms.sqrt() + block_norms.max().sqrt()).square()
+        error = gamma * (norms.sqrt() + block_norms.max().sqrt()).square() + torch.finfo(torch.float32).tiny
         squares = torch.addmm(block_norms[None], q[region], g.T, alpha=-2)  # (Q, m)
         squares += (norms - error)[:, None]
         # Beyond float32's range (norms above 1e19) nothing is known: 0 is always a lower bound.

@@ -195,13 +195,15 @@ class ModelInfo:
 class SearchFilter:
     """Which images may be results. Empty tuples and None mean "any".
 
-    captured_after is inclusive, captured_before exclusive; an image without a time passes neither.
+    captured_after is inclusive, captured_before exclusive; an image without a time passes neither. path_prefix: how
+    the path starts.
     """
 
     pids: tuple[int, ...] = ()
     camids: tuple[int, ...] = ()
     captured_after: datetime | None = None
     captured_before: datetime | None = None
+    path_prefix: str = ""
 
 
 @dataclass(frozen=True)

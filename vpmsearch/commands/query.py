@@ -35,6 +35,7 @@ def query(
     before: Annotated[
         datetime | None, typer.Option(parser=options.moment, help="Only images captured before this ISO time.")
     ] = None,
+    prefix: Annotated[str, typer.Option(help="Only images whose path starts so.", show_default=False)] = "",
     json: options.Json = False,
     panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
     device: options.Device = "auto",
@@ -59,7 +60,7 @@ def query(
         info = store.model_info
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
         paths, features, failures = _extract(Extractor(loaded, chosen), images)
-        wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before)
+        wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before, prefix)
         results = SearchEngine(store).search(features, top, exact, filter=wanted)
     for path, result in zip(paths, results, strict=True):
         _print(path, result, json)

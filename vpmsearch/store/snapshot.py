@@ -146,7 +146,7 @@ class Snapshot:
         if search_filter is None or search_filter == SearchFilter():
             return np.ones(len(self), dtype=np.bool_)
         passed = np.zeros(len(self), dtype=np.bool_)
-        found = self._reader.found(search_filter)
+        found = self._reader.found(search_filter, prefix=search_filter.path_prefix)
         try:
             passed[self.rows(found)] = True
         except StoreError as error:
