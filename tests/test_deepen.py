@@ -45,6 +45,7 @@ def fill(store: GalleryStore, gallery: RegionFeatures, sizes, removed) -> None:
 def lists(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Galleries of any size go through the lists, in small steps."""
     monkeypatch.setattr(search, "SCAN_BELOW", 0)
+    monkeypatch.setattr(search, "SCAN_BATCH", 10**6)
     monkeypatch.setattr(deepen, "FIRST_DEPTH", 2)
     monkeypatch.setattr(deepen, "LIST_DEPTH", 5)
     monkeypatch.setattr(deepen, "CLOSE_BELOW", 2)
@@ -99,6 +100,7 @@ def test_complete_is_never_claimed_wrongly(
     ):
         fill(store, gallery, sizes, removed)
         patch.setattr(search, "SCAN_BELOW", 0)
+        patch.setattr(search, "SCAN_BATCH", 10**6)
         patch.setattr(deepen, "FIRST_DEPTH", 2)
         patch.setattr(deepen, "LIST_DEPTH", 5)
         patch.setattr(deepen, "CLOSE_BELOW", close)
@@ -170,6 +172,19 @@ def test_many_copies_of_the_query(tmp_path, lists):
     assert result.complete
     assert [match.image_id for match in result.matches] == [3, 4, 5, 6]
     assert [match.distance for match in result.matches] == [0.0] * 4
+
+
+def test_many_queries_at_once_scan_flat_indexes(tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "SCAN_BELOW", 0)
+    gallery, queries = make_features(60, 2, 4, 8), make_features(20, 2, 4, 9)
+    with GalleryStore.create(tmp_path / "i", ModelInfo((2, 1), 4, "w")) as store:
+        fill(store, gallery, (40, 20), (7,))
+        engine = SearchEngine(store)
+        together = engine.search(queries, 5)
+        alone = [engine.search(queries[row : row + 1], 5)[0] for row in range(20)]
+    assert [result.matches for result in together] == [result.matches for result in alone]
+    assert all(result.complete and result.depth == 0 and not result.exact for result in together)
+    assert all(result.depth > 0 for result in alone)
 
 
 def test_few_images_are_all_compared(tmp_path):

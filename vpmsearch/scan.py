@@ -69,7 +69,7 @@ class Distances:
 
     def _direct(self, query: RegionFeatures, rows: Int64) -> Float32:
         """Eq. 4 of one query against some rows: (len(rows),) float32."""
-        values = (query.embeddings, query.visibility, self._snapshot.embeddings(rows), self.visibility[rows])
+        values = (query.embeddings, query.visibility, self._snapshot.stored(rows), self.visibility[rows])
         distances = visibility_weighted_distance(*(torch.from_numpy(value).to(self._device) for value in values))
         return distances[0].cpu().numpy()
 
@@ -128,7 +128,7 @@ class Distances:
             chosen = np.flatnonzero(allowed)
             for start in range(0, len(chosen), BLOCK_ROWS):
                 rows = chosen[start : start + BLOCK_ROWS]
-                yield self._on_device(rows, self._snapshot.embeddings(rows))
+                yield self._on_device(rows, self._snapshot.stored(rows))
 
     def _read(self) -> Iterator[_Block]:
         keep, kept = self._room() if self._keep is None else self._keep, list[_Block]()
@@ -178,6 +178,8 @@ def _lower_bounds(q: Tensor, q_weights: Tensor, block: Tensor, g_weights: Tensor
     steps = (d + 8) * 2.0**-24
     gamma = steps / (1 - steps) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
     for region in range(p):
+        if not (q_weights[:, region] > 0).any():  # half a body needs half of the memory read
+            continue
         g = block[:, region].float()  # (m, d), strided: the product reads it where it is
         block_norms = torch.linalg.vector_norm(g, dim=1).square_()
         norms = q[region].square().sum(dim=1)  # (Q,)

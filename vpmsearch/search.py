@@ -6,22 +6,27 @@ Whatever finds the candidates, one function computes the distances, so both path
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from vpmsearch.deepen import Answer, RegionLists, Scope, Timer
+from vpmsearch.deepen import RegionLists, Scope, Timer
 from vpmsearch.equations import region_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
 from vpmsearch.scan import Distances, Found
 from vpmsearch.store import GalleryStore, Snapshot
-from vpmsearch.types import Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
+from vpmsearch.types import ImageRecord, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
 
 CANDIDATES_PER_REGION = 1600
 """k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
 SCAN_BELOW = 1024
 """So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
+SCAN_BATCH = 16
+"""From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
+
+_Unexplained = tuple[Found, SearchResult]  # rows and distances, and the result without its matches
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,9 @@ class SearchEngine:
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
         images = len(view.snapshot) if allowed is None else int(allowed.sum())
         scope = Scope(k, allowed, max(candidates, k))
-        if exact or images <= max(SCAN_BELOW, k):
-            return _scan_all(view, queries, scope, exact, images)
-        return [_result(view, answer, scope, images) for answer in view.lists.search(queries, scope)]
+        if exact or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and _all_flat(view.snapshot)):
+            return _explained(view, queries, _scanned(view, queries, scope, exact, images))
+        return _explained(view, queries, _listed(view, queries, scope, images))
 
     def _check(self, view: _View, features: RegionFeatures, k: int) -> None:
         if k < 1:
@@ -115,45 +120,64 @@ class SearchEngine:
         features.check_finite()
 
 
-def _scan_all(view: _View, queries: RegionFeatures, scope: Scope, exact: bool, images: int) -> list[SearchResult]:
+def _all_flat(snapshot: Snapshot) -> bool:
+    return all(snapshot.exact_lists(region) for region in range(snapshot.model_info.p))
+
+
+def _scanned(view: _View, queries: RegionFeatures, scope: Scope, exact: bool, images: int) -> list[_Unexplained]:
     """Compare every image."""
     start = time.perf_counter()
     found = view.distances.scan(queries, scope.k, scope.allowed)
     each_ms = 1e3 * (time.perf_counter() - start) / max(len(queries), 1)
+    return [
+        (best, SearchResult((), images, exact, {"scan": each_ms}, 0, complete=True, bound_closed=True))
+        for best in found
+    ]
+
+
+def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> list[_Unexplained]:
+    """Search the lists; or compare every image where they missed so much that k were not found."""
+    found = []
+    for answer in view.lists.search(queries, scope):
+        stages, compared = answer.timer.stages, len(answer.compared)
+        if len(answer.best[0]) < scope.k and not answer.proved and compared < images:
+            best, scanned = _scanned(view, answer.query, scope, False, images)[0]
+            result = replace(scanned, timings_ms=stages | scanned.timings_ms, depth=answer.depth)
+            found.append((best, result))
+            continue
+        result = SearchResult((), compared, False, stages, answer.depth, answer.proved, answer.closed)
+        found.append((answer.best, result))
+    return found
+
+
+def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) -> list[SearchResult]:
+    """The results with their matches."""
+    start = time.perf_counter()
+    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)]))
+    named = view.snapshot.records(rows) if len(rows) else []  # of all queries at once
+    records = dict(zip(rows.tolist(), named, strict=True))
+    each_ms = 1e3 * (time.perf_counter() - start) / max(len(found), 1)
     results = []
-    for row, best in enumerate(found):
-        timer = Timer({"scan": each_ms})
+    for row, (best, result) in enumerate(found):
+        timer = Timer({**result.timings_ms, "explain": each_ms})
         with timer.stage("explain"):
-            matches = _explain(view, queries[row : row + 1], best)
-        results.append(SearchResult(matches, images, exact, timer.stages, 0, complete=True, bound_closed=True))
+            matches = _matches(view, queries[row : row + 1], best, records)
+        results.append(replace(result, matches=matches, timings_ms=timer.stages))
     return results
 
 
-def _result(view: _View, answer: Answer, scope: Scope, images: int) -> SearchResult:
-    """What was found through the lists, or by a scan where they missed so much that k were not found."""
-    compared, closed, complete = len(answer.compared), answer.closed, answer.proved
-    if len(answer.best[0]) < scope.k and not complete and compared < images:
-        with answer.timer.stage("scan"):
-            answer.best = view.distances.scan(answer.query, scope.k, scope.allowed)[0]
-        compared, closed, complete = images, True, True
-    with answer.timer.stage("explain"):
-        matches = _explain(view, answer.query, answer.best)
-    return SearchResult(matches, compared, False, answer.timer.stages, answer.depth, complete, closed)
-
-
-def _explain(view: _View, query: RegionFeatures, best: Found) -> tuple[Match, ...]:
+def _matches(view: _View, query: RegionFeatures, best: Found, records: Mapping[int, ImageRecord]) -> tuple[Match, ...]:
     rows, distances = best
     if len(rows) == 0:
         return ()
-    records = view.snapshot.records(rows)
     gallery = torch.from_numpy(view.snapshot.embeddings(rows))
     by_region = region_distances(torch.from_numpy(query.embeddings), gallery)[0].tolist()  # (k, p)
     weights = query.visibility.astype(np.float64) * view.distances.visibility[rows]  # (1, p) × (k, p)
     shares = weights / weights.sum(axis=1, keepdims=True)
     matches = []
-    for i, record in enumerate(records):
+    for i, row in enumerate(rows.tolist()):
         shared = np.flatnonzero(weights[i] > 0)
         regions = tuple(RegionMatch(int(r), by_region[i][r], float(weights[i, r]), float(shares[i, r])) for r in shared)
-        image_id = int(view.snapshot.image_ids[rows[i]])
+        image_id, record = int(view.snapshot.image_ids[row]), records[row]
         matches.append(Match(image_id, record.path, record.pid, record.camid, float(distances[i]), regions))
     return tuple(matches)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
 from vpmsearch.store.catalog import Catalog
 from vpmsearch.store.checksums import file_sum
+from vpmsearch.store.embeddings import DTYPES
 from vpmsearch.store.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.reader import Reader
 from vpmsearch.store.region_index import Allowed
@@ -159,8 +160,13 @@ class Snapshot:
         Raises:
             StoreError: a row is out of range.
         """
+        return self.stored(rows).astype(np.float32, copy=False)
+
+    def stored(self, rows: NDArray[np.integer]) -> NDArray[np.floating[Any]]:
+        """As `embeddings`, of the dtype that they are stored in: NumPy takes long to convert, others do not."""
         rows = self._check_rows(rows)
-        gathered = np.empty((len(rows), self.model_info.p, self.model_info.embedding_dim), np.float32)
+        shape = (len(rows), self.model_info.p, self.model_info.embedding_dim)
+        gathered = np.empty(shape, DTYPES[self.stored_model.embedding_dtype])
         parts, inside = self._part_of[rows], self._row_in_part[rows]
         for number in np.unique(parts):
             places = np.flatnonzero(parts == number)
@@ -179,7 +185,7 @@ class Snapshot:
             for start in range(0, len(inside), size):
                 places = inside[start : start + size]
                 contiguous = places[-1] - places[0] + 1 == len(places)
-                wanted = slice(places[0], places[-1] + 1) if contiguous else places
+                wanted: Any = slice(places[0], places[-1] + 1) if contiguous else places
                 yield part.rows[start : start + size], part.files.embeddings[wanted]
 
     def is_sound(self, row: int) -> bool:
