@@ -42,7 +42,8 @@ def query(
 ) -> None:
     """Find the people in an index who look like these, by the regions both images show.
 
-    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […]}.
+    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "depth", "complete",
+    "bound_closed"}. Complete: no other image can belong into the answer.
     """
     from vpmsearch.drawing import checked_output
     from vpmsearch.errors import DataError
@@ -116,11 +117,11 @@ def to_json(path: Path, result: SearchResult) -> dict[str, Any]:
         "query": printable(path),
         "exact": result.exact,
         "candidates": result.candidates,
+        "elapsed_ms": result.elapsed_ms,
+        "matches": matches,
         "depth": result.depth,
         "complete": result.complete,
         "bound_closed": result.bound_closed,
-        "elapsed_ms": result.elapsed_ms,
-        "matches": matches,
     }
 
 
