@@ -33,7 +33,7 @@ def types(n: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         "hnsw": ("HNSW32", (64, 400)),
         "ivf-flat": (f"IVF{lists},Flat", shares),
         "ivf-sq8": (f"IVF{lists},SQ8", shares),
-        "ivf-pq": (f"IVF{lists},PQ48x8", shares),
+        "ivf-pq": (f"IVF{lists},PQ64x8", shares),
         "ivf-pq-fast-scan": (f"IVF{lists},PQ128x4fs", shares),
         "ivf-rabitq": (f"IVF{lists},RaBitQ", shares),
         "ivf-rabitq-fast-scan": (f"IVF{lists},RaBitQfs", shares),

@@ -34,6 +34,7 @@ _AUTO_FLAT_BELOW = 50_000
 _POINTS_PER_CENTROID = 39  # FAISS warns of fewer
 _TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
 _LISTS_PER_ROOT = 2  # lists of n vectors: so many times √n
+_LEAST_LISTS = 32  # that are looked through
 _EFFORT_SHARE = 32  # 1 of so many lists is looked through for 400 neighbours
 _IVF_FROM = 1000  # fewer vectors are scanned faster than lists are looked up
 _PQ_BITS = 8
@@ -253,7 +254,7 @@ class RegionIndex:
         """How hard to look, harder each time; the last, None, finds everything."""
         if self.kind.startswith("ivf"):
             # Who wants deeper lists wants more of the nearest: the share of lists grows with them.
-            effort = max(16, self._index.nlist * max(wanted, 400) // (400 * _EFFORT_SHARE))
+            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * _EFFORT_SHARE))
             while effort < self._index.nlist:
                 yield effort
                 effort *= 2
