@@ -104,7 +104,7 @@ class VisibilityGroups:
         groups = np.flatnonzero(open_groups & _may_reach(least, limit))
         if int(self._sizes[groups].sum()) > most:
             return None
-        rows = np.concatenate([np.zeros(0, np.int64), *(self._rows(group) for group in groups)])
+        rows = np.concatenate([np.zeros(0, np.int64), *(self._rows(group) for group in groups.tolist())])
         own = self._visibility[rows][:, regions] * w
         return np.sort(rows[_may_reach(_ratio(own @ tau, own.sum(axis=1)), limit)])
 
