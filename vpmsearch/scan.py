@@ -127,8 +127,8 @@ class Distances:
         else:
             chosen = np.flatnonzero(allowed)
             for start in range(0, len(chosen), BLOCK_ROWS):
-                rows = chosen[start : start + BLOCK_ROWS]
-                yield self._on_device(rows, self._snapshot.stored(rows))
+                some = chosen[start : start + BLOCK_ROWS]
+                yield self._on_device(some, self._snapshot.stored(some))
 
     def _read(self) -> Iterator[_Block]:
         keep, kept = self._room() if self._keep is None else self._keep, list[_Block]()
@@ -156,7 +156,9 @@ class Distances:
 def _scaled(visibility: Float32) -> Float32:
     """Visibility over its largest value per image, so that products do not vanish; the factor cancels in Eq. 4."""
     largest = visibility.max(axis=1, keepdims=True, initial=0)
-    return visibility / np.where(largest > 0, largest, np.float32(1))
+    largest[largest == 0] = 1
+    scaled: Float32 = visibility / largest
+    return scaled
 
 
 def _tensor(array: NDArray[np.floating[Any]]) -> Tensor:

@@ -142,7 +142,7 @@ def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> 
         stages, compared = answer.timer.stages, len(answer.compared)
         if len(answer.best[0]) < scope.k and not answer.proved and compared < images:
             best, scanned = _scanned(view, answer.query, scope, False, images)[0]
-            result = replace(scanned, timings_ms=stages | scanned.timings_ms, depth=answer.depth)
+            result = replace(scanned, timings_ms={**stages, **scanned.timings_ms}, depth=answer.depth)
             found.append((best, result))
             continue
         result = SearchResult((), compared, False, stages, answer.depth, answer.proved, answer.closed)
