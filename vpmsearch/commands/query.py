@@ -35,13 +35,15 @@ def query(
     before: Annotated[
         datetime | None, typer.Option(parser=options.moment, help="Only images captured before this ISO time.")
     ] = None,
+    prefix: Annotated[str, typer.Option(help="Only images whose path starts so.", show_default=False)] = "",
     json: options.Json = False,
     panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
     device: options.Device = "auto",
 ) -> None:
     """Find the people in an index who look like these, by the regions both images show.
 
-    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […]}.
+    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "depth", "complete",
+    "bound_closed"}. Complete: no other image can belong into the answer.
     """
     from vpmsearch.drawing import checked_output
     from vpmsearch.errors import DataError
@@ -59,7 +61,7 @@ def query(
         info = store.model_info
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
         paths, features, failures = _extract(Extractor(loaded, chosen), images)
-        wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before)
+        wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before, prefix)
         results = SearchEngine(store).search(features, top, exact, filter=wanted)
     for path, result in zip(paths, results, strict=True):
         _print(path, result, json)
@@ -117,6 +119,9 @@ def to_json(path: Path, result: SearchResult) -> dict[str, Any]:
         "candidates": result.candidates,
         "elapsed_ms": result.elapsed_ms,
         "matches": matches,
+        "depth": result.depth,
+        "complete": result.complete,
+        "bound_closed": result.bound_closed,
     }
 
 
