@@ -1,4 +1,4 @@
-"""Checksums of files and rows, the index's own identity, copies made of it, and content hashes of 16 bytes."""
+"""Checksums of files and rows, the index's own identity, copies made of it, and content hashes of 16 bytes, unsorted."""
 
 import uuid
 
@@ -38,6 +38,8 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("path", name=op.f("pk_copy")),
     )
+    # No statement looks for a hash, and hashes are random: each image of a commit would cost a page of this index.
+    op.drop_index("ix_image_content_hash", table_name="image")
     op.create_index("ix_image_removed", "image", ["id"], sqlite_where=sa.text("removed_at IS NOT NULL"))
     op.add_column("model", sa.Column("index_id", sa.String(), nullable=False, server_default=""))
     connection = op.get_bind()

@@ -199,7 +199,6 @@ def test_gradients_go_into_what_the_batch_shows_and_nothing_else():
     for indices in ([0, 3], [1, 5]):
         ours.rank(seen(*drawn(indices)[:2]), drawn(indices)[2], 0.1)
     embeddings, visibility, shown = drawn([2, 4], seed=3)
-    embeddings[0] = ours.embeddings[0].float()  # they coincide: the root's gradient there is infinite
     embeddings.requires_grad_()
     visibility.requires_grad_()
     loss = ours.rank(seen(embeddings, visibility), shown, 0.5)
@@ -212,6 +211,17 @@ def test_gradients_go_into_what_the_batch_shows_and_nothing_else():
     assert (embeddings.grad[~below] != 0).any()
     assert not any(buffer.requires_grad for buffer in ours.buffers())
     assert list(ours.parameters()) == []
+
+
+def test_where_embeddings_coincide_gradients_are_finite():
+    """The root's is not: places are whole numbers, so that the distance is exactly 0."""
+    ours = known({1: 2, 3: 4})
+    embeddings = torch.full((2, 1, 1), 2.0, requires_grad=True)
+    loss = ours.rank(seen(embeddings, torch.ones(2, 1)), torch.tensor([0, 0]), 1.0)
+    assert loss.item() == pytest.approx(chance([0], [2]), abs=0.01)
+    loss.backward()
+    assert embeddings.grad.isfinite().all()
+    assert (embeddings.grad != 0).all(), "the negative pushes"
 
 
 def test_a_batch_of_nothing():

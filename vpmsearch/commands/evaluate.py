@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from vpmsearch.data.datasets import LabelledImage
     from vpmsearch.evaluation.intervals import Interval
-    from vpmsearch.evaluation.protocols import Evaluation, LabelledFeatures
+    from vpmsearch.evaluation.protocols import LabelledFeatures
+    from vpmsearch.evaluation.rows import Evaluation
     from vpmsearch.models.weights import LoadedWeights
 
 

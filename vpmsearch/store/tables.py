@@ -133,7 +133,8 @@ class Image(Base):
     __tablename__ = "image"
     id: Mapped[int] = mapped_column(primary_key=True)
     path: Mapped[str]
-    content_hash: Mapped[str] = mapped_column(Hash, index=True)
+    # Without an index, which would cost each image of a commit a page of its own: whoever looks for hashes reads all.
+    content_hash: Mapped[str] = mapped_column(Hash)
     pid: Mapped[int | None] = mapped_column(index=True)
     camid: Mapped[int | None] = mapped_column(index=True)
     captured_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
