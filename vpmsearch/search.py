@@ -6,7 +6,7 @@ Whatever finds the candidates, one function computes the distances, so both path
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,6 +15,7 @@ import torch
 
 from vpmsearch.equations import region_distances, visibility_weighted_distance
 from vpmsearch.errors import FeatureError, ModelMismatchError
+from vpmsearch.queries import only_regions
 from vpmsearch.store import GalleryStore, Snapshot
 from vpmsearch.types import Bool, Float32, Int64, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
 
@@ -66,6 +67,7 @@ class SearchEngine:
         *,
         filter: SearchFilter | None = None,
         candidates: int = CANDIDATES_PER_REGION,
+        regions: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """The k nearest gallery images by Eq. 4 for each query; ties go to the smaller image id.
 
@@ -77,15 +79,17 @@ class SearchEngine:
             exact: compare with every image instead of candidates.
             filter: which images may be results.
             candidates: k' nearest images taken from each region's index (never fewer than k).
+            regions: compare by these alone, 0 to p − 1; None: by all that are shared.
 
         Returns:
             One result a query, in order.
 
         Raises:
-            FeatureError: k < 1, or features that are not finite.
+            FeatureError: k < 1, features that are not finite, or no such region.
             ModelMismatchError: another p or d than the index.
         """
         self._check(features, k)
+        features = only_regions(features, regions)
         queries = RegionFeatures(self._visible_part(features.visibility), features.embeddings)
         allowed = self.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
         everything = np.arange(len(self.snapshot)) if allowed is None else np.flatnonzero(allowed)

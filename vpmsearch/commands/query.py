@@ -35,6 +35,13 @@ def query(
     before: Annotated[
         datetime | None, typer.Option(parser=options.moment, help="Only images captured before this ISO time.")
     ] = None,
+    regions: Annotated[
+        str,
+        typer.Option(help='Compare by these regions alone: numbers or head, torso, legs ("0,1").', show_default=False),
+    ] = "",
+    together: Annotated[
+        bool, typer.Option("--together", help="The images show one person: search for what they show together.")
+    ] = False,
     json: options.Json = False,
     panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
     device: options.Device = "auto",
@@ -42,12 +49,15 @@ def query(
     """Find the people in an index who look like these, by the regions both images show.
 
     With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […]}.
+    With --together there is one answer, in which every region counts as the image that shows most of it has it.
     """
     from vpmsearch.drawing import checked_output
     from vpmsearch.errors import DataError
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
+    from vpmsearch.queries import parse_regions
+    from vpmsearch.queries import together as merged
     from vpmsearch.search import SearchEngine
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import SearchFilter
@@ -57,14 +67,18 @@ def query(
     chosen = choose_device(device)
     with GalleryStore.open(index, device=str(chosen)) as store:
         info = store.model_info
+        only = parse_regions(regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
         paths, features, failures = _extract(Extractor(loaded, chosen), images)
+        if together and paths:
+            features = merged(features)[0]
         wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before)
-        results = SearchEngine(store).search(features, top, exact, filter=wanted)
-    for path, result in zip(paths, results, strict=True):
-        _print(path, result, json)
+        results = SearchEngine(store).search(features, top, exact, filter=wanted, regions=only)
+    groups = [paths] if together and paths else [[path] for path in paths]
+    for group, result in zip(groups, results, strict=True):
+        _print(group, result, json)
     if panel is not None and paths:
-        _save_panel(paths, results, panel, top)
+        _save_panel([group[0] for group in groups], results, panel, top)
     if failures:
         raise DataError("; ".join(failures))
 
@@ -81,24 +95,23 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], Regi
     return paths, RegionFeatures.concatenate([batch.features for batch in batches]), failures
 
 
-def _print(path: Path, result: SearchResult, json: bool) -> None:
+def _print(paths: list[Path], result: SearchResult, json: bool) -> None:
     from vpmsearch.data.images import printable
 
+    name = " + ".join(map(printable, paths))
     if json:
-        answer_json(to_json(path, result))
+        answer_json(to_json(name, result))
         return
     found = f"{len(result.matches)} matches" if result.matches else "no result: no image asked for shares a region"
-    answer(f"{printable(path)}: {found} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
+    answer(f"{name}: {found} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
         shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
         answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}  [{shares}]")
 
 
-def to_json(path: Path, result: SearchResult) -> dict[str, Any]:
+def to_json(query: str, result: SearchResult) -> dict[str, Any]:
     """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match."""
-    from vpmsearch.data.images import printable
-
     matches = [
         {
             "rank": rank,
@@ -112,7 +125,7 @@ def to_json(path: Path, result: SearchResult) -> dict[str, Any]:
         for rank, match in enumerate(result.matches, start=1)
     ]
     return {
-        "query": printable(path),
+        "query": query,
         "exact": result.exact,
         "candidates": result.candidates,
         "elapsed_ms": result.elapsed_ms,
