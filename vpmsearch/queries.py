@@ -63,7 +63,7 @@ def only_regions(features: RegionFeatures, regions: Sequence[int] | None) -> Reg
     """The same queries as if they showed nothing but these regions: all others get visibility 0.
 
     Args:
-        features: n queries, (n, p) and (n, p, d). regions: 0 to p − 1, at least one; None leaves the queries as they are.
+        features: n queries, (n, p) and (n, p, d). regions: 0 to p − 1, at least one; None leaves the queries alone.
 
     Raises:
         FeatureError: there is no such region, or none is named.

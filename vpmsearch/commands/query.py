@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +14,9 @@ from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, say
 
 if TYPE_CHECKING:
+    from vpmsearch.calibration import Calibration
     from vpmsearch.extraction import Extractor
-    from vpmsearch.types import RegionFeatures, SearchResult
+    from vpmsearch.types import Match, RegionFeatures, SearchResult
 
 
 def register(app: typer.Typer) -> None:
@@ -51,12 +54,13 @@ def query(
     With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […]}.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
     """
+    from vpmsearch.calibration import load_calibration, visible_regions
     from vpmsearch.drawing import checked_output
     from vpmsearch.errors import DataError
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.queries import parse_regions
+    from vpmsearch.queries import only_regions, parse_regions
     from vpmsearch.queries import together as merged
     from vpmsearch.search import SearchEngine
     from vpmsearch.store import GalleryStore
@@ -73,10 +77,14 @@ def query(
         if together and paths:
             features = merged(features)[0]
         wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before)
-        results = SearchEngine(store).search(features, top, exact, filter=wanted, regions=only)
+        engine = SearchEngine(store)
+        results = engine.search(features, top, exact, filter=wanted, regions=only)
+        known = load_calibration(index, info.fingerprint, info.threshold)
+        seen = only_regions(features, only)
+        visible = [visible_regions(engine, seen[row : row + 1]) for row in range(len(seen))]
     groups = [paths] if together and paths else [[path] for path in paths]
-    for group, result in zip(groups, results, strict=True):
-        _print(group, result, json)
+    for group, result, shown in zip(groups, results, visible, strict=True):
+        _print(group, result, json, _Calibrated(known, shown))
     if panel is not None and paths:
         _save_panel([group[0] for group in groups], results, panel, top)
     if failures:
@@ -95,14 +103,33 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], Regi
     return paths, RegionFeatures.concatenate([batch.features for batch in batches]), failures
 
 
-def _print(paths: list[Path], result: SearchResult, json: bool) -> None:
+@dataclass(frozen=True)
+class _Calibrated:
+    """What an index's calibration, if it has one, says of a query that shows so many regions."""
+
+    calibration: Calibration | None
+    visible: int
+
+    def rate(self, match: Match) -> float | None:
+        return self.calibration and self.calibration.false_match_rate(self.visible, match.distance)
+
+    def verdict(self, matches: Sequence[Match]) -> str | None:
+        return self.calibration and self.calibration.verdict(self.visible, matches[0].distance if matches else None)
+
+
+def _print(paths: list[Path], result: SearchResult, json: bool, calibrated: _Calibrated) -> None:
     from vpmsearch.data.images import printable
 
     name = " + ".join(map(printable, paths))
     if json:
-        answer_json(to_json(name, result))
+        answer_json(to_json(name, result, calibrated))
         return
-    found = f"{len(result.matches)} matches" if result.matches else "no result: no image asked for shares a region"
+    verdict = calibrated.verdict(result.matches)
+    found = (
+        f"{f'{verdict}: ' if verdict else ''}{len(result.matches)} matches"
+        if result.matches
+        else "no result: no image asked for shares a region"
+    )
     answer(f"{name}: {found} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
@@ -110,14 +137,18 @@ def _print(paths: list[Path], result: SearchResult, json: bool) -> None:
         answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}  [{shares}]")
 
 
-def to_json(query: str, result: SearchResult) -> dict[str, Any]:
-    """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match."""
+def to_json(query: str, result: SearchResult, calibrated: _Calibrated) -> dict[str, Any]:
+    """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match.
+
+    verdict and false_match_rate are null in an index without a calibration.
+    """
     matches = [
         {
             "rank": rank,
             "image_id": match.image_id,
             "path": match.path,
             "distance": match.distance,
+            "false_match_rate": calibrated.rate(match),
             "pid": match.pid,
             "camid": match.camid,
             "regions": [{"region": r.region, "distance": r.distance, "weight": r.weight} for r in match.regions],
@@ -129,6 +160,7 @@ def to_json(query: str, result: SearchResult) -> dict[str, Any]:
         "exact": result.exact,
         "candidates": result.candidates,
         "elapsed_ms": result.elapsed_ms,
+        "verdict": calibrated.verdict(result.matches),
         "matches": matches,
     }
 

@@ -109,8 +109,6 @@ def _run(app: FastAPI, settings: ServeSettings) -> None:
         name = f"[{settings.host}]" if ":" in settings.host else settings.host
         # The fragment of an address is not sent to any server, so the token is in nobody's log.
         answer(f"http://{name}:{listening.getsockname()[1]}/{f'#token={settings.token}' if settings.token else ''}")
-        import sys
-
         sys.stdout.flush()
         # uvicorn raises the signal that stopped it once more when it has stopped; that is no failure.
         before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -18,7 +18,7 @@ from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import printable
 from vpmsearch.errors import ImageError
 from vpmsearch.queries import parse_regions, region_names, together
-from vpmsearch.types import Match, RegionFeatures, SearchFilter, as_utc
+from vpmsearch.types import ImageRecord, Match, RegionFeatures, SearchFilter, as_utc
 from vpmsearch.web.guard import COOKIE, has_token
 from vpmsearch.web.schemas import (
     Health,
@@ -292,8 +292,8 @@ def _answer(
         for region in range(info.p)
     ]
     hits = [
-        _hit(rank, match, record.captured_at, record.width, record.height, names)
-        for rank, match, record in found.matches
+        _hit(rank, match, record, rate, names)
+        for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
     ]
     result = found.result
     return SearchAnswer(
@@ -302,12 +302,13 @@ def _answer(
         exact=result.exact,
         candidates=result.candidates,
         elapsed_ms=result.elapsed_ms,
+        verdict=found.verdict,
         query=shown,
         matches=hits,
     )
 
 
-def _hit(rank: int, match: Match, captured_at: datetime | None, width: int, height: int, names: tuple[str, ...]) -> Hit:
+def _hit(rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...]) -> Hit:
     regions = [
         RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
         for r in match.regions
@@ -318,10 +319,11 @@ def _hit(rank: int, match: Match, captured_at: datetime | None, width: int, heig
         path=printable(match.path),
         pid=match.pid,
         camid=match.camid,
-        captured_at=captured_at,
-        width=width,
-        height=height,
+        captured_at=record.captured_at,
+        width=record.width,
+        height=record.height,
         distance=match.distance,
+        false_match_rate=rate,
         regions=regions,
     )
 

@@ -53,7 +53,7 @@ class Refusal:
 
 
 class Buckets:
-    """A bucket of requests a client and kind, refilled evenly; holds a minute's worth. Forgets who asked longest ago."""
+    """A bucket of requests a client, refilled evenly; holds a minute's worth. Forgets who asked longest ago."""
 
     KEPT = 10_000
 

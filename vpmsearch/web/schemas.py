@@ -35,6 +35,10 @@ class Hit(BaseModel):
     width: int
     height: int
     distance: float
+    false_match_rate: float | None = Field(
+        description="share of searches for people who are not in the index that find an image as near; none without "
+        "`vpmsearch calibrate`"
+    )
     regions: list[RegionPart]
 
 
@@ -56,6 +60,7 @@ class SearchAnswer(BaseModel):
     exact: bool
     candidates: int = Field(description="images that were compared by Eq. 4")
     elapsed_ms: float
+    verdict: str | None = Field(description='"match", "unsure" or "no match"; none without `vpmsearch calibrate`')
     query: list[QueryRegion]
     matches: list[Hit]
 

@@ -14,10 +14,13 @@ from typing import Generic, TypeVar
 import numpy as np
 from PIL import Image
 
+from vpmsearch.calibration import FILE_NAME as CALIBRATION_NAME
+from vpmsearch.calibration import Calibration, load_calibration, visible_regions
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import decode_image, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.extraction import Extractor
+from vpmsearch.queries import only_regions
 from vpmsearch.search import SearchEngine
 from vpmsearch.store import GalleryStore, Snapshot
 from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult
@@ -51,6 +54,7 @@ class View:
     engine: SearchEngine
     camids: tuple[int, ...]
     captured: tuple[datetime, datetime] | None
+    calibration: Calibration | None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -68,11 +72,16 @@ class View:
 
 @dataclass(frozen=True)
 class Found:
-    """An answer, and what is known of each of its matches."""
+    """An answer, and what is known of each of its matches.
+
+    verdict: "match", "unsure" or "no match", and false_match_rates one a match; None in an index without a calibration.
+    """
 
     result: SearchResult
     matches: tuple[tuple[int, Match, ImageRecord], ...]  # (rank, match, record)
     more: bool
+    verdict: str | None
+    false_match_rates: tuple[float | None, ...]
 
 
 class SearchService:
@@ -89,6 +98,7 @@ class SearchService:
         store.check_model(extractor.weights.info)
         self.store, self.extractor, self.max_pixels = store, extractor, max_pixels
         self.problem = ""
+        self._calibrated_at = self._calibration_time()
         self._view = self._look()
         self._model = threading.Lock()
         self._refreshing = threading.Lock()
@@ -105,13 +115,15 @@ class SearchService:
         with self._refreshing:
             try:
                 self.store.refresh()
-                if self.store.snapshot is self._view.snapshot:
+                calibrated_at = self._calibration_time()
+                if self.store.snapshot is self._view.snapshot and calibrated_at == self._calibrated_at:
                     self.problem = ""
                     return False
                 ours, theirs = self.extractor.weights.fingerprint, self.store.snapshot.model_info.fingerprint
                 if ours != theirs:
                     raise ModelMismatchError("the index was built anew with other weights; start the server again")
                 self._view = self._look()
+                self._calibrated_at = calibrated_at
             except (VpmsearchError, OSError) as error:
                 self.problem = " ".join(str(error).split())
                 return False
@@ -120,8 +132,15 @@ class SearchService:
 
     def _look(self) -> View:
         engine = SearchEngine(self.store)
-        reader = engine.snapshot.reader
-        return View(engine, tuple(reader.camids()), reader.captured())
+        reader, info = engine.snapshot.reader, engine.snapshot.model_info
+        calibration = load_calibration(self.store.path, info.fingerprint, info.threshold)
+        return View(engine, tuple(reader.camids()), reader.captured(), calibration)
+
+    def _calibration_time(self) -> int:
+        try:
+            return (self.store.path / CALIBRATION_NAME).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def see(self, data: bytes, box: CropBox | None) -> Photograph:
         """What the model sees in the bytes of an image file, or in a part of it.
@@ -176,7 +195,13 @@ class SearchService:
             records = view.snapshot.records(view.snapshot.rows(ids))
         ranks = range(offset + 1, offset + 1 + len(page))
         matches = tuple(zip(ranks, page, records, strict=True))
-        return Found(result, matches, len(result.matches) > offset + limit)
+        rates: tuple[float | None, ...] = (None,) * len(page)
+        verdict = None
+        if view.calibration is not None:
+            visible = visible_regions(view.engine, only_regions(query, regions))
+            verdict = view.calibration.verdict(visible, result.matches[0].distance if result.matches else None)
+            rates = tuple(view.calibration.false_match_rate(visible, match.distance) for match in page)
+        return Found(result, matches, len(result.matches) > offset + limit, verdict, rates)
 
     def picture(self, image_id: int) -> bytes:
         """An image of the index as a JPEG of at most `PICTURE` pixels, without the metadata of its file.

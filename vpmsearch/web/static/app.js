@@ -147,7 +147,7 @@ function drawActive(box = photos[active]?.box, moving = false) {
   const photo = photos[active];
   if (!photo?.image) return;
   const seen = by("overlay").checked && !moving ? photo.seen : null;
-  draw(by("canvas"), photo.image, { box, seen, width: Math.min(300, by("photos").clientWidth || 300) });
+  draw(by("canvas"), photo.image, { box, seen, width: Math.min(300, by("photos").clientWidth || 300), height: 280 });
   const part = box ? [box.left, box.top, box.right, box.bottom].map((value) => `${Math.round(100 * value)} %`).join(", ") : "";
   by("canvas").setAttribute("aria-label", `${photo.name}; used: ${part ? `left, top, right, bottom ${part}` : "the whole photograph"}`);
 }
@@ -254,7 +254,8 @@ async function search(offset = 0) {
   hits = offset ? [...hits, ...answer.matches] : answer.matches;
   showRegions();
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
-  show(hits.length ? `${hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`
+  const verdict = VERDICTS[answer.verdict] || "";
+  show(hits.length ? `${verdict}${hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`
     : "No result: no image that passes the filters shares a region with the query.");
 }
 
@@ -271,6 +272,11 @@ function show(text) {
   by("more").hidden = !answer?.more;
 }
 
+const VERDICTS = {
+  match: "Match: few strangers come as near as the first. ",
+  unsure: "Unsure: now and then a stranger comes as near as the first. ",
+  "no match": "No match: strangers come as near as the first. ",
+};
 let shown = null;
 function open(hit) {
   shown = hit;

@@ -45,11 +45,18 @@ export function draw(canvas, image, { box = null, seen = null, width = 320, heig
 
 function paint(pen, labels, x, y, w, h) {
   const [cellW, cellH] = [w / labels[0].length, h / labels.length];
-  pen.globalAlpha = 0.42;
+  const cells = document.createElement("canvas"); // a pixel a label, then enlarged: no seams between rectangles
+  cells.width = labels[0].length;
+  cells.height = labels.length;
+  const dot = cells.getContext("2d");
   labels.forEach((row, i) => row.forEach((region, j) => {
-    pen.fillStyle = shade(region);
-    pen.fillRect(x + j * cellW, y + i * cellH, cellW + 0.5, cellH + 0.5);
+    dot.fillStyle = shade(region);
+    dot.fillRect(j, i, 1, 1);
   }));
+  pen.globalAlpha = 0.42;
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(cells, x, y, w, h);
+  pen.imageSmoothingEnabled = true;
   pen.globalAlpha = 1;
   pen.font = "bold 15px system-ui, sans-serif";
   pen.textAlign = "center";

@@ -72,7 +72,9 @@ export function card(hit, names, { onopen, onsearch }) {
 export async function compare(hit, photoOf, active) {
   const by = (id) => document.getElementById(id);
   by("compare-title").textContent = `Rank ${hit.rank}`;
-  by("compare-summary").textContent = `Distance ${hit.distance.toFixed(4)}`;
+  const rate = hit.false_match_rate;
+  const strangers = rate === null ? "" : `; of people who are not in the index, ${percent(rate)} find an image as near`;
+  by("compare-summary").textContent = `Distance ${hit.distance.toFixed(4)}${strangers}`;
   by("compare-caption").textContent = [fileName(hit.path), ...labels(hit)].join(" · ");
   by("compare-rows").replaceChildren();
   for (const id of ["compare-query", "compare-hit"]) { by(id).width = by(id).height = 1; }
