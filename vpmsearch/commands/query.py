@@ -47,6 +47,9 @@ def query(
     ] = False,
     json: options.Json = False,
     panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Save one HTML file with pictures here.", show_default=False)
+    ] = None,
     device: options.Device = "auto",
 ) -> None:
     """Find the people in an index who look like these, by the regions both images show.
@@ -62,12 +65,15 @@ def query(
     from vpmsearch.models.weights import find_by_fingerprint
     from vpmsearch.queries import only_regions, parse_regions
     from vpmsearch.queries import together as merged
+    from vpmsearch.report import check_report
     from vpmsearch.search import SearchEngine
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import SearchFilter
 
     if panel is not None:
         checked_output(panel)  # before the work, not after it
+    if report is not None:
+        check_report(report)
     chosen = choose_device(device)
     with GalleryStore.open(index, device=str(chosen)) as store:
         info = store.model_info
@@ -87,6 +93,9 @@ def query(
         _print(group, result, json, _Calibrated(known, shown))
     if panel is not None and paths:
         _save_panel([group[0] for group in groups], results, panel, top)
+    if report is not None and paths:
+        verdicts = [_Calibrated(known, shown).verdict(r.matches) for r, shown in zip(results, visible, strict=True)]
+        _save_report(groups, results, verdicts, report, top, info.num_regions)
     if failures:
         raise DataError("; ".join(failures))
 
@@ -170,3 +179,21 @@ def _save_panel(paths: list[Path], results: list[SearchResult], panel: Path, top
     from vpmsearch.pictures import rank_panel
 
     say(f"panel: {rank_panel([load_image(path) for path in paths], results, panel, top=top)}")
+
+
+def _save_report(
+    groups: list[list[Path]],
+    results: list[SearchResult],
+    verdicts: list[str | None],
+    report: Path,
+    top: int,
+    grid: tuple[int, int],
+) -> None:
+    from vpmsearch.data.images import load_image, printable
+    from vpmsearch.report import Answer, write_report
+
+    answers = [
+        Answer(" + ".join(map(printable, group)), [load_image(path) for path in group], result, verdict or "")
+        for group, result, verdict in zip(groups, results, verdicts, strict=True)
+    ]
+    say(f"report: {write_report(answers, report, grid=grid, top=top)}")
