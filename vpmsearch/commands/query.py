@@ -120,10 +120,12 @@ class _Calibrated:
     visible: int
 
     def rate(self, match: Match) -> float | None:
-        return self.calibration and self.calibration.false_match_rate(self.visible, match.distance)
+        known = self.calibration
+        return None if known is None else known.false_match_rate(self.visible, match.distance)
 
     def verdict(self, matches: Sequence[Match]) -> str | None:
-        return self.calibration and self.calibration.verdict(self.visible, matches[0].distance if matches else None)
+        known, nearest = self.calibration, matches[0].distance if matches else None
+        return None if known is None else known.verdict(self.visible, nearest)
 
 
 def _print(paths: list[Path], result: SearchResult, json: bool, calibrated: _Calibrated) -> None:

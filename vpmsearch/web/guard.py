@@ -115,7 +115,7 @@ class Guard:
         finally:
             self._active -= 1
             self.metrics.active.set(self._active)
-            route = getattr(scope.get("route"), "path", "other")  # the pattern: ids would make a series each
+            route = _route(scope)
             method = request.method if request.method in ("GET", "POST") else "other"
             self.metrics.requests.labels(method, route, status).inc()
             self.metrics.seconds.labels(route).observe(time.monotonic() - start)
@@ -173,6 +173,12 @@ class Guard:
             return message
 
         return receiving
+
+
+def _route(scope: Scope) -> str:
+    """The pattern of the path, since ids would make a series each. FastAPI's versions differ in giving the prefix."""
+    path = str(getattr(scope.get("route"), "path", "other"))
+    return f"/api{path}" if scope["path"].startswith("/api/") and path[0] == "/" and path[:5] != "/api/" else path
 
 
 def has_token(request: Request, token: str) -> bool:

@@ -65,7 +65,7 @@ export function card(hit, names, { onopen, onsearch }) {
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
     element("div", { class: "small" }, labels(hit).join(" · ")),
     element("button", { type: "button", class: "again", "aria-label": `Search with ${name}`, onclick: () => onsearch(hit) },
-      "Search with it"));
+      "Search with"));
 }
 
 // Fill the dialog: both images under their regions, and each shared region cut out of both.
@@ -73,7 +73,7 @@ export async function compare(hit, photoOf, active) {
   const by = (id) => document.getElementById(id);
   by("compare-title").textContent = `Rank ${hit.rank}`;
   const rate = hit.false_match_rate;
-  const strangers = rate === null ? "" : `; of people who are not in the index, ${percent(rate)} find an image as near`;
+  const strangers = rate == null ? "" : `; of people who are not in the index, ${percent(rate)} find an image as near`;
   by("compare-summary").textContent = `Distance ${hit.distance.toFixed(4)}${strangers}`;
   by("compare-caption").textContent = [fileName(hit.path), ...labels(hit)].join(" · ");
   by("compare-rows").replaceChildren();
