@@ -67,7 +67,8 @@ def test_the_page_and_health_need_none_and_tell_nothing(client_of, service):
     assert client.get("/static/app.js").status_code == 200
     service.problem = "/secret/place is damaged"
     try:
-        assert client.get("/api/health").json()["problem"] == ""
+        told = client.get("/api/health").json()
+        assert (told["status"], told["images"], told["problem"]) == ("stale", None, None)
     finally:
         service.problem = ""
 

@@ -80,9 +80,10 @@ def service_of(request: Request) -> SearchService:
 async def health(request: Request) -> Health:
     """Whether the server answers, and from the newest commit. Needs no token."""
     service = service_of(request)
-    told = service.problem if has_token(request, request.app.state.settings.token) else ""
+    known = has_token(request, request.app.state.settings.token)
     status = "stale" if service.problem else "ok"
-    return Health(status=status, version=vpmsearch.__version__, images=len(service.view.snapshot), problem=told)
+    images, problem = (len(service.view.snapshot), service.problem) if known else (None, None)
+    return Health(status=status, version=vpmsearch.__version__, images=images, problem=problem)
 
 
 @router.post("/session", status_code=204, responses={401: _ERRORS[401], 429: _ERRORS[429]})
@@ -130,14 +131,14 @@ async def search(
     boxes = [_box(text) for text in box or [""] * len(uploads)]
     if len(boxes) != len(uploads):
         raise HTTPException(422, f"{len(uploads)} photographs and {len(boxes)} boxes: give one for each, or none")
-    data = [await upload.read() for upload in uploads]
     only = _filter(pid, camid, after, before)
     service = service_of(request)
 
     def work() -> SearchAnswer:
         view = service.view
         chosen = parse_regions(regions, view.snapshot.model_info.num_regions)
-        parts = [service.see(*pair).features for pair in zip(data, boxes, strict=True)]
+        # Read only now: who waits for a thread keeps his photographs in a temporary file, not in memory.
+        parts = [service.see(upload.file.read(), part).features for upload, part in zip(uploads, boxes, strict=True)]
         parts += [service.stored_features(view, each) for each in ids]
         query, sources = together(RegionFeatures.concatenate(parts))
         page = min(limit, MAX_RANK - offset)
@@ -152,9 +153,8 @@ async def regions(
     request: Request, photograph: Annotated[UploadFile, File(description="A photograph.")], box: Box = ""
 ) -> RegionsSeen:
     """Which regions the model sees where in a photograph, or in a part of it."""
-    data, part = await photograph.read(), _box(box)
-    service = service_of(request)
-    return _seen(service, await _searching(request, lambda: service.see(data, part)))
+    service, part = service_of(request), _box(box)
+    return _seen(service, await _searching(request, lambda: service.see(photograph.file.read(), part)))
 
 
 @guarded.get("/images/{image_id}/regions", responses=_IMAGE_ERRORS)

@@ -100,5 +100,5 @@ class Health(BaseModel):
 
     status: str = Field(description='"ok", or "stale": it answers from an older state of the index')
     version: str
-    images: int
-    problem: str = Field(description='why it is stale; "" where it is not, or no token was given')
+    images: int | None = Field(description="none without the token")
+    problem: str | None = Field(description='why it is stale, "" where it is not; none without the token')

@@ -32,7 +32,7 @@ class ServeSettings:
     max_upload_bytes: int = 32 * 2**20
     max_pixels: int = MAX_PIXELS
     searches_a_minute: int = 600
-    max_waiting: int = 512
+    max_waiting: int = 256
     body_seconds: float = 60.0
     refresh_seconds: float = 2.0
 
