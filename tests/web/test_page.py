@@ -60,7 +60,8 @@ class Page:
 
     @property
     def ids(self) -> list[int]:
-        return [int(card.get_attribute("data-id")) for card in self.all("#results .card")]
+        cards = "return [...document.querySelectorAll('#results .card')].map((card) => Number(card.dataset.id))"
+        return self.driver.execute_script(cards)  # at once: the page may change between two questions
 
     def settled(self) -> list[int]:
         """The ranks, when the search under way is done."""
@@ -318,7 +319,7 @@ def test_everything_by_keyboard(page, files):
     reached = set()
     page.driver.execute_script("document.activeElement.blur()")
     for _ in range(40):
-        page.driver.switch_to.active_element.send_keys(Keys.TAB)
+        ActionChains(page.driver).send_keys(Keys.TAB).perform()
         focused = page.driver.switch_to.active_element
         reached.add(focused.get_attribute("id") or focused.get_attribute("class"))
     assert {"file", "canvas", "overlay", "pick", "remove", "open", "again"} <= reached
