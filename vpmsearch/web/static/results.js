@@ -64,8 +64,8 @@ export function card(hit, names, { onopen, onsearch }) {
     list,
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
     element("div", { class: "small" }, labels(hit).join(" · ")),
-    element("button", { type: "button", class: "again", "aria-label": `Search with ${name}`, onclick: () => onsearch(hit) },
-      "Search with"));
+    element("button", { type: "button", class: "again", "aria-label": `Search with this: ${name}`, onclick: () => onsearch(hit) },
+      "Search with this"));
 }
 
 // Fill the dialog: both images under their regions, and each shared region cut out of both.
