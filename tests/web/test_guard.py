@@ -62,7 +62,7 @@ def test_search_needs_the_token(client_of, service, photo):
 
 
 def test_the_page_and_health_need_none_and_tell_nothing(client_of, service):
-    client = client_of(service, token=TOKEN)
+    client = client_of(service, token=TOKEN, refresh_seconds=60)
     assert "<title>vpmsearch</title>" in client.get("/").text
     assert client.get("/static/app.js").status_code == 200
     service.problem = "/secret/place is damaged"
