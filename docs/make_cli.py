@@ -10,18 +10,8 @@ from typer.testing import CliRunner
 
 PAGE = Path(__file__).parent / "cli.md"
 COMMANDS = (
-    "train",
-    "index",
-    "query",
-    "evaluate",
-    "show",
-    "bench",
-    "stats",
-    "verify",
-    "remove",
-    "compact",
-    "upgrade",
-    "demo",
+    *("train", "index", "query", "serve", "calibrate", "evaluate", "show", "bench"),
+    *("stats", "verify", "remove", "compact", "upgrade", "demo"),
 )
 HEAD = """# The command line
 

@@ -6,7 +6,7 @@ Whatever finds the candidates, one function computes the distances, so both path
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from vpmsearch.deepen import RegionLists, Scope, Timer
 from vpmsearch.equations import region_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
+from vpmsearch.queries import only_regions
 from vpmsearch.scan import Distances, Found
 from vpmsearch.store import GalleryStore, Snapshot
 from vpmsearch.types import ImageRecord, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
@@ -76,6 +77,7 @@ class SearchEngine:
         *,
         filter: SearchFilter | None = None,
         candidates: int = CANDIDATES_PER_REGION,
+        regions: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """The k nearest gallery images by Eq. 4 for each query; ties go to the smaller image id.
 
@@ -88,16 +90,18 @@ class SearchEngine:
             filter: which images may be results.
             candidates: k' at most, the nearest images taken from each region's index (never fewer than k). Fewer are
                 taken where a bound tells that no other image can belong into the answer.
+            regions: compare by these alone, 0 to p − 1; None: by all that are shared.
 
         Returns:
             One result a query, in order.
 
         Raises:
-            FeatureError: k < 1, or features that are not finite.
+            FeatureError: k < 1, features that are not finite, or no such region.
             ModelMismatchError: another p or d than the index.
         """
         view = self._view
         self._check(view, features, k)
+        features = only_regions(features, regions)
         info = view.snapshot.model_info
         counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
         queries = RegionFeatures(counting, features.embeddings)
