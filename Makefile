@@ -30,7 +30,7 @@ check: install
 
 bench: install
 	$(BIN)/python benchmarks/extraction.py
-	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/search_scale.py --images 10000 100000
 
 docs: install
 	$(BIN)/python docs/make_cli.py

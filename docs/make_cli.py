@@ -9,7 +9,10 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 PAGE = Path(__file__).parent / "cli.md"
-COMMANDS = ("train", "index", "query", "evaluate", "show", "stats", "verify", "remove", "compact", "upgrade", "demo")
+COMMANDS = (
+    *("train", "index", "query", "serve", "calibrate", "evaluate", "show", "bench"),
+    *("stats", "verify", "remove", "compact", "upgrade", "demo"),
+)
 HEAD = """# The command line
 
 Made by `make docs` from each command's `--help`; `make check` fails when it is stale.

@@ -22,6 +22,14 @@ EVERYTHING = 10**6  # k' that no gallery here reaches
 REMOVED = (5, 17, 18, 60)
 
 
+@pytest.fixture(scope="module", autouse=True, params=[0, 1024], ids=["lists", "all"])
+def scan_below(request: pytest.FixtureRequest):
+    """Galleries as small as these are all compared; what holds must hold of the lists too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vpmsearch.search.SCAN_BELOW", request.param)
+        yield
+
+
 def make_features(n: int, p: int = 6, d: int = 8, seed: int = 0) -> RegionFeatures:
     """Random features in which about half of the visibilities are below 1/(2p), some of them 0."""
     rng = np.random.default_rng(seed)
@@ -180,7 +188,7 @@ def test_any_shape(tmp_path_factory, grid, d, sizes, dtype, min_visibility, seed
 def test_a_block_more_or_less_changes_nothing(store: GalleryStore, monkeypatch: pytest.MonkeyPatch):
     queries = make_features(2, seed=9)
     whole = SearchEngine(store).search(queries, k=20, exact=True)
-    monkeypatch.setattr("vpmsearch.search.BLOCK_ROWS", 7)
+    monkeypatch.setattr("vpmsearch.scan.BLOCK_ROWS", 7)
     blocks = SearchEngine(store).search(queries, k=20, exact=True)
     assert [result.matches for result in blocks] == [result.matches for result in whole]
 
@@ -278,6 +286,7 @@ def passes(record: ImageRecord, wanted: SearchFilter) -> bool:
         and (not wanted.camids or record.camid in wanted.camids)
         and (wanted.captured_after is None or (taken is not None and taken >= wanted.captured_after))
         and (wanted.captured_before is None or (taken is not None and taken < wanted.captured_before))
+        and record.path.startswith(wanted.path_prefix)
     )
 
 
@@ -289,6 +298,7 @@ def passes(record: ImageRecord, wanted: SearchFilter) -> bool:
         st.lists(st.integers(-1, 3), max_size=2).map(tuple),
         moments,
         moments,
+        st.sampled_from(["", "", "/gallery/000", "/gallery/%", "elsewhere"]),
     ),
     k=st.integers(1, 30),
     candidates=st.integers(1, 8),

@@ -178,8 +178,8 @@ def checked_curve(name: str, pairs: Sequence[tuple[float, float]]) -> Floats:
     return curve[np.argsort(curve[:, 0], kind="stable")] * (1, 100)
 
 
-def frame_curves(axes: Axes, points: Floats) -> tuple[float, float]:
-    """Give rank-1 whole tens of percent and γ a tick a value; gives the lower and upper end."""
+def frame_curves(axes: Axes, points: Floats, *, ticks: bool) -> tuple[float, float]:
+    """Give percents whole tens and, if `ticks`, γ a tick a value; gives the lower and upper end."""
     from matplotlib.ticker import MultipleLocator
 
     low, high = 10 * math.floor(points[:, 1].min() / 10), 10 * math.ceil(points[:, 1].max() / 10)
@@ -187,8 +187,9 @@ def frame_curves(axes: Axes, points: Floats) -> tuple[float, float]:
         low, high = max(0, low - 10), min(100, high + 10)
     axes.set_ylim(low - 1, high + 1)
     axes.yaxis.set_major_locator(MultipleLocator(20 if high - low > 50 else 10 if high - low > 20 else 5))
-    gammas = np.unique(points[:, 0])
-    axes.set_xticks(gammas[:: math.ceil(len(gammas) / 11)])
+    if ticks:
+        gammas = np.unique(points[:, 0])
+        axes.set_xticks(gammas[:: math.ceil(len(gammas) / 11)])
     return low - 1, high + 1
 
 

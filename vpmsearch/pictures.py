@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from vpmsearch.data.images import load_image
@@ -283,19 +283,48 @@ def robustness_curve(
     Returns:
         `output`.
     """
+    curves = {name: checked_curve(name, pairs) for name, pairs in results.items()}
+    return _curves(curves, "rank-1 (%)", "γ: share of the query that is left", output, title)
+
+
+def recall_curve(
+    results: Mapping[str, Sequence[tuple[float, float]]], output: Path, *, title: str | None = None
+) -> Path:
+    """Draw recall@10 over the median time of a search, one line a kind of query.
+
+    Args:
+        results: (milliseconds, recall in 0-1) pairs by the name of the kind of query.
+        output: where to write.
+        title: a line above it all.
+
+    Returns:
+        `output`.
+    """
+    curves = {}
+    for name, pairs in results.items():
+        curve = checked_numbers(pairs, f"the curve of {name!r}", 2)
+        if curve.shape[1] != 2 or not len(curve) or curve.min() < 0 or curve[:, 1].max() > 1:
+            raise DataError(f"the curve of {name!r} needs pairs of milliseconds and a recall from 0 to 1")
+        curves[name] = curve[np.argsort(curve[:, 0], kind="stable")] * (1, 100)
+    return _curves(curves, "recall@10 (%)", "median time of a search (ms)", output, title)
+
+
+def _curves(
+    results: Mapping[str, NDArray[np.float64]], height_is: str, width_is: str, output: Path, title: str | None
+) -> Path:
+    """Lines (N, 2) with their names at their ends."""
     output = checked_output(output)
-    curves = [checked_curve(name, pairs) for name, pairs in results.items()]
+    curves = list(results.values())
     if not curves:
-        raise DataError("no system to draw: give (γ, rank-1) pairs by name")
+        raise DataError("nothing to draw: give pairs of numbers by name")
     names = [shorten(name, 2.2) for name in results]
     head, left, width, height = head_height(title) + LINE, 0.6, 4.4, max(3.0, LINE * len(curves))
     right = left + width
     sheet = new_sheet(right + 0.4 + max(map(text_width, names)) + MARGIN, head + height + 0.7, title)
     axes = new_plot(sheet, (left, head, width, height))
-    low, high = frame_curves(axes, np.concatenate(curves))
-    put_text(sheet, MARGIN, head - 0.08, "rank-1 (%)", color=QUIET)
-    what = "γ: share of the query that is left"
-    put_text(sheet, left + width / 2, head + height + 0.45, what, color=QUIET, ha="center")
+    low, high = frame_curves(axes, np.concatenate(curves), ticks=width_is.startswith("γ"))
+    put_text(sheet, MARGIN, head - 0.08, height_is, color=QUIET)
+    put_text(sheet, left + width / 2, head + height + 0.45, width_is, color=QUIET, ha="center")
     ends = [head + height * (high - curve[-1, 1]) / (high - low) for curve in curves]
     places = spread(ends, LINE, head + height)
     for i, (name, curve) in enumerate(zip(names, curves, strict=True)):

@@ -1,4 +1,4 @@
-"""SearchEngine: candidates from the region indexes, re-ranked by Eq. 4; the exact path beside it.
+"""SearchEngine: candidates from the region indexes, as deep as it takes, re-ranked by Eq. 4; the exact path beside it.
 
 Whatever finds the candidates, one function computes the distances, so both paths agree to the last bit.
 """
@@ -6,37 +6,37 @@ Whatever finds the candidates, one function computes the distances, so both path
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from vpmsearch.equations import region_distances, visibility_weighted_distance
+from vpmsearch.deepen import RegionLists, Scope, Timer
+from vpmsearch.equations import region_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
+from vpmsearch.queries import only_regions
+from vpmsearch.scan import Distances, Found
 from vpmsearch.store import GalleryStore, Snapshot
-from vpmsearch.types import Bool, Float32, Int64, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
+from vpmsearch.types import ImageRecord, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
 
-CANDIDATES_PER_REGION = 200
-"""k': nearest images taken from each region's index. On real re-ID embeddings of 15,913 images this found 98.5 % of the
-exact top ten for half-body queries and all of it for whole ones; `candidates` sets it per search."""
+CANDIDATES_PER_REGION = 1600
+"""k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
+SCAN_BELOW = 1024
+"""So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
+SCAN_BATCH = 16
+"""From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
 
-BLOCK_ROWS = 4096
-"""Gallery images re-ranked at once: bounds the memory of the exact path."""
+_Unexplained = tuple[Found, SearchResult]  # rows and distances, and the result without its matches
 
 
-@dataclass
-class _Timer:
-    """Milliseconds by stage."""
+@dataclass(frozen=True)
+class _View:
+    """What a search looks at from beginning to end, whatever is refreshed meanwhile."""
 
-    stages: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.stages[name] = self.stages.get(name, 0.0) + 1e3 * (time.perf_counter() - start)
+    snapshot: Snapshot
+    distances: Distances
+    lists: RegionLists
 
 
 class SearchEngine:
@@ -48,15 +48,26 @@ class SearchEngine:
 
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
-        self.snapshot: Snapshot = store.snapshot
         gpu = store.device.startswith("cuda") or (store.device == "auto" and torch.cuda.is_available())
         self._device = torch.device((store.device if store.device != "auto" else "cuda") if gpu else "cpu")
+        self._view = self._look_at(store.snapshot)
+
+    def _look_at(self, snapshot: Snapshot) -> _View:
+        distances = Distances(snapshot, self._device)
+        return _View(snapshot, distances, RegionLists(snapshot, distances))
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is searched."""
+        return self._view.snapshot
 
     def refresh(self) -> bool:
         """See what has been committed since; True if there was anything."""
         self.store.refresh()  # may be up to date already: another engine, or a commit of this store's own writer
-        before, self.snapshot = self.snapshot, self.store.snapshot
-        return before.state != self.snapshot.state
+        before, now = self.snapshot, self.store.snapshot
+        if now is not before:
+            self._view = self._look_at(now)
+        return before.state != now.state
 
     def search(
         self,
@@ -66,6 +77,7 @@ class SearchEngine:
         *,
         filter: SearchFilter | None = None,
         candidates: int = CANDIDATES_PER_REGION,
+        regions: Sequence[int] | None = None,
     ) -> list[SearchResult]:
         """The k nearest gallery images by Eq. 4 for each query; ties go to the smaller image id.
 
@@ -76,107 +88,34 @@ class SearchEngine:
             k: matches a query, at least 1.
             exact: compare with every image instead of candidates.
             filter: which images may be results.
-            candidates: k' nearest images taken from each region's index (never fewer than k).
+            candidates: k' at most, the nearest images taken from each region's index (never fewer than k). Fewer are
+                taken where a bound tells that no other image can belong into the answer.
+            regions: compare by these alone, 0 to p − 1; None: by all that are shared.
 
         Returns:
             One result a query, in order.
 
         Raises:
-            FeatureError: k < 1, or features that are not finite.
+            FeatureError: k < 1, features that are not finite, or no such region.
             ModelMismatchError: another p or d than the index.
         """
-        self._check(features, k)
-        queries = RegionFeatures(self._visible_part(features.visibility), features.embeddings)
-        allowed = self.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
-        everything = np.arange(len(self.snapshot)) if allowed is None else np.flatnonzero(allowed)
-        start = time.perf_counter()
-        found = [everything] * len(queries) if exact else self._candidates(queries, max(candidates, k), allowed)
-        each_ms = 1e3 * (time.perf_counter() - start) / max(len(queries), 1)
-        return [
-            self._search_one(queries[row : row + 1], k, exact, found[row], everything, _Timer({"candidates": each_ms}))
-            for row in range(len(queries))
-        ]
+        view = self._view
+        self._check(view, features, k)
+        features = only_regions(features, regions)
+        info = view.snapshot.model_info
+        counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
+        queries = RegionFeatures(counting, features.embeddings)
+        allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
+        images = len(view.snapshot) if allowed is None else int(allowed.sum())
+        scope = Scope(k, allowed, max(candidates, k))
+        if exact or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and _all_flat(view.snapshot)):
+            return _explained(view, queries, _scanned(view, queries, scope, exact, images))
+        return _explained(view, queries, _listed(view, queries, scope, images))
 
-    def _search_one(
-        self, query: RegionFeatures, k: int, exact: bool, rows: Int64, everything: Int64, timer: _Timer
-    ) -> SearchResult:
-        with timer.stage("re-rank"):
-            best, distances = self._nearest(query, rows, k)
-            # Approximate lists may miss images: never answer with fewer than there are.
-            if not exact and len(best) < k and len(rows) < len(everything):
-                rows = everything
-                best, distances = self._nearest(query, rows, k)
-        with timer.stage("explain"):
-            matches = self._explain(query, best, distances)
-        return SearchResult(matches, len(rows), exact, timer.stages)
-
-    def _candidates(self, queries: RegionFeatures, count: int, allowed: Bool | None) -> list[Int64]:
-        """For each query the union, over the regions it shows, of the `count` nearest images: rows, ascending."""
-        found: list[list[Int64]] = [[np.zeros(0, np.int64)] for _ in range(len(queries))]
-        for region in range(queries.num_regions):
-            seeing = np.flatnonzero(queries.visibility[:, region] > 0)
-            if len(seeing) == 0:
-                continue
-            hits = self.snapshot.search_region(region, queries.embeddings[seeing, region], count, allowed)
-            for query, (rows, _) in zip(seeing, hits, strict=True):
-                found[query].append(rows)
-        return [np.unique(np.concatenate(parts)) for parts in found]
-
-    def _nearest(self, query: RegionFeatures, rows: Int64, k: int) -> tuple[Int64, Float32]:
-        """The k nearest of `rows` (ascending) by Eq. 4, ties by image id: rows and distances."""
-        kept_rows, kept = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = rows[start : start + BLOCK_ROWS]
-            distances = self._distances(query, block)
-            kept_rows, kept = np.concatenate([kept_rows, block]), np.concatenate([kept, distances])
-            shared = np.isfinite(kept)  # an image that shares no region is no result
-            kept_rows, kept = kept_rows[shared], kept[shared]
-            # Rows ascend with the image id, so a stable sort breaks ties by id.
-            order = np.argsort(kept, kind="stable")[:k]
-            kept_rows, kept = _ascending(kept_rows[order], kept[order])
-        order = np.argsort(kept, kind="stable")
-        return kept_rows[order], kept[order]
-
-    def _distances(self, query: RegionFeatures, rows: Int64) -> Float32:
-        """Eq. 4 of one query against some rows: (len(rows),) float32."""
-        values = (
-            query.embeddings,
-            query.visibility,
-            self.snapshot.embeddings(rows),
-            self._gallery_visibility(rows),
-        )
-        distances = visibility_weighted_distance(*(torch.from_numpy(value).to(self._device) for value in values))
-        return distances[0].cpu().numpy()
-
-    def _gallery_visibility(self, rows: Int64) -> Float32:
-        return self._visible_part(self.snapshot.visibility[rows])
-
-    def _visible_part(self, visibility: Float32) -> Float32:
-        """A visibility below the index's `min_visibility` counts as 0 wherever images are compared."""
-        return np.where(self.snapshot.model_info.visible(visibility), visibility, np.float32(0))
-
-    def _explain(self, query: RegionFeatures, rows: Int64, distances: Float32) -> tuple[Match, ...]:
-        if len(rows) == 0:
-            return ()
-        records = self.snapshot.records(rows)
-        gallery = torch.from_numpy(self.snapshot.embeddings(rows))
-        by_region = region_distances(torch.from_numpy(query.embeddings), gallery)[0].tolist()  # (k, p)
-        weights = query.visibility.astype(np.float64) * self._gallery_visibility(rows)  # (1, p) × (k, p)
-        shares = weights / weights.sum(axis=1, keepdims=True)
-        matches = []
-        for i, record in enumerate(records):
-            shared = np.flatnonzero(weights[i] > 0)
-            regions = tuple(
-                RegionMatch(int(r), by_region[i][r], float(weights[i, r]), float(shares[i, r])) for r in shared
-            )
-            image_id = int(self.snapshot.image_ids[rows[i]])
-            matches.append(Match(image_id, record.path, record.pid, record.camid, float(distances[i]), regions))
-        return tuple(matches)
-
-    def _check(self, features: RegionFeatures, k: int) -> None:
+    def _check(self, view: _View, features: RegionFeatures, k: int) -> None:
         if k < 1:
             raise FeatureError(f"k must be at least 1, got {k}")
-        info = self.snapshot.model_info
+        info = view.snapshot.model_info
         if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
             raise ModelMismatchError(
                 f"the query has {features.num_regions} regions × {features.embedding_dim} numbers, the index at "
@@ -185,6 +124,64 @@ class SearchEngine:
         features.check_finite()
 
 
-def _ascending(rows: Int64, distances: Float32) -> tuple[Int64, Float32]:
-    order = np.argsort(rows)
-    return rows[order], distances[order]
+def _all_flat(snapshot: Snapshot) -> bool:
+    return all(snapshot.exact_lists(region) for region in range(snapshot.model_info.p))
+
+
+def _scanned(view: _View, queries: RegionFeatures, scope: Scope, exact: bool, images: int) -> list[_Unexplained]:
+    """Compare every image."""
+    start = time.perf_counter()
+    found = view.distances.scan(queries, scope.k, scope.allowed)
+    each_ms = 1e3 * (time.perf_counter() - start) / max(len(queries), 1)
+    return [
+        (best, SearchResult((), images, exact, {"scan": each_ms}, 0, complete=True, bound_closed=True))
+        for best in found
+    ]
+
+
+def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> list[_Unexplained]:
+    """Search the lists; or compare every image where they missed so much that k were not found."""
+    found = []
+    for answer in view.lists.search(queries, scope):
+        stages, compared = answer.timer.stages, len(answer.compared)
+        if len(answer.best[0]) < scope.k and not answer.proved and compared < images:
+            best, scanned = _scanned(view, answer.query, scope, False, images)[0]
+            result = replace(scanned, timings_ms={**stages, **scanned.timings_ms}, depth=answer.depth)
+            found.append((best, result))
+            continue
+        result = SearchResult((), compared, False, stages, answer.depth, answer.proved, answer.closed)
+        found.append((answer.best, result))
+    return found
+
+
+def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) -> list[SearchResult]:
+    """The results with their matches."""
+    start = time.perf_counter()
+    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)]))
+    named = view.snapshot.records(rows) if len(rows) else []  # of all queries at once
+    records = dict(zip(rows.tolist(), named, strict=True))
+    each_ms = 1e3 * (time.perf_counter() - start) / max(len(found), 1)
+    results = []
+    for row, (best, result) in enumerate(found):
+        timer = Timer({**result.timings_ms, "explain": each_ms})
+        with timer.stage("explain"):
+            matches = _matches(view, queries[row : row + 1], best, records)
+        results.append(replace(result, matches=matches, timings_ms=timer.stages))
+    return results
+
+
+def _matches(view: _View, query: RegionFeatures, best: Found, records: Mapping[int, ImageRecord]) -> tuple[Match, ...]:
+    rows, distances = best
+    if len(rows) == 0:
+        return ()
+    gallery = torch.from_numpy(view.snapshot.embeddings(rows))
+    by_region = region_distances(torch.from_numpy(query.embeddings), gallery)[0].tolist()  # (k, p)
+    weights = query.visibility.astype(np.float64) * view.distances.visibility[rows]  # (1, p) × (k, p)
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    matches = []
+    for i, row in enumerate(rows.tolist()):
+        shared = np.flatnonzero(weights[i] > 0)
+        regions = tuple(RegionMatch(int(r), by_region[i][r], float(weights[i, r]), float(shares[i, r])) for r in shared)
+        image_id, record = int(view.snapshot.image_ids[row]), records[row]
+        matches.append(Match(image_id, record.path, record.pid, record.camid, float(distances[i]), regions))
+    return tuple(matches)

@@ -210,13 +210,15 @@ class ModelInfo:
 class SearchFilter:
     """Which images may be results. Empty tuples and None mean "any".
 
-    captured_after is inclusive, captured_before exclusive; an image without a time passes neither.
+    captured_after is inclusive, captured_before exclusive; an image without a time passes neither. path_prefix: how
+    the path starts.
     """
 
     pids: tuple[int, ...] = ()
     camids: tuple[int, ...] = ()
     captured_after: datetime | None = None
     captured_before: datetime | None = None
+    path_prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,13 +247,19 @@ class Match:
 class SearchResult:
     """The answer to one query, best match first.
 
-    candidates: images that were re-ranked by Eq. 4. timings_ms: milliseconds by stage.
+    candidates: images that were compared by Eq. 4. exact: every image was asked to be. timings_ms: milliseconds by
+    stage. depth: k', how many images of each region's list were compared; 0 where no list was needed. complete: no
+    other image can belong into the answer, which is what `exact` gives. bound_closed: by the bound, no image that the
+    lists do not name can; approximate lists may have missed one, so there it proves nothing.
     """
 
     matches: tuple[Match, ...]
     candidates: int
     exact: bool
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    depth: int = 0
+    complete: bool = False
+    bound_closed: bool = False
 
     @property
     def elapsed_ms(self) -> float:

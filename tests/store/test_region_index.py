@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vpmsearch.errors import DeviceError, StoreDamagedError, StoreError
-from vpmsearch.store.region_index import INDEX_TYPES, RegionIndex, check_index_type, choose_type, gpu_of
+from vpmsearch.store.region_index import INDEX_TYPES, Allowed, RegionIndex, check_index_type, choose_type, gpu_of
 
 KINDS = [kind for kind in INDEX_TYPES if kind != "auto"]
 EXACT = ("flat", "hnsw", "ivf-flat")
@@ -21,6 +21,11 @@ def gallery(n: int, seed: int = 0):
     rng = np.random.default_rng(seed)
     ids = np.sort(rng.choice(4 * n + 1, n, replace=False)).astype(np.int64)
     return rng.normal(size=(n, DIM)).astype(np.float32), ids
+
+
+def only(ids):
+    """What a search may find."""
+    return None if ids is None else Allowed(ids)
 
 
 def nearest(query, vectors, ids, allowed):
@@ -57,7 +62,7 @@ def test_search(built, kind, share, masked):
     queries = rng.normal(size=(3, DIM)).astype(np.float32)
     available = len(ids) if allowed is None else len(allowed)
     for k in (1, 100):
-        for query, (found, distances) in zip(queries, index.search(queries, k, allowed), strict=True):
+        for query, (found, distances) in zip(queries, index.search(queries, k, only(allowed)), strict=True):
             assert len(found) == len(distances) == min(k, available)
             assert len(set(found.tolist())) == len(found)
             assert np.isin(found, ids if allowed is None else allowed).all()
@@ -78,7 +83,7 @@ def test_exact_types_agree_with_the_loop(built, kind, masked):
     allowed = ids[rng.random(len(ids)) < 0.1]
     queries = rng.normal(size=(2, DIM)).astype(np.float32)
     # More than exist: every type must then look at all it has.
-    for query, (found, distances) in zip(queries, index.search(queries, len(ids), allowed), strict=True):
+    for query, (found, distances) in zip(queries, index.search(queries, len(ids), only(allowed)), strict=True):
         expected = nearest(query, vectors, ids, set(allowed.tolist()))
         assert found.tolist() == [image_id for _, image_id in expected]
         np.testing.assert_allclose(distances, [distance for distance, _ in expected], rtol=1e-4)
@@ -104,8 +109,8 @@ def test_few_vectors(kind, n, masked):
     index.masked = masked
     queries = np.zeros((2, DIM), np.float32)
     assert [len(found) for found, _ in index.search(queries, 10)] == [n, n]
-    assert [len(found) for found, _ in index.search(queries, 10, ids[:1])] == [min(n, 1)] * 2
-    assert [len(found) for found, _ in index.search(queries, 10, np.array([10**6]))] == [0, 0]
+    assert [len(found) for found, _ in index.search(queries, 10, only(ids[:1]))] == [min(n, 1)] * 2
+    assert [len(found) for found, _ in index.search(queries, 10, only(np.array([10**6])))] == [0, 0]
     assert index.search(queries[:0], 10) == []
 
 
@@ -135,7 +140,7 @@ def test_round_trip(tmp_path, built, kind):
     assert again.dim == DIM
     np.testing.assert_array_equal(again.ids, ids)
     for before, after in zip(
-        index.search(vectors[:3], 5, ids[::2]), again.search(vectors[:3], 5, ids[::2]), strict=True
+        index.search(vectors[:3], 5, only(ids[::2])), again.search(vectors[:3], 5, only(ids[::2])), strict=True
     ):
         np.testing.assert_array_equal(before[0], after[0])
         np.testing.assert_array_equal(before[1], after[1])
@@ -229,7 +234,7 @@ def test_the_way_to_a_gpu(monkeypatch, kind):
     for allowed in (None, half, few, ids[:0]):
         for k in (1, 50, 2500):  # the last is beyond what a GPU selects
             for (a, da), (b, db) in zip(
-                cpu.search(vectors[:3], k, allowed), gpu.search(vectors[:3], k, allowed), strict=True
+                cpu.search(vectors[:3], k, only(allowed)), gpu.search(vectors[:3], k, only(allowed)), strict=True
             ):
                 assert len(b) == min(k, len(ids) if allowed is None else len(allowed))
                 assert allowed is None or np.isin(b, allowed).all()
@@ -265,7 +270,9 @@ def test_gpu(tmp_path, kind):
     allowed = ids[np.random.default_rng(1).random(len(ids)) < 0.1]
     for k in (1, 10, 3000):
         for some in (None, allowed):
-            for a, b in zip(cpu.search(vectors[:4], k, some), gpu.search(vectors[:4], k, some), strict=True):
+            for a, b in zip(
+                cpu.search(vectors[:4], k, only(some)), gpu.search(vectors[:4], k, only(some)), strict=True
+            ):
                 assert len(b[0]) == min(k, len(ids) if some is None else len(some))
                 assert some is None or np.isin(b[0], some).all()
                 if kind in ("flat", "hnsw"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +14,9 @@ from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, say
 
 if TYPE_CHECKING:
+    from vpmsearch.calibration import Calibration
     from vpmsearch.extraction import Extractor
-    from vpmsearch.types import RegionFeatures, SearchResult
+    from vpmsearch.types import Match, RegionFeatures, SearchResult
 
 
 def register(app: typer.Typer) -> None:
@@ -35,36 +38,66 @@ def query(
     before: Annotated[
         datetime | None, typer.Option(parser=options.moment, help="Only images captured before this ISO time.")
     ] = None,
+    prefix: Annotated[str, typer.Option(help="Only images whose path starts so.", show_default=False)] = "",
+    regions: Annotated[
+        str,
+        typer.Option(help='Compare by these regions alone: numbers or head, torso, legs ("0,1").', show_default=False),
+    ] = "",
+    together: Annotated[
+        bool, typer.Option("--together", help="The images show one person: search for what they show together.")
+    ] = False,
     json: options.Json = False,
     panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Save one HTML file with pictures here.", show_default=False)
+    ] = None,
     device: options.Device = "auto",
 ) -> None:
     """Find the people in an index who look like these, by the regions both images show.
 
-    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […]}.
+    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "verdict", "matches": […], "depth",
+    "complete", "bound_closed"}. Complete: no other image can belong into the answer.
+    With --together there is one answer, in which every region counts as the image that shows most of it has it.
     """
+    from vpmsearch.calibration import load_calibration, visible_regions
     from vpmsearch.drawing import checked_output
     from vpmsearch.errors import DataError
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
+    from vpmsearch.queries import only_regions, parse_regions
+    from vpmsearch.queries import together as merged
+    from vpmsearch.report import check_report
     from vpmsearch.search import SearchEngine
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import SearchFilter
 
     if panel is not None:
         checked_output(panel)  # before the work, not after it
+    if report is not None:
+        check_report(report)
     chosen = choose_device(device)
     with GalleryStore.open(index, device=str(chosen)) as store:
         info = store.model_info
+        only = parse_regions(regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
         paths, features, failures = _extract(Extractor(loaded, chosen), images)
-        wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before)
-        results = SearchEngine(store).search(features, top, exact, filter=wanted)
-    for path, result in zip(paths, results, strict=True):
-        _print(path, result, json)
+        if together and paths:
+            features = merged(features)[0]
+        wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before, prefix)
+        engine = SearchEngine(store)
+        results = engine.search(features, top, exact, filter=wanted, regions=only)
+        known = load_calibration(index, info.fingerprint, info.threshold)
+        seen = only_regions(features, only)
+        visible = [visible_regions(engine, seen[row : row + 1]) for row in range(len(seen))]
+    groups = [paths] if together and paths else [[path] for path in paths]
+    for group, result, shown in zip(groups, results, visible, strict=True):
+        _print(group, result, json, _Calibrated(known, shown))
     if panel is not None and paths:
-        _save_panel(paths, results, panel, top)
+        _save_panel([group[0] for group in groups], results, panel, top)
+    if report is not None and paths:
+        verdicts = [_Calibrated(known, shown).verdict(r.matches) for r, shown in zip(results, visible, strict=True)]
+        _save_report(groups, results, verdicts, report, top, info.num_regions)
     if failures:
         raise DataError("; ".join(failures))
 
@@ -81,30 +114,54 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], Regi
     return paths, RegionFeatures.concatenate([batch.features for batch in batches]), failures
 
 
-def _print(path: Path, result: SearchResult, json: bool) -> None:
+@dataclass(frozen=True)
+class _Calibrated:
+    """What an index's calibration, if it has one, says of a query that shows so many regions."""
+
+    calibration: Calibration | None
+    visible: int
+
+    def rate(self, match: Match) -> float | None:
+        known = self.calibration
+        return None if known is None else known.false_match_rate(self.visible, match.distance)
+
+    def verdict(self, matches: Sequence[Match]) -> str | None:
+        known, nearest = self.calibration, matches[0].distance if matches else None
+        return None if known is None else known.verdict(self.visible, nearest)
+
+
+def _print(paths: list[Path], result: SearchResult, json: bool, calibrated: _Calibrated) -> None:
     from vpmsearch.data.images import printable
 
+    name = " + ".join(map(printable, paths))
     if json:
-        answer_json(to_json(path, result))
+        answer_json(to_json(name, result, calibrated))
         return
-    found = f"{len(result.matches)} matches" if result.matches else "no result: no image asked for shares a region"
-    answer(f"{printable(path)}: {found} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
+    verdict = calibrated.verdict(result.matches)
+    found = (
+        f"{f'{verdict}: ' if verdict else ''}{len(result.matches)} matches"
+        if result.matches
+        else "no result: no image asked for shares a region"
+    )
+    answer(f"{name}: {found} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
         shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
         answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}  [{shares}]")
 
 
-def to_json(path: Path, result: SearchResult) -> dict[str, Any]:
-    """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match."""
-    from vpmsearch.data.images import printable
+def to_json(query: str, result: SearchResult, calibrated: _Calibrated) -> dict[str, Any]:
+    """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match.
 
+    verdict and false_match_rate are null in an index without a calibration.
+    """
     matches = [
         {
             "rank": rank,
             "image_id": match.image_id,
             "path": match.path,
             "distance": match.distance,
+            "false_match_rate": calibrated.rate(match),
             "pid": match.pid,
             "camid": match.camid,
             "regions": [{"region": r.region, "distance": r.distance, "weight": r.weight} for r in match.regions],
@@ -112,11 +169,15 @@ def to_json(path: Path, result: SearchResult) -> dict[str, Any]:
         for rank, match in enumerate(result.matches, start=1)
     ]
     return {
-        "query": printable(path),
+        "query": query,
         "exact": result.exact,
         "candidates": result.candidates,
         "elapsed_ms": result.elapsed_ms,
+        "verdict": calibrated.verdict(result.matches),
         "matches": matches,
+        "depth": result.depth,
+        "complete": result.complete,
+        "bound_closed": result.bound_closed,
     }
 
 
@@ -125,3 +186,21 @@ def _save_panel(paths: list[Path], results: list[SearchResult], panel: Path, top
     from vpmsearch.pictures import rank_panel
 
     say(f"panel: {rank_panel([load_image(path) for path in paths], results, panel, top=top)}")
+
+
+def _save_report(
+    groups: list[list[Path]],
+    results: list[SearchResult],
+    verdicts: list[str | None],
+    report: Path,
+    top: int,
+    grid: tuple[int, int],
+) -> None:
+    from vpmsearch.data.images import load_image, printable
+    from vpmsearch.report import Answer, write_report
+
+    answers = [
+        Answer(" + ".join(map(printable, group)), [load_image(path) for path in group], result, verdict or "")
+        for group, result, verdict in zip(groups, results, verdicts, strict=True)
+    ]
+    say(f"report: {write_report(answers, report, grid=grid, top=top)}")

@@ -111,6 +111,22 @@ def load_image(
     return _decode(_read(path), path, max_pixels, shrink_to)
 
 
+def decode_image(
+    data: bytes, *, name: str = "", max_pixels: int = MAX_PIXELS, shrink_to: tuple[int, int] | None = None
+) -> Image.Image:
+    """`load_image` for bytes that are in memory already, such as an upload.
+
+    Args:
+        data: a whole file. name: what messages call it. max_pixels, shrink_to: as for `load_image`.
+
+    Raises:
+        ImageError: whatever is wrong with the bytes.
+    """
+    if not data:
+        raise ImageError("the file is empty (zero bytes)", printable(name))
+    return _decode(data, name, max_pixels, shrink_to)
+
+
 def read_image(
     path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, shrink_to: tuple[int, int] | None = None
 ) -> tuple[str, Image.Image]:

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -244,6 +245,16 @@ class Reader:
         rejected = self._all(select(func.count()).select_from(Rejected))[0][0]
         counts = {"images": images, "removed": removed, "rejected": rejected, "identities": pids}
         return counts | {"cameras": camids, "segments": len(self.segments())}
+
+    def camids(self) -> list[int]:
+        """The cameras of the images that are not removed, ascending."""
+        rows = self._all(select(Image.camid).where(LIVE, Image.camid.is_not(None)).distinct().order_by(Image.camid))
+        return [row.camid for row in rows]
+
+    def captured(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last of the images that have a time were captured; None where none has."""
+        first, last = self._all(select(func.min(Image.captured_at), func.max(Image.captured_at)).where(LIVE))[0]
+        return None if first is None else (first, last)
 
     def integrity(self) -> list[str]:
         """What SQLite itself finds wrong, and the tables whose rows are not those that were committed."""

@@ -30,8 +30,12 @@ INDEX_TYPES = ("auto", "flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq")
 Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
 Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
 
-_AUTO_FLAT_BELOW = 100_000
+_AUTO_FLAT_BELOW = 50_000
 _POINTS_PER_CENTROID = 39  # FAISS warns of fewer
+_TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
+_LISTS_PER_ROOT = 2  # lists of n vectors: so many times √n
+_LEAST_LISTS = 32  # that are looked through
+_EFFORT_SHARE = 32  # 1 of so many lists is looked through for 400 neighbours
 _IVF_FROM = 1000  # fewer vectors are scanned faster than lists are looked up
 _PQ_BITS = 8
 _PQ_CODES = (48, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)  # bytes a vector that a GPU takes with float32 tables
@@ -76,7 +80,7 @@ def _new_index(kind: str, n: int, d: int) -> Any:
         return faiss.IndexIDMap2(faiss.IndexFlatL2(d))
     if kind == "hnsw":
         return faiss.IndexIDMap2(faiss.IndexHNSWFlat(d, _HNSW_LINKS))
-    lists = min(int(4 * math.sqrt(n)), n // _POINTS_PER_CENTROID)
+    lists = min(int(_LISTS_PER_ROOT * math.sqrt(n)), n // _POINTS_PER_CENTROID)
     coarse = faiss.IndexFlatL2(d)
     if kind == "ivf-flat":
         index = faiss.IndexIVFFlat(coarse, d, lists)
@@ -108,6 +112,37 @@ def _ids_of(index: Any) -> Int64:
     sizes = [lists.list_size(number) for number in range(index.nlist)]
     parts = [faiss.rev_swig_ptr(lists.get_ids(i), size).copy() for i, size in enumerate(sizes) if size]
     return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+class Allowed:
+    """Which image ids may be found; made once, it serves the indexes of all regions and segments of a search.
+
+    Args:
+        ids: (n,) int64, any order, ≥ 0.
+    """
+
+    def __init__(self, ids: Int64) -> None:
+        self._mask = np.zeros(int(ids.max()) + 1 if len(ids) else 0, dtype=np.bool_)
+        self._mask[ids] = True
+        self._counts: dict[RegionIndex, int] = {}
+
+    def among(self, ids: Int64) -> Bool:
+        """Which of some ids, FAISS's −1 included, may be found."""
+        if len(self._mask) == 0:
+            return np.zeros(ids.shape, np.bool_)
+        known = (ids >= 0) & (ids < len(self._mask))
+        return known & self._mask[np.where(known, ids, 0)]
+
+    def count(self, index: RegionIndex) -> int:
+        """How many vectors of an index may be found."""
+        if index not in self._counts:
+            self._counts[index] = int(self.among(index.ids).sum())
+        return self._counts[index]
+
+    @functools.cached_property
+    def selector(self) -> Any:
+        """The ids as FAISS takes them."""
+        return _selector(self._mask)
 
 
 class RegionIndex:
@@ -149,7 +184,7 @@ class RegionIndex:
         n = len(ids)
         index = _new_index(choose_type(kind, n), n, d)
         if not index.is_trained:
-            most = max(index.nlist, 2**_PQ_BITS) * 256  # FAISS would sample down to this many itself
+            most = max(index.nlist, 2**_PQ_BITS) * _TRAINING_POINTS
             index.train(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)))))
         for start in range(0, n, _BLOCK):
             positions = np.arange(start, min(start + _BLOCK, n))
@@ -186,24 +221,23 @@ class RegionIndex:
             file.flush()
             os.fsync(file.fileno())
 
-    def search(self, queries: Float32, k: int, allowed_ids: Int64 | None = None) -> list[Found]:
+    def search(self, queries: Float32, k: int, allowed: Allowed | None = None) -> list[Found]:
         """The k nearest vectors of each query.
 
         Args:
-            queries: (Q, d), finite. k: at least 0. allowed_ids: what may be found, ids that are not in the index
-                included; None means everything.
+            queries: (Q, d), finite. k: at least 0. allowed: what may be found, ids that are not in the index included;
+                None means everything.
 
         Returns:
             Q pairs of ids and Euclidean distances, ascending by distance, then id; min(k, what is allowed) each.
         """
-        keep = None if allowed_ids is None else self._keep(allowed_ids)
-        wanted = min(k, len(self) if keep is None else int(keep.sum()))
+        wanted = min(k, len(self) if allowed is None else allowed.count(self))
         found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
         if wanted == 0 or len(queries) == 0:
             return found
         waiting = np.arange(len(queries))
         for effort in self._efforts(wanted):
-            distances, ids = self._search(_ready(queries[waiting]), wanted, effort, keep)
+            distances, ids = self._search(_ready(queries[waiting]), wanted, effort, allowed)
             for query, ids_of_query, squared in zip(waiting, ids, distances, strict=True):
                 found[query] = _tidy(ids_of_query, squared, wanted)
             waiting = np.array([query for query in waiting if len(found[query][0]) < wanted], dtype=np.int64)
@@ -211,17 +245,16 @@ class RegionIndex:
                 break
         return found
 
-    def _keep(self, allowed_ids: Int64) -> Bool:
-        """Which ids may be found, as a mask over id values; its last place, for FAISS's −1, is False."""
-        present = self.ids[np.isin(self.ids, allowed_ids)]
-        keep = np.zeros(int(self.ids[-1]) + 2 if len(self.ids) else 1, dtype=np.bool_)
-        keep[present] = True
-        return keep
+    @property
+    def exact(self) -> bool:
+        """Whether a search finds exactly the nearest, up to the rounding of float32 on the CPU."""
+        return self.kind == "flat" and self._gpu is None
 
     def _efforts(self, wanted: int) -> Iterator[int | None]:
         """How hard to look, harder each time; the last, None, finds everything."""
         if self.kind.startswith("ivf"):
-            effort = max(16, self._index.nlist // 8)
+            # Who wants deeper lists wants more of the nearest: the share of lists grows with them.
+            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * _EFFORT_SHARE))
             while effort < self._index.nlist:
                 yield effort
                 effort *= 2
@@ -232,31 +265,31 @@ class RegionIndex:
                 effort *= 4
         yield None
 
-    def _search(self, queries: Float32, wanted: int, effort: int | None, keep: Bool | None) -> Any:
+    def _search(self, queries: Float32, wanted: int, effort: int | None, allowed: Allowed | None) -> Any:
         """Squared distances and ids (Q, ≥ wanted); −1 where there is none."""
-        if keep is None or not self.masked:
-            return self._raw(queries, wanted, effort, keep)
+        if allowed is None or not self.masked:
+            return self._raw(queries, wanted, effort, allowed)
         fetch = min(len(self), 2 * wanted)
         while True:
             if self._gpu is not None and fetch > _GPU_LIMIT:
-                return self._raw(queries, wanted, effort, keep)
+                return self._raw(queries, wanted, effort, allowed)
             distances, ids = self._raw(queries, fetch, effort, None)
             # A −1 at the end: this effort sees no more. Fewer than wanted remain, and the caller looks harder.
             exhausted = ids[:, -1] < 0
-            ids = np.where(keep[ids], ids, -1)
+            ids = np.where(allowed.among(ids), ids, -1)
             enough = (ids >= 0).sum(axis=1) >= wanted
             if fetch == len(self) or (enough | exhausted).all():
                 return distances, ids
             fetch = min(len(self), 2 * fetch)
 
-    def _raw(self, queries: Float32, k: int, effort: int | None, keep: Bool | None) -> Any:
+    def _raw(self, queries: Float32, k: int, effort: int | None, allowed: Allowed | None) -> Any:
         if self.kind == "hnsw" and effort is None:
-            return self._scan(queries, k, keep)
+            return self._scan(queries, k, allowed)
         lists = (effort or self._index.nlist) if self.kind.startswith("ivf") else 0
-        if self._gpu is not None and keep is None and max(k, lists) <= _GPU_LIMIT:
+        if self._gpu is not None and allowed is None and max(k, lists) <= _GPU_LIMIT:
             return self._gpu.search(queries, k, lists, self._order)
         # The selector lives as long as the parameters, which FAISS's Python layer sees to.
-        settings: dict[str, Any] = {} if keep is None else {"sel": _selector(keep)}
+        settings: dict[str, Any] = {} if allowed is None else {"sel": allowed.selector}
         if lists:
             parameters = faiss.SearchParametersIVF(nprobe=lists, **settings)
         elif self.kind == "hnsw":
@@ -265,11 +298,11 @@ class RegionIndex:
             parameters = faiss.SearchParameters(**settings)
         return self._index.search(queries, k, params=parameters)
 
-    def _scan(self, queries: Float32, k: int, keep: Bool | None) -> Any:
+    def _scan(self, queries: Float32, k: int, allowed: Allowed | None) -> Any:
         """Search the vectors beneath a graph one by one: a graph may not lead to all of them."""
         graph = faiss.downcast_index(self._index.index)
         vectors = faiss.downcast_index(graph.storage)
-        settings = {} if keep is None else {"sel": _selector(keep[self._order])}
+        settings = {} if allowed is None else {"sel": _selector(allowed.among(self._order))}
         distances, positions = vectors.search(queries, k, params=faiss.SearchParameters(**settings))
         return distances, np.where(positions >= 0, self._order[positions], -1)
 

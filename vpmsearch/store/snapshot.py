@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
 from vpmsearch.store.catalog import Catalog
 from vpmsearch.store.checksums import is_as_written
+from vpmsearch.store.embeddings import DTYPES
 from vpmsearch.store.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.reader import Reader
+from vpmsearch.store.region_index import Allowed
 from vpmsearch.store.segments import FOLDER_NAME, OpenSegment, open_segment
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, SearchFilter
 
@@ -65,6 +68,7 @@ class Snapshot:
             live = self.visible[rows].sum(axis=0)
             whole = live == np.array([len(index) for index in files.regions])
             self._parts.append(_Part(segment_id, files, rows, whole))
+        self._live = Allowed(self.image_ids)
         for array in (self.image_ids, self.visibility, self.visible):
             array.flags.writeable = False
 
@@ -143,7 +147,7 @@ class Snapshot:
         if search_filter is None or search_filter == SearchFilter():
             return np.ones(len(self), dtype=np.bool_)
         passed = np.zeros(len(self), dtype=np.bool_)
-        found = self._reader.found(search_filter)
+        found = self._reader.found(search_filter, prefix=search_filter.path_prefix)
         try:
             passed[self.rows(found)] = True
         except StoreError as error:
@@ -156,14 +160,33 @@ class Snapshot:
         Raises:
             StoreError: a row is out of range.
         """
+        return self.stored(rows).astype(np.float32, copy=False)
+
+    def stored(self, rows: NDArray[np.integer]) -> NDArray[np.floating[Any]]:
+        """As `embeddings`, of the dtype that they are stored in: NumPy takes long to convert, others do not."""
         rows = self._check_rows(rows)
-        gathered = np.empty((len(rows), self.model_info.p, self.model_info.embedding_dim), np.float32)
+        shape = (len(rows), self.model_info.p, self.model_info.embedding_dim)
+        gathered = np.empty(shape, DTYPES[self.stored_model.embedding_dtype])
         parts, inside = self._part_of[rows], self._row_in_part[rows]
         for number in np.unique(parts):
             places = np.flatnonzero(parts == number)
             places = places[np.argsort(inside[places], kind="stable")]  # read in the order of addresses
             gathered[places] = self._parts[number].files.embeddings[inside[places]]
         return gathered
+
+    def blocks(self, size: int) -> Iterator[tuple[Int64, NDArray[np.floating[Any]]]]:
+        """All embeddings as they lie on the disk, uncopied where nothing is removed: rows (m,) and (m, p, d) as stored.
+
+        Args:
+            size: the largest m, at least 1.
+        """
+        for part in self._parts:
+            inside = self._row_in_part[part.rows]  # ascending, as ids ascend within a segment
+            for start in range(0, len(inside), size):
+                places = inside[start : start + size]
+                contiguous = places[-1] - places[0] + 1 == len(places)
+                wanted: Any = slice(places[0], places[-1] + 1) if contiguous else places
+                yield part.rows[start : start + size], part.files.embeddings[wanted]
 
     def is_sound(self, row: int) -> bool:
         """Whether the embeddings of an image's segment are what was written; each file is read once."""
@@ -189,13 +212,24 @@ class Snapshot:
             raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`")
         return [found[image_id] for image_id in ids.tolist()]
 
+    def allow(self, allowed: Bool) -> Allowed:
+        """The images that a search may find, (N,), for several calls of `search_region`."""
+        if allowed.shape != (len(self),) or allowed.dtype != np.bool_:
+            raise StoreError(f"allowed must be bool ({len(self)},), got {allowed.dtype} {allowed.shape}")
+        return Allowed(self.image_ids[allowed])
+
+    def exact_lists(self, region: int) -> bool:
+        """Whether `search_region` finds exactly the nearest, by the embeddings as they are stored."""
+        return all(part.files.regions[region].exact for part in self._parts)
+
     def search_region(
-        self, region: int, queries: Float32, k: int, allowed: Bool | None = None
+        self, region: int, queries: Float32, k: int, allowed: Bool | Allowed | None = None
     ) -> list[tuple[Int64, Float32]]:
         """The k nearest images of each query in one region, among those in which it is visible.
 
         Args:
-            region: 0 to p − 1. queries: (Q, d). k: at least 1. allowed: (N,), None for all.
+            region: 0 to p − 1. queries: (Q, d). k: at least 1. allowed: (N,), or what `allow` makes of it,
+                None for all.
 
         Returns:
             Q pairs of rows and Euclidean distances, ascending by distance, then image id: min(k, images allowed in
@@ -204,15 +238,14 @@ class Snapshot:
         Raises:
             FeatureError: the queries have another shape or are not finite. StoreError: region, k or allowed are wrong.
         """
-        queries = self._check_search(region, queries, k, allowed)
-        usable = self.visible[:, region] if allowed is None else self.visible[:, region] & allowed
+        queries = self._check_search(region, queries, k)
+        if isinstance(allowed, np.ndarray):
+            allowed = self.allow(allowed)
         found = []
         for part in self._parts:
-            index = part.files.regions[region]
-            if allowed is None and part.whole[region]:
-                found.append(index.search(queries, k))
-            else:
-                found.append(index.search(queries, k, self.image_ids[part.rows[usable[part.rows]]]))
+            # A removed image is never allowed; without a filter only the indexes that hold one need a selection.
+            some = allowed if allowed is not None else None if part.whole[region] else self._live
+            found.append(part.files.regions[region].search(queries, k, some))
         return [self._merged([each[query] for each in found], k) for query in range(len(queries))]
 
     def _merged(self, found: list[tuple[Int64, Float32]], k: int) -> tuple[Int64, Float32]:
@@ -227,14 +260,12 @@ class Snapshot:
             raise StoreError(f"rows must be a list of numbers from 0 to {len(self) - 1}")
         return checked
 
-    def _check_search(self, region: int, queries: Float32, k: int, allowed: Bool | None) -> Float32:
+    def _check_search(self, region: int, queries: Float32, k: int) -> Float32:
         info = self.model_info
         if not 0 <= region < info.p:
             raise StoreError(f"there is no region {region}; the index has regions 0 to {info.p - 1}")
         if k < 1:
             raise StoreError(f"k must be at least 1, got {k}")
-        if allowed is not None and (allowed.shape != (len(self),) or allowed.dtype != np.bool_):
-            raise StoreError(f"allowed must be bool ({len(self)},), got {allowed.dtype} {allowed.shape}")
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if queries.ndim != 2 or queries.shape[1] != info.embedding_dim:
             raise FeatureError(f"queries must be (Q, {info.embedding_dim}), got {queries.shape}")

@@ -1,0 +1,125 @@
+"""`serve` as a process: where it listens, how it stops, and two hundred searches at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra [web] is not installed")
+httpx = pytest.importorskip("httpx2")
+
+TOKEN = "a-token-of-the-environment"
+
+
+@contextmanager
+def server(index: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The process and the address it printed."""
+    command = [sys.executable, "-m", "vpmsearch", "serve", "--index", str(index), "--port", "0", *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    )
+    try:
+        address = process.stdout.readline().strip()
+        assert address, process.stderr.read()
+        yield process, address
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def until_healthy(address: str) -> None:
+    for _ in range(600):
+        try:
+            assert httpx.get(f"{address}api/health").status_code == 200
+            return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("it does not answer")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--host", "no.such.host.invalid"), "cannot listen at no.such.host.invalid"),
+        (("--index", "nowhere"), "nowhere"),
+        (("--token-file", "nothing"), "No such file"),
+    ],
+)
+def test_what_cannot_be_served(cli, index: Path, monkeypatch, arguments, message):
+    monkeypatch.delenv("VPMSEARCH_TOKEN", raising=False)
+    assert message in cli("serve", "--index", index, *arguments, code=1).error
+
+
+def test_a_short_token_is_refused(cli, index: Path, tmp_path: Path):
+    (tmp_path / "token").write_text("short\n")
+    assert "16 ASCII characters" in cli("serve", "--index", index, "--token-file", "token", code=1).error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_finishes_what_it_began_and_exits_0(index: Path, gallery: Path, number: signal.Signals):
+    photograph = (gallery / "a" / "000.png").read_bytes()
+    with server(index) as (process, address), ThreadPoolExecutor(1) as pool:
+        until_healthy(address)
+        asked = pool.submit(httpx.post, f"{address}api/search", files={"photograph": photograph}, timeout=60)
+        time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert asked.result().status_code == 200
+        assert process.stderr.read().endswith("stopped\n")
+
+
+@pytest.mark.slow
+def test_beyond_loopback_a_token_is_made(index: Path):
+    with server(index, "--host", "0.0.0.0") as (_, address):
+        base, _, token = address.partition("#token=")
+        assert len(token) == 43
+        base = base.replace("0.0.0.0", "127.0.0.1")
+        until_healthy(base)
+        assert httpx.get(f"{base}api/stats").status_code == 401
+        assert httpx.get(f"{base}api/stats", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+@pytest.mark.slow
+def test_the_token_of_the_environment(index: Path):
+    with server(index, VPMSEARCH_TOKEN=TOKEN) as (_, address):
+        assert address.endswith(f"#token={TOKEN}")
+
+
+@pytest.mark.slow
+def test_two_hundred_searches_at_once(index: Path, gallery: Path, record_property):
+    """None fails, and health is answered in between."""
+    photographs = [path.read_bytes() for path in sorted(gallery.rglob("*.png"))]
+    with server(index) as (_, address):
+        until_healthy(address)
+
+        def ask(i: int) -> tuple[int, float, int]:
+            start = time.perf_counter()
+            box = f"0,0,1,{0.5 + i / 1000}"  # each another part: nothing comes from the cache
+            files, data = {"photograph": photographs[i % len(photographs)]}, {"box": box}
+            answer = httpx.post(f"{address}api/search", files=files, data=data, timeout=120)
+            return answer.status_code, time.perf_counter() - start, len(answer.json()["matches"])
+
+        with ThreadPoolExecutor(200) as pool:
+            asked = [pool.submit(ask, i) for i in range(200)]
+            start = time.perf_counter()
+            assert httpx.get(f"{address}api/health", timeout=30).status_code == 200
+            healthy = time.perf_counter() - start
+            found = [each.result() for each in asked]
+        assert [status for status, _, _ in found] == [200] * 200
+        assert all(count > 0 for _, _, count in found)
+        p95 = statistics.quantiles([seconds for _, seconds, _ in found], n=20)[-1]
+        record_property("p95_seconds", p95)
+        print(json.dumps({"searches": 200, "failures": 0, "p95_s": round(p95, 2), "health_s": round(healthy, 2)}))

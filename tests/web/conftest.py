@@ -1,0 +1,85 @@
+"""A small index of drawn blocks behind the application, in this process or behind a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra [web] is not installed")
+
+import torch
+from fastapi.testclient import TestClient
+from small_index import URL, make_service, png, serving
+from tiny_weights import picture, write_weights
+
+from vpmsearch.extraction import Extractor
+from vpmsearch.models.weights import read_weights
+from vpmsearch.web.app import create_app
+from vpmsearch.web.service import SearchService
+from vpmsearch.web.settings import ServeSettings
+
+
+@pytest.fixture(scope="session")
+def extractor(tmp_path_factory: pytest.TempPathFactory) -> Extractor:
+    """Random weights on the CPU."""
+    return Extractor(
+        read_weights(write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")), torch.device("cpu")
+    )
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, extractor: Extractor) -> Iterator[SearchService]:
+    """Over an index that is not changed."""
+    made = make_service(tmp_path_factory.mktemp("web"), extractor)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def own_service(tmp_path: Path, extractor: Extractor) -> Iterator[SearchService]:
+    """Over an index that the test may change."""
+    made = make_service(tmp_path, extractor, 6)
+    yield made
+    made.store.close()
+
+
+GetClient = Callable[..., TestClient]
+
+
+@pytest.fixture
+def client_of() -> Iterator[GetClient]:
+    """A client of an application made for the test; settings by name."""
+    opened = []
+
+    def make(service: SearchService, **settings: object) -> TestClient:
+        made = replace(ServeSettings(max_pixels=1_000_000, refresh_seconds=0.05), **settings)
+        client = TestClient(create_app(service, made), base_url=URL)
+        client.__enter__()
+        opened.append(client)
+        return client
+
+    yield make
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(service: SearchService, client_of: GetClient) -> TestClient:
+    """A client without a token."""
+    return client_of(service)
+
+
+@pytest.fixture
+def photo() -> bytes:
+    """The third picture of the gallery, as its file."""
+    return png(picture(2))
+
+
+@pytest.fixture
+def served(service: SearchService) -> Iterator[str]:
+    """The address of a real server in a thread."""
+    with serving(service, ServeSettings(port=0, searches_a_minute=100_000)) as address:
+        yield address

@@ -1,0 +1,206 @@
+"""The endpoints: the same answers as the engine's, and an error that says what is wrong."""
+
+from __future__ import annotations
+
+import io
+import math
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_index import IMAGES, START, jpeg, png
+from tiny_weights import picture
+
+from vpmsearch.data.images import decode_image
+from vpmsearch.queries import only_regions, together
+from vpmsearch.search import SearchEngine
+from vpmsearch.types import RegionFeatures, SearchFilter
+
+
+def upload(*photographs: bytes) -> list:
+    return [("photograph", ("x.png", data)) for data in photographs]
+
+
+def ask(client, *photographs: bytes, code: int = 200, **fields) -> dict:
+    answer = client.post("/api/search", files=upload(*photographs) or None, data=fields)
+    assert answer.status_code == code, answer.text
+    return answer.json()
+
+
+def ids(answer: dict) -> list[int]:
+    return [match["image_id"] for match in answer["matches"]]
+
+
+def features_of(service, data: bytes) -> RegionFeatures:
+    return service.extractor.extract_images([decode_image(data)])
+
+
+def test_an_upload_is_ranked_as_the_engine_ranks_it(client, service, photo):
+    answer = ask(client, photo, limit=10)
+    result = SearchEngine(service.store).search(features_of(service, photo), 10)[0]
+    assert ids(answer) == [match.image_id for match in result.matches]
+    first = answer["matches"][0]
+    assert first["path"].endswith("002.png")
+    assert (first["pid"], first["camid"], first["width"], first["height"]) == (3, 3, 32, 64)
+    assert first["captured_at"] == "2024-05-01T02:00:00Z"
+    for match in answer["matches"]:
+        total = sum(part["weight"] for part in match["regions"])
+        mean = sum(part["weight"] * part["distance"] for part in match["regions"]) / total
+        assert math.isclose(mean, match["distance"], rel_tol=1e-4, abs_tol=1e-5)
+        assert math.isclose(sum(part["share"] for part in match["regions"]), 1, rel_tol=1e-6)
+    assert [part["name"] for part in answer["query"]] == ["head", "torso", "torso", "legs", "legs", "legs"]
+    assert sum(part["visibility"] for part in answer["query"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_an_image_of_the_index_is_nearest_to_itself(client, service):
+    for image_id in service.view.snapshot.image_ids[:3].tolist():
+        first = ask(client, image_id=image_id)["matches"][0]
+        assert first["image_id"] == image_id
+        assert first["distance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_pages_are_the_ranks_cut_up(client, photo):
+    whole = ask(client, photo, limit=IMAGES, exact=True)
+    assert not whole["more"]
+    pages = [ask(client, photo, limit=7, offset=offset, exact=True) for offset in range(0, len(ids(whole)), 7)]
+    assert [image_id for page in pages for image_id in ids(page)] == ids(whole)
+    assert [match["rank"] for page in pages for match in page["matches"]] == list(range(1, len(ids(whole)) + 1))
+    assert [page["more"] for page in pages] == [True] * (len(pages) - 1) + [False]
+    assert ask(client, photo, offset=500)["matches"] == []
+
+
+def test_filters(client, photo):
+    answer = ask(client, photo, camid=[1, 2], after=START.isoformat(), before=(START + timedelta(hours=9)).isoformat())
+    assert answer["matches"]
+    assert all(match["camid"] in (1, 2) and match["captured_at"] < "2024-05-01T09" for match in answer["matches"])
+    assert {match["pid"] for match in ask(client, photo, pid=3)["matches"]} == {3}
+    assert ask(client, photo, camid=77)["matches"] == []
+
+
+@pytest.mark.parametrize(("regions", "chosen"), [("1,2", (1, 2)), ("torso", (1, 2)), ("legs", (3, 4, 5)), ("0", (0,))])
+def test_only_some_regions(client, service, photo, regions, chosen):
+    answer = ask(client, photo, regions=regions, exact=True)
+    assert all(part["region"] in chosen for match in answer["matches"] for part in match["regions"])
+    assert {part["region"] for part in answer["query"] if part["counts"]} <= set(chosen)
+    own = SearchEngine(service.store).search(only_regions(features_of(service, photo), chosen), 24, True)[0]
+    assert ids(answer) == [match.image_id for match in own.matches]
+
+
+def test_several_photographs_are_one_query(client, service):
+    first, second = png(picture(2)), png(picture(5))
+    parts = RegionFeatures.concatenate([features_of(service, data) for data in (first, second)])
+    query, sources = together(parts)
+    own = SearchEngine(service.store).search(query, 24)[0]
+    answer = ask(client, first, second)
+    assert ids(answer) == [match.image_id for match in own.matches]
+    assert tuple(part["photograph"] for part in answer["query"]) == sources
+    mixed = ask(client, first, image_id=int(service.view.snapshot.image_ids[5]))
+    assert ids(mixed) == ids(answer)
+
+
+def test_a_box_is_the_part_cut_out(client, photo):
+    half = decode_image(photo).crop((0, 0, 32, 32))
+    boxed, cut = ask(client, photo, box="0,0,1,0.5", limit=5), ask(client, png(half), limit=5)
+    assert ids(boxed) == ids(cut)
+    assert [m["distance"] for m in boxed["matches"]] == pytest.approx([m["distance"] for m in cut["matches"]], rel=1e-5)
+
+
+def test_regions_seen(client, service, photo):
+    seen = client.post("/api/regions", files={"photograph": ("x", photo)}).json()
+    assert (seen["width"], seen["height"], seen["grid"]) == (32, 64, [6, 1])
+    assert set(np.array(seen["labels"]).ravel()) <= set(range(6))
+    assert sum(seen["visibility"]) == pytest.approx(1, abs=1e-5)
+    stored = client.get(f"/api/images/{service.view.snapshot.image_ids[2]}/regions").json()
+    assert stored == seen
+    half = client.post("/api/regions", files={"photograph": ("x", photo)}, data={"box": "0,0.5,1,1"}).json()
+    assert (half["width"], half["height"]) == (32, 32)
+
+
+@pytest.mark.parametrize("kind", ["", "/thumbnail"])
+def test_pictures_are_those_of_the_index(client, service, kind):
+    image_id = int(service.view.snapshot.image_ids[4])
+    answer = client.get(f"/api/images/{image_id}{kind}")
+    assert answer.headers["content-type"] == "image/jpeg"
+    shown = np.asarray(Image.open(io.BytesIO(answer.content)), np.float64)
+    assert np.abs(shown - np.asarray(picture(4), np.float64)).mean() < 18
+    again = client.get(f"/api/images/{image_id}{kind}", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_stats_health_and_metrics(client, photo):
+    stats = client.get("/api/stats").json()
+    assert (stats["images"], stats["cameras"], stats["camids"]) == (IMAGES, 3, [1, 2, 3])
+    assert stats["captured"] == ["2024-05-01T00:00:00Z", "2024-05-02T05:00:00Z"]
+    assert client.get("/api/health").json()["status"] == "ok"
+    ask(client, photo)
+    text = client.get("/api/metrics").text
+    assert f"vpmsearch_images {IMAGES:.1f}" in text
+    assert 'vpmsearch_requests_total{method="POST",route="/api/search",status="200"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "1 to 8 photographs"),
+        ({"image_id": [1] * 9}, "1 to 8 photographs"),
+        ({"image_id": 0}, "image_id.0: Input should be greater"),
+        ({"image_id": 10**30}, "image_id"),
+        ({"image_id": 1, "regions": "arm"}, "there is no region 'arm'"),
+        ({"image_id": 1, "limit": 0}, "limit: Input should be greater"),
+        ({"image_id": 1, "limit": 101}, "limit: Input should be less"),
+        ({"image_id": 1, "offset": 1000}, "offset"),
+        ({"image_id": 1, "offset": -1}, "offset"),
+        ({"image_id": 1, "after": "yesterday"}, "after"),
+        ({"image_id": 1, "before": "0001-01-01T00:00:00+23:00"}, "no such year"),
+        ({"image_id": 1, "pid": 2**63}, "too large"),
+        ({"image_id": 1, "box": "0,0,1,1"}, "0 photographs and 1 boxes"),
+    ],
+)
+def test_what_cannot_be_understood(client, fields, message):
+    assert message in ask(client, code=422, **fields)["error"]
+
+
+@pytest.mark.parametrize(
+    "box", ["1", "a,b,c,d", "0,0,0,1", "0,0,2,1", "nan,0,1,1", "-1,0,1,1", "0,0,1,inf", "0,0,1,1,1"]
+)
+def test_what_is_no_box(client, photo, box):
+    assert "box" in ask(client, photo, box=box, code=422)["error"]
+
+
+def test_the_smallest_box_is_a_pixel(client, photo):
+    assert ask(client, photo, box="0.999,0.999,1,1")["matches"] is not None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image of a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "not an image of a known format"),
+        (jpeg(picture(0, 200, 200))[:700], "damaged or truncated"),
+        (png(Image.new("RGB", (1001, 1000))), "more than the limit of 1000000 pixels"),
+    ],
+    ids=["empty", "svg", "eps", "truncated", "bomb"],
+)
+def test_what_is_no_photograph(client, data, message):
+    assert message in ask(client, data, code=422)["error"]
+
+
+@pytest.mark.parametrize("path", ["", "/thumbnail", "/regions"])
+def test_an_image_that_is_not_in_the_index(client, path):
+    answer = client.get(f"/api/images/999999{path}")
+    assert answer.status_code == 404
+    assert "image 999999 is not in the index" in answer.json()["error"]
+
+
+def test_errors_have_one_shape(client):
+    for method, path, status in (("GET", "/api/nothing", 404), ("GET", "/api/search", 405), ("POST", "/", 405)):
+        answer = client.request(method, path)
+        assert (answer.status_code, list(answer.json())) == (status, ["error"])
+    assert client.post("/api/search", data={"image_id": 424242}).status_code == 404
+
+
+def test_a_filter_of_nothing_is_no_filter(client, photo):
+    assert SearchFilter() == SearchFilter((), (), None, None)
+    assert ids(ask(client, photo)) == ids(ask(client, photo, regions=""))

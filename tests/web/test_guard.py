@@ -1,0 +1,297 @@
+"""What is refused, and that it is refused before anything is read."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+from small_index import png
+from tiny_weights import picture
+
+from vpmsearch.errors import DataError
+from vpmsearch.web.guard import Buckets, Guard
+from vpmsearch.web.metrics import Metrics
+from vpmsearch.web.settings import ServeSettings, is_loopback, new_token
+
+TOKEN = "0123456789abcdefXYZ"
+
+
+def test_beyond_loopback_a_token_is_needed():
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("::1")
+    assert is_loopback("localhost")
+    for host in ("0.0.0.0", "::", "192.168.1.2", "example.org", ""):
+        with pytest.raises(DataError, match="needs a token"):
+            ServeSettings(host=host)
+        assert ServeSettings(host=host, token=new_token())
+
+
+@pytest.mark.parametrize("token", ["short", "x" * 15, "ü" * 20, "tab\tcharacter of a token"])
+def test_weak_tokens(token):
+    with pytest.raises(DataError, match="16 ASCII characters"):
+        ServeSettings(token=token)
+
+
+def test_limits_are_positive():
+    with pytest.raises(DataError, match="at least 1"):
+        ServeSettings(max_waiting=0)
+
+
+PROTECTED = ["/api/stats", "/api/images/1", "/api/images/1/thumbnail", "/api/images/1/regions", "/api/metrics"]
+
+
+@pytest.mark.parametrize("path", [*PROTECTED, "/api/openapi.json", "/api/nothing"])
+def test_without_the_token_nothing_is_told(client_of, service, path):
+    client = client_of(service, token=TOKEN)
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}, {"Cookie": "vpmsearch_token=x"}):
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == 401
+        assert answer.json() == {"error": "a token is needed"}
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code != 401
+
+
+def test_search_needs_the_token(client_of, service, photo):
+    client = client_of(service, token=TOKEN)
+    files = {"photograph": ("x", photo)}
+    assert client.post("/api/search", files=files).status_code == 401
+    assert client.post("/api/search", files=files, headers={"Authorization": f"bearer {TOKEN}"}).status_code == 200
+
+
+def test_the_page_and_health_need_none_and_tell_nothing(client_of, service):
+    client = client_of(service, token=TOKEN, refresh_seconds=60)
+    assert "<title>vpmsearch</title>" in client.get("/").text
+    assert client.get("/static/app.js").status_code == 200
+    service.problem = "/secret/place is damaged"
+    try:
+        told = client.get("/api/health").json()
+        assert (told["status"], told["images"], told["problem"]) == ("stale", None, None)
+    finally:
+        service.problem = ""
+
+
+def test_the_token_becomes_a_cookie_that_scripts_and_other_sites_do_not_get(client_of, service):
+    client = client_of(service, token=TOKEN)
+    assert client.post("/api/session", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    answer = client.post("/api/session", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 204
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert client.get("/api/stats").status_code == 200
+
+
+def test_other_host_names_are_refused_without_a_token(client_of, service):
+    client = client_of(service)
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
+        assert client.get("/api/stats", headers={"Host": host}).status_code == 421
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]", "[::1]:8000"):
+        assert client.get("/api/stats", headers={"Host": host}).status_code == 200
+    assert client_of(service, token=TOKEN).get("/", headers={"Host": "my.server"}).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
+def test_pages_elsewhere_may_not_ask(client, site):
+    assert client.get("/api/stats", headers={"Sec-Fetch-Site": site}).status_code == 403
+    assert client.get("/api/stats", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
+def test_headers_are_on_every_answer(client, service):
+    paths = ["/", "/static/app.js", "/api/stats", "/api/nothing", "/api/images/99999", "/nowhere"]
+    answers = [client.get(path) for path in paths] + [client.get("/", headers={"Host": "evil"})]
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+        assert "http" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "server" not in answer.headers
+        assert "access-control-allow-origin" not in answer.headers
+    assert client.get("/api/stats").headers["cache-control"] == "no-store"
+
+
+def test_a_large_upload_is_refused_whether_it_says_so_or_not(client_of, service):
+    client = client_of(service, max_upload_bytes=10_000)
+    large = b"x" * 20_000
+    told = client.post("/api/search", files={"photograph": ("x", large)})
+    assert (told.status_code, told.json()["error"]) == (413, "an upload may have 0.00953674 MiB at most")
+
+    def chunks():
+        yield b'--b\r\nContent-Disposition: form-data; name="photograph"; filename="x"\r\n\r\n'
+        for _ in range(20):
+            yield b"x" * 1000
+
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    untold = client.post("/api/search", content=chunks(), headers=kind)
+    assert untold.status_code == 413
+    for length in ("-1", "1e9", "9" * 400):
+        answer = client.post("/api/search", content=b"", headers=kind | {"Content-Length": length})
+        assert answer.status_code == 413
+
+
+def test_a_flood_is_told_when_to_come_back(client_of, service):
+    client = client_of(service, searches_a_minute=3)
+    answers = [client.post("/api/search", data={"image_id": 1}) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 21
+    assert client.get("/api/stats").status_code == 200  # its own bucket
+    assert [client.get("/api/stats").status_code for _ in range(40)].count(429) > 5
+    assert client.get("/api/health").status_code == 200
+
+
+def test_buckets_refill_evenly_and_forget_clients():
+    buckets = Buckets(60)
+    assert [buckets.wait("a", 0.0) for _ in range(60)] == [0.0] * 60
+    assert buckets.wait("a", 0.0) == pytest.approx(1)
+    assert buckets.wait("a", 0.5) == pytest.approx(0.5)
+    assert buckets.wait("b", 0.5) == 0
+    assert buckets.wait("a", 1.0) == 0
+    for i in range(3 * Buckets.KEPT):
+        buckets.wait(str(i), 2.0)
+    assert len(buckets._levels) == Buckets.KEPT
+
+
+def scope_of(path="/api/health", **headers):
+    pairs = [(b"host", b"127.0.0.1")] + [(k.encode(), v.encode()) for k, v in headers.items()]
+    return {"type": "http", "method": "GET", "path": path, "headers": pairs, "query_string": b"", "client": ("x", 1)}
+
+
+def run_guard(app, receive, settings: ServeSettings) -> list[dict]:
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(Guard(app, settings, Metrics())(scope_of(), receive, send))
+    return sent
+
+
+def test_a_slow_body_is_cut_off():
+    async def app(scope, receive, send):
+        await receive()
+
+    async def never():
+        await asyncio.sleep(60)
+
+    sent = run_guard(app, never, replace(ServeSettings(), body_seconds=0.05))
+    assert sent[0]["status"] in (408, 500)  # 408 once the application's handlers stand between
+
+
+def test_a_fault_is_one_line_of_json_and_no_traceback(caplog):
+    async def app(scope, receive, send):
+        raise RuntimeError("secret")
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    sent = run_guard(app, receive, ServeSettings())
+    assert sent[0]["status"] == 500
+    assert b"secret" not in sent[1]["body"]
+    assert "secret" in caplog.text
+
+
+def test_too_many_at_once_are_told_to_come_back():
+    inside = asyncio.Event()
+    statuses = []
+
+    async def app(scope, receive, send):
+        inside.set()
+        await asyncio.sleep(0.2)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def both():
+        guard = Guard(app, replace(ServeSettings(), max_waiting=1), Metrics())
+        first = asyncio.create_task(guard(scope_of(), receive, send))
+        await inside.wait()
+        await guard(scope_of(), receive, send)
+        await first
+        await guard(scope_of(), receive, send)
+
+    asyncio.run(both())
+    assert statuses == [503, 200, 200]
+
+
+# Only what was indexed is shown ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/images/../../etc/passwd",
+        "/api/images/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/api/images//etc/passwd",
+        "/api/images/1%00/thumbnail",
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/static//etc/passwd",
+        "/api/images/-1",
+        "/api/images/1e3",
+        "/api/images/9223372036854775808",
+    ],
+)
+def test_no_path_from_outside(client, path):
+    answer = client.get(path)
+    assert answer.status_code in (404, 422)
+    assert "root:" not in answer.text
+    assert "import" not in answer.text
+
+
+def test_a_file_that_has_changed_is_not_shown(own_service, client_of, tmp_path):
+    client = client_of(own_service)
+    image_id = int(own_service.view.snapshot.image_ids[0])
+    other = tmp_path / "gallery" / "000.png"
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (32, 64), "red").save(secret)
+    for change in ("replaced", "linked", "gone"):
+        other.unlink(missing_ok=True)
+        if change == "replaced":
+            other.write_bytes(secret.read_bytes())
+        elif change == "linked":
+            other.symlink_to(secret)
+        for path in ("", "/thumbnail", "/regions"):
+            answer = client.get(f"/api/images/{image_id}{path}")
+            assert answer.status_code == 404
+            assert "cannot be shown" in answer.json()["error"]
+    other.unlink(missing_ok=True)
+    picture(0).save(other)  # as it was
+    assert client.get(f"/api/images/{image_id}").status_code == 200
+
+
+def test_metadata_of_a_file_is_not_served(extractor, tmp_path, client_of):
+    from small_index import labelled
+
+    from vpmsearch.indexer import index_gallery
+    from vpmsearch.store import GalleryStore
+    from vpmsearch.web.service import SearchService
+
+    exif = Image.Exif()
+    exif[0x010E] = "where I live"
+    path = tmp_path / "tagged.jpg"
+    picture(0).save(path, exif=exif)
+    assert b"where I live" in path.read_bytes()
+    with GalleryStore.create(tmp_path / "index", extractor.weights.info) as store:
+        index_gallery(store, extractor, labelled([path]))
+        client = client_of(SearchService(store, extractor, max_pixels=10**6))
+        shown = client.get(f"/api/images/{store.snapshot.image_ids[0]}")
+        assert shown.status_code == 200
+        assert b"where I live" not in shown.content
+        assert not Image.open(io.BytesIO(shown.content)).getexif()
+
+
+def test_an_upload_is_not_kept_on_disk(client, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert client.post("/api/search", files={"photograph": ("../../x.png", png(picture(1)))}).status_code == 200
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,325 @@
+"""The page in headless Chromium, as a person uses it: by mouse, by keyboard, on a phone, in light and dark."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_index import IMAGES, jpeg, png, serving
+from tiny_weights import picture
+
+from vpmsearch.web.settings import ServeSettings
+
+webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+
+CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+AXE = os.environ.get("VPMSEARCH_AXE", "")  # axe.min.js of the npm package axe-core
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver"),
+]
+TOKEN = "a-token-for-the-browser"
+
+
+class Page:
+    """The browser with the words of the tests."""
+
+    def __init__(self, driver, address: str) -> None:
+        self.driver, self.address = driver, address
+
+    def open(self, fragment: str = "") -> Page:
+        self.driver.get("about:blank")
+        self.driver.get(f"{self.address}/{fragment}")
+        return self
+
+    def all(self, selector: str) -> list:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def until(self, condition, seconds: float = 60):
+        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda _: condition())
+
+    def click(self, selector: str) -> None:
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.one(selector))
+        self.one(selector).click()
+
+    @property
+    def status(self) -> str:
+        return self.one("#status").text
+
+    @property
+    def ids(self) -> list[int]:
+        cards = "return [...document.querySelectorAll('#results .card')].map((card) => Number(card.dataset.id))"
+        return self.driver.execute_script(cards)  # at once: the page may change between two questions
+
+    def settled(self) -> list[int]:
+        """The ranks, when the search under way is done."""
+        self.until(lambda: "Searching" not in self.status and not self.all("#results.busy"))
+        return self.ids
+
+    def choose(self, *paths: Path) -> list[int]:
+        self.one("#file").send_keys("\n".join(map(str, paths)))
+        self.until(lambda: len(self.all("#photos li")) >= len(paths))
+        return self.settled()
+
+    def width(self, pixels: int, height: int = 900) -> None:
+        size = {"width": pixels, "height": height, "deviceScaleFactor": 1, "mobile": pixels < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def scheme(self, name: str) -> None:
+        feature = {"name": "prefers-color-scheme", "value": name}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def violations(self) -> list:
+        if not Path(AXE).is_file():
+            pytest.skip("$VPMSEARCH_AXE is not axe.min.js")
+        self.driver.execute_script(Path(AXE).read_text(encoding="utf-8"))
+        found = self.driver.execute_async_script("const done = arguments[0]; axe.run().then(done)")
+        return [(each["id"], each["impact"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator:
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    made.set_page_load_timeout(120)
+    made.set_script_timeout(120)
+    yield made
+    made.quit()
+
+
+@pytest.fixture
+def page(driver, served) -> Iterator[Page]:
+    made = Page(driver, served)
+    made.width(1200)
+    made.scheme("light")
+    driver.get_log("browser")
+    driver.get_log("performance")
+    made.open()
+    made.until(lambda: "images" in made.one("#stats").text)
+    yield made
+    noise = [entry for entry in driver.get_log("browser") if "status of 4" not in entry["message"]]
+    assert noise == []
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{i}.png" for i in (2, 5)]
+    for i, path in zip((2, 5), paths, strict=True):
+        path.write_bytes(png(picture(i)))
+    return paths
+
+
+def test_upload_search_and_page_through(page, files, service):
+    assert "Choose a photograph" in page.status
+    found = page.choose(files[0])
+    assert len(found) == 24
+    assert found[0] == service.view.snapshot.image_ids[2]
+    assert "24 nearest images" in page.status
+    assert page.one(".card .head span").text == "0.000"
+    page.until(lambda: page.driver.execute_script("return document.querySelector('.card img').naturalWidth") == 32)
+    page.click("#more")
+    page.until(lambda: len(page.ids) > 24)
+    assert page.ids[:24] == found
+    assert len(set(page.ids)) == len(page.ids) <= IMAGES
+    assert not page.one("#more").is_displayed()
+
+
+def test_nothing_is_loaded_from_elsewhere(page, files):
+    page.choose(files[0])
+    asked = [json.loads(entry["message"])["message"] for entry in page.driver.get_log("performance")]
+    urls = [each["params"]["request"]["url"] for each in asked if each["method"] == "Network.requestWillBeSent"]
+    assert len(urls) > 8
+    assert [url for url in urls if not url.startswith((page.address, "blob:", "data:", "about:"))] == []
+
+
+def test_a_rectangle_by_mouse(page, files):
+    whole = page.choose(files[0])
+    canvas = page.one("#canvas")
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    w, h = canvas.size["width"], canvas.size["height"]
+    moves = ActionChains(page.driver).move_to_element_with_offset(canvas, -w // 2 + 3, -h // 2 + 3)
+    moves.click_and_hold().move_by_offset(w - 6, h // 2).release().perform()
+    page.until(lambda: "left, top, right, bottom" in canvas.get_attribute("aria-label"))
+    half = page.settled()
+    page.until(lambda: page.settled() != whole)
+    page.click("[data-part=whole]")
+    page.until(lambda: "the whole photograph" in canvas.get_attribute("aria-label"))
+    page.until(lambda: page.settled() == whole)
+    assert half != whole
+
+
+def test_a_rectangle_by_keys(page, files):
+    whole = page.choose(files[0])
+    canvas = page.one("#canvas")
+    page.click("[data-part=upper]")
+    page.until(lambda: "0 %, 0 %, 100 %, 50 %" in canvas.get_attribute("aria-label"))
+    upper = page.settled()
+    canvas.send_keys(Keys.ARROW_DOWN)
+    page.until(lambda: "0 %, 5 %, 100 %, 55 %" in canvas.get_attribute("aria-label"))
+    page.settled()
+    canvas.send_keys(Keys.SHIFT, Keys.ARROW_LEFT)
+    page.until(lambda: "0 %, 5 %, 95 %, 55 %" in canvas.get_attribute("aria-label"))
+    page.settled()
+    canvas.send_keys(Keys.NULL, Keys.ESCAPE)
+    page.until(lambda: page.settled() == whole)
+    assert upper != whole
+
+
+def test_compare_and_search_from_a_hit(page, files, service):
+    found = page.choose(files[0])
+    page.one(".card:nth-child(2) .open").send_keys(Keys.ENTER)
+    page.until(lambda: page.all("#compare-rows tr"))
+    assert page.one("#compare-title").text == "Rank 2"
+    rows = page.all("#compare-rows tr")
+    assert all(len(row.find_elements(By.TAG_NAME, "td")) == 4 for row in rows)
+    assert len(page.all("#compare-rows canvas")) >= len(rows)  # cut out of one image at least
+    assert page.driver.execute_script("return document.getElementById('compare-hit').width") > 10
+    page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
+    page.until(lambda: not page.one("#compare").is_displayed())
+    assert "Rank 2" in page.driver.switch_to.active_element.get_attribute("aria-label")  # focus comes back
+    page.click(".card:nth-child(2) .again")
+    page.until(lambda: page.settled()[:1] == [found[1]])
+    assert page.one(".card .head span").text == "0.000"
+    page.click("[data-part=lower]")
+    page.until(lambda: "50 %, 100 %, 100 %" in page.one("#canvas").get_attribute("aria-label"))
+    assert page.settled()
+    assert page.one("#query-error").text == ""
+
+
+def test_filters(page, files):
+    page.choose(files[0])
+    page.click("#filters summary")
+    page.click("#cameras label:nth-child(2) input")
+    page.until(lambda: len(page.settled()) == IMAGES // 3 or len(page.ids) < 24)
+    assert all("camera 2" in card.text for card in page.all(".card"))
+    page.driver.execute_script(
+        "const box = document.getElementById('before'); box.value = '2024-05-01T06:00:00';"
+        "box.dispatchEvent(new Event('change'))"
+    )
+    page.until(lambda: len(page.settled()) <= 2)
+    page.driver.execute_script(
+        "const box = document.getElementById('after'); box.value = '2025-05-01T06:00:00';"
+        "box.dispatchEvent(new Event('change'))"
+    )
+    page.until(lambda: "No result" in page.status)
+    page.click("#clear")
+    page.until(lambda: len(page.settled()) == 24)
+
+
+def test_only_some_regions(page, files):
+    whole = page.choose(files[0])
+    page.click("[data-preset=torso]")
+    page.until(lambda: page.one("[data-preset=torso]").get_attribute("aria-pressed") == "true")
+    torso = page.settled()
+    assert [box.is_selected() for box in page.all("#regions input")] == [False, True, True, False, False, False]
+    page.click("[data-region='1']")
+    page.until(lambda: page.one("[data-preset=torso]").get_attribute("aria-pressed") == "false")
+    page.settled()
+    page.click("[data-region='2']")
+    page.until(lambda: "at least one region" in page.status)
+    page.click("[data-preset=all]")
+    page.until(lambda: page.settled() == whole)
+    assert torso != whole
+
+
+def test_several_photographs_are_one_person(page, files, service):
+    both = page.choose(*files)
+    assert len(page.all("#photos li")) == 2
+    page.until(lambda: any("photograph 2" in box.get_attribute("aria-label") for box in page.all("#regions input")))
+    page.click("#photos li:first-child .remove")
+    page.until(lambda: page.settled()[:1] == [service.view.snapshot.image_ids[5]])
+    assert page.ids != both
+
+
+def test_paste_and_drop(page):
+    for event, field in (("paste", "clipboardData"), ("drop", "dataTransfer")):
+        kind = {"paste": "ClipboardEvent", "drop": "DragEvent"}[event]
+        page.driver.execute_script(
+            "const [bytes, event, field, kind] = arguments; const held = new DataTransfer();"
+            "held.items.add(new File([new Uint8Array(bytes)], event + '.jpg', {type: 'image/jpeg'}));"
+            "document.body.dispatchEvent(new window[kind](event, {bubbles: true, cancelable: true, [field]: held}))",
+            list(jpeg(picture(7))), event, field, kind,
+        )  # fmt: skip
+        page.until(lambda event=event: any(event in b.get_attribute("aria-label") for b in page.all("#photos .pick")))
+        assert page.settled()
+
+
+def test_what_is_no_photograph_is_said(page, tmp_path, files):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    page.one("#file").send_keys(str(broken))
+    page.until(lambda: "not an image of a known format" in page.one("#query-error").text)
+    page.choose(files[0])
+    assert page.one("#query-error").text == ""
+
+
+def test_a_server_that_is_gone_is_said(driver, service, files):
+    with serving(service, ServeSettings(port=0)) as address:
+        page = Page(driver, address).open()
+        page.choose(files[0])
+    page.click("[data-preset=legs]")
+    page.until(lambda: "does not answer" in page.status)
+    driver.get("about:blank")
+    driver.get_log("browser")
+
+
+def test_the_token(driver, service, files):
+    with serving(service, ServeSettings(port=0, token=TOKEN)) as address:
+        driver.get(address)
+        driver.delete_all_cookies()
+        page = Page(driver, address).open()
+        page.until(lambda: page.one("#login").is_displayed())
+        assert not page.one("#main").is_displayed()
+        page.one("#token").send_keys("wrong", Keys.ENTER)
+        page.until(lambda: "not the token" in page.one("#login-error").text)
+        page.open(f"#token={TOKEN}")
+        page.until(lambda: page.one("#main").is_displayed())
+        assert TOKEN not in driver.current_url
+        assert page.choose(files[0])
+        page.until(lambda: driver.execute_script("return document.querySelector('.card img').naturalWidth") == 32)
+        driver.delete_all_cookies()
+    driver.get("about:blank")
+    driver.get_log("browser")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_accessible_in_light_and_dark_and_on_a_phone(page, files, scheme, width):
+    page.width(width)
+    page.scheme(scheme)
+    page.choose(*files)
+    page.click("#filters summary")
+    wide = "return document.documentElement.scrollWidth"
+    assert page.driver.execute_script(wide) <= width
+    assert page.violations() == []
+    page.click(".card:nth-child(3) .open")
+    page.until(lambda: page.all("#compare-rows tr"))
+    assert page.violations() == []
+    assert page.driver.execute_script(wide) <= width
+
+
+def test_everything_by_keyboard(page, files):
+    page.choose(files[0])
+    reached = set()
+    page.driver.execute_script("document.activeElement.blur()")
+    for _ in range(40):
+        ActionChains(page.driver).send_keys(Keys.TAB).perform()
+        focused = page.driver.switch_to.active_element
+        reached.add(focused.get_attribute("id") or focused.get_attribute("class"))
+    assert {"file", "canvas", "overlay", "pick", "remove", "open", "again"} <= reached

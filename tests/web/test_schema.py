@@ -1,0 +1,46 @@
+"""What schemathesis makes of the OpenAPI schema: no request of any shape is a server error."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+schemathesis = pytest.importorskip("schemathesis")
+from schemathesis.checks import not_a_server_error  # noqa: E402
+from schemathesis.specs.openapi.checks import (  # noqa: E402
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from small_index import URL  # noqa: E402
+
+from vpmsearch.web.app import create_app  # noqa: E402
+from vpmsearch.web.settings import ServeSettings  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def api(service):
+    app = create_app(service, ServeSettings(searches_a_minute=10**9, max_pixels=10**6))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return schemathesis.openapi.from_asgi("/api/openapi.json", app, base_url=URL, headers={"Host": "127.0.0.1"})
+
+
+schema = schemathesis.pytest.from_fixture("api")
+
+
+@schema.parametrize()
+@settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+def test_no_request_is_a_server_error(case):
+    case.call_and_validate(
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ]
+    )

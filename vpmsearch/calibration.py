@@ -1,0 +1,185 @@
+"""How near is near enough: distances turned into false-match rates, measured on the gallery itself.
+
+A ranking always has a first. Whether that is the person searched for follows from how near the first comes for people
+who are *not* there: images of the gallery, whole and cut to halves, searched for among the images of all others. The
+share of them whose nearest other person is as near as a match is the match's *false-match rate*: what one would get
+wrong of searches for absent people by accepting at that distance. It is kept apart by how many regions the query shows,
+since fewer regions come nearer by chance, and it holds for a gallery of about the size it was measured on.
+
+Where the gallery has no pids, only the image itself is left out of its own search; other images of the same person then
+count as strangers, so that the distances asked for are nearer than they need to be: more `unsure`, not more false
+matches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vpmsearch.atomic import replacing
+from vpmsearch.data.crops import CropBox
+from vpmsearch.errors import DataError, StoreDamagedError
+from vpmsearch.extraction import Extractor, Request
+from vpmsearch.search import SearchEngine
+from vpmsearch.types import Match, RegionFeatures, SearchResult
+
+FILE_NAME = "calibration.json"
+FORMAT = 1
+MATCH, UNSURE, NO_MATCH = "match", "unsure", "no match"
+ACCEPTED, DOUBTFUL = 0.05, 0.25
+"""False-match rates up to which a hit is a match, and up to which it is unsure."""
+PROBES = 400
+BOXES = (None, CropBox(bottom=0.5), CropBox(top=0.5), CropBox(bottom=0.7), CropBox(top=0.3))
+"""What is searched for of each image: all, and the halves and larger parts that partial photographs show."""
+FEWEST = 40
+"""Distances a number of regions needs for rates of its own; with fewer it shares those of its neighbours."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Distances of the nearest stranger, by how many regions the query shows.
+
+    fingerprint: of the weights. min_visibility: of the index. images: in the gallery then. labelled: whether strangers
+    were known by their pids. distances: for each number of visible regions, 1 to p, the distances, ascending.
+    """
+
+    fingerprint: str
+    min_visibility: float
+    images: int
+    labelled: bool
+    distances: tuple[tuple[float, ...], ...]
+
+    def false_match_rate(self, visible: int, distance: float) -> float:
+        """The share of searches for absent people whose nearest image is at least as near, in [0, 1].
+
+        Args:
+            visible: regions that the query shows, 1 to p. distance: of a match, by Eq. 4.
+        """
+        known = self._of(visible)
+        return float(np.searchsorted(known, distance, side="right") / len(known))
+
+    def verdict(self, visible: int, distance: float | None) -> str:
+        """`MATCH`, `UNSURE` or `NO_MATCH` for the nearest match; None where there is none."""
+        if distance is None:
+            return NO_MATCH
+        rate = self.false_match_rate(visible, distance)
+        return MATCH if rate <= ACCEPTED else UNSURE if rate <= DOUBTFUL else NO_MATCH
+
+    def _of(self, visible: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """The distances for a number of regions, with those of the nearest numbers until there are enough."""
+        order = sorted(range(len(self.distances)), key=lambda i: (abs(i + 1 - visible), i))
+        found: list[float] = []
+        for number in order:
+            found += self.distances[number]
+            if len(found) >= FEWEST:
+                break
+        return np.sort(np.array(found, np.float64))
+
+    def save(self, index: Path) -> Path:
+        """Write it into the folder of an index, whole or not at all."""
+        body = json.dumps(asdict(self), separators=(",", ":"))
+        path = index / FILE_NAME
+        with replacing(path) as temporary:
+            temporary.write_text(
+                json.dumps({"format": FORMAT, "blake2b": _digest(body), "calibration": body}), encoding="utf-8"
+            )
+        return path
+
+
+def load_calibration(index: Path, fingerprint: str, min_visibility: float) -> Calibration | None:
+    """The calibration of an index; None where there is none, or one of other weights or another threshold.
+
+    Raises:
+        StoreDamagedError: the file is not what was written.
+    """
+    path = index / FILE_NAME
+    try:
+        outer = json.loads(path.read_text(encoding="utf-8"))
+        body = outer["calibration"]
+        if outer["format"] != FORMAT or outer["blake2b"] != _digest(body):
+            raise ValueError("checksum or format")
+        values = json.loads(body)
+        values["distances"] = tuple(tuple(map(float, each)) for each in values["distances"])
+        found = Calibration(**values)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreDamagedError(f"{path} is damaged; run `vpmsearch calibrate` again") from error
+    same = (found.fingerprint, found.min_visibility) == (fingerprint, min_visibility)
+    return found if same and any(found.distances) else None
+
+
+def visible_regions(engine: SearchEngine, query: RegionFeatures) -> int:
+    """How many regions of one query count where images are compared."""
+    return int(engine.snapshot.model_info.visible(query.visibility[0]).sum())
+
+
+def calibrate(
+    engine: SearchEngine,
+    extractor: Extractor,
+    *,
+    probes: int = PROBES,
+    seed: int = 0,
+    on_progress: Callable[[int], None] = lambda images: None,
+) -> Calibration:
+    """Search for images of the gallery, whole and in part, among those of other people.
+
+    Args:
+        engine: over the index. extractor: of its weights. probes: images to search with. seed: which.
+        on_progress: told how many more are done, of `probes` × len(BOXES).
+
+    Raises:
+        DataError: too few images, or too few whose files are still there.
+    """
+    snapshot, info = engine.snapshot, engine.snapshot.model_info
+    rows = np.random.default_rng(seed).permutation(len(snapshot))[:probes]
+    records = snapshot.records(rows)
+    labelled = all(record.pid is not None for record in records)
+    distances: list[list[float]] = [[] for _ in range(info.p)]
+    wanted = [(row, box) for row in range(len(rows)) for box in BOXES]
+    requests = (Request(i, Path(records[row].path), box) for i, (row, box) in enumerate(wanted))
+    for batch in extractor.extract(requests):
+        for place, seen in enumerate(batch.seen):
+            row = wanted[seen.position][0]
+            query = batch.features[place : place + 1]
+            visible = visible_regions(engine, query)
+            own = (int(snapshot.image_ids[rows[row]]), records[row].pid)
+            nearest = _nearest_stranger(engine, query, *own)
+            if nearest is not None and visible:
+                distances[visible - 1].append(nearest)
+        on_progress(len(batch.seen) + len(batch.rejected))
+    if sum(map(len, distances)) < FEWEST:
+        raise DataError(f"{engine.store.path} has too few images with files to calibrate on; index more")
+    ascending = tuple(tuple(sorted(each)) for each in distances)
+    return Calibration(info.fingerprint, info.threshold, len(snapshot), labelled, ascending)
+
+
+def _nearest_stranger(engine: SearchEngine, query: RegionFeatures, image_id: int, pid: int | None) -> float | None:
+    """The distance of the nearest image of somebody else; junk and unlabelled images are nobody's."""
+    k = 64
+    while True:
+        result: SearchResult = engine.search(query, min(k, len(engine.snapshot)), exact=True)[0]
+        for match in result.matches:
+            if _is_stranger(match, image_id, pid):
+                return match.distance
+        if len(result.matches) < k:
+            return None
+        k *= 8
+
+
+def _is_stranger(match: Match, image_id: int, pid: int | None) -> bool:
+    if match.image_id == image_id:
+        return False
+    if pid is None or pid < 1 or match.pid is None:  # 0: somebody, nobody knows who
+        return True
+    return match.pid != pid and match.pid >= 0
+
+
+def _digest(text: str) -> str:
+    from hashlib import blake2b
+
+    return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,102 @@
+"""What a query is made of: only some regions of an image, or several photographs of one person. Pure functions.
+
+They change a query's visibility and pick its embeddings; Eq. 4 then weighs the regions as it always does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vpmsearch.errors import FeatureError
+from vpmsearch.types import RegionFeatures
+
+HEAD, TORSO, LEGS = "head", "torso", "legs"
+
+
+def region_names(grid: tuple[int, int]) -> tuple[str, ...]:
+    """The part of a standing body that each region covers: "head", "torso" or "legs", p of them.
+
+    The regions lie on the holistic person, so their rows alone say it: the head is the upper sixth of a person's box,
+    the legs are its lower half, and a row belongs where its middle is. A grid of one row has no parts: "body".
+
+    Args:
+        grid: (m, n) rows and columns of regions.
+    """
+    rows, columns = grid
+    if rows == 1:
+        return ("body",) * columns
+    # The middle of row i is at (2i + 1) / 2m of the height.
+    names = [HEAD if 3 * (2 * i + 1) <= rows else TORSO if 2 * i + 1 <= rows else LEGS for i in range(rows)]
+    return tuple(name for name in names for _ in range(columns))
+
+
+def parse_regions(text: str, grid: tuple[int, int]) -> tuple[int, ...] | None:
+    """Regions as people write them: "0,1", "torso", "head, 3"; None, all of them, for an empty text.
+
+    Args:
+        text: numbers from 0 to p − 1 and names, with commas between them. grid: (m, n) rows and columns of regions.
+
+    Returns:
+        The regions, ascending, each once.
+
+    Raises:
+        FeatureError: there is no such region; says which there are.
+    """
+    if not text.strip():
+        return None
+    names = region_names(grid)
+    chosen: set[int] = set()
+    for part in (word.strip().lower() for word in text.split(",")):
+        if part in names:
+            chosen.update(region for region, name in enumerate(names) if name == part)
+        elif part.isascii() and part.isdigit() and len(part) < 6 and int(part) < len(names):
+            chosen.add(int(part))
+        else:
+            known = ", ".join(dict.fromkeys(names))
+            raise FeatureError(f"there is no region {part[:40]!r}; the index has 0 to {len(names) - 1}, and {known}")
+    return tuple(sorted(chosen))
+
+
+def only_regions(features: RegionFeatures, regions: Sequence[int] | None) -> RegionFeatures:
+    """The same queries as if they showed nothing but these regions: all others get visibility 0.
+
+    Args:
+        features: n queries, (n, p) and (n, p, d). regions: 0 to p − 1, at least one; None leaves the queries alone.
+
+    Raises:
+        FeatureError: there is no such region, or none is named.
+    """
+    if regions is None:
+        return features
+    p = features.num_regions
+    if not len(regions) or min(regions) < 0 or max(regions) >= p:
+        raise FeatureError(f"regions must be some of 0 to {p - 1}, got {list(regions)}")
+    kept = np.zeros(p, np.bool_)
+    kept[list(regions)] = True
+    return RegionFeatures(np.where(kept, features.visibility, np.float32(0)), features.embeddings)
+
+
+def together(features: RegionFeatures) -> tuple[RegionFeatures, tuple[int, ...]]:
+    """Several photographs of one person as one query: of each region the photograph that shows most of it.
+
+    An upper and a lower half make a whole person this way. Visibility is relative to its own photograph, so a half that
+    fills its frame counts for its regions as much as they fill; the sum over the regions may be more than 1.
+
+    Args:
+        features: n ≥ 1 photographs, (n, p) and (n, p, d).
+
+    Returns:
+        One query, (1, p) and (1, p, d), and for each region the photograph it was taken from, 0 to n − 1; of equals
+        the first.
+
+    Raises:
+        FeatureError: no photograph.
+    """
+    if not len(features):
+        raise FeatureError("a query needs at least one photograph")
+    best = features.visibility.argmax(axis=0)  # (n, p) -> (p,)
+    regions = np.arange(features.num_regions)
+    query = RegionFeatures(features.visibility[best, regions][None], features.embeddings[best, regions][None])
+    return query, tuple(best.tolist())

@@ -1,0 +1,197 @@
+"""Eq. 4 against every image: a matrix product selects, then the selected are computed directly.
+
+‖a − b‖² = ‖a‖² + ‖b‖² − 2ab makes a scan one matrix product a region, limited by memory for one query and by the
+processor for many, but loses digits where embeddings are alike. Its error is at most γ (‖a‖ + ‖b‖)²,
+γ = n·u / (1 − n·u) with n = d + a few operations and u = 2⁻²⁴ (Higham, "Accuracy and Stability", lemma 3.1), in
+whatever order the sums are taken. So the product gives a lower bound of every distance; the k + m images of the least
+lower bounds are computed by `equations`, and where the k-th of those is not below the last lower bound, m was too
+small and is quadrupled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vpmsearch.equations import visibility_weighted_distance
+from vpmsearch.store import Snapshot
+from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
+
+BLOCK_ROWS = 4096
+"""Gallery images whose distances are held at once."""
+QUERY_ROWS = 512
+"""Queries that share one pass over the gallery."""
+EXTRA = 32
+"""m: images computed directly beyond k, at first."""
+SLACK = 2e-5
+"""Rounding of what follows the squares, relative: sqrt, a sum over regions, a quotient, all in float32."""
+FACTOR_ROUNDING = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}
+"""What the factors of a float32 product lose before it, by `torch.get_float32_matmul_precision`: TF32 and bfloat16."""
+
+_Block = tuple[Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights (m, p)
+Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
+NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+class Distances:
+    """Eq. 4 between queries and the images of a snapshot, on one device.
+
+    Args:
+        snapshot: what is searched. device: where distances are computed. keep: whether the embeddings stay there after
+            the first scan, as stored; by default on a GPU that has the memory.
+    """
+
+    def __init__(self, snapshot: Snapshot, device: torch.device, *, keep: bool | None = None) -> None:
+        self._snapshot = snapshot
+        self._device = device
+        self._keep = keep
+        self._kept: list[_Block] | None = None
+        # What is below `min_visibility` counts as 0 wherever images are compared.
+        self.visibility: Float32 = np.where(snapshot.visible, snapshot.visibility, np.float32(0))
+
+    def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found = NOTHING) -> Found:
+        """The k nearest of `rows` (ascending) and of what is `known` to one query, ties by image id."""
+        kept_rows, kept = known
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = rows[start : start + BLOCK_ROWS]
+            kept_rows = np.concatenate([kept_rows, block])
+            kept = np.concatenate([kept, self._direct(query, block)])
+            shared = np.isfinite(kept)  # an image that shares no region is no result
+            kept_rows, kept = kept_rows[shared], kept[shared]
+            best = np.lexsort((kept_rows, kept))[:k]  # rows ascend with the image id
+            kept_rows, kept = kept_rows[best], kept[best]
+        return kept_rows, kept
+
+    def _direct(self, query: RegionFeatures, rows: Int64) -> Float32:
+        """Eq. 4 of one query against some rows: (len(rows),) float32."""
+        values = (query.embeddings, query.visibility, self._snapshot.stored(rows), self.visibility[rows])
+        distances = visibility_weighted_distance(*(torch.from_numpy(value).to(self._device) for value in values))
+        return distances[0].cpu().numpy()
+
+    def scan(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
+        """The k nearest of all images, or of those allowed (N,), to each query, ties by image id."""
+        found: list[Found] = []
+        for start in range(0, len(queries), QUERY_ROWS):
+            found += self._scan_some(queries[start : start + QUERY_ROWS], k, allowed)
+        return found
+
+    def _scan_some(self, queries: RegionFeatures, k: int, allowed: Bool | None) -> list[Found]:
+        found: list[Found] = [NOTHING] * len(queries)
+        waiting, count = np.arange(len(queries)), k + EXTRA
+        everything = len(self._snapshot) if allowed is None else int(allowed.sum())
+        while len(waiting):
+            part = queries[waiting]
+            rows, lower = self._least_lower_bounds(part, min(count, everything), allowed)
+            unsure = []
+            for place, query in enumerate(waiting.tolist()):
+                listed = np.sort(rows[place][np.isfinite(lower[place])])
+                found[query] = self.nearest(part[place : place + 1], listed, k)
+                # An image that is not listed is at least this far.
+                horizon = lower[place, -1] * (1 - SLACK) if count < everything else np.inf
+                last = found[query][1][-1] if len(found[query][1]) == k else np.float32(np.inf)
+                if np.isfinite(horizon) and not last < horizon:
+                    unsure.append(query)
+            waiting, count = np.array(unsure, np.int64), 4 * count
+        return found
+
+    def _least_lower_bounds(self, queries: RegionFeatures, count: int, allowed: Bool | None) -> tuple[Int64, Float32]:
+        """Rows (Q, count) of the images with the least lower bounds of the distance, and those; ∞ is none."""
+        q = torch.from_numpy(queries.embeddings).to(self._device).transpose(0, 1)  # (Q, p, d) -> (p, Q, d)
+        weights = torch.from_numpy(_scaled(queries.visibility)).to(self._device)
+        best = torch.full((len(queries), count), torch.inf, device=self._device)
+        best_rows = torch.zeros((len(queries), count), dtype=torch.int64, device=self._device)
+        for rows, block, g_weights in self._blocks(allowed):
+            lower = _lower_bounds(q, weights, block, g_weights)
+            if count < lower.shape[1]:
+                lower, places = torch.topk(lower, count, dim=1, largest=False, sorted=False)
+                block_rows = rows[places]
+            else:
+                block_rows = rows.expand(lower.shape)
+            best, places = torch.topk(torch.cat([best, lower], 1), count, dim=1, largest=False)
+            best_rows = torch.cat([best_rows, block_rows], 1).gather(1, places)
+        return best_rows.cpu().numpy(), best.cpu().numpy()
+
+    def _blocks(self, allowed: Bool | None) -> Iterator[_Block]:
+        """The gallery on the device; of images that are not allowed, either nothing or weights of 0."""
+        if allowed is None:
+            yield from self._kept if self._kept is not None else self._read()
+        elif self._kept is not None:
+            passed = torch.from_numpy(allowed).to(self._device)
+            for rows, block, weights in self._kept:
+                yield rows, block, weights * passed[rows, None]
+        else:
+            chosen = np.flatnonzero(allowed)
+            for start in range(0, len(chosen), BLOCK_ROWS):
+                some = chosen[start : start + BLOCK_ROWS]
+                yield self._on_device(some, self._snapshot.stored(some))
+
+    def _read(self) -> Iterator[_Block]:
+        keep, kept = self._room() if self._keep is None else self._keep, list[_Block]()
+        for rows, embeddings in self._snapshot.blocks(BLOCK_ROWS):
+            block = self._on_device(rows, embeddings)
+            if keep:
+                kept.append(block)
+            yield block
+        if keep:
+            self._kept = kept
+
+    def _on_device(self, rows: Int64, embeddings: NDArray[np.floating[Any]]) -> _Block:
+        weights = torch.from_numpy(_scaled(self.visibility[rows])).to(self._device)
+        return torch.from_numpy(rows).to(self._device), _tensor(embeddings).to(self._device), weights
+
+    def _room(self) -> bool:
+        """Whether a GPU has the memory for all embeddings, and as much again as it needs to work."""
+        if self._device.type != "cuda":
+            return False
+        info, stored = self._snapshot.model_info, self._snapshot.stored_model
+        needed = len(self._snapshot) * info.p * info.embedding_dim * np.dtype(stored.embedding_dtype).itemsize
+        return 2 * needed < torch.cuda.mem_get_info(self._device)[0]
+
+
+def _scaled(visibility: Float32) -> Float32:
+    """Visibility over its largest value per image, so that products do not vanish; the factor cancels in Eq. 4."""
+    largest = visibility.max(axis=1, keepdims=True, initial=0)
+    largest[largest == 0] = 1
+    scaled: Float32 = visibility / largest
+    return scaled
+
+
+def _tensor(array: NDArray[np.floating[Any]]) -> Tensor:
+    """A tensor over the memory of an array, which may be a read-only map: torch knows none, and nothing here writes."""
+    if array.flags.writeable or array.size == 0:
+        return torch.from_numpy(np.array(array) if array.size == 0 else array)
+
+    class _Memory:
+        __array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
+        keep = array
+
+    return torch.from_numpy(np.asarray(_Memory()))
+
+
+def _lower_bounds(q: Tensor, q_weights: Tensor, block: Tensor, g_weights: Tensor) -> Tensor:
+    """At most Eq. 4, up to `SLACK`: (p, Q, d), (Q, p), (m, p, d) and (m, p) -> (Q, m); ∞ where no region is shared."""
+    p, queries, d = q.shape
+    lower, total = q_weights.new_zeros(queries, len(block)), q_weights @ g_weights.T
+    steps = (d + 8) * 2.0**-24
+    gamma = steps / (1 - steps) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
+    for region in range(p):
+        if not (q_weights[:, region] > 0).any():  # half a body needs half of the memory read
+            continue
+        g = block[:, region].float()  # (m, d), strided: the product reads it where it is
+        block_norms = torch.linalg.vector_norm(g, dim=1).square_()
+        norms = q[region].square().sum(dim=1)  # (Q,)
+        error = gamma * (norms.sqrt() + block_norms.max().sqrt()).square() + torch.finfo(torch.float32).tiny
+        squares = torch.addmm(block_norms[None], q[region], g.T, alpha=-2)  # (Q, m)
+        squares += (norms - error)[:, None]
+        # Beyond float32's range (norms above 1e19) nothing is known: 0 is always a lower bound.
+        distance = squares.clamp_(min=0).sqrt_().nan_to_num_(nan=0.0, posinf=0.0)
+        lower += q_weights[:, region, None] * (distance * g_weights[:, region])
+    shared = (q_weights > 0).float() @ (g_weights > 0).float().T > 0
+    # Weights too small for float32 tell nothing either.
+    lower = torch.where(total > 1e-30, lower / total, 0.0)
+    return torch.where(shared, lower, torch.inf)

@@ -1,0 +1,108 @@
+"""The application: one page, and the endpoints under /api. OpenAPI's schema is at /api/openapi.json."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+import vpmsearch
+from vpmsearch.errors import DataError, DeviceError, FeatureError, StoreError, VpmsearchError
+from vpmsearch.web.endpoints import router
+from vpmsearch.web.guard import Guard
+from vpmsearch.web.metrics import Metrics
+from vpmsearch.web.service import SearchService
+from vpmsearch.web.settings import ServeSettings
+
+STATIC = Path(__file__).parent / "static"
+SEARCHES_AT_ONCE = 3
+"""Threads that search. One waits for the model, the others decode and re-rank; more would only share the cores."""
+
+
+def create_app(service: SearchService, settings: ServeSettings) -> FastAPI:
+    """The ASGI application over one service.
+
+    Args:
+        service: open for as long as the application runs. settings: its protection.
+    """
+    app = FastAPI(
+        title="vpmsearch",
+        version=vpmsearch.__version__,
+        description="Search a gallery of person crops with a photograph that may show only a part of the person.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # these pages load their scripts from elsewhere
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    metrics = Metrics()
+    app.state.service, app.state.settings, app.state.metrics = service, settings, metrics
+    app.state.searching = anyio.CapacityLimiter(SEARCHES_AT_ONCE)
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_api_route("/", _page, include_in_schema=False)
+    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(VpmsearchError, _our_problem)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    refreshing = asyncio.create_task(_keep_fresh(app))
+    try:
+        yield
+    finally:
+        refreshing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await refreshing
+
+
+async def _keep_fresh(app: FastAPI) -> None:
+    """Pick up new commits, for as long as the application runs."""
+    service: SearchService = app.state.service
+    metrics: Metrics = app.state.metrics
+    while True:
+        metrics.images.set(len(service.view.snapshot))
+        metrics.stale.set(bool(service.problem))
+        await asyncio.sleep(app.state.settings.refresh_seconds)
+        if await asyncio.to_thread(service.refresh):
+            metrics.refreshes.inc()
+
+
+async def _page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _problem(error.status_code, str(error.detail), error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Which field of the request cannot be understood; the values themselves are not sent back."""
+    assert isinstance(error, RequestValidationError)
+    texts = [f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors()]
+    return _problem(422, "; ".join(texts))
+
+
+async def _our_problem(request: Request, error: Exception) -> Response:
+    """What the caller can mend is 422; an image that is not in the index, or not any more, 404; the rest is ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, StoreError):
+        return _problem(404 if "is not in the index" in text else 503, text)
+    if isinstance(error, FeatureError | DataError):
+        return _problem(422, text)
+    return _problem(503 if isinstance(error, DeviceError) else 500, text)
+
+
+def _problem(status: int, text: str, headers: object = None) -> JSONResponse:
+    return JSONResponse({"error": text}, status, headers if isinstance(headers, dict) else None)

@@ -1,0 +1,104 @@
+"""What goes over the wire. Numbers mean what they mean in `query --json`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+
+class Problem(BaseModel):
+    """Why a request failed, in words for a person."""
+
+    error: str
+
+
+class RegionPart(BaseModel):
+    """One region's part in a match: Σ weight · distance / Σ weight over the regions is the match's distance (Eq. 4)."""
+
+    region: int
+    name: str = Field(description="head, torso, legs or body")
+    distance: float
+    weight: float = Field(description="visibility in the query × visibility in the image")
+    share: float = Field(description="of all weights, 0 to 1")
+
+
+class Hit(BaseModel):
+    """One image of the index, and why it stands where it does."""
+
+    rank: int
+    image_id: int
+    path: str
+    pid: int | None
+    camid: int | None
+    captured_at: datetime | None
+    width: int
+    height: int
+    distance: float
+    false_match_rate: float | None = Field(
+        description="share of searches for people who are not in the index that find an image as near; none without "
+        "`vpmsearch calibrate`"
+    )
+    regions: list[RegionPart]
+
+
+class QueryRegion(BaseModel):
+    """What the query shows of one region."""
+
+    region: int
+    name: str
+    visibility: float
+    counts: bool = Field(description="enough of it is visible, and it was asked for")
+    photograph: int = Field(description="the photograph it was taken from, from 0, as they were given; image ids last")
+
+
+class SearchAnswer(BaseModel):
+    """One page of the ranks."""
+
+    offset: int
+    more: bool = Field(description="whether there is another page")
+    exact: bool
+    candidates: int = Field(description="images that were compared by Eq. 4")
+    elapsed_ms: float
+    verdict: str | None = Field(description='"match", "unsure" or "no match"; none without `vpmsearch calibrate`')
+    query: list[QueryRegion]
+    matches: list[Hit]
+
+
+class RegionsSeen(BaseModel):
+    """Which regions the model sees where in a photograph, or in the part of it that was asked for."""
+
+    grid: tuple[int, int] = Field(description="rows and columns of regions on a whole person")
+    names: list[str]
+    labels: list[list[int]] = Field(description="(h, w): the likeliest region, laid evenly over the photograph")
+    visibility: list[float] = Field(description="of each region; the sum is 1")
+    min_visibility: float = Field(description="a smaller visibility counts as 0")
+    width: int = Field(description="pixels of what was seen; a large JPEG may have been decoded smaller")
+    height: int
+
+
+class IndexStats(BaseModel):
+    """What is in the index."""
+
+    images: int
+    removed: int
+    rejected: int
+    identities: int
+    cameras: int
+    segments: int
+    grid: tuple[int, int]
+    names: list[str] = Field(description="of the regions, row by row")
+    min_visibility: float
+    weights: str
+    dataset: str = Field(description="that the weights were trained on")
+    camids: list[int]
+    captured: tuple[datetime, datetime] | None = Field(description="first and last; none where no image has a time")
+
+
+class Health(BaseModel):
+    """Whether the server answers, and from the newest commit."""
+
+    status: str = Field(description='"ok", or "stale": it answers from an older state of the index')
+    version: str
+    images: int | None = Field(description="none without the token")
+    problem: str | None = Field(description='why it is stale, "" where it is not; none without the token')

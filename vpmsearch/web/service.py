@@ -1,0 +1,272 @@
+"""An index and its model as many requests share them. Knows no HTTP; all of it may be called from several threads."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from vpmsearch.calibration import FILE_NAME as CALIBRATION_NAME
+from vpmsearch.calibration import Calibration, load_calibration, visible_regions
+from vpmsearch.data.crops import CropBox
+from vpmsearch.data.images import decode_image, read_image
+from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
+from vpmsearch.extraction import Extractor
+from vpmsearch.queries import only_regions
+from vpmsearch.search import SearchEngine
+from vpmsearch.store import GalleryStore, Snapshot
+from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult
+
+Value = TypeVar("Value")
+
+THUMBNAIL = (192, 256)
+"""Largest width and height of a thumbnail, in pixels."""
+PICTURE = (1024, 1024)
+"""Largest width and height of a picture that is shown whole."""
+KEPT_PHOTOGRAPHS, KEPT_THUMBNAILS = 128, 4096
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """What the model sees in a photograph or a part of it.
+
+    features: one query, (1, p) and (1, p, d). labels: (h, w) int, the likeliest region of each pixel of T. size: of the
+    part that was seen, (width, height) in pixels.
+    """
+
+    features: RegionFeatures
+    labels: Int64
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class View:
+    """One state of the index: what a request sees from its beginning to its end."""
+
+    engine: SearchEngine
+    camids: tuple[int, ...]
+    captured: tuple[datetime, datetime] | None
+    calibration: Calibration | None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The images of that state."""
+        return self.engine.snapshot
+
+    def record(self, image_id: int) -> ImageRecord:
+        """What the catalog knows of an image.
+
+        Raises:
+            StoreError: it is not in the index.
+        """
+        return self.snapshot.records(self.snapshot.rows(np.array([image_id])))[0]
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer, and what is known of each of its matches.
+
+    verdict: "match", "unsure" or "no match", and false_match_rates one a match; None in an index without a calibration.
+    """
+
+    result: SearchResult
+    matches: tuple[tuple[int, Match, ImageRecord], ...]  # (rank, match, record)
+    more: bool
+    verdict: str | None
+    false_match_rates: tuple[float | None, ...]
+
+
+class SearchService:
+    """Answers from the newest commit that `refresh` has seen.
+
+    Args:
+        store: the index, open. extractor: of the weights that it was built with. max_pixels: of an upload.
+
+    Raises:
+        ModelMismatchError: the weights are others.
+    """
+
+    def __init__(self, store: GalleryStore, extractor: Extractor, *, max_pixels: int) -> None:
+        store.check_model(extractor.weights.info)
+        self.store, self.extractor, self.max_pixels = store, extractor, max_pixels
+        self.problem = ""
+        self._calibrated_at = self._calibration_time()
+        self._view = self._look()
+        self._model = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._photographs: _Recent[Photograph] = _Recent(KEPT_PHOTOGRAPHS)
+        self._thumbnails: _Recent[bytes] = _Recent(KEPT_THUMBNAILS)
+
+    @property
+    def view(self) -> View:
+        """The state to answer from; hold it for as long as one answer takes."""
+        return self._view
+
+    def refresh(self) -> bool:
+        """See what was committed since; True if there was anything. Where that fails, `problem` says why."""
+        with self._refreshing:
+            try:
+                self.store.refresh()
+                calibrated_at = self._calibration_time()
+                if self.store.snapshot is self._view.snapshot and calibrated_at == self._calibrated_at:
+                    self.problem = ""
+                    return False
+                ours, theirs = self.extractor.weights.fingerprint, self.store.snapshot.model_info.fingerprint
+                if ours != theirs:
+                    raise ModelMismatchError("the index was built anew with other weights; start the server again")
+                self._view = self._look()
+                self._calibrated_at = calibrated_at
+            except (VpmsearchError, OSError) as error:
+                self.problem = " ".join(str(error).split())
+                return False
+            self.problem = ""
+            return True
+
+    def _look(self) -> View:
+        engine = SearchEngine(self.store)
+        reader, info = engine.snapshot.reader, engine.snapshot.model_info
+        calibration = load_calibration(self.store.path, info.fingerprint, info.threshold)
+        return View(engine, tuple(reader.camids()), reader.captured(), calibration)
+
+    def _calibration_time(self) -> int:
+        try:
+            return (self.store.path / CALIBRATION_NAME).stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    def see(self, data: bytes, box: CropBox | None) -> Photograph:
+        """What the model sees in the bytes of an image file, or in a part of it.
+
+        Raises:
+            ImageError: the bytes are no image that can be used. FeatureError: the model's output is not finite.
+        """
+        key = (hashlib.blake2b(data, digest_size=32).digest(), box)
+        return self._photographs.get(key, lambda: self._see(self._decode(data, box), box))
+
+    def see_stored(self, image_id: int, box: CropBox | None) -> Photograph:
+        """What the model sees in an image of the index, or in a part of it.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        record = self.view.record(image_id)
+        key = ("stored", image_id, record.content_hash, box)
+        return self._photographs.get(key, lambda: self._see(self._read(record), box))
+
+    def stored_features(self, view: View, image_id: int) -> RegionFeatures:
+        """The features that the index holds of an image: a query that needs no model and no file.
+
+        Raises:
+            StoreError: it is not in the index.
+        """
+        rows = view.snapshot.rows(np.array([image_id]))
+        return RegionFeatures(view.snapshot.visibility[rows], view.snapshot.embeddings(rows))
+
+    def search(
+        self,
+        view: View,
+        query: RegionFeatures,
+        *,
+        offset: int,
+        limit: int,
+        exact: bool,
+        only: SearchFilter,
+        regions: tuple[int, ...] | None,
+    ) -> Found:
+        """The matches ranked offset + 1 to offset + limit.
+
+        Raises:
+            FeatureError: no such region.
+        """
+        k = offset + limit + 1  # one more says whether there is another page
+        result = view.engine.search(query, k, exact, filter=only, regions=regions)[0]
+        page = result.matches[offset : offset + limit]
+        records: list[ImageRecord] = []
+        if page:
+            ids = np.array([match.image_id for match in page], dtype=np.int64)
+            records = view.snapshot.records(view.snapshot.rows(ids))
+        ranks = range(offset + 1, offset + 1 + len(page))
+        matches = tuple(zip(ranks, page, records, strict=True))
+        rates: tuple[float | None, ...] = (None,) * len(page)
+        verdict = None
+        if view.calibration is not None:
+            visible = visible_regions(view.engine, only_regions(query, regions))
+            verdict = view.calibration.verdict(visible, result.matches[0].distance if result.matches else None)
+            rates = tuple(view.calibration.false_match_rate(visible, match.distance) for match in page)
+        return Found(result, matches, len(result.matches) > offset + limit, verdict, rates)
+
+    def picture(self, image_id: int) -> bytes:
+        """An image of the index as a JPEG of at most `PICTURE` pixels, without the metadata of its file.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        return _jpeg(self._read(self.view.record(image_id)), PICTURE, quality=92)
+
+    def thumbnail(self, image_id: int) -> bytes:
+        """The same, of at most `THUMBNAIL` pixels.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        record = self.view.record(image_id)  # before the cache: what was removed is not shown
+        key = (image_id, record.content_hash)
+        return self._thumbnails.get(key, lambda: _jpeg(self._read(record), THUMBNAIL, quality=85))
+
+    def _read(self, record: ImageRecord) -> Image.Image:
+        """The picture that was indexed, and no other: what has come to be at its path since is not shown to anybody."""
+        digest, image = read_image(record.path)
+        if not record.content_hash or digest != record.content_hash:
+            raise ImageError("the file has changed since it was indexed; index the gallery again")
+        return image
+
+    def _decode(self, data: bytes, box: CropBox | None) -> Image.Image:
+        # As the indexer does: a whole photograph may be decoded smaller, of a part all pixels are needed.
+        shrink_to = self.extractor.weights.config.input_size if box is None else None
+        return decode_image(data, max_pixels=self.max_pixels, shrink_to=shrink_to)
+
+    def _see(self, image: Image.Image, box: CropBox | None) -> Photograph:
+        if box is not None:
+            left, top, right, bottom = box.pixels(image.width, image.height)
+            edges = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
+            image = image.crop(edges)
+        with self._model:  # one at a time: it uses all cores, or the whole GPU
+            output = self.extractor.see(image)
+        features = RegionFeatures(output.visibility.numpy(), output.embeddings.numpy())
+        features.check_finite()
+        return Photograph(features, output.probabilities[0].argmax(dim=0).numpy(), image.size)
+
+
+class _Recent(Generic[Value]):
+    """The values asked for last. Two threads that miss at once both compute: harmless, and rare."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._values, self._lock = size, OrderedDict[Hashable, Value](), threading.Lock()
+
+    def get(self, key: Hashable, compute: Callable[[], Value]) -> Value:
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = compute()
+        with self._lock:
+            self._values[key] = value
+            if len(self._values) > self._size:
+                self._values.popitem(last=False)
+        return value
+
+
+def _jpeg(image: Image.Image, largest: tuple[int, int], quality: int) -> bytes:
+    image.thumbnail(largest, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    image.info = {}
+    target = io.BytesIO()
+    image.save(target, "JPEG", quality=quality)
+    return target.getvalue()

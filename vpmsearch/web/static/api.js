@@ -1,0 +1,63 @@
+// What the server is asked. Every failure is an Error whose message a person can read.
+
+export class NeedsToken extends Error {}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The server does not answer. Is it still running?");
+  }
+  if (response.ok) return response.status === 204 ? null : response.json();
+  let text = `The server answered ${response.status}.`;
+  try { text = (await response.json()).error || text; } catch { /* not JSON: the number must do */ }
+  if (response.status === 401) throw new NeedsToken(text);
+  throw new Error(text);
+}
+
+export function login(token) {
+  return ask("/api/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+}
+
+export const stats = () => ask("/api/stats");
+
+export const thumbnail = (id) => `/api/images/${id}/thumbnail`;
+
+export const picture = (id) => `/api/images/${id}`;
+
+const boxText = (box) => (box ? [box.left, box.top, box.right, box.bottom].join(",") : "");
+
+// A photo is {file} or {id}, with the box of the part to use or null.
+export function regions(photo, signal) {
+  if (photo.id) return ask(`/api/images/${photo.id}/regions?box=${boxText(photo.box)}`, { signal });
+  const form = new FormData();
+  form.append("photograph", photo.file, "photograph");
+  form.append("box", boxText(photo.box));
+  return ask("/api/regions", { method: "POST", body: form, signal });
+}
+
+export function search(photos, wanted, signal) {
+  const form = new FormData();
+  for (const photo of photos) {
+    if (photo.id && !photo.box) { form.append("image_id", photo.id); continue; }
+    form.append("photograph", photo.file, "photograph");
+    form.append("box", boxText(photo.box));
+  }
+  if (wanted.regions) form.append("regions", wanted.regions.join(","));
+  for (const camid of wanted.camids) form.append("camid", camid);
+  if (wanted.after) form.append("after", `${wanted.after}Z`);
+  if (wanted.before) form.append("before", `${wanted.before}Z`);
+  form.append("exact", wanted.exact);
+  form.append("offset", wanted.offset);
+  form.append("limit", wanted.limit);
+  return ask("/api/search", { method: "POST", body: form, signal });
+}
+
+// The file of an image of the index, to search with a part of it.
+export async function fileOf(id) {
+  const response = await fetch(picture(id));
+  if (!response.ok) throw new Error("The image cannot be loaded.");
+  return response.blob();
+}
