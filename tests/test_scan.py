@@ -97,17 +97,22 @@ def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, 
 
 
 @given(
-    m=st.integers(1, 20), p=st.integers(1, 4), d=st.integers(1, 300), seed=st.integers(0, 2**16),
+    asked=st.integers(1, 2), m=st.integers(1, 20), p=st.integers(1, 4), d=st.integers(1, 300),
+    seed=st.integers(0, 2**16), tile=st.sampled_from([3, 1024]),
     centre=st.sampled_from([0.0, 1.0, 300.0]), spread=st.sampled_from([0.0, 1e-4, 1.0]),
 )  # fmt: skip
-def test_lower_bounds_are_lower(m, p, d, seed, centre, spread):
-    gallery, queries = features(m, p, d, seed, centre, spread), features(2, p, d, seed + 1, centre, spread)
-    lower = scan._lower_bounds(
-        torch.from_numpy(queries.embeddings).transpose(0, 1),
-        torch.from_numpy(scan._scaled(queries.visibility)),
-        torch.from_numpy(gallery.embeddings),
-        torch.from_numpy(scan._scaled(gallery.visibility)),
-    ).numpy()
+def test_lower_bounds_are_lower(asked, m, p, d, seed, tile, centre, spread):
+    gallery, queries = features(m, p, d, seed, centre, spread), features(asked, p, d, seed + 1, centre, spread)
+    block = torch.from_numpy(gallery.embeddings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "TILE_ROWS", tile)
+        lower = scan._lower_bounds(
+            torch.from_numpy(queries.embeddings).transpose(0, 1),
+            torch.from_numpy(scan._scaled(queries.visibility)),
+            block,
+            torch.from_numpy(scan._scaled(gallery.visibility)),
+            scan._squared_norms(block),
+        ).numpy()
     true = visibility_weighted_distance(queries.embeddings, queries.visibility, gallery.embeddings, gallery.visibility)
     assert (np.isinf(lower) == np.isinf(true)).all()
     finite = np.isfinite(true)

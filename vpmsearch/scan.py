@@ -10,7 +10,8 @@ small and is quadrupled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 BLOCK_ROWS = 4096
 """Gallery images whose distances are held at once."""
+TILE_ROWS = 1024
+"""Gallery images that are widened to float32 at once for a single query: what fits a core's cache is read once."""
 QUERY_ROWS = 512
 """Queries that share one pass over the gallery."""
 EXTRA = 32
@@ -33,7 +36,7 @@ SLACK = 2e-5
 FACTOR_ROUNDING = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}
 """What the factors of a float32 product lose before it, by `torch.get_float32_matmul_precision`: TF32 and bfloat16."""
 
-_Block = tuple[Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights (m, p)
+_Block = tuple[Tensor, Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights and ‖b‖² (m, p)
 Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
 NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -105,8 +108,8 @@ class Distances:
         weights = torch.from_numpy(_scaled(queries.visibility)).to(self._device)
         best = torch.full((len(queries), count), torch.inf, device=self._device)
         best_rows = torch.zeros((len(queries), count), dtype=torch.int64, device=self._device)
-        for rows, block, g_weights in self._blocks(allowed):
-            lower = _lower_bounds(q, weights, block, g_weights)
+        for rows, block, g_weights, g_norms in self._blocks(allowed):
+            lower = _lower_bounds(q, weights, block, g_weights, g_norms)
             if count < lower.shape[1]:
                 lower, places = torch.topk(lower, count, dim=1, largest=False, sorted=False)
                 block_rows = rows[places]
@@ -122,8 +125,8 @@ class Distances:
             yield from self._kept if self._kept is not None else self._read()
         elif self._kept is not None:
             passed = torch.from_numpy(allowed).to(self._device)
-            for rows, block, weights in self._kept:
-                yield rows, block, weights * passed[rows, None]
+            for rows, block, weights, norms in self._kept:
+                yield rows, block, weights * passed[rows, None], norms
         else:
             chosen = np.flatnonzero(allowed)
             for start in range(0, len(chosen), BLOCK_ROWS):
@@ -141,8 +144,25 @@ class Distances:
             self._kept = kept
 
     def _on_device(self, rows: Int64, embeddings: NDArray[np.floating[Any]]) -> _Block:
-        weights = torch.from_numpy(_scaled(self.visibility[rows])).to(self._device)
-        return torch.from_numpy(rows).to(self._device), _tensor(embeddings).to(self._device), weights
+        block, weights = _tensor(embeddings).to(self._device), torch.from_numpy(self._weights[rows]).to(self._device)
+        return torch.from_numpy(rows).to(self._device), block, weights, self._norms_of(rows, block)
+
+    @functools.cached_property
+    def _weights(self) -> Float32:
+        return _scaled(self.visibility)
+
+    @functools.cached_property
+    def _norms(self) -> Float32:
+        """‖b‖² (N, p) as far as it was computed, NaN elsewhere."""
+        return np.full(self.visibility.shape, np.nan, np.float32)
+
+    def _norms_of(self, rows: Int64, block: Tensor) -> Tensor:
+        """‖b‖² of some images (m, p, d): (m, p). The same for every query, so computed by the first that comes."""
+        known = self._norms[rows]
+        if np.isnan(known).any():
+            known = _squared_norms(block).cpu().numpy()
+            self._norms[rows] = known
+        return torch.from_numpy(known).to(self._device)
 
     def _room(self) -> bool:
         """Whether a GPU has the memory for all embeddings, and as much again as it needs to work."""
@@ -173,21 +193,51 @@ def _tensor(array: NDArray[np.floating[Any]]) -> Tensor:
     return torch.from_numpy(np.asarray(_Memory()))
 
 
-def _lower_bounds(q: Tensor, q_weights: Tensor, block: Tensor, g_weights: Tensor) -> Tensor:
-    """At most Eq. 4, up to `SLACK`: (p, Q, d), (Q, p), (m, p, d) and (m, p) -> (Q, m); ∞ where no region is shared."""
+def _squared_norms(block: Tensor) -> Tensor:
+    """(m, p, d), of any dtype -> (m, p), float32."""
+    norms = [torch.linalg.vector_norm(region.float(), dim=1).square_() for region in block.unbind(1)]
+    return torch.stack(norms, dim=1)
+
+
+def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, regions: Sequence[int]) -> Iterator[Tensor]:
+    """‖b‖² − 2ab of each region asked for: (p, Q, d), (m, p, d) and (m, p) -> (Q, m)."""
+    if q.shape[1] > 1 or q.device.type != "cpu":
+        for region in regions:
+            g = block[:, region].float()  # (m, d), strided: the product reads it where it is
+            yield torch.addmm(g_norms[None, :, region], q[region], g.T, alpha=-2)
+        return
+    # One query reads each number once, so memory is what limits it: widen what fits the cache, multiply, go on.
+    m, d = len(block), q.shape[2]
+    first, last = min(regions, default=0), max(regions, default=-1) + 1
+    wide = None if block.dtype == torch.float32 else q.new_empty(min(m, TILE_ROWS), last - first, d)
+    products = q.new_empty(len(regions), 1, m)
+    for start in range(0, m, TILE_ROWS):
+        rows = slice(start, min(start + TILE_ROWS, m))
+        tile = block[rows, first:last] if wide is None else wide[: rows.stop - start].copy_(block[rows, first:last])
+        for place, region in enumerate(regions):
+            out = products[place, 0, rows]
+            torch.addmv(g_norms[rows, region], tile[:, region - first], q[region, 0], alpha=-2, out=out)
+    yield from products
+
+
+def _lower_bounds(q: Tensor, q_weights: Tensor, block: Tensor, g_weights: Tensor, g_norms: Tensor) -> Tensor:
+    """At most Eq. 4, up to `SLACK`; ∞ where no region is shared.
+
+    Args:
+        q: (p, Q, d). q_weights: (Q, p). block: (m, p, d). g_weights, g_norms (‖b‖²): (m, p).
+
+    Returns:
+        (Q, m).
+    """
     p, queries, d = q.shape
     lower, total = q_weights.new_zeros(queries, len(block)), q_weights @ g_weights.T
     steps = (d + 8) * 2.0**-24
     gamma = steps / (1 - steps) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
-    for region in range(p):
-        if not (q_weights[:, region] > 0).any():  # half a body needs half of the memory read
-            continue
-        g = block[:, region].float()  # (m, d), strided: the product reads it where it is
-        block_norms = torch.linalg.vector_norm(g, dim=1).square_()
+    shown = [region for region in range(p) if (q_weights[:, region] > 0).any()]  # half a body: half of the memory read
+    for region, squares in zip(shown, _expanded(q, block, g_norms, shown), strict=True):
         norms = q[region].square().sum(dim=1)  # (Q,)
-        error = gamma * (norms.sqrt() + block_norms.max().sqrt()).square() + torch.finfo(torch.float32).tiny
-        squares = torch.addmm(block_norms[None], q[region], g.T, alpha=-2)  # (Q, m)
-        squares += (norms - error)[:, None]
+        error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + torch.finfo(torch.float32).tiny
+        squares += (norms - error)[:, None]  # (Q, m)
         # Beyond float32's range (norms above 1e19) nothing is known: 0 is always a lower bound.
         distance = squares.clamp_(min=0).sqrt_().nan_to_num_(nan=0.0, posinf=0.0)
         lower += q_weights[:, region, None] * (distance * g_weights[:, region])

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import answer, answer_json, command, say
+from vpmsearch.commands.terminal import answer, answer_json, command, counted, say
 
 
 def register(app: typer.Typer) -> None:
@@ -122,7 +122,8 @@ def compact(
     """Rewrite an index as one segment: of the removed images nothing stays in its files."""
     from vpmsearch.store import compact as compact_store
 
-    report = compact_store(index, wait_seconds=wait, purge_backups=purge_backups)
+    with counted("region indexes") as on_build:
+        report = compact_store(index, wait_seconds=wait, purge_backups=purge_backups, on_build=on_build)
     if json:
         answer_json(asdict(report))
     else:

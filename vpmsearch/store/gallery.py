@@ -20,7 +20,7 @@ from vpmsearch.store.embeddings import DTYPES
 from vpmsearch.store.locking import writer_lock
 from vpmsearch.store.maintenance import compact, open_catalog, verify
 from vpmsearch.store.region_index import check_index_type, gpu_of
-from vpmsearch.store.segments import bytes_by_kind
+from vpmsearch.store.segments import OnBuild, bytes_by_kind, tell_nobody
 from vpmsearch.store.snapshot import Snapshot
 from vpmsearch.store.values import CompactReport, StoredModel, StoreStats, VerifyReport
 from vpmsearch.store.writer import GalleryWriter
@@ -177,14 +177,18 @@ class GalleryStore:
                     f"with {info.weights or info.name or 'unnamed'} ({name} {theirs}); use those, or make a new index"
                 )
 
-    def writer(self) -> GalleryWriter:
+    def writer(self, *, on_build: OnBuild = tell_nobody) -> GalleryWriter:
         """A writer, to be entered: `with store.writer() as writer:`.
+
+        Args:
+            on_build: told, while a commit or a merge builds region indexes, how many vectors are in and how many there
+                will be; by any thread.
 
         Raises:
             StoreLockedError: on entering, when somebody else is writing.
         """
         self._check_open()
-        return GalleryWriter(self.path, self._catalog, self._model, self._outdate)
+        return GalleryWriter(self.path, self._catalog, self._model, self._outdate, on_build)
 
     def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash) of all images committed by now."""

@@ -12,6 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +180,21 @@ class RegionIndex:
         return cls.build_from(lambda positions: vectors[positions], vectors.shape[1], ids, kind, device)
 
     @classmethod
-    def build_from(cls, rows: Rows, d: int, ids: Int64, kind: str = "auto", device: str = "cpu") -> RegionIndex:
-        """Index vectors that are fetched in blocks, so that only the index itself is held in memory."""
+    def build_from(
+        cls,
+        rows: Rows,
+        d: int,
+        ids: Int64,
+        kind: str = "auto",
+        device: str = "cpu",
+        on_added: Callable[[int], None] = lambda vectors: None,
+    ) -> RegionIndex:
+        """Index vectors that are fetched in blocks, so that only the index and a sample to learn from are in memory.
+
+        Args:
+            rows: fetches vectors. d: their dimension. ids: (n,). kind: a type. device: where it is searched.
+            on_added: told how many more vectors are in.
+        """
         n = len(ids)
         index = _new_index(choose_type(kind, n), n, d)
         if not index.is_trained:
@@ -189,6 +203,7 @@ class RegionIndex:
         for start in range(0, n, _BLOCK):
             positions = np.arange(start, min(start + _BLOCK, n))
             index.add_with_ids(_ready(rows(positions)), np.ascontiguousarray(ids[positions], dtype=np.int64))
+            on_added(len(positions))
         return cls(index, device)
 
     @classmethod
@@ -349,6 +364,17 @@ class _GpuCopy:
         with self._lock:
             distances, found = self._index.search(queries, k, params=parameters)
         return distances, np.where(found >= 0, order[found], -1) if self._mapped else found
+
+
+@contextmanager
+def threads_within(count: int) -> Iterator[None]:
+    """Let FAISS use so many threads for what the calling thread asks of it; other threads are not concerned."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def check_index_type(name: str) -> None:
