@@ -136,7 +136,11 @@ class RankAccumulator:
             distances = distances[:, self._kept]
         same_pid = pids[:, None] == self._pids  # (B, kept)
         own = same_pid & (camids[:, None] == self._camids)
-        self._blocks.append(_query_metrics(np.where(own, np.inf, distances), same_pid & ~own))
+        self.add(_block_metrics(np.where(own, np.inf, distances), same_pid & ~own))
+
+    def add(self, block: QueryMetrics) -> None:
+        """Add a block of queries whose metrics are known."""
+        self._blocks.append(block)
 
     def per_query(self) -> QueryMetrics:
         """The metrics of every query so far, in the order of the updates."""
@@ -172,7 +176,7 @@ class RankAccumulator:
         )
 
 
-def _query_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_]) -> QueryMetrics:
+def _block_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_]) -> QueryMetrics:
     """The metrics of B queries.
 
     Args:
@@ -180,13 +184,21 @@ def _query_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_])
             nothing is retrieved any more and so no rank is asked for.
         relevant: (B, G).
     """
-    num_queries = len(distances)
-    num_relevant = relevant.sum(axis=1)
     retrieved = relevant & (distances != np.inf)
-    num_hits = retrieved.sum(axis=1)
     # (hits,) of all queries one after the other, by rank within a query
     ranks = [_ranks(row, np.flatnonzero(hits)) for row, hits in zip(distances, retrieved, strict=True)]
-    rank = np.concatenate([np.empty(0), *ranks])
+    return query_metrics(np.concatenate([np.empty(0), *ranks]), retrieved.sum(axis=1), relevant.sum(axis=1))
+
+
+def query_metrics(ranks: ArrayLike, num_hits: Int64, num_relevant: Int64) -> QueryMetrics:
+    """The metrics of B queries from the ranks of what is relevant.
+
+    Args:
+        ranks: (hits,) r_k from 1 of all that is relevant and retrieved, query after query, ascending within one.
+        num_hits: (B,) how many of them each query has. num_relevant: (B,) how many there are to find.
+    """
+    rank = np.asarray(ranks, dtype=np.float64)
+    num_queries = len(num_hits)
     query = np.repeat(np.arange(num_queries), num_hits)
     begin = np.cumsum(num_hits) - num_hits  # (B,)
     hit = np.arange(1, len(query) + 1) - begin[query]  # the k of r_k

@@ -1,6 +1,6 @@
 """Evaluate a model on a data set: queries cut to area ratio γ against a holistic gallery (paper Table 1).
 
-No (Q, G) matrix is held: distances are ranked block by block of queries.
+No (Q, G) matrix is held: see `vpmsearch.evaluation.ranking`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ import torch
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
-from vpmsearch.equations import visibility_weighted_distance
+from vpmsearch.data.layouts import JUNK_PID
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.metrics import RankAccumulator
+from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.indexer import stored_path
 from vpmsearch.store import Snapshot
 from vpmsearch.types import Float32, Int64, RegionFeatures
-
-QUERY_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -118,17 +117,23 @@ def rank(
         min_visibility: a smaller visibility counts as 0, as in a search; 0 is the paper to the letter.
         weighting: "uniform" lets all regions count equally, whatever is visible.
         device: where the distances are computed.
+
+    Raises:
+        FeatureError: a region that counts is not finite.
     """
-    device = device or torch.device("cpu")
     accumulator = RankAccumulator(gallery.pids, gallery.camids)
-    g_weights = torch.from_numpy(_weights(gallery.features, min_visibility, weighting)).to(device)
-    g_embeddings = torch.from_numpy(gallery.features.embeddings).to(device)
-    for block in _blocks(len(query.pids)):
-        part = query.features[block]
-        q_weights = torch.from_numpy(_weights(part, min_visibility, weighting)).to(device)
-        q_embeddings = torch.from_numpy(part.embeddings).to(device)
-        distances = visibility_weighted_distance(q_embeddings, q_weights, g_embeddings, g_weights)
-        accumulator.update(distances.cpu().numpy(), query.pids[block], query.camids[block])
+    kept = np.flatnonzero(gallery.pids != JUNK_PID)
+    among = gallery.features if len(kept) == len(gallery.pids) else gallery.features[kept]
+    ranker = StreamingRanker(
+        among,
+        _weights(among, min_visibility, weighting),
+        gallery.pids[kept],
+        gallery.camids[kept],
+        device or torch.device("cpu"),
+    )
+    weights = _weights(query.features, min_visibility, weighting)
+    for block in ranker.rank(query.features, weights, query.pids, query.camids):
+        accumulator.add(block)
     return accumulator
 
 
@@ -156,10 +161,6 @@ def visible_set_f1(
     share = np.array([np.bincount(label.ravel(), minlength=p) / label.size for label in labels]).reshape(-1, p)
     true, seen = (share >= least) & (share > 0), (visibility >= least) & (visibility > 0)
     return float(2 * (true & seen).sum() / max(true.sum() + seen.sum(), 1))
-
-
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, start + QUERY_BLOCK) for start in range(0, count, QUERY_BLOCK))
 
 
 def evaluate_model(
@@ -197,16 +198,21 @@ def evaluate_model(
     else:
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
     for gamma, plan in plans.items():
+        known: dict[tuple[CropBox | None, ...], dict[Weighting, RankAccumulator]] = {}
         for crop, seen_query in _seen_crops(extractor, query, plan, on_progress):
             f1 = visible_set_f1(
                 seen_query.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
             )
-            ranked = {
-                weighting: rank(
-                    seen_query, seen_gallery, min_visibility=threshold, weighting=weighting, device=extractor.device
-                )
-                for weighting in weightings
-            }
+            # What two strategies cut alike, as whole queries are, is ranked once.
+            boxes = tuple(plan[crop])
+            if boxes not in known:
+                known[boxes] = {
+                    weighting: rank(
+                        seen_query, seen_gallery, min_visibility=threshold, weighting=weighting, device=extractor.device
+                    )
+                    for weighting in weightings
+                }
+            ranked = known[boxes]
             for weighting, accumulator in ranked.items():
                 metrics, per_query = accumulator.result(), accumulator.per_query()
                 gain = None
