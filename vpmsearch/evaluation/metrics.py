@@ -49,7 +49,8 @@ class RankMetrics:
 class QueryMetrics:
     """One value a query, (Q,) each, for confidence intervals; NaN where the query is not valid.
 
-    first_hit_rank: from 1; infinite where nothing relevant is retrieved.
+    first_hit_rank: from 1; infinite where nothing relevant is retrieved. (Q, R) where a protocol draws the gallery R
+        times; the others are then means over the draws.
     """
 
     ap: Float64
@@ -64,7 +65,32 @@ class QueryMetrics:
 
     def hits(self, k: int) -> Float64:
         """(Q,) 1 where the first relevant image is among the first k, else 0; its mean is rank-k of the CMC."""
-        return np.where(self.valid, self.first_hit_rank <= k, np.nan)
+        hit = self.first_hit_rank.reshape(len(self.ap), -1) <= k  # (Q, R), R = 1 where nothing is drawn
+        return np.where(self.valid, hit.mean(axis=1), np.nan)
+
+    def means(self, max_rank: int = 50) -> RankMetrics:
+        """The means over the valid queries.
+
+        Raises:
+            DataError: there is no valid query.
+        """
+        valid = self.valid
+        count = int(valid.sum())
+        if count == 0:
+            raise DataError(
+                f"none of {len(valid)} queries has a relevant image in the gallery (the same pid from another camera); "
+                "are query and gallery of one data set?"
+            )
+        # (valid queries,) or (valid queries, R) ranks -> (max_rank,) how many lie at or below each rank
+        ranks = np.sort(self.first_hit_rank[valid], axis=None)
+        hits = np.searchsorted(ranks, np.arange(1, max_rank + 1), side="right")
+        return RankMetrics(
+            cmc=hits / len(ranks),
+            mean_ap=float(self.ap[valid].mean()),
+            mean_ap_trapezoid=float(self.ap_trapezoid[valid].mean()),
+            mean_inp=float(self.inp[valid].mean()),
+            num_valid_queries=count,
+        )
 
 
 def evaluate_rank(
@@ -156,24 +182,7 @@ class RankAccumulator:
         Raises:
             DataError: there is no valid query.
         """
-        queries = self.per_query()
-        valid = queries.valid
-        count = int(valid.sum())
-        if count == 0:
-            raise DataError(
-                f"none of {len(valid)} queries has a relevant image in the gallery of {self.gallery_size} "
-                "(the same pid from another camera); are query and gallery of one data set?"
-            )
-        # (valid queries,) ranks -> (max_rank,) how many lie at or below each rank
-        ranks = np.sort(queries.first_hit_rank[valid])
-        hits = np.searchsorted(ranks, np.arange(1, self._max_rank + 1), side="right")
-        return RankMetrics(
-            cmc=hits / count,
-            mean_ap=float(queries.ap[valid].mean()),
-            mean_ap_trapezoid=float(queries.ap_trapezoid[valid].mean()),
-            mean_inp=float(queries.inp[valid].mean()),
-            num_valid_queries=count,
-        )
+        return self.per_query().means(self._max_rank)
 
 
 def _block_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_]) -> QueryMetrics:

@@ -15,10 +15,12 @@ from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
 from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.metrics import RankAccumulator
+from vpmsearch.evaluation.metrics import QueryMetrics, RankAccumulator
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
+from vpmsearch.evaluation.single_shot import ShotDraws, shot_metrics
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.indexer import stored_path
 from vpmsearch.store import Snapshot
@@ -137,6 +139,34 @@ def rank(
     return accumulator
 
 
+def rank_single_shot(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    draws: ShotDraws,
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> QueryMetrics:
+    """Rank galleries of one image an identity by Eq. 4; arguments as `rank`, `draws` of that gallery."""
+    device = device or torch.device("cpu")
+    columns = draws.columns()
+    among = gallery.features[columns]
+    g_embeddings = torch.from_numpy(among.embeddings).to(device)
+    g_weights = torch.from_numpy(_weights(among, min_visibility, weighting)).to(device)
+    q_weights = _weights(query.features, min_visibility, weighting)
+    ranks = np.empty((len(query.pids), len(draws.drawn)))
+    distances = np.full(len(gallery.pids), np.inf)
+    for row, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
+        one = slice(row, row + 1)
+        q_embedding = torch.from_numpy(query.features.embeddings[one]).to(device)
+        q_weight = torch.from_numpy(q_weights[one]).to(device)
+        found = visibility_weighted_distance(q_embedding, q_weight, g_embeddings, g_weights)  # (1, columns)
+        distances[columns] = found[0].cpu().numpy()
+        ranks[row] = draws.ranks(distances, pid, camid)
+    return shot_metrics(ranks)
+
+
 def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighting) -> Float32:
     """(n, p): the visibility that counts."""
     if weighting == "uniform":
@@ -173,6 +203,7 @@ def evaluate_model(
     weightings: Sequence[Weighting] = ("visibility",),
     seed: int = 0,
     min_visibility: float | None = None,
+    draws: int | None = None,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -182,6 +213,7 @@ def evaluate_model(
         gammas: area ratios in (0, 1]. crops: strategies, see `vpmsearch.data.crops.STRATEGIES`.
         weightings: a row for each. seed: of the crops.
         min_visibility: None is the default of an index, 1/(2p).
+        draws: rank that many galleries of one image an identity instead of all of it; the seed decides them too.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -197,8 +229,16 @@ def evaluate_model(
         seen_gallery = gallery
     else:
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
+    shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed)
+
+    def ranked(seen_query: LabelledFeatures, weighting: Weighting) -> QueryMetrics:
+        sides, device = (seen_query, seen_gallery), extractor.device
+        if shots is None:
+            return rank(*sides, min_visibility=threshold, weighting=weighting, device=device).per_query()
+        return rank_single_shot(*sides, shots, min_visibility=threshold, weighting=weighting, device=device)
+
     for gamma, plan in plans.items():
-        known: dict[tuple[CropBox | None, ...], dict[Weighting, RankAccumulator]] = {}
+        known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
         for crop, seen_query in _seen_crops(extractor, query, plan, on_progress):
             f1 = visible_set_f1(
                 seen_query.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
@@ -206,18 +246,11 @@ def evaluate_model(
             # What two strategies cut alike, as whole queries are, is ranked once.
             boxes = tuple(plan[crop])
             if boxes not in known:
-                known[boxes] = {
-                    weighting: rank(
-                        seen_query, seen_gallery, min_visibility=threshold, weighting=weighting, device=extractor.device
-                    )
-                    for weighting in weightings
-                }
-            ranked = known[boxes]
-            for weighting, accumulator in ranked.items():
-                metrics, per_query = accumulator.result(), accumulator.per_query()
-                gain = None
-                if weighting == "visibility" and "uniform" in ranked:
-                    gain = Gain.of(per_query, ranked["uniform"].per_query())
+                known[boxes] = {weighting: ranked(seen_query, weighting) for weighting in weightings}
+            for weighting, per_query in known[boxes].items():
+                metrics, gain = per_query.means(), None
+                if weighting == "visibility" and "uniform" in known[boxes]:
+                    gain = Gain.of(per_query, known[boxes]["uniform"])
                 yield Evaluation(
                     gamma,
                     crop,
@@ -228,6 +261,8 @@ def evaluate_model(
                     queries=metrics.num_valid_queries,
                     gallery=len(seen_gallery.pids),
                     gain=gain,
+                    boxes=boxes,
+                    draws=draws,
                 )
 
 

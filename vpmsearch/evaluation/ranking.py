@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vpmsearch.equations import RUN, visibility_weighted_distance
@@ -148,7 +147,6 @@ class StreamingRanker:
 
     def _sorted_keys(self, distances: Tensor) -> Int64:
         """(B, G) sorted along G: floats ≥ 0 sort as their bits do, so the column can have the last of them."""
-        # Not in place of −0.0, whose sign bit would sort first: clamp and sqrt give none.
         keys: Int64 = distances.cpu().numpy().view(np.int64)
         keys &= ~self._column_mask
         keys |= np.arange(keys.shape[1])
@@ -168,17 +166,17 @@ class StreamingRanker:
         high = (hits.distance * (1 + 2 * rounding) + c) * (1 + 2 * cut)
         low_keys, high_keys = low.view(np.int64) & ~self._column_mask, high.view(np.int64) | self._column_mask
         begin, end = np.empty((2, len(c)), np.int64)
-        for row, some in hits.by_row():
-            begin[some] = np.searchsorted(keys[row], low_keys[some], side="left")
-            end[some] = np.searchsorted(keys[row], high_keys[some], side="right")
+        for query, some in hits.by_row():
+            begin[some] = np.searchsorted(keys[query], low_keys[some], side="left")
+            end[some] = np.searchsorted(keys[query], high_keys[some], side="right")
         # Intervals of one row ascend and may overlap: each place once.
         first = begin.copy()
         first[1:] = np.where(hits.row[1:] == hits.row[:-1], np.maximum(begin[1:], end[:-1]), begin[1:])
         length = np.maximum(end - first, 0)
         owner = np.repeat(np.arange(len(c)), length)
         place = first[owner] + np.arange(len(owner)) - (np.cumsum(length) - length)[owner]
-        row = hits.row[owner]
-        column = keys[row, place] & self._column_mask
+        row: Int64 = hits.row[owner]
+        column: Int64 = keys[row, place] & self._column_mask
         distance = self._direct(queries, row, column)
         nearer = begin.copy()
         bounds = np.searchsorted(row, np.arange(len(reach) + 1))
@@ -255,9 +253,10 @@ class _Hits:
 
 def _count_before(
     distance: Float64, column: Int64, place: Int64, hits: _Hits, some: slice, begin: Int64, end: Int64
-) -> NDArray[np.int64]:
+) -> Int64:
     """(k,) how many doubtful images (m, 1) of one query rank before each of its k hits, if in that hit's interval."""
     within = (place >= begin[some]) & (place < end[some])  # (m, k)
     tie = (distance == hits.distance[some]) & (column < hits.column[some])
     before: Bool = within & ((distance < hits.distance[some]) | tie)
-    return before.sum(axis=0)
+    count: Int64 = before.sum(axis=0)
+    return count
