@@ -319,6 +319,18 @@ def test_no_tensor_of_all_differences_is_built():
     assert 0 < largest.numbers <= max(q * g, g * p * d)
 
 
+@pytest.mark.parametrize("d", [7, 256, 1100])
+def test_pairs_in_a_batch_have_the_distances_of_the_matrix(d):
+    """(n, 1, p, d) against (n, 1, p, d), to the last bit."""
+    query, gallery = normal(5, 3, d, seed=1), normal(8, 3, d, seed=2)
+    q_visibility, g_visibility = shares(5, 3, seed=3, zeros=0.4), shares(8, 3, seed=4, zeros=0.4)
+    matrix = visibility_weighted_distance(query, q_visibility, gallery, g_visibility)
+    assert torch.isinf(matrix).any()
+    rows, columns = torch.cartesian_prod(torch.arange(5), torch.arange(8)).T
+    pairs = (query[rows, None], q_visibility[rows, None], gallery[columns, None], g_visibility[columns, None])
+    assert torch.equal(visibility_weighted_distance(*pairs).reshape(5, 8), matrix)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from Linux's /proc")
 def test_no_memory_for_all_differences_is_taken():
     """Within operations too: (Q, G, p, d) float32 would be 590 MB here, the (Q, G) tensors are 1 MB each."""

@@ -111,17 +111,18 @@ def visibility_weighted_distance(
     images are split into calls.
 
     Args:
-        query: (Q, p, d). query_visibility: (Q, p), ≥ 0. gallery: (G, p, d). gallery_visibility: (G, p), ≥ 0.
+        query: (…, Q, p, d). query_visibility: (…, Q, p), ≥ 0. gallery: (…, G, p, d). gallery_visibility: (…, G, p),
+            ≥ 0; axes before those are batches, alike on both sides.
 
     Returns:
-        (Q, G), ≥ 0; `inf` where no region is shared (all weights are 0), never NaN.
+        (…, Q, G), ≥ 0; `inf` where no region is shared (all weights are 0), never NaN.
     """
     q_weights, g_weights = _scaled(query_visibility), _scaled(gallery_visibility)
-    shape = (query.shape[0], gallery.shape[0])
+    shape = (*query.shape[:-2], gallery.shape[-3])
     total, weighted = q_weights.new_zeros(shape), q_weights.new_zeros(shape)
-    for region in range(query.shape[1]):
-        weight = q_weights[:, region, None] * g_weights[None, :, region]  # (Q, 1) × (1, G) -> (Q, G)
-        distance = _cdist(_compute_dtype(query[:, region]), _compute_dtype(gallery[:, region]))  # (Q, G)
+    for region in range(query.shape[-2]):
+        weight = q_weights[..., :, None, region] * g_weights[..., None, :, region]  # (Q, 1) × (1, G) -> (Q, G)
+        distance = _cdist(_compute_dtype(query[..., region, :]), _compute_dtype(gallery[..., region, :]))  # (Q, G)
         total = total + weight
         # An unshared region may hold anything, infinity too: 0 × inf must not become NaN, here or going back.
         weighted = weighted + weight * torch.where(weight > 0, distance, 0)
@@ -130,13 +131,13 @@ def visibility_weighted_distance(
 
 
 def _scaled(visibility: Tensor) -> Tensor:
-    """(n, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
+    """(…, n, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
 
     float64, as a region may be all but invisible in both images and still the only one they share: the product of two
     small float32 numbers is 0 in float32, never in float64. Only (Q, G) tensors pay for it, not the distances.
     """
     wide = visibility.double()
-    largest = wide.detach().amax(dim=1, keepdim=True) if wide.shape[1] else wide.sum(dim=1, keepdim=True)
+    largest = wide.detach().amax(dim=-1, keepdim=True) if wide.shape[-1] else wide.sum(dim=-1, keepdim=True)
     return wide / torch.where(largest > 0, largest, 1)
 
 

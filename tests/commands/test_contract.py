@@ -22,6 +22,7 @@ DESIGNED = {
     "index",
     "query",
     "evaluate",
+    "compare",
     "stats",
     "verify",
     "remove",

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def index(
     gallery: Annotated[Path, typer.Argument(help="Folder of images, root of a data set, or a CSV/JSONL file.")],
     dataset: Annotated[
-        str, typer.Option(help="How to read it: folder (any photographs), market1501, msmt17 or csv.")
+        str, typer.Option(help="How to read it: folder (any photographs), csv, or a data set that `evaluate` knows.")
     ] = "folder",
     index: options.Index = options.DEFAULT_INDEX,
     weights: options.Weights = None,

@@ -1,6 +1,6 @@
 """Evaluate a model on a data set: queries cut to area ratio γ against a holistic gallery (paper Table 1).
 
-No (Q, G) matrix is held: distances are ranked block by block of queries.
+No (Q, G) matrix is held: see `vpmsearch.evaluation.ranking`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import torch
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
+from vpmsearch.data.layouts import JUNK_PID
 from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.metrics import RankAccumulator
+from vpmsearch.evaluation.metrics import QueryMetrics, RankAccumulator
+from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
+from vpmsearch.evaluation.single_shot import ShotDraws, shot_metrics
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.indexer import stored_path
 from vpmsearch.store import Snapshot
 from vpmsearch.types import Float32, Int64, RegionFeatures
-
-QUERY_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -118,18 +119,52 @@ def rank(
         min_visibility: a smaller visibility counts as 0, as in a search; 0 is the paper to the letter.
         weighting: "uniform" lets all regions count equally, whatever is visible.
         device: where the distances are computed.
+
+    Raises:
+        FeatureError: a region that counts is not finite.
     """
-    device = device or torch.device("cpu")
     accumulator = RankAccumulator(gallery.pids, gallery.camids)
-    g_weights = torch.from_numpy(_weights(gallery.features, min_visibility, weighting)).to(device)
-    g_embeddings = torch.from_numpy(gallery.features.embeddings).to(device)
-    for block in _blocks(len(query.pids)):
-        part = query.features[block]
-        q_weights = torch.from_numpy(_weights(part, min_visibility, weighting)).to(device)
-        q_embeddings = torch.from_numpy(part.embeddings).to(device)
-        distances = visibility_weighted_distance(q_embeddings, q_weights, g_embeddings, g_weights)
-        accumulator.update(distances.cpu().numpy(), query.pids[block], query.camids[block])
+    kept = np.flatnonzero(gallery.pids != JUNK_PID)
+    among = gallery.features if len(kept) == len(gallery.pids) else gallery.features[kept]
+    ranker = StreamingRanker(
+        among,
+        _weights(among, min_visibility, weighting),
+        gallery.pids[kept],
+        gallery.camids[kept],
+        device or torch.device("cpu"),
+    )
+    weights = _weights(query.features, min_visibility, weighting)
+    for block in ranker.rank(query.features, weights, query.pids, query.camids):
+        accumulator.add(block)
     return accumulator
+
+
+def rank_single_shot(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    draws: ShotDraws,
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> QueryMetrics:
+    """Rank galleries of one image an identity by Eq. 4; arguments as `rank`, `draws` of that gallery."""
+    device = device or torch.device("cpu")
+    columns = draws.columns()
+    among = gallery.features[columns]
+    g_embeddings = torch.from_numpy(among.embeddings).to(device)
+    g_weights = torch.from_numpy(_weights(among, min_visibility, weighting)).to(device)
+    q_weights = _weights(query.features, min_visibility, weighting)
+    ranks = np.empty((len(query.pids), len(draws.drawn)))
+    distances = np.full(len(gallery.pids), np.inf)
+    for row, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
+        one = slice(row, row + 1)
+        q_embedding = torch.from_numpy(query.features.embeddings[one]).to(device)
+        q_weight = torch.from_numpy(q_weights[one]).to(device)
+        found = visibility_weighted_distance(q_embedding, q_weight, g_embeddings, g_weights)  # (1, columns)
+        distances[columns] = found[0].cpu().numpy()
+        ranks[row] = draws.ranks(distances, pid, camid)
+    return shot_metrics(ranks)
 
 
 def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighting) -> Float32:
@@ -158,10 +193,6 @@ def visible_set_f1(
     return float(2 * (true & seen).sum() / max(true.sum() + seen.sum(), 1))
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, start + QUERY_BLOCK) for start in range(0, count, QUERY_BLOCK))
-
-
 def evaluate_model(
     extractor: Extractor,
     query: Sequence[LabelledImage],
@@ -172,6 +203,7 @@ def evaluate_model(
     weightings: Sequence[Weighting] = ("visibility",),
     seed: int = 0,
     min_visibility: float | None = None,
+    draws: int | None = None,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -181,6 +213,7 @@ def evaluate_model(
         gammas: area ratios in (0, 1]. crops: strategies, see `vpmsearch.data.crops.STRATEGIES`.
         weightings: a row for each. seed: of the crops.
         min_visibility: None is the default of an index, 1/(2p).
+        draws: rank that many galleries of one image an identity instead of all of it; the seed decides them too.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -196,22 +229,28 @@ def evaluate_model(
         seen_gallery = gallery
     else:
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
+    shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed)
+
+    def ranked(seen_query: LabelledFeatures, weighting: Weighting) -> QueryMetrics:
+        sides, device = (seen_query, seen_gallery), extractor.device
+        if shots is None:
+            return rank(*sides, min_visibility=threshold, weighting=weighting, device=device).per_query()
+        return rank_single_shot(*sides, shots, min_visibility=threshold, weighting=weighting, device=device)
+
     for gamma, plan in plans.items():
+        known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
         for crop, seen_query in _seen_crops(extractor, query, plan, on_progress):
             f1 = visible_set_f1(
                 seen_query.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
             )
-            ranked = {
-                weighting: rank(
-                    seen_query, seen_gallery, min_visibility=threshold, weighting=weighting, device=extractor.device
-                )
-                for weighting in weightings
-            }
-            for weighting, accumulator in ranked.items():
-                metrics, per_query = accumulator.result(), accumulator.per_query()
-                gain = None
-                if weighting == "visibility" and "uniform" in ranked:
-                    gain = Gain.of(per_query, ranked["uniform"].per_query())
+            # What two strategies cut alike, as whole queries are, is ranked once.
+            boxes = tuple(plan[crop])
+            if boxes not in known:
+                known[boxes] = {weighting: ranked(seen_query, weighting) for weighting in weightings}
+            for weighting, per_query in known[boxes].items():
+                metrics, gain = per_query.means(), None
+                if weighting == "visibility" and "uniform" in known[boxes]:
+                    gain = Gain.of(per_query, known[boxes]["uniform"])
                 yield Evaluation(
                     gamma,
                     crop,
@@ -222,6 +261,8 @@ def evaluate_model(
                     queries=metrics.num_valid_queries,
                     gallery=len(seen_gallery.pids),
                     gain=gain,
+                    boxes=boxes,
+                    draws=draws,
                 )
 
 
