@@ -95,6 +95,13 @@ class GalleryStore:
         folder = Path(path)
         return cls(folder, open_catalog(folder), device)
 
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"<GalleryStore {self.path}: closed>"
+        info = self.model_info
+        name = info.name or "unnamed weights"
+        return f"<GalleryStore {self.path}: {len(self.snapshot)} images, {info.p} regions, {name}>"
+
     def __enter__(self) -> Self:
         return self
 
