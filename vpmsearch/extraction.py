@@ -101,6 +101,10 @@ class Extractor:
         self._mean = torch.tensor(config.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(config.std, device=device).view(1, 3, 1, 1) * 255
 
+    def __repr__(self) -> str:
+        config = self.weights.config
+        return f"<Extractor: {config.name}, trained on {config.dataset}, on {self.device}>"
+
     @cached_property
     def map_size(self) -> tuple[int, int]:
         """(h, w) of T."""

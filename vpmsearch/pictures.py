@@ -70,7 +70,7 @@ from vpmsearch.types import SearchResult
 
 
 def rank_panel(
-    query_images: Sequence[Image.Image],
+    query_images: Sequence[Image.Image | None],
     results: Sequence[SearchResult],
     output: Path,
     *,
@@ -86,7 +86,8 @@ def rank_panel(
     Eq. 4, on one scale over the whole panel; an empty slot is a region that had no part.
 
     Args:
-        query_images: one image a result, drawn at its own aspect: half a body is visibly half.
+        query_images: one image a result, drawn at its own aspect: half a body is visibly half. None leaves its
+            place empty.
         results: what the search answered, in the same order; without matches the row says "no result".
         output: where to write.
         query_pids: whom each query shows. Where both pids are known, a match is framed green with ✓ or

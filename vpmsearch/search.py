@@ -52,6 +52,9 @@ class SearchEngine:
         self._device = torch.device((store.device if store.device != "auto" else "cuda") if gpu else "cpu")
         self._view = self._look_at(store.snapshot)
 
+    def __repr__(self) -> str:
+        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {self._device}>"
+
     def _look_at(self, snapshot: Snapshot) -> _View:
         distances = Distances(snapshot, self._device)
         return _View(snapshot, distances, RegionLists(snapshot, distances))

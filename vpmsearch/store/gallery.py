@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from vpmsearch.errors import ModelMismatchError, StoreError
+from vpmsearch.store.calibration_file import images_calibrated_on
 from vpmsearch.store.catalog import FILE_NAME, Catalog
 from vpmsearch.store.copies import copy_index
 from vpmsearch.store.creation import create_index
@@ -93,6 +94,13 @@ class GalleryStore:
         gpu_of(device)
         folder = Path(path)
         return cls(folder, open_catalog(folder), device)
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"<GalleryStore {self.path}: closed>"
+        info = self.model_info
+        name = info.name or "unnamed weights"
+        return f"<GalleryStore {self.path}: {len(self.snapshot)} images, {info.p} regions, {name}>"
 
     def __enter__(self) -> Self:
         return self
@@ -224,7 +232,11 @@ class GalleryStore:
         return found
 
     def stats(self) -> StoreStats:
-        """What the snapshot holds, and the bytes on disk now."""
+        """What the snapshot holds, and the bytes on disk now.
+
+        Raises:
+            StoreDamagedError: the calibration is damaged.
+        """
         view = self.snapshot
         regions = range(self.model_info.p)
         types = [sorted({part.regions[region].kind for part in view.open_segments.values()}) for region in regions]
@@ -238,6 +250,7 @@ class GalleryStore:
             model=dataclasses.asdict(self.model_info),
             index_type=self.index_type,
             embedding_dtype=self.embedding_dtype,
+            calibrated_on=images_calibrated_on(self.path, self.model_info),
         )
 
     def snapshot_to(self, target: str | os.PathLike[str]) -> int:

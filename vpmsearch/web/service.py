@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 import numpy as np
 from PIL import Image
 
-from vpmsearch.calibration import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.calibration import Calibration, load_calibration, visible_regions
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import decode_image, read_image
@@ -23,6 +22,7 @@ from vpmsearch.extraction import Extractor
 from vpmsearch.queries import only_regions
 from vpmsearch.search import SearchEngine
 from vpmsearch.store import GalleryStore, Snapshot
+from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
 Value = TypeVar("Value")

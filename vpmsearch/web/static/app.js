@@ -214,10 +214,10 @@ function showRegions() {
   }
 }
 
-for (const id of ["after", "before", "exact"]) by(id).addEventListener("change", () => search());
+for (const id of ["after", "before", "prefix", "exact"]) by(id).addEventListener("change", () => search());
 by("clear").addEventListener("click", () => {
   for (const box of by("cameras").querySelectorAll("input")) box.checked = false;
-  by("after").value = by("before").value = "";
+  by("after").value = by("before").value = by("prefix").value = "";
   by("exact").checked = false;
   search();
 });
@@ -239,7 +239,7 @@ async function search(offset = 0) {
   by("status").textContent = "Searching…";
   const wanted = {
     regions: chosen, offset, limit: PAGE, exact: by("exact").checked, after: by("after").value, before: by("before").value,
-    camids: [...by("cameras").querySelectorAll("input:checked")].map((box) => box.value),
+    prefix: by("prefix").value, camids: [...by("cameras").querySelectorAll("input:checked")].map((box) => box.value),
   };
   try {
     answer = await api.search(photos, wanted, running.signal);
