@@ -5,7 +5,20 @@ Nothing here imports torch until a command needs it, so that `--help` answers at
 
 import typer
 
-from vpmsearch.commands import bench, calibrate, care, compare, demo, evaluate, index, query, serve, show, train
+from vpmsearch.commands import (
+    bench,
+    calibrate,
+    care,
+    compare,
+    demo,
+    evaluate,
+    index,
+    query,
+    reproduce,
+    serve,
+    show,
+    train,
+)
 
 app = typer.Typer(
     name="vpmsearch",
@@ -15,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (train, index, query, serve, calibrate, evaluate, compare, show, bench, care, demo):
+for module in (train, index, query, serve, calibrate, evaluate, compare, reproduce, show, bench, care, demo):
     module.register(app)
 
 __all__ = ["app"]

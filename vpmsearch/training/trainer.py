@@ -21,6 +21,7 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.sampler import IdentitySampler
 from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
 from vpmsearch.errors import TrainingError
+from vpmsearch.models.baselines import ARCHITECTURES
 from vpmsearch.models.initial import normalisation
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
@@ -73,7 +74,9 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.settings, self.dataset_name, self.device = settings, dataset, device
         self.files, self.workers, self.half = TrainingFiles(output), workers, half
-        self.model = Vpm(settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings)
+        self.model = ARCHITECTURES[settings.architecture](
+            settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings
+        )
         self.model.backbone.freeze(settings.freeze_stages)
         self.data = TrainingSet(images, self._crop_settings())
         self.classifiers = RegionClassifiers(
@@ -278,11 +281,12 @@ class Trainer:
             input_size=self.settings.input_size,
             mean=norm.mean,
             std=norm.std,
-            name=f"vpm-{self.settings.backbone}-{self.settings.preset}",
+            name=f"{self.settings.architecture}-{self.settings.backbone}-{self.settings.preset}",
             dataset=self.dataset_name,
             num_classes=self.data.num_classes,
             training=self.settings.to_json(),
             source_revision=source_revision(),
+            architecture=self.settings.architecture,
         )
 
 
