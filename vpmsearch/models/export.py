@@ -35,6 +35,9 @@ class PixelModel(nn.Module):
         model: in evaluation mode. mean, std: of RGB values in 0-1, as the weights were trained with.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, model: Vpm, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.model = model
