@@ -72,7 +72,7 @@ def draw_query(axes: Axes, image: Image.Image | None, pid: int | None, x: float,
         box = centred(image.size, (x, y + LINE, CELL_W, CELL_H))
         draw_photo(axes, image, box)
         draw_box(axes, box, edge=INK, linewidth=1.0)
-    put_text(axes, x, y + LINE - 0.06, "query", weight="bold")
+        put_text(axes, x, y + LINE - 0.06, "query", weight="bold")
     if pid is not None:
         put_text(axes, x + 0.5, y + LINE - 0.06, f"pid {pid}", color=QUIET)
 

@@ -12,6 +12,7 @@ from vpmsearch.commands import (
     compare,
     demo,
     evaluate,
+    export,
     index,
     query,
     reproduce,
@@ -28,7 +29,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (train, index, query, serve, calibrate, evaluate, compare, reproduce, show, bench, care, demo):
+for module in (
+    train,
+    index,
+    query,
+    serve,
+    calibrate,
+    evaluate,
+    compare,
+    reproduce,
+    show,
+    bench,
+    care,
+    export,
+    demo,
+):
     module.register(app)
 
 __all__ = ["app"]

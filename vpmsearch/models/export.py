@@ -35,15 +35,18 @@ class PixelModel(nn.Module):
         model: in evaluation mode. mean, std: of RGB values in 0-1, as the weights were trained with.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, model: Vpm, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("pixel_std", torch.tensor(std).view(1, 3, 1, 1) * 255)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) uint8 RGB -> visibility (B, p), C_i / (h·w) of Eq. 2, and embeddings (B, p, d), f_i of Eq. 3."""
-        images = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std  # -> (B, 3, H, W)
+        images = (pixels.permute(0, 3, 1, 2).float() - self.pixel_mean) / self.pixel_std  # -> (B, 3, H, W)
         output = self.model(images)
         return output.visibility, output.embeddings
 

@@ -254,13 +254,14 @@ async function search(offset = 0) {
   hits = offset ? [...hits, ...answer.matches] : answer.matches;
   showRegions();
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
-  const verdict = VERDICTS[answer.verdict] || "";
-  show(hits.length ? `${verdict}${hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`
-    : "No result: no image that passes the filters shares a region with the query.");
+  const [verdict, meaning] = VERDICTS[answer.verdict] || ["", ""];
+  show(hits.length ? `${meaning}${hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`
+    : "No result: no image that passes the filters shares a region with the query.", hits.length ? verdict : "");
 }
 
-function show(text) {
-  by("status").textContent = text;
+function show(text, verdict = "") {
+  by("status").replaceChildren(...(verdict ? [element("strong", { class: "verdict" }, verdict), " "] : []), text);
+  by("legend").hidden = !hits.length;
   by("status").classList.remove("error");
   by("results").classList.remove("busy");
   const known = by("results").children;
@@ -273,9 +274,9 @@ function show(text) {
 }
 
 const VERDICTS = {
-  match: "Match: few strangers come as near as the first. ",
-  unsure: "Unsure: now and then a stranger comes as near as the first. ",
-  "no match": "No match: strangers come as near as the first. ",
+  match: ["Match", "Few strangers come as near as the first. "],
+  unsure: ["Unsure", "Now and then a stranger comes as near as the first. "],
+  "no match": ["No match", "Strangers come as near as the first. "],
 };
 let shown = null;
 function open(hit) {
