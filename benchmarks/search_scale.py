@@ -35,9 +35,9 @@ import numpy as np
 from machine import report
 from reid_like import DIM, REGIONS, People
 
-from vpmsearch.types import ImageRecord, ModelInfo
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
-COMMITS = 8  # merged into one segment after the last
+COMMIT = 8**6  # images a commit: the segments that merging makes of smaller ones
 WARM = 20
 BATCH = 256
 MATRICES_UP_TO, CONCATENATED_UP_TO = 16_384, 100_000
@@ -75,7 +75,6 @@ def build(people: People, folder: Path) -> dict[str, float]:
     from vpmsearch.store import GalleryStore
 
     drawing, everything = Clock(), Clock()
-    every = -(-people.images // COMMITS) if people.images > 200_000 else people.images
     info = ModelInfo((REGIONS, 1), DIM, "benchmark")
     store = GalleryStore.create(folder, info, embedding_dtype="float16")
     with everything.running(), store, store.writer() as writer:
@@ -88,7 +87,7 @@ def build(people: People, folder: Path) -> dict[str, float]:
             pids, features = block
             writer.add([ImageRecord(f"{first + i}.jpg", pid=int(pid)) for i, pid in enumerate(pids)], features)
             first += len(pids)
-            if writer.pending >= every:
+            if writer.pending >= COMMIT:
                 writer.commit()
                 print(f"{first} of {people.images} committed", file=sys.stderr)
         writer.commit()
@@ -150,23 +149,26 @@ def read_ms(images: int) -> dict[str, float]:
     return {"read_ms": found["p50_ms"] * images / rows, "read_cpu_ms": found["p50_cpu_ms"] * images / rows}
 
 
-def matrices(people: People, queries: int) -> dict[str, float]:
-    """All queries against all images by matrices (p, Q, G), as in BPBReID's distance.py: milliseconds a query."""
+def by_matrices(asked: RegionFeatures, gallery: RegionFeatures) -> np.ndarray:
+    """The 10 nearest of all queries by matrices of all pairs (p, Q, G), as in BPBReID's distance.py."""
     import torch
 
-    parts = [features for _, features in people.blocks()]
-    gallery = torch.from_numpy(np.concatenate([part.embeddings for part in parts])).transpose(0, 1).contiguous()
-    g_seen = torch.from_numpy(np.concatenate([part.visibility for part in parts]))
-    asked = people.queries(queries)
-    q, q_seen = torch.from_numpy(asked.embeddings).transpose(0, 1).contiguous(), torch.from_numpy(asked.visibility)
-    clock = Clock()
+    q, g = (torch.from_numpy(side.embeddings).transpose(0, 1) for side in (asked, gallery))  # (n, p, d) -> (p, n, d)
+    q_seen, g_seen = (torch.from_numpy(side.visibility) for side in (asked, gallery))
+    dot = torch.matmul(q, g.transpose(2, 1))
+    squares = q.square().sum(-1).unsqueeze(2) - 2 * dot + g.square().sum(-1).unsqueeze(1)
+    distances = squares.relu().sqrt()
+    weights = q_seen.T.unsqueeze(2) * g_seen.T.unsqueeze(1)
+    distmat = (distances * weights).sum(0) / weights.sum(0)
+    return distmat.numpy().argsort(axis=1)[:, :10]
+
+
+def matrices(people: People, queries: int) -> dict[str, float]:
+    """Milliseconds a query of `by_matrices`."""
+    gallery = RegionFeatures.concatenate([features for _, features in people.blocks()])
+    asked, clock = people.queries(queries), Clock()
     with clock.running():
-        dot = torch.matmul(q, gallery.transpose(2, 1))
-        squares = q.square().sum(-1).unsqueeze(2) - 2 * dot + gallery.square().sum(-1).unsqueeze(1)
-        distances = squares.relu().sqrt()
-        weights = q_seen.T.unsqueeze(2) * g_seen.T.unsqueeze(1)
-        distmat = (distances * weights).sum(0) / weights.sum(0)
-        distmat.numpy().argsort(axis=1)[:, :10]
+        by_matrices(asked, gallery)
     return {"matrices_ms": 1e3 * clock.wall / queries, "matrices_cpu_ms": 1e3 * clock.cpu / queries}
 
 

@@ -131,3 +131,20 @@ def test_a_read_only_map_becomes_a_tensor_without_a_copy():
     assert tensor.data_ptr() == array.ctypes.data
     assert tensor.tolist() == array.tolist()
     assert not array.flags.writeable
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_a_device_keeps_is_scanned_alike(tmp_path, device, dtype):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    gallery, queries = features(200, 3, 16, 1), features(4, 3, 16, 2)
+    with make_store(tmp_path / "index", gallery, (150, 50), (3, 160), dtype) as store:
+        read = Distances(store.snapshot, torch.device("cpu"), keep=False)
+        kept = Distances(store.snapshot, torch.device(device), keep=True)
+        allowed = np.arange(len(store.snapshot)) % 3 > 0
+        for among in (None, None, allowed):  # the second from what the first kept
+            for asked in (queries, queries[:1]):
+                for right, found in zip(read.scan(asked, 7, among), kept.scan(asked, 7, among), strict=True):
+                    np.testing.assert_array_equal(found[0], right[0])
+                    np.testing.assert_allclose(found[1], right[1], rtol=1e-5)

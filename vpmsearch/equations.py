@@ -87,6 +87,18 @@ def region_distances(query: Tensor, gallery: Tensor) -> Tensor:
     return distances.permute(1, 2, 0)  # (p, Q, G) -> (Q, G, p)
 
 
+def pair_distances(query: Tensor, gallery: Tensor) -> Tensor:
+    """D_i of pairs of images, to the last bit those of `region_distances`.
+
+    Args:
+        query, gallery: (M, p, d), the two of each pair.
+
+    Returns:
+        (M, p).
+    """
+    return _cdist(query[:, :, None], gallery[:, :, None])[:, :, 0, 0]  # (M, p, 1, d) twice -> (M, p, 1, 1)
+
+
 def _cdist(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances of (…, Q, d) and (…, G, d) from differences: (…, Q, G)."""
     runs = zip(torch.split(_compute_dtype(a), RUN, dim=-1), torch.split(_compute_dtype(b), RUN, dim=-1), strict=True)
@@ -130,8 +142,21 @@ def visibility_weighted_distance(
     return torch.where(shared, weighted / torch.where(shared, total, 1), torch.inf).to(query.dtype)
 
 
+def listed_distance(query: Tensor, query_visibility: Tensor, gallery: Tensor, gallery_visibility: Tensor) -> Tensor:
+    """Eq. 4 of each query with images of its own, to the last bit as `visibility_weighted_distance` has it.
+
+    Args:
+        query: (Q, p, d). query_visibility: (Q, p). gallery: (Q, m, p, d), m images for each query.
+        gallery_visibility: (Q, m, p).
+
+    Returns:
+        (Q, m).
+    """
+    return visibility_weighted_distance(query[:, None], query_visibility[:, None], gallery, gallery_visibility)[:, 0]
+
+
 def _scaled(visibility: Tensor) -> Tensor:
-    """(…, n, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
+    """(…, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
 
     float64, as a region may be all but invisible in both images and still the only one they share: the product of two
     small float32 numbers is 0 in float32, never in float64. Only (Q, G) tensors pay for it, not the distances.

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpmsearch.equations import visibility_weighted_distance
+from vpmsearch.equations import listed_distance, visibility_weighted_distance
 from vpmsearch.store import Snapshot
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
@@ -91,9 +91,9 @@ class Distances:
             part = queries[waiting]
             rows, lower = self._least_lower_bounds(part, min(count, everything), allowed)
             unsure = []
+            nearest = self._nearest_listed(part, rows, np.isfinite(lower), k)
             for place, query in enumerate(waiting.tolist()):
-                listed = np.sort(rows[place][np.isfinite(lower[place])])
-                found[query] = self.nearest(part[place : place + 1], listed, k)
+                found[query] = nearest[place]
                 # An image that is not listed is at least this far.
                 horizon = lower[place, -1] * (1 - SLACK) if count < everything else np.inf
                 last = found[query][1][-1] if len(found[query][1]) == k else np.float32(np.inf)
@@ -102,13 +102,33 @@ class Distances:
             waiting, count = np.array(unsure, np.int64), 4 * count
         return found
 
+    def _nearest_listed(self, queries: RegionFeatures, rows: Int64, listed: Bool, k: int) -> list[Found]:
+        """The k nearest to each query of its own list, rows (Q, c) where listed (Q, c), ties by image id."""
+        count, found = rows.shape[1], list[Found]()
+        if count > BLOCK_ROWS:
+            return [self.nearest(queries[i : i + 1], np.sort(rows[i][listed[i]]), k) for i in range(len(queries))]
+        step = BLOCK_ROWS // max(count, 1)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            asked, some = queries[part], rows[part]
+            shape = (*some.shape, queries.num_regions, queries.embedding_dim)  # (q · c, p, d) -> (q, c, p, d)
+            stored = self._snapshot.stored(some.ravel()).reshape(shape)
+            values = (asked.embeddings, asked.visibility, stored, self.visibility[some])
+            computed = listed_distance(*(torch.from_numpy(value).to(self._device) for value in values)).cpu().numpy()
+            distances = np.where(listed[part], computed, np.float32(np.inf))
+            for own, distance in zip(some, distances, strict=True):
+                best = np.lexsort((own, distance))[:k]
+                best = best[np.isfinite(distance[best])]  # an image that shares no region is no result
+                found.append((own[best], distance[best]))
+        return found
+
     def _least_lower_bounds(self, queries: RegionFeatures, count: int, allowed: Bool | None) -> tuple[Int64, Float32]:
         """Rows (Q, count) of the images with the least lower bounds of the distance, and those; ∞ is none."""
         q = torch.from_numpy(queries.embeddings).to(self._device).transpose(0, 1)  # (Q, p, d) -> (p, Q, d)
         weights = torch.from_numpy(_scaled(queries.visibility)).to(self._device)
         best = torch.full((len(queries), count), torch.inf, device=self._device)
         best_rows = torch.zeros((len(queries), count), dtype=torch.int64, device=self._device)
-        for rows, block, g_weights, g_norms in self._blocks(allowed):
+        for rows, block, g_weights, g_norms in self._blocks(allowed, self._block_rows(len(queries))):
             lower = _lower_bounds(q, weights, block, g_weights, g_norms)
             if count < lower.shape[1]:
                 lower, places = torch.topk(lower, count, dim=1, largest=False, sorted=False)
@@ -119,23 +139,27 @@ class Distances:
             best_rows = torch.cat([best_rows, block_rows], 1).gather(1, places)
         return best_rows.cpu().numpy(), best.cpu().numpy()
 
-    def _blocks(self, allowed: Bool | None) -> Iterator[_Block]:
+    def _block_rows(self, queries: int) -> int:
+        """Images whose distances are held at once: more where there is one query, or a GPU to keep busy."""
+        return BLOCK_ROWS * (32 if self._device.type == "cuda" else 8 if queries == 1 else 1)
+
+    def _blocks(self, allowed: Bool | None, size: int) -> Iterator[_Block]:
         """The gallery on the device; of images that are not allowed, either nothing or weights of 0."""
         if allowed is None:
-            yield from self._kept if self._kept is not None else self._read()
+            yield from self._kept if self._kept is not None else self._read(size)
         elif self._kept is not None:
             passed = torch.from_numpy(allowed).to(self._device)
             for rows, block, weights, norms in self._kept:
                 yield rows, block, weights * passed[rows, None], norms
         else:
             chosen = np.flatnonzero(allowed)
-            for start in range(0, len(chosen), BLOCK_ROWS):
-                some = chosen[start : start + BLOCK_ROWS]
+            for start in range(0, len(chosen), size):
+                some = chosen[start : start + size]
                 yield self._on_device(some, self._snapshot.stored(some))
 
-    def _read(self) -> Iterator[_Block]:
+    def _read(self, size: int) -> Iterator[_Block]:
         keep, kept = self._room() if self._keep is None else self._keep, list[_Block]()
-        for rows, embeddings in self._snapshot.blocks(BLOCK_ROWS):
+        for rows, embeddings in self._snapshot.blocks(size):
             block = self._on_device(rows, embeddings)
             if keep:
                 kept.append(block)

@@ -6,24 +6,27 @@ Whatever finds the candidates, one function computes the distances, so both path
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
 
-from vpmsearch.deepen import RegionLists, Scope, Timer
-from vpmsearch.equations import region_distances
+from vpmsearch.deepen import RegionLists, Scope
+from vpmsearch.equations import pair_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
 from vpmsearch.queries import only_regions
 from vpmsearch.scan import Distances, Found
 from vpmsearch.store import GalleryStore, Snapshot
-from vpmsearch.types import ImageRecord, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
+from vpmsearch.types import Int64, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
 
 CANDIDATES_PER_REGION = 1600
 """k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
 SCAN_BELOW = 1024
 """So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
+PAIRS = 4096
+"""Matches that are taken apart by region at once."""
 SCAN_BATCH = 16
 """From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
 
@@ -158,33 +161,38 @@ def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> 
 
 
 def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) -> list[SearchResult]:
-    """The results with their matches."""
+    """The results with their matches; those of all queries are looked up and taken apart together."""
     start = time.perf_counter()
-    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)]))
-    named = view.snapshot.records(rows) if len(rows) else []  # of all queries at once
-    records = dict(zip(rows.tolist(), named, strict=True))
-    each_ms = 1e3 * (time.perf_counter() - start) / max(len(found), 1)
-    results = []
-    for row, (best, result) in enumerate(found):
-        timer = Timer({**result.timings_ms, "explain": each_ms})
-        with timer.stage("explain"):
-            matches = _matches(view, queries[row : row + 1], best, records)
-        results.append(replace(result, matches=matches, timings_ms=timer.stages))
-    return results
-
-
-def _matches(view: _View, query: RegionFeatures, best: Found, records: Mapping[int, ImageRecord]) -> tuple[Match, ...]:
-    rows, distances = best
-    if len(rows) == 0:
-        return ()
-    gallery = torch.from_numpy(view.snapshot.embeddings(rows))
-    by_region = region_distances(torch.from_numpy(query.embeddings), gallery)[0].tolist()  # (k, p)
-    weights = query.visibility.astype(np.float64) * view.distances.visibility[rows]  # (1, p) × (k, p)
-    shares = weights / weights.sum(axis=1, keepdims=True)
+    counts = [len(best[0]) for best, _ in found]
+    asked = np.repeat(np.arange(len(found)), counts)
+    rows = np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)])
+    distances = np.concatenate([np.zeros(0, np.float32), *(best[1] for best, _ in found)]).tolist()
+    distinct = np.unique(rows)
+    named = view.snapshot.records(distinct) if len(distinct) else []
+    records = dict(zip(distinct.tolist(), named, strict=True))
+    ids, regions = view.snapshot.image_ids[rows].tolist(), _regions(view, queries, asked, rows)
     matches = []
-    for i, row in enumerate(rows.tolist()):
-        shared = np.flatnonzero(weights[i] > 0)
-        regions = tuple(RegionMatch(int(r), by_region[i][r], float(weights[i, r]), float(shares[i, r])) for r in shared)
-        image_id, record = int(view.snapshot.image_ids[row]), records[row]
-        matches.append(Match(image_id, record.path, record.pid, record.camid, float(distances[i]), regions))
-    return tuple(matches)
+    for row, image_id, distance, parts in zip(rows.tolist(), ids, distances, regions, strict=True):
+        record = records[row]
+        matches.append(Match(image_id, record.path, record.pid, record.camid, distance, parts))
+    each_ms = 1e3 * (time.perf_counter() - start) / max(len(found), 1)
+    return [
+        replace(result, matches=tuple(matches[end - count : end]), timings_ms={**result.timings_ms, "explain": each_ms})
+        for (_, result), count, end in zip(found, counts, accumulate(counts), strict=True)
+    ]
+
+
+def _regions(view: _View, queries: RegionFeatures, asked: Int64, rows: Int64) -> Iterator[tuple[RegionMatch, ...]]:
+    """The shared regions of pairs: of a query (m,) and a row (m,) each."""
+    for start in range(0, len(rows), PAIRS):
+        query, row = asked[start : start + PAIRS], rows[start : start + PAIRS]
+        embeddings = (queries.embeddings[query], view.snapshot.embeddings(row))
+        by_region = pair_distances(*map(torch.from_numpy, embeddings)).tolist()  # (m, p)
+        weights = queries.visibility[query].astype(np.float64) * view.distances.visibility[row]
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        for numbers in zip(by_region, weights.tolist(), shares.tolist(), strict=True):
+            yield tuple(
+                RegionMatch(region, distance, weight, share)
+                for region, (distance, weight, share) in enumerate(zip(*numbers, strict=True))
+                if weight > 0
+            )

@@ -20,7 +20,7 @@ from vpmsearch.errors import StoreDamagedError
 from vpmsearch.parallel import map_ahead
 from vpmsearch.store import embeddings
 from vpmsearch.store.checksums import FileSum, digest, folder_sums
-from vpmsearch.store.region_index import RegionIndex, threads_within
+from vpmsearch.store.region_index import RegionIndex, threads, threads_within
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Bool, Float32, Int64
 
@@ -207,11 +207,12 @@ def _write_regions(
             done += vectors
             on_build(done, total)
 
-    regions, cores = visible.shape[1], os.cpu_count() or 1
+    regions, cores = visible.shape[1], threads()
     workers = min(cores, regions, _TOGETHER) if len(ids) >= _TOGETHER_FROM else 1
+    each = cores // workers
 
     def write(region: int) -> None:
-        with threads_within(max(1, cores // workers)):
+        with threads_within(each):
             write_region(folder, region, mapped, ids, visible[:, region], index_type, added)
 
     for _ in map_ahead(write, range(regions), workers=workers if workers > 1 else 0, ahead=regions):
