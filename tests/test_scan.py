@@ -109,6 +109,7 @@ def test_lower_bounds_are_lower(asked, m, p, d, seed, tile, centre, spread):
         lower = scan._lower_bounds(
             torch.from_numpy(queries.embeddings).transpose(0, 1),
             torch.from_numpy(scan._scaled(queries.visibility)),
+            scan._spans(queries.visibility),
             block,
             torch.from_numpy(scan._scaled(gallery.visibility)),
             scan._squared_norms(block),

@@ -11,7 +11,7 @@ small and is quadrupled.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,9 +78,13 @@ class Distances:
 
     def scan(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
         """The k nearest of all images, or of those allowed (N,), to each query, ties by image id."""
-        found: list[Found] = []
+        # Those that show the same regions beside each other: a product then leaves out who does not show its region.
+        order = np.argsort(_middle(queries.visibility), kind="stable")
+        found: list[Found] = [NOTHING] * len(queries)
         for start in range(0, len(queries), QUERY_ROWS):
-            found += self._scan_some(queries[start : start + QUERY_ROWS], k, allowed)
+            some = order[start : start + QUERY_ROWS]
+            for query, answer in zip(some.tolist(), self._scan_some(queries[some], k, allowed), strict=True):
+                found[query] = answer
         return found
 
     def _scan_some(self, queries: RegionFeatures, k: int, allowed: Bool | None) -> list[Found]:
@@ -126,10 +130,11 @@ class Distances:
         """Rows (Q, count) of the images with the least lower bounds of the distance, and those; ∞ is none."""
         q = torch.from_numpy(queries.embeddings).to(self._device).transpose(0, 1)  # (Q, p, d) -> (p, Q, d)
         weights = torch.from_numpy(_scaled(queries.visibility)).to(self._device)
+        spans = _spans(queries.visibility)
         best = torch.full((len(queries), count), torch.inf, device=self._device)
         best_rows = torch.zeros((len(queries), count), dtype=torch.int64, device=self._device)
         for rows, block, g_weights, g_norms in self._blocks(allowed, self._block_rows(len(queries))):
-            lower = _lower_bounds(q, weights, block, g_weights, g_norms)
+            lower = _lower_bounds(q, weights, spans, block, g_weights, g_norms)
             if count < lower.shape[1]:
                 lower, places = torch.topk(lower, count, dim=1, largest=False, sorted=False)
                 block_rows = rows[places]
@@ -205,6 +210,19 @@ def _scaled(visibility: Float32) -> Float32:
     return scaled
 
 
+def _middle(visibility: Float32) -> NDArray[np.float64]:
+    """The mean number of the regions that images (n, p) show: (n,), 0 where there is none."""
+    shown = visibility > 0
+    middle: NDArray[np.float64] = shown @ np.arange(shown.shape[1], dtype=np.float64) / np.maximum(shown.sum(axis=1), 1)
+    return middle
+
+
+def _spans(visibility: Float32) -> dict[int, slice]:
+    """For each region that any of the queries (Q, p) shows, those from the first to the last that does."""
+    shown = [np.flatnonzero(region) for region in (visibility > 0).T]
+    return {region: slice(int(rows[0]), int(rows[-1]) + 1) for region, rows in enumerate(shown) if len(rows)}
+
+
 def _tensor(array: NDArray[np.floating[Any]]) -> Tensor:
     """A tensor over the memory of an array, which may be a read-only map: torch knows none, and nothing here writes."""
     if array.flags.writeable or array.size == 0:
@@ -223,15 +241,15 @@ def _squared_norms(block: Tensor) -> Tensor:
     return torch.stack(norms, dim=1)
 
 
-def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, regions: Sequence[int]) -> Iterator[Tensor]:
-    """‖b‖² − 2ab of each region asked for: (p, Q, d), (m, p, d) and (m, p) -> (Q, m)."""
+def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, spans: Mapping[int, slice]) -> Iterator[Tensor]:
+    """‖b‖² − 2ab of each region for the queries in its span: (p, Q, d), (m, p, d) and (m, p) -> (span, m)."""
     if q.shape[1] > 1 or q.device.type != "cpu":
-        for region in regions:
+        for region, span in spans.items():
             g = block[:, region].float()  # (m, d), strided: the product reads it where it is
-            yield torch.addmm(g_norms[None, :, region], q[region], g.T, alpha=-2)
+            yield torch.addmm(g_norms[None, :, region], q[region, span], g.T, alpha=-2)
         return
     # One query reads each number once, so memory is what limits it: widen what fits the cache, multiply, go on.
-    m, d = len(block), q.shape[2]
+    m, d, regions = len(block), q.shape[2], list(spans)
     first, last = min(regions, default=0), max(regions, default=-1) + 1
     wide = None if block.dtype == torch.float32 else q.new_empty(min(m, TILE_ROWS), last - first, d)
     products = q.new_empty(len(regions), 1, m)
@@ -244,27 +262,30 @@ def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, regions: Sequence[int])
     yield from products
 
 
-def _lower_bounds(q: Tensor, q_weights: Tensor, block: Tensor, g_weights: Tensor, g_norms: Tensor) -> Tensor:
+def _lower_bounds(
+    q: Tensor, q_weights: Tensor, spans: Mapping[int, slice], block: Tensor, g_weights: Tensor, g_norms: Tensor
+) -> Tensor:
     """At most Eq. 4, up to `SLACK`; ∞ where no region is shared.
 
     Args:
-        q: (p, Q, d). q_weights: (Q, p). block: (m, p, d). g_weights, g_norms (‖b‖²): (m, p).
+        q: (p, Q, d). q_weights: (Q, p). spans: by region, the queries that matter to it. block: (m, p, d). g_weights,
+            g_norms (‖b‖²): (m, p).
 
     Returns:
         (Q, m).
     """
-    p, queries, d = q.shape
+    queries, d = q.shape[1:]
     lower, total = q_weights.new_zeros(queries, len(block)), q_weights @ g_weights.T
     steps = (d + 8) * 2.0**-24
     gamma = steps / (1 - steps) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
-    shown = [region for region in range(p) if (q_weights[:, region] > 0).any()]  # half a body: half of the memory read
-    for region, squares in zip(shown, _expanded(q, block, g_norms, shown), strict=True):
-        norms = q[region].square().sum(dim=1)  # (Q,)
+    for (region, span), squares in zip(spans.items(), _expanded(q, block, g_norms, spans), strict=True):
+        norms = q[region, span].square().sum(dim=1)  # (Q,), of those in the span
         error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + torch.finfo(torch.float32).tiny
         squares += (norms - error)[:, None]  # (Q, m)
-        # Beyond float32's range (norms above 1e19) nothing is known: 0 is always a lower bound.
-        distance = squares.clamp_(min=0).sqrt_().nan_to_num_(nan=0.0, posinf=0.0)
-        lower += q_weights[:, region, None] * (distance * g_weights[:, region])
+        distance = squares.clamp_(min=0).sqrt_()
+        if not error.isfinite().all():  # beyond float32's range nothing is known: 0 is always a lower bound
+            distance.nan_to_num_(nan=0.0, posinf=0.0)
+        lower[span].addcmul_(distance.mul_(g_weights[:, region]), q_weights[span, region, None])
     shared = (q_weights > 0).float() @ (g_weights > 0).float().T > 0
     # Weights too small for float32 tell nothing either.
     lower = torch.where(total > 1e-30, lower / total, 0.0)
