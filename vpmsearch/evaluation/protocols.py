@@ -21,6 +21,7 @@ from vpmsearch.evaluation.metrics import QueryMetrics, RankAccumulator
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
 from vpmsearch.evaluation.single_shot import ShotDraws, shot_metrics
+from vpmsearch.evaluation.verification import PairErrors, check_levels
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.indexer import stored_path
 from vpmsearch.store import Snapshot
@@ -124,19 +125,42 @@ def rank(
         FeatureError: a region that counts is not finite.
     """
     accumulator = RankAccumulator(gallery.pids, gallery.camids)
-    kept = np.flatnonzero(gallery.pids != JUNK_PID)
-    among = gallery.features if len(kept) == len(gallery.pids) else gallery.features[kept]
-    ranker = StreamingRanker(
-        among,
-        _weights(among, min_visibility, weighting),
-        gallery.pids[kept],
-        gallery.camids[kept],
-        device or torch.device("cpu"),
-    )
+    ranker, _ = _ranker(gallery, min_visibility, weighting, device)
     weights = _weights(query.features, min_visibility, weighting)
     for block in ranker.rank(query.features, weights, query.pids, query.camids):
         accumulator.add(block)
     return accumulator
+
+
+def _ranker(
+    gallery: LabelledFeatures, min_visibility: float, weighting: Weighting, device: torch.device | None
+) -> tuple[StreamingRanker, Int64]:
+    """The gallery without junk, ready to rank; and the rows that it kept."""
+    kept = np.flatnonzero(gallery.pids != JUNK_PID)
+    among = gallery.features if len(kept) == len(gallery.pids) else gallery.features[kept]
+    weights = _weights(among, min_visibility, weighting)
+    device = device or torch.device("cpu")
+    return StreamingRanker(among, weights, gallery.pids[kept], gallery.camids[kept], device), kept
+
+
+def pair_errors(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    levels: Sequence[float],
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> dict[float, float]:
+    """FNMR at false-match rates, see `vpmsearch.evaluation.verification`; other arguments as `rank`."""
+    errors = PairErrors(levels, query.pids, gallery.pids)
+    ranker, kept = _ranker(gallery, min_visibility, weighting, device)
+    pids, camids = gallery.pids[kept], gallery.camids[kept]
+    weights = _weights(query.features, min_visibility, weighting)
+    for some, distances in ranker.distances(query.features, weights):
+        same = query.pids[some, None] == pids  # (B, kept)
+        errors.update(distances, same & (query.camids[some, None] != camids), ~same)
+    return errors.fnmr()
 
 
 def rank_single_shot(
@@ -204,6 +228,7 @@ def evaluate_model(
     seed: int = 0,
     min_visibility: float | None = None,
     draws: int | None = None,
+    fmr: Sequence[float] = (),
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -214,6 +239,7 @@ def evaluate_model(
         weightings: a row for each. seed: of the crops.
         min_visibility: None is the default of an index, 1/(2p).
         draws: rank that many galleries of one image an identity instead of all of it; the seed decides them too.
+        fmr: false-match rates to give the FNMR of, over pairs with all of the gallery.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -225,6 +251,7 @@ def evaluate_model(
     # Refuse before the long work.
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
+    check_levels(fmr)
     if isinstance(gallery, LabelledFeatures):
         seen_gallery = gallery
     else:
@@ -263,6 +290,16 @@ def evaluate_model(
                     gain=gain,
                     boxes=boxes,
                     draws=draws,
+                    fnmr=pair_errors(
+                        seen_query,
+                        seen_gallery,
+                        fmr,
+                        min_visibility=threshold,
+                        weighting=weighting,
+                        device=extractor.device,
+                    )
+                    if fmr
+                    else {},
                 )
 
 
