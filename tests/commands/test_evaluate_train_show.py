@@ -130,6 +130,17 @@ def test_evaluate_on_drawn_galleries(cli, drawn: Path, weights: Path):
     assert cli(*plain, "--single-shot", 20).json[0]["results"] == [row]
 
 
+def test_evaluate_older_matchers(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
+    (without,) = cli(*plain).json[0]["results"]
+    (one,) = cli(*plain, "--matcher", "dsr", "--candidates", 1).json[0]["results"]
+    assert one == without, "one candidate cannot be ordered"
+    rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("dsr", "sfr")]
+    assert len({row["map"] for row in (without, *rows)}) > 1
+    assert "unknown matcher 'swm'" in cli(*plain, "--matcher", "swm", code=1).error
+    assert "leave --index" in cli(*plain, "--matcher", "dsr", "--single-shot", 2, code=1).error
+
+
 def test_evaluate_pairs(cli, drawn: Path, weights: Path):
     plain = ("evaluate", "--data", drawn, "--weights", weights, "--fmr", 0.1, "--fmr", 0.5)
     (row,) = cli(*plain, "--json").json[0]["results"]

@@ -78,6 +78,11 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    matcher: Annotated[
+        str | None,
+        typer.Option(help="Order the nearest anew by dsr or sfr, on the model's feature maps.", show_default=False),
+    ] = None,
+    candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
     per_query: Annotated[
         Path | None,
         typer.Option(help="Save one line a query, with its crop, as CSV here.", show_default=False),
@@ -122,6 +127,8 @@ def evaluate(
             min_visibility=threshold,
             draws=single_shot,
             fmr=fmr or (),
+            matcher=matcher,
+            candidates=candidates,
             on_progress=advance,
         ):
             rows.append(row.to_json())
