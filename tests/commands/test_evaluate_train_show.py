@@ -141,6 +141,14 @@ def test_evaluate_older_matchers(cli, drawn: Path, weights: Path):
     assert "leave --index" in cli(*plain, "--matcher", "dsr", "--single-shot", 2, code=1).error
 
 
+def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
+    (row,) = cli(*plain, "--reciprocal").json[0]["results"]
+    assert row["queries"] == 8
+    assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
+    assert "leave --matcher" in cli(*plain, "--reciprocal", "--matcher", "dsr", code=1).error
+
+
 def test_evaluate_pairs(cli, drawn: Path, weights: Path):
     plain = ("evaluate", "--data", drawn, "--weights", weights, "--fmr", 0.1, "--fmr", 0.5)
     (row,) = cli(*plain, "--json").json[0]["results"]

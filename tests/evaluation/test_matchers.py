@@ -15,8 +15,9 @@ from vpmsearch.evaluation.matchers import (
     check_matcher,
     nearest_candidates,
     reconstruction_distances,
-    reconstructors,
+    reconstructor,
     reordered,
+    second_moments,
     spatial_features,
 )
 from vpmsearch.evaluation.metrics import RankAccumulator
@@ -61,8 +62,7 @@ def test_distances_match_least_squares(name, d, height, width, ridge):
     query, gallery = maps(3, d, height, width, 0), maps(2, d, height, width, 1)
     asked, among = (spatial_features(side, WINDOWS[name]) for side in (query, gallery))
     for image in range(2):
-        reconstructor = reconstructors(among[image : image + 1], ridge)[0]
-        found = reconstruction_distances(asked, reconstructor)
+        found = reconstruction_distances(second_moments(asked), reconstructor(among[image], ridge))
         dictionary = plain_features(gallery[image].double().numpy(), windows)
         for row in range(3):
             pixels = plain_features(query[row].double().numpy(), windows)
@@ -72,24 +72,24 @@ def test_distances_match_least_squares(name, d, height, width, ridge):
 
 def test_an_image_and_its_parts_are_rebuilt_from_it():
     whole = maps(1, 40, 4, 4, 2)
-    among = reconstructors(spatial_features(whole, (1,)))[0]
+    among = reconstructor(spatial_features(whole, (1,))[0])
     part = spatial_features(whole[:, :, 2:], (1,))
     other = spatial_features(maps(1, 40, 2, 4, 3), (1,))
-    assert reconstruction_distances(part, among).item() == pytest.approx(0, abs=1e-4)
-    assert 0.3 < reconstruction_distances(other, among).item() <= 1
+    assert reconstruction_distances(second_moments(part), among).item() == pytest.approx(0, abs=1e-4)
+    assert 0.3 < reconstruction_distances(second_moments(other), among).item() <= 1
 
 
 def test_pixels_of_zeros_cost_nothing():
     blank = spatial_features(torch.zeros(1, 4, 2, 2), (1,))
     assert torch.equal(blank, torch.zeros(1, 4, 4))
-    assert reconstruction_distances(blank, reconstructors(blank)[0]).item() == 0
+    assert reconstruction_distances(second_moments(blank), reconstructor(blank[0])).item() == 0
 
 
 def test_each_query_meets_its_own_candidates():
     query, gallery = spatial_features(maps(4, 9, 3, 2, 4), (1,)), spatial_features(maps(6, 9, 3, 2, 5), (1,))
     candidates = np.array([[0, 5], [5, 2], [-1, -1], [3, -1]])
     needed = sorted({0, 2, 3, 5})
-    found = candidate_distances(query, candidates, ((i, gallery[i]) for i in needed))
+    found = candidate_distances(second_moments(query), candidates, ((i, gallery[i]) for i in needed))
     for row, place in np.ndindex(4, 2):
         image = candidates[row, place]
         if image < 0:
@@ -97,7 +97,7 @@ def test_each_query_meets_its_own_candidates():
         else:
             expected = plain_distance(query[row].double().numpy(), gallery[image].double().numpy(), RIDGE)
             assert found[row, place] == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    assert candidate_distances(query[:0], candidates[:0], ()).shape == (0, 2)
+    assert candidate_distances(second_moments(query[:0]), candidates[:0], ()).shape == (0, 2)
 
 
 def test_candidates_come_first_and_the_rest_stays():
@@ -137,7 +137,7 @@ def test_ranks_with_a_matcher_are_those_of_the_reordered_rows(count):
         asked.extend(rows.tolist())
         return (pixels[1][row] for row in rows)
 
-    found = rank_matched(query, gallery, pixels[0], gallery_pixels, candidates=count, min_visibility=0)
+    found = rank_matched(query, gallery, second_moments(pixels[0]), gallery_pixels, candidates=count, min_visibility=0)
     assert len(set(asked)) == len(asked)
     assert all(gallery.pids[row] != -1 for row in asked)
     features = [a for s in (query, gallery) for a in (s.features.embeddings, s.features.visibility)]

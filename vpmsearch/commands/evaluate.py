@@ -82,6 +82,13 @@ def evaluate(
         str | None,
         typer.Option(help="Order the nearest anew by dsr or sfr, on the model's feature maps.", show_default=False),
     ] = None,
+    reciprocal: Annotated[
+        bool,
+        typer.Option(
+            "--reciprocal",
+            help="Rank by neighbours in common (k-reciprocal, k1 20, k2 6, 0.3); all queries help each other.",
+        ),
+    ] = False,
     candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
     per_query: Annotated[
         Path | None,
@@ -129,6 +136,7 @@ def evaluate(
             fmr=fmr or (),
             matcher=matcher,
             candidates=candidates,
+            reciprocal=reciprocal,
             on_progress=advance,
         ):
             rows.append(row.to_json())

@@ -11,8 +11,8 @@ DSR asks for a sparse W, by ‖W‖₁; here both have the square, which SFR bro
 form. Pixels are scaled to length 1, so D is in [0, 1]. Both papers train a network of their own for it; here it is the
 trunk of the model that is evaluated, and DSR and SFR only order the candidates that Eq. 4 found.
 
-With YᵀY = UΛUᵀ (pixels are columns), D = 1 − ‖SX‖² / N with S = diag(√(λ + 2β) / (λ + β)) UᵀYᵀ, so that a pair costs
-one product of matrices, and what is expensive is done once an image.
+With P = Y(YᵀY + βI)⁻¹Yᵀ (pixels are columns) what is left over of x is (I − P)x, so D = tr(C) − ⟨2P − P², C⟩ with
+C = XXᵀ/N: a pair costs one inner product of d × d matrices, and what is expensive is done once an image.
 """
 
 from __future__ import annotations
@@ -62,42 +62,49 @@ def spatial_features(feature_map: Tensor, windows: Sequence[int]) -> Tensor:
     return F.normalize(torch.cat(parts, dim=2).transpose(1, 2), dim=2)
 
 
-def reconstructors(gallery: Tensor, ridge: float = RIDGE) -> Tensor:
-    """S of each gallery image: ‖Sx‖² is how much of ‖x‖² is rebuilt from its pixels.
+def second_moments(pixels: Tensor) -> Tensor:
+    """C = XXᵀ/N of images: pixels (n, N, d) -> (n, d, d)."""
+    moments: Tensor = pixels.transpose(1, 2) @ pixels / pixels.shape[1]
+    return moments
+
+
+def reconstructor(gallery: Tensor, ridge: float = RIDGE) -> Tensor:
+    """2P − P² of a gallery image.
 
     Args:
-        gallery: (n, M, d), pixels of length 1. ridge: β > 0.
+        gallery: (M, d), pixels of length 1. ridge: β > 0.
 
     Returns:
-        (n, M, d), in the dtype given; computed in float64.
+        (d, d), in the dtype given; computed in float64.
     """
     pixels = gallery.double()
-    values, vectors = torch.linalg.eigh(pixels @ pixels.transpose(1, 2))  # (n, M), (n, M, M)
-    values = values.clamp(min=0)
-    scale = (values + 2 * ridge).sqrt() / (values + ridge)
-    return (scale[:, :, None] * (vectors.transpose(1, 2) @ pixels)).to(gallery.dtype)
+    gram = pixels @ pixels.T + ridge * torch.eye(len(pixels), dtype=torch.float64, device=pixels.device)
+    projection = pixels.T @ torch.linalg.solve(gram, pixels)  # (d, M) × (M, d)
+    found: Tensor = 2 * projection - projection @ projection
+    return found.to(gallery.dtype)
 
 
-def reconstruction_distances(query: Tensor, reconstructor: Tensor) -> Tensor:
+def reconstruction_distances(moments: Tensor, image: Tensor) -> Tensor:
     """D of Q queries to one gallery image.
 
     Args:
-        query: (Q, N, d), pixels of length 1 (or 0). reconstructor: (M, d), S of the image.
+        moments: (Q, d, d), C of the queries. image: (d, d), its `reconstructor`.
 
     Returns:
-        (Q,), in [0, 1].
+        (Q,) in [0, 1]; in float32 right to about 1e-6.
     """
-    rebuilt = (query @ reconstructor.T).double().square().sum(dim=2)  # (Q, N, d) × (d, M) -> (Q, N)
-    return (query.double().square().sum(dim=2) - rebuilt).clamp(min=0).mean(dim=1)
+    size = moments.diagonal(dim1=1, dim2=2).sum(dim=1)  # (Q,) 1, but for pixels of zeros
+    distances: Tensor = (size - moments.flatten(1) @ image.flatten()).clamp(min=0)
+    return distances
 
 
 def candidate_distances(
-    query: Tensor, candidates: Int64, gallery: Iterable[tuple[int, Tensor]], ridge: float = RIDGE
+    moments: Tensor, candidates: Int64, gallery: Iterable[tuple[int, Tensor]], ridge: float = RIDGE
 ) -> NDArray[np.float64]:
     """D of each query to its candidates.
 
     Args:
-        query: (Q, N, d) pixels of the queries. candidates: (Q, k) numbers of gallery images, −1 for none.
+        moments: (Q, d, d), C of the queries. candidates: (Q, k) numbers of gallery images, −1 for none.
         gallery: each image that is anybody's candidate, by its number, with its pixels (M, d).
 
     Returns:
@@ -110,8 +117,10 @@ def candidate_distances(
     numbers = candidates[rows, places]
     for number, pixels in gallery:
         some = slice(np.searchsorted(numbers, number), np.searchsorted(numbers, number, side="right"))
-        asked = query[torch.from_numpy(rows[some]).to(query.device)]
-        distances = reconstruction_distances(asked, reconstructors(pixels[None], ridge)[0])
+        # Rows ascend: where they are all there are, nothing need be copied.
+        everybody = len(rows[some]) == len(moments)
+        asked = moments if everybody else moments[torch.from_numpy(rows[some]).to(moments.device)]
+        distances = reconstruction_distances(asked, reconstructor(pixels, ridge))
         found[rows[some], places[some]] = distances.cpu().numpy()
     return found
 

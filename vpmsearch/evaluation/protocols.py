@@ -16,9 +16,16 @@ from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.matchers import WINDOWS, check_matcher, spatial_features
+from vpmsearch.evaluation.matchers import WINDOWS, check_matcher, second_moments, spatial_features
 from vpmsearch.evaluation.metrics import QueryMetrics
-from vpmsearch.evaluation.ranked import LabelledFeatures, pair_errors, rank, rank_matched, rank_single_shot
+from vpmsearch.evaluation.ranked import (
+    LabelledFeatures,
+    pair_errors,
+    rank,
+    rank_matched,
+    rank_reciprocal,
+    rank_single_shot,
+)
 from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
 from vpmsearch.evaluation.single_shot import ShotDraws
 from vpmsearch.evaluation.verification import check_levels
@@ -145,6 +152,7 @@ def evaluate_model(
     fmr: Sequence[float] = (),
     matcher: str | None = None,
     candidates: int = CANDIDATES,
+    reciprocal: bool = False,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -158,6 +166,7 @@ def evaluate_model(
         fmr: false-match rates to give the FNMR of, over pairs with all of the gallery.
         matcher: order the nearest `candidates` of each query anew, see `vpmsearch.evaluation.matchers`; it sees the
             images of the gallery again.
+        reciprocal: rank by neighbours in common, see `vpmsearch.evaluation.reciprocal`.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -170,11 +179,8 @@ def evaluate_model(
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
     check_levels(fmr)
+    _check_ways(matcher, reciprocal, draws, isinstance(gallery, LabelledFeatures))
     gallery_images: Sequence[LabelledImage] = ()
-    if matcher is not None:
-        check_matcher(matcher)
-        if isinstance(gallery, LabelledFeatures) or draws is not None:
-            raise DataError("a matcher needs the images of the gallery, all of it: leave --index or --single-shot away")
     if isinstance(gallery, LabelledFeatures):
         seen_gallery = gallery
     else:
@@ -188,13 +194,15 @@ def evaluate_model(
             windows = WINDOWS[matcher]
             return rank_matched(
                 *sides,
-                torch.stack(list(_pixels(extractor, query, boxes, windows))),
+                torch.cat([second_moments(pixels[None]) for pixels in _pixels(extractor, query, boxes, windows)]),
                 lambda rows: _pixels(extractor, [gallery_images[row] for row in rows], None, windows),
                 candidates=candidates,
                 min_visibility=threshold,
                 weighting=weighting,
                 device=device,
             )
+        if reciprocal:
+            return rank_reciprocal(*sides, min_visibility=threshold, weighting=weighting, device=device)
         if shots is None:
             return rank(*sides, min_visibility=threshold, weighting=weighting, device=device).per_query()
         return rank_single_shot(*sides, shots, min_visibility=threshold, weighting=weighting, device=device)
@@ -236,6 +244,20 @@ def evaluate_model(
                     if fmr
                     else {},
                 )
+
+
+def _check_ways(matcher: str | None, reciprocal: bool, draws: int | None, seen_already: bool) -> None:
+    """Refuse ways to rank that do not go together.
+
+    Raises:
+        DataError: they do not, or there is no such matcher.
+    """
+    if matcher is not None:
+        check_matcher(matcher)
+        if seen_already or draws is not None:
+            raise DataError("a matcher needs the images of the gallery, all of it: leave --index or --single-shot away")
+    if reciprocal and (matcher is not None or draws is not None):
+        raise DataError("neighbours in common rank all of the gallery: leave --matcher and --single-shot away")
 
 
 def _pixels(

@@ -14,6 +14,7 @@ from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.evaluation.matchers import candidate_distances, nearest_candidates, reordered
 from vpmsearch.evaluation.metrics import Float64, QueryMetrics, RankAccumulator
 from vpmsearch.evaluation.ranking import StreamingRanker
+from vpmsearch.evaluation.reciprocal import ReciprocalRanker
 from vpmsearch.evaluation.rows import Weighting
 from vpmsearch.evaluation.single_shot import ShotDraws, shot_metrics
 from vpmsearch.evaluation.verification import PairErrors
@@ -122,10 +123,31 @@ def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighti
     return np.where(features.visibility >= min_visibility, features.visibility, np.float32(0))
 
 
+def rank_reciprocal(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> QueryMetrics:
+    """Rank by k-reciprocal neighbours, see `vpmsearch.evaluation.reciprocal`; arguments as `rank`."""
+    kept = np.flatnonzero(gallery.pids != JUNK_PID)
+    pids, camids = gallery.pids[kept], gallery.camids[kept]
+    features = RegionFeatures.concatenate([query.features, gallery.features[kept]])
+    weights = _weights(features, min_visibility, weighting)
+    unlabelled = np.zeros(len(features), np.int64)  # neighbours are found without labels
+    ranker = StreamingRanker(features, weights, unlabelled, unlabelled, device or torch.device("cpu"))
+    accumulator = RankAccumulator(pids, camids)
+    for some, distances in ReciprocalRanker(features, weights, len(query.pids), ranker).distances():
+        accumulator.update(distances, query.pids[some], query.camids[some])
+    return accumulator.per_query()
+
+
 def rank_matched(
     query: LabelledFeatures,
     gallery: LabelledFeatures,
-    query_pixels: Tensor,
+    query_moments: Tensor,
     gallery_pixels: Callable[[Int64], Iterable[Tensor]],
     *,
     candidates: int,
@@ -136,7 +158,7 @@ def rank_matched(
     """Rank the nearest by Eq. 4 anew by `vpmsearch.evaluation.matchers`; the rest follows as it was.
 
     Args:
-        query_pixels: (Q, N, d), see `spatial_features`. gallery_pixels: for rows of the gallery, the pixels (M, d) of
+        query_moments: (Q, d, d), see `second_moments`. gallery_pixels: for rows of the gallery, the pixels (M, d) of
             each in turn. candidates: how many a query, images of its own identity and camera left out.
         Others: as `rank`.
     """
@@ -153,7 +175,7 @@ def rank_matched(
     nearest = np.concatenate([none, *(nearest_candidates(distances, candidates) for _, distances in blocks())])
     wanted = np.unique(nearest[nearest >= 0])
     among = zip(wanted.tolist(), gallery_pixels(kept[wanted]), strict=True)
-    matched = candidate_distances(query_pixels, nearest, among)
+    matched = candidate_distances(query_moments, nearest, among)
     accumulator = RankAccumulator(pids, camids)
     for some, distances in blocks():
         accumulator.update(reordered(distances, nearest[some], matched[some]), query.pids[some], query.camids[some])

@@ -115,6 +115,10 @@ class StreamingRanker:
             side = _Side.of(queries[some], weights[some], self._device, f"query {start} +")
             yield some, self._approximate(side).cpu().numpy()
 
+    def pairs(self, queries: RegionFeatures, weights: Float32, rows: Int64, columns: Int64) -> Float64:
+        """(n,) Eq. 4 of queries `rows` (n,) and gallery images `columns` (n,), by its own function."""
+        return self._direct(_Side.of(queries, weights, self._device, "query"), rows, columns)
+
     def _block(self, queries: _Side, pids: Int64, camids: Int64) -> QueryMetrics:
         same = pids[:, None] == self._pids  # (B, G)
         relevant = same & (camids[:, None] != self._camids)
