@@ -25,8 +25,8 @@ from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 BLOCK_ELEMENTS = 2**23
 """Approximate distances held at once: 64 MiB."""
-GALLERY_ROWS = 1024
-"""Gallery images in one matrix product."""
+GALLERY_ROWS = 4096
+"""Gallery images in one matrix product. Fewer fit caches better, but beside other work threads wait at each product."""
 PAIR_NUMBERS = 2**23
 """Numbers of embeddings gathered at once for direct comparisons: 32 MiB a side."""
 _UNDERFLOW = 1e-18
