@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import read_image, to_array
@@ -124,6 +125,18 @@ class Extractor:
             broken = [loaded.seen[row] for row in np.flatnonzero(~finite)]
             rejected = loaded.rejected + [Rejected(item.position, item.path, NOT_FINITE) for item in broken]
             yield ExtractedBatch(seen, features[kept], rejected)
+
+    def extract_maps(self, requests: Iterable[Request]) -> Iterator[tuple[Tensor, list[Rejected]]]:
+        """See the feature maps of many files: (B, d, h, w) float32 of those that can be read, in order; and the others.
+
+        What the model pools into regions: T, reduced to d channels where the model does that.
+        """
+        batches = _batched(requests, self.batch_size)
+        half = self.device.type == "cuda"
+        for loaded in map_ahead(self._load, batches, workers=self.workers, ahead=self.workers + 1):
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.float16, enabled=half):
+                maps = self.model.reduction(self.model.backbone(self._normalised(loaded.pixels)))
+            yield maps.float(), loaded.rejected
 
     def extract_images(self, images: Sequence[Image.Image]) -> RegionFeatures:
         """See images already in memory: (n, p) visibility and (n, p, d) embeddings.

@@ -130,6 +130,34 @@ def test_evaluate_on_drawn_galleries(cli, drawn: Path, weights: Path):
     assert cli(*plain, "--single-shot", 20).json[0]["results"] == [row]
 
 
+def test_evaluate_older_matchers(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
+    (without,) = cli(*plain).json[0]["results"]
+    (one,) = cli(*plain, "--matcher", "dsr", "--candidates", 1).json[0]["results"]
+    assert one == without, "one candidate cannot be ordered"
+    rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("dsr", "sfr")]
+    assert len({row["map"] for row in (without, *rows)}) > 1
+    assert "unknown matcher 'swm'" in cli(*plain, "--matcher", "swm", code=1).error
+    assert "leave --index" in cli(*plain, "--matcher", "dsr", "--single-shot", 2, code=1).error
+
+
+def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
+    (row,) = cli(*plain, "--reciprocal").json[0]["results"]
+    assert row["queries"] == 8
+    assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
+    assert "leave --matcher" in cli(*plain, "--reciprocal", "--matcher", "dsr", code=1).error
+
+
+def test_evaluate_pairs(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--fmr", 0.1, "--fmr", 0.5)
+    (row,) = cli(*plain, "--json").json[0]["results"]
+    assert list(row["fnmr"]) == ["0.1", "0.5"]
+    assert 0 <= row["fnmr"]["0.5"] <= row["fnmr"]["0.1"] <= 1
+    assert f"FNMR {row['fnmr']['0.1']:.4f} at FMR 0.1, FNMR" in cli(*plain).stdout
+    assert "false-match rate" in cli(*plain[:-1], 2, code=1).error
+
+
 def test_evaluate_partial_ilids(cli, drawn: Path, weights: Path, tmp_path: Path):
     """A data set in the layout of Partial-iLIDS: four people, one picture on each side."""
     import shutil

@@ -29,6 +29,16 @@ def test_only_what_the_system_is_about_changes(preset, name):
     assert all(after[key] == value for key, value in SYSTEMS[name].items())
 
 
+def test_checkpoints_from_before_these_settings_go_on():
+    """A run's identity names them only where they change something."""
+    new = {"architecture", "triplet_weight", "identity_visibility", "triplet_visibility"}
+    plain = get_preset("fast")
+    assert set(plain.to_json()) - set(plain.identity()) == new
+    assert all(plain.identity()[key] == value for key, value in plain.to_json().items() if key not in new)
+    assert set(with_system(plain, "pcb").identity()) & new == new - {"triplet_weight"}
+    assert with_system(plain, "mvpm-2").identity() != with_system(plain, "mvpm-3").identity() != plain.identity()
+
+
 def test_a_system_that_is_none():
     with pytest.raises(ModelError, match="unknown system 'mvpm-1'"):
         with_system(get_preset("small"), "mvpm-1")

@@ -71,6 +71,25 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    fmr: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Open set: give the false-non-match rate at this false-match rate too (repeatable).",
+            show_default=False,
+        ),
+    ] = None,
+    matcher: Annotated[
+        str | None,
+        typer.Option(help="Order the nearest anew by dsr or sfr, on the model's feature maps.", show_default=False),
+    ] = None,
+    reciprocal: Annotated[
+        bool,
+        typer.Option(
+            "--reciprocal",
+            help="Rank by neighbours in common (k-reciprocal, k1 20, k2 6, 0.3); all queries help each other.",
+        ),
+    ] = False,
+    candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
     per_query: Annotated[
         Path | None,
         typer.Option(help="Save one line a query, with its crop, as CSV here.", show_default=False),
@@ -114,6 +133,10 @@ def evaluate(
             seed=seed,
             min_visibility=threshold,
             draws=single_shot,
+            fmr=fmr or (),
+            matcher=matcher,
+            candidates=candidates,
+            reciprocal=reciprocal,
             on_progress=advance,
         ):
             rows.append(row.to_json())
@@ -153,6 +176,8 @@ def _table_row(row: Evaluation) -> str:
         f"{row.gamma:5.2f}  {row.crop:9s}  {row.weighting:10s}  {ranks}  {means}  {row.visible_f1:10.4f}  "
         f"{row.queries:7d}\n{'':7s}95 %: rank-1 {_range(row.rank1_interval)}, mAP {_range(row.mean_ap_interval)}"
     )
+    if row.fnmr:
+        line += f"\n{'':7s}" + ", ".join(f"FNMR {value:.4f} at FMR {fmr:g}" for fmr, value in row.fnmr.items())
     if gain := row.gain:
         line += (
             f"\n{'':7s}visibility adds to rank-1 {gain.rank1:+.4f} {_range(gain.rank1_interval, '+')}, "

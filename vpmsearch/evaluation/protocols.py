@@ -6,34 +6,49 @@ No (Q, G) matrix is held: see `vpmsearch.evaluation.ranking`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
-from vpmsearch.data.layouts import JUNK_PID
-from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.metrics import QueryMetrics, RankAccumulator
-from vpmsearch.evaluation.ranking import StreamingRanker
+from vpmsearch.evaluation.matchers import WINDOWS, check_matcher, second_moments, spatial_features
+from vpmsearch.evaluation.metrics import QueryMetrics
+from vpmsearch.evaluation.ranked import (
+    LabelledFeatures,
+    pair_errors,
+    rank,
+    rank_matched,
+    rank_reciprocal,
+    rank_single_shot,
+)
 from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
-from vpmsearch.evaluation.single_shot import ShotDraws, shot_metrics
+from vpmsearch.evaluation.single_shot import ShotDraws
+from vpmsearch.evaluation.verification import check_levels
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.indexer import stored_path
 from vpmsearch.store import Snapshot
 from vpmsearch.types import Float32, Int64, RegionFeatures
 
+__all__ = [
+    "LabelledFeatures",
+    "evaluate_model",
+    "extract_labelled",
+    "indexed_gallery",
+    "pair_errors",
+    "queries_to_see",
+    "query_crops",
+    "rank",
+    "rank_single_shot",
+    "visible_set_f1",
+]
 
-@dataclass(frozen=True)
-class LabelledFeatures:
-    """Features of n images with their pids and camids, (n,) each."""
-
-    features: RegionFeatures
-    pids: Int64
-    camids: Int64
+CANDIDATES = 50
+"""Images that an older matcher orders anew."""
 
 
 def query_crops(count: int, strategy: str, gamma: float, seed: int) -> list[CropBox | None]:
@@ -104,76 +119,6 @@ def _labels(images: Sequence[LabelledImage]) -> tuple[Int64, Int64]:
     return pids, camids
 
 
-def rank(
-    query: LabelledFeatures,
-    gallery: LabelledFeatures,
-    *,
-    min_visibility: float,
-    weighting: Weighting = "visibility",
-    device: torch.device | None = None,
-) -> RankAccumulator:
-    """Rank all of the gallery for every query by Eq. 4; the accumulator has the metrics.
-
-    Args:
-        query: Q images. gallery: G images.
-        min_visibility: a smaller visibility counts as 0, as in a search; 0 is the paper to the letter.
-        weighting: "uniform" lets all regions count equally, whatever is visible.
-        device: where the distances are computed.
-
-    Raises:
-        FeatureError: a region that counts is not finite.
-    """
-    accumulator = RankAccumulator(gallery.pids, gallery.camids)
-    kept = np.flatnonzero(gallery.pids != JUNK_PID)
-    among = gallery.features if len(kept) == len(gallery.pids) else gallery.features[kept]
-    ranker = StreamingRanker(
-        among,
-        _weights(among, min_visibility, weighting),
-        gallery.pids[kept],
-        gallery.camids[kept],
-        device or torch.device("cpu"),
-    )
-    weights = _weights(query.features, min_visibility, weighting)
-    for block in ranker.rank(query.features, weights, query.pids, query.camids):
-        accumulator.add(block)
-    return accumulator
-
-
-def rank_single_shot(
-    query: LabelledFeatures,
-    gallery: LabelledFeatures,
-    draws: ShotDraws,
-    *,
-    min_visibility: float,
-    weighting: Weighting = "visibility",
-    device: torch.device | None = None,
-) -> QueryMetrics:
-    """Rank galleries of one image an identity by Eq. 4; arguments as `rank`, `draws` of that gallery."""
-    device = device or torch.device("cpu")
-    columns = draws.columns()
-    among = gallery.features[columns]
-    g_embeddings = torch.from_numpy(among.embeddings).to(device)
-    g_weights = torch.from_numpy(_weights(among, min_visibility, weighting)).to(device)
-    q_weights = _weights(query.features, min_visibility, weighting)
-    ranks = np.empty((len(query.pids), len(draws.drawn)))
-    distances = np.full(len(gallery.pids), np.inf)
-    for row, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
-        one = slice(row, row + 1)
-        q_embedding = torch.from_numpy(query.features.embeddings[one]).to(device)
-        q_weight = torch.from_numpy(q_weights[one]).to(device)
-        found = visibility_weighted_distance(q_embedding, q_weight, g_embeddings, g_weights)  # (1, columns)
-        distances[columns] = found[0].cpu().numpy()
-        ranks[row] = draws.ranks(distances, pid, camid)
-    return shot_metrics(ranks)
-
-
-def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighting) -> Float32:
-    """(n, p): the visibility that counts."""
-    if weighting == "uniform":
-        return np.ones_like(features.visibility)
-    return np.where(features.visibility >= min_visibility, features.visibility, np.float32(0))
-
-
 def visible_set_f1(
     visibility: Float32, boxes: Sequence[CropBox | None], grid: tuple[int, int], map_size: tuple[int, int], least: float
 ) -> float:
@@ -204,6 +149,10 @@ def evaluate_model(
     seed: int = 0,
     min_visibility: float | None = None,
     draws: int | None = None,
+    fmr: Sequence[float] = (),
+    matcher: str | None = None,
+    candidates: int = CANDIDATES,
+    reciprocal: bool = False,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -214,6 +163,10 @@ def evaluate_model(
         weightings: a row for each. seed: of the crops.
         min_visibility: None is the default of an index, 1/(2p).
         draws: rank that many galleries of one image an identity instead of all of it; the seed decides them too.
+        fmr: false-match rates to give the FNMR of, over pairs with all of the gallery.
+        matcher: order the nearest `candidates` of each query anew, see `vpmsearch.evaluation.matchers`; it sees the
+            images of the gallery again.
+        reciprocal: rank by neighbours in common, see `vpmsearch.evaluation.reciprocal`.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -225,14 +178,31 @@ def evaluate_model(
     # Refuse before the long work.
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
+    check_levels(fmr)
+    _check_ways(matcher, reciprocal, draws, isinstance(gallery, LabelledFeatures))
+    gallery_images: Sequence[LabelledImage] = ()
     if isinstance(gallery, LabelledFeatures):
         seen_gallery = gallery
     else:
+        gallery_images = gallery
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
     shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed)
 
-    def ranked(seen_query: LabelledFeatures, weighting: Weighting) -> QueryMetrics:
+    def ranked(seen_query: LabelledFeatures, boxes: Sequence[CropBox | None], weighting: Weighting) -> QueryMetrics:
         sides, device = (seen_query, seen_gallery), extractor.device
+        if matcher is not None:
+            windows = WINDOWS[matcher]
+            return rank_matched(
+                *sides,
+                torch.cat([second_moments(pixels[None]) for pixels in _pixels(extractor, query, boxes, windows)]),
+                lambda rows: _pixels(extractor, [gallery_images[row] for row in rows], None, windows),
+                candidates=candidates,
+                min_visibility=threshold,
+                weighting=weighting,
+                device=device,
+            )
+        if reciprocal:
+            return rank_reciprocal(*sides, min_visibility=threshold, weighting=weighting, device=device)
         if shots is None:
             return rank(*sides, min_visibility=threshold, weighting=weighting, device=device).per_query()
         return rank_single_shot(*sides, shots, min_visibility=threshold, weighting=weighting, device=device)
@@ -246,7 +216,7 @@ def evaluate_model(
             # What two strategies cut alike, as whole queries are, is ranked once.
             boxes = tuple(plan[crop])
             if boxes not in known:
-                known[boxes] = {weighting: ranked(seen_query, weighting) for weighting in weightings}
+                known[boxes] = {weighting: ranked(seen_query, boxes, weighting) for weighting in weightings}
             for weighting, per_query in known[boxes].items():
                 metrics, gain = per_query.means(), None
                 if weighting == "visibility" and "uniform" in known[boxes]:
@@ -263,7 +233,45 @@ def evaluate_model(
                     gain=gain,
                     boxes=boxes,
                     draws=draws,
+                    fnmr=pair_errors(
+                        seen_query,
+                        seen_gallery,
+                        fmr,
+                        min_visibility=threshold,
+                        weighting=weighting,
+                        device=extractor.device,
+                    )
+                    if fmr
+                    else {},
                 )
+
+
+def _check_ways(matcher: str | None, reciprocal: bool, draws: int | None, seen_already: bool) -> None:
+    """Refuse ways to rank that do not go together.
+
+    Raises:
+        DataError: they do not, or there is no such matcher.
+    """
+    if matcher is not None:
+        check_matcher(matcher)
+        if seen_already or draws is not None:
+            raise DataError("a matcher needs the images of the gallery, all of it: leave --index or --single-shot away")
+    if reciprocal and (matcher is not None or draws is not None):
+        raise DataError("neighbours in common rank all of the gallery: leave --matcher and --single-shot away")
+
+
+def _pixels(
+    extractor: Extractor,
+    images: Sequence[LabelledImage],
+    boxes: Sequence[CropBox | None] | None,
+    windows: Sequence[int],
+) -> Iterator[Tensor]:
+    """The spatial features (N, d) of each image in turn."""
+    requests = (Request(i, image.path, boxes[i] if boxes else None) for i, image in enumerate(images))
+    for maps, rejected in extractor.extract_maps(requests):
+        if rejected:
+            raise DataError(f"{printable(rejected[0].path)}: {rejected[0].reason}; it could be read a moment ago")
+        yield from spatial_features(maps, windows)
 
 
 def _seen_crops(

@@ -19,7 +19,7 @@ import torch
 
 from vpmsearch.atomic import replacing
 from vpmsearch.data.datasets import LabelledImage, ReidDataset
-from vpmsearch.errors import DataError
+from vpmsearch.errors import DataError, TrainingError
 from vpmsearch.evaluation.experiments import Experiment, Row, Source
 from vpmsearch.evaluation.per_query import (
     Difference,
@@ -108,7 +108,10 @@ class Reproduction:
                 output=self._output / f"{name}.safetensors",
                 device=self._device,
             )
-            self._train(name, trainer)
+            try:
+                self._train(name, trainer)
+            except TrainingError as error:
+                raise TrainingError(f"{name}: {error}; other settings or data need another output folder") from error
             self._trained[name] = trainer.files.weights
         return self._trained[name]
 

@@ -150,6 +150,16 @@ class TrainSettings:
         """All settings as plain values."""
         return asdict(self)
 
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on: as `to_json`, without what is newer than some checkpoints.
+
+        A setting that a checkpoint of before does not know counts only where it changes something.
+        """
+        usual = {item.name: item.default for item in fields(self)}
+        return {k: v for k, v in self.to_json().items() if k not in _LATER or v != usual[k]}
+
+
+_LATER = ("architecture", "triplet_weight", "identity_visibility", "triplet_visibility")
 
 # The trunk's normalisation is folded away, so it wants Adam, small rates and frozen early stages. L_R as a mean,
 # five times. With weight 2, L_ID (a sum over six regions) kept the locator to fixed places: after 2 epochs L_R was

@@ -268,7 +268,7 @@ class Trainer:
 
     def _run_identity(self) -> dict[str, Any]:
         """What must not change between a run and its resumption."""
-        return {"settings": self.settings.to_json(), "data": self.data_digest}
+        return {"settings": self.settings.identity(), "data": self.data_digest}
 
     def weights_config(self) -> WeightsConfig:
         """What goes with the weights this run writes."""
