@@ -90,8 +90,8 @@ def load_calibration(index: Path, fingerprint: str, min_visibility: float) -> Ca
     Raises:
         StoreDamagedError: the file is not what was written.
     """
-    values = calibration_file.read(index)
-    if values is None or (values["fingerprint"], values["min_visibility"]) != (fingerprint, min_visibility):
+    values = calibration_file.read_of(index, fingerprint, min_visibility)
+    if values is None:
         return None
     try:
         distances = tuple(tuple(map(float, each)) for each in values["distances"])

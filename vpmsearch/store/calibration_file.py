@@ -56,16 +56,26 @@ def read(folder: Path) -> dict[str, Any] | None:
     return found
 
 
+def read_of(folder: Path, fingerprint: str, min_visibility: float) -> dict[str, Any] | None:
+    """What was written for these weights and this threshold; None where nothing was, or for others.
+
+    Raises:
+        StoreDamagedError: the file is not what was written.
+    """
+    values = read(folder)
+    if values is None or (values["fingerprint"], values["min_visibility"]) != (fingerprint, min_visibility):
+        return None
+    return values
+
+
 def images_calibrated_on(folder: Path, info: ModelInfo) -> int | None:
     """How many images an index held when it was calibrated; None where it was not, or for another model.
 
     Raises:
         StoreDamagedError: it is damaged.
     """
-    values = read(folder)
-    if values is None or (values["fingerprint"], values["min_visibility"]) != (info.fingerprint, info.threshold):
-        return None
-    return int(values["images"])
+    values = read_of(folder, info.fingerprint, info.threshold)
+    return None if values is None else int(values["images"])
 
 
 def damaged(folder: Path) -> StoreDamagedError:
