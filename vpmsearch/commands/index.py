@@ -31,7 +31,7 @@ def index(
     weights: options.Weights = None,
     device: options.Device = "auto",
     index_type: Annotated[
-        str, typer.Option(help="FAISS index of each region: auto, flat, hnsw, ivf-flat, ivf-sq8, ivf-pq.")
+        str, typer.Option(help="FAISS index of each region: auto, flat, hnsw, ivf-flat, ivf-sq8, ivf-pq, ivf-pqfs.")
     ] = "auto",
     embedding_dtype: Annotated[
         str, typer.Option(help="Embeddings on disk: float32 or float16 (a new index).")
