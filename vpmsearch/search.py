@@ -16,7 +16,7 @@ import torch
 from vpmsearch.deepen import RegionLists, Scope
 from vpmsearch.equations import pair_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
-from vpmsearch.parallel import on_one_core
+from vpmsearch.one_core import on_one_core
 from vpmsearch.queries import only_regions
 from vpmsearch.scan import Distances, Found
 from vpmsearch.store import GalleryStore, Snapshot

@@ -67,12 +67,12 @@ class _File:
 
     def lists(self, count: int, block: int) -> list[NDArray[Any]]:
         """The ids of the next lists, codes between them: `vector` twice a list, of which there are thousands."""
-        found = []
+        found, data = [], self._data.data
         for _ in range(count):
             try:
-                (ids,) = _COUNT.unpack_from(self._data, self._at)
+                (ids,) = _COUNT.unpack_from(data, self._at)
                 middle = self._at + 8 + 8 * ids
-                (codes,) = _COUNT.unpack_from(self._data, middle)
+                (codes,) = _COUNT.unpack_from(data, middle)
             except (struct.error, OverflowError) as error:
                 raise _DamageError(f"lists at byte {self._at} that the file does not hold") from error
             if codes != -(-ids // _PER_BLOCK) * block:
