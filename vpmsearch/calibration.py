@@ -24,7 +24,7 @@ from vpmsearch.atomic import replacing
 from vpmsearch.data.crops import CropBox
 from vpmsearch.errors import DataError, StoreDamagedError
 from vpmsearch.extraction import Extractor, Request
-from vpmsearch.search import SearchEngine
+from vpmsearch.search import Searcher
 from vpmsearch.types import Match, RegionFeatures, SearchResult
 
 FILE_NAME = "calibration.json"
@@ -90,12 +90,17 @@ class Calibration:
         return path
 
 
-def load_calibration(index: Path, fingerprint: str, min_visibility: float) -> Calibration | None:
+def load_calibration(index: object, fingerprint: str, min_visibility: float) -> Calibration | None:
     """The calibration of an index; None where there is none, or one of other weights or another threshold.
+
+    Args:
+        index: the folder of an index; one on a server has no calibration.
 
     Raises:
         StoreDamagedError: the file is not what was written.
     """
+    if not isinstance(index, Path):
+        return None
     path = index / FILE_NAME
     try:
         outer = json.loads(path.read_text(encoding="utf-8"))
@@ -113,13 +118,13 @@ def load_calibration(index: Path, fingerprint: str, min_visibility: float) -> Ca
     return found if same and any(found.distances) else None
 
 
-def visible_regions(engine: SearchEngine, query: RegionFeatures) -> int:
+def visible_regions(engine: Searcher, query: RegionFeatures) -> int:
     """How many regions of one query count where images are compared."""
     return int(engine.snapshot.model_info.visible(query.visibility[0]).sum())
 
 
 def calibrate(
-    engine: SearchEngine,
+    engine: Searcher,
     extractor: Extractor,
     *,
     probes: int = PROBES,
@@ -136,18 +141,18 @@ def calibrate(
         DataError: too few images, or too few whose files are still there.
     """
     snapshot, info = engine.snapshot, engine.snapshot.model_info
-    rows = np.random.default_rng(seed).permutation(len(snapshot))[:probes]
-    records = snapshot.records(rows)
+    ids = snapshot.image_ids[np.random.default_rng(seed).permutation(len(snapshot.image_ids))[:probes]]
+    records = snapshot.records_of(ids)
     labelled = all(record.pid is not None for record in records)
     distances: list[list[float]] = [[] for _ in range(info.p)]
-    wanted = [(row, box) for row in range(len(rows)) for box in BOXES]
+    wanted = [(row, box) for row in range(len(ids)) for box in BOXES]
     requests = (Request(i, Path(records[row].path), box) for i, (row, box) in enumerate(wanted))
     for batch in extractor.extract(requests):
         for place, seen in enumerate(batch.seen):
             row = wanted[seen.position][0]
             query = batch.features[place : place + 1]
             visible = visible_regions(engine, query)
-            own = (int(snapshot.image_ids[rows[row]]), records[row].pid)
+            own = (int(ids[row]), records[row].pid)
             nearest = _nearest_stranger(engine, query, *own)
             if nearest is not None and visible:
                 distances[visible - 1].append(nearest)
@@ -158,7 +163,7 @@ def calibrate(
     return Calibration(info.fingerprint, info.threshold, len(snapshot), labelled, ascending)
 
 
-def _nearest_stranger(engine: SearchEngine, query: RegionFeatures, image_id: int, pid: int | None) -> float | None:
+def _nearest_stranger(engine: Searcher, query: RegionFeatures, image_id: int, pid: int | None) -> float | None:
     """The distance of the nearest image of somebody else; junk and unlabelled images are nobody's."""
     k = 64
     while True:

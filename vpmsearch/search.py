@@ -8,17 +8,29 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from vpmsearch.bound import Float64
 from vpmsearch.deepen import RegionLists, Scope, Timer
 from vpmsearch.equations import region_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
 from vpmsearch.queries import only_regions
 from vpmsearch.scan import Distances, Found
-from vpmsearch.store import GalleryStore, Snapshot
-from vpmsearch.types import ImageRecord, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
+from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
+from vpmsearch.types import (
+    Float32,
+    ImageRecord,
+    Int64,
+    Match,
+    ModelInfo,
+    RegionFeatures,
+    RegionMatch,
+    SearchFilter,
+    SearchResult,
+)
 
 CANDIDATES_PER_REGION = 1600
 """k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
@@ -26,6 +38,33 @@ SCAN_BELOW = 1024
 """So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
 SCAN_BATCH = 16
 """From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
+
+class Searcher(Protocol):
+    """Answers queries over a store: `SearchEngine`, or a server's."""
+
+    @property
+    def store(self) -> Gallery:
+        """What it searches in."""
+
+    @property
+    def snapshot(self) -> GalleryView:
+        """What is searched."""
+
+    def refresh(self) -> bool:
+        """See what has been committed since; True if there was anything."""
+
+    def search(
+        self,
+        features: RegionFeatures,
+        k: int = 10,
+        exact: bool = False,
+        *,
+        filter: SearchFilter | None = None,
+        candidates: int = CANDIDATES_PER_REGION,
+        regions: Sequence[int] | None = None,
+    ) -> list[SearchResult]:
+        """See `SearchEngine.search`."""
+
 
 _Unexplained = tuple[Found, SearchResult]  # rows and distances, and the result without its matches
 
@@ -100,11 +139,7 @@ class SearchEngine:
             ModelMismatchError: another p or d than the index.
         """
         view = self._view
-        self._check(view, features, k)
-        features = only_regions(features, regions)
-        info = view.snapshot.model_info
-        counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
-        queries = RegionFeatures(counting, features.embeddings)
+        queries = counted_queries(view.snapshot.model_info, self.store.path, features, k, regions)
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
         images = len(view.snapshot) if allowed is None else int(allowed.sum())
         scope = Scope(k, allowed, max(candidates, k))
@@ -112,16 +147,27 @@ class SearchEngine:
             return _explained(view, queries, _scanned(view, queries, scope, exact, images))
         return _explained(view, queries, _listed(view, queries, scope, images))
 
-    def _check(self, view: _View, features: RegionFeatures, k: int) -> None:
-        if k < 1:
-            raise FeatureError(f"k must be at least 1, got {k}")
-        info = view.snapshot.model_info
-        if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
-            raise ModelMismatchError(
-                f"the query has {features.num_regions} regions × {features.embedding_dim} numbers, the index at "
-                f"{self.store.path} has {info.p} × {info.embedding_dim}: use the weights it was built with"
-            )
-        features.check_finite()
+
+def counted_queries(
+    info: ModelInfo, place: object, features: RegionFeatures, k: int, regions: Sequence[int] | None
+) -> RegionFeatures:
+    """The queries of a search with visibility 0 where it does not count.
+
+    Raises:
+        FeatureError: k < 1, features that are not finite, or no such region.
+        ModelMismatchError: another p or d than the index at `place`.
+    """
+    if k < 1:
+        raise FeatureError(f"k must be at least 1, got {k}")
+    if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
+        raise ModelMismatchError(
+            f"the query has {features.num_regions} regions × {features.embedding_dim} numbers, the index at "
+            f"{place} has {info.p} × {info.embedding_dim}: use the weights it was built with"
+        )
+    features.check_finite()
+    features = only_regions(features, regions)
+    counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
+    return RegionFeatures(counting, features.embeddings)
 
 
 def _all_flat(snapshot: Snapshot) -> bool:
@@ -175,13 +221,27 @@ def _matches(view: _View, query: RegionFeatures, best: Found, records: Mapping[i
     if len(rows) == 0:
         return ()
     gallery = torch.from_numpy(view.snapshot.embeddings(rows))
-    by_region = region_distances(torch.from_numpy(query.embeddings), gallery)[0].tolist()  # (k, p)
+    by_region = region_distances(torch.from_numpy(query.embeddings), gallery)[0].numpy()  # (k, p)
     weights = query.visibility.astype(np.float64) * view.distances.visibility[rows]  # (1, p) × (k, p)
+    named = [records[row] for row in rows.tolist()]
+    return explained(view.snapshot.image_ids[rows], named, distances, by_region, weights)
+
+
+def explained(
+    image_ids: Int64, records: Sequence[ImageRecord], distances: Float32, by_region: Float32, weights: Float64
+) -> tuple[Match, ...]:
+    """Matches that say why they stand where they do.
+
+    Args:
+        image_ids, records, distances: (k,), nearest first. by_region: (k, p), D_i. weights: (k, p), C_i^q·C_i^g, 0
+            where a region is not shared.
+    """
     shares = weights / weights.sum(axis=1, keepdims=True)
     matches = []
-    for i, row in enumerate(rows.tolist()):
-        shared = np.flatnonzero(weights[i] > 0)
-        regions = tuple(RegionMatch(int(r), by_region[i][r], float(weights[i, r]), float(shares[i, r])) for r in shared)
-        image_id, record = int(view.snapshot.image_ids[row]), records[row]
+    for i, (image_id, record) in enumerate(zip(image_ids.tolist(), records, strict=True)):
+        regions = tuple(
+            RegionMatch(r, float(by_region[i, r]), float(weights[i, r]), float(shares[i, r]))
+            for r in np.flatnonzero(weights[i] > 0).tolist()
+        )
         matches.append(Match(image_id, record.path, record.pid, record.camid, float(distances[i]), regions))
     return tuple(matches)

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from vpmsearch.errors import ModelMismatchError, StoreError
+from vpmsearch.errors import StoreError
 from vpmsearch.store.catalog import FILE_NAME, Catalog
+from vpmsearch.store.checking import check_model
 from vpmsearch.store.copies import copy_index
 from vpmsearch.store.creation import create_index
 from vpmsearch.store.embeddings import DTYPES
@@ -165,17 +166,7 @@ class GalleryStore:
         Raises:
             ModelMismatchError: names what differs, in both.
         """
-        own = self.model_info
-        names = ["fingerprint", "num_regions", "embedding_dim"]
-        if (0, 0) not in (own.input_size, info.input_size):  # not given
-            names.append("input_size")
-        for name in names:
-            ours, theirs = getattr(own, name), getattr(info, name)
-            if ours != theirs:
-                raise ModelMismatchError(
-                    f"{self.path} was built with weights {own.weights or own.name or 'unnamed'} ({name} {ours}), not "
-                    f"with {info.weights or info.name or 'unnamed'} ({name} {theirs}); use those, or make a new index"
-                )
+        check_model(self.path, self.model_info, info)
 
     def writer(self) -> GalleryWriter:
         """A writer, to be entered: `with store.writer() as writer:`.

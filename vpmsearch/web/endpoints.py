@@ -182,7 +182,7 @@ def thumbnail(request: Request, image_id: ImageId) -> Response:
 def stats(request: Request) -> IndexStats:
     """What is in the index."""
     view = service_of(request).view
-    info, counts = view.snapshot.model_info, view.snapshot.reader.counts()
+    info, counts = view.snapshot.model_info, view.snapshot.counts()
     return IndexStats(
         **counts,
         grid=info.num_regions,

@@ -1,0 +1,113 @@
+"""Which store an index is in, decided by what names it, here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from vpmsearch.engines.place import Place
+from vpmsearch.errors import StoreError, StoreNotFoundError
+from vpmsearch.search import SearchEngine, Searcher
+from vpmsearch.store import Gallery, GalleryStore, VerifyReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vpmsearch.types import ModelInfo
+
+Where = str | os.PathLike[str] | Place
+
+
+def open_index(where: Where, *, device: str = "cpu") -> Gallery:
+    """Open an index in a folder or a database.
+
+    Raises:
+        StoreNotFoundError: there is none. Else as `GalleryStore.open` and `ServerStore.open`.
+    """
+    place = Place.of(where)
+    if place.folder is not None:
+        return GalleryStore.open(place.folder, device=device)
+    from vpmsearch.engines.store import ServerStore
+
+    return ServerStore.open(place, device=device)
+
+
+def create_index(
+    where: Where, info: ModelInfo, *, embedding_dtype: str = "float32", index_type: str = "auto", device: str = "cpu"
+) -> Gallery:
+    """Make a new index in a folder or a database; in a database, open the one that somebody else made meanwhile.
+
+    Raises:
+        StoreError: there is one already, or it cannot be made.
+    """
+    place = Place.of(where)
+    if place.folder is not None:
+        if index_type == "ybhnsw":
+            raise StoreError("index type ybhnsw is YugabyteDB's; a folder has others")
+        return GalleryStore.create(
+            place.folder, info, embedding_dtype=embedding_dtype, index_type=index_type, device=device
+        )
+    from vpmsearch.engines.store import ServerStore
+
+    try:
+        return ServerStore.create(
+            place, info, embedding_dtype=embedding_dtype, index_type=index_type, device=device
+        )
+    except StoreError:
+        # One of several `index --shard`: another was first.
+        try:
+            return ServerStore.open(place, device=device)
+        except StoreNotFoundError:
+            pass
+        raise
+
+
+def searcher(store: Gallery) -> Searcher:
+    """What answers queries over a store."""
+    if isinstance(store, GalleryStore):
+        return SearchEngine(store)
+    from vpmsearch.engines.store import ServerStore
+    from vpmsearch.server_search import ServerSearch
+
+    assert isinstance(store, ServerStore)
+    return ServerSearch(store)
+
+
+def verify_index(where: Where) -> VerifyReport:
+    """Check an index; a folder's is checked also where it is too damaged to be opened."""
+    place = Place.of(where)
+    if place.folder is not None:
+        from vpmsearch.store import verify
+
+        return verify(place.folder)
+    with open_index(place) as store:
+        return store.verify()
+
+
+def upgrade_index(where: Where) -> tuple[str, str]:
+    """Bring an index to this version's revision; the revisions before and after."""
+    place = Place.of(where)
+    if place.folder is not None:
+        from vpmsearch.store import upgrade
+
+        return upgrade(place.folder)
+    from vpmsearch.engines import schema
+    from vpmsearch.engines.connection import Server
+
+    server = Server(place)
+    try:
+        return schema.upgrade(server)
+    finally:
+        server.close()
+
+
+def folder_of(where: Where, instead: str) -> Path:
+    """The folder of an index, for what works on files.
+
+    Raises:
+        StoreError: it is on a server; says what to do instead.
+    """
+    place = Place.of(where)
+    if place.folder is None:
+        raise StoreError(f"{place} is on a server, which this command does not work on; {instead}")
+    return place.folder
