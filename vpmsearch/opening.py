@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vpmsearch.engines.place import Place
-from vpmsearch.errors import StoreError, StoreNotFoundError
+from vpmsearch.errors import StoreError
 from vpmsearch.search import SearchEngine, Searcher
 from vpmsearch.store import Gallery, GalleryStore, VerifyReport
 
@@ -35,7 +36,7 @@ def open_index(where: Where, *, device: str = "cpu") -> Gallery:
 def create_index(
     where: Where, info: ModelInfo, *, embedding_dtype: str = "float32", index_type: str = "auto", device: str = "cpu"
 ) -> Gallery:
-    """Make a new index in a folder or a database; in a database, open the one that somebody else made meanwhile.
+    """Make a new index in a folder or a database.
 
     Raises:
         StoreError: there is one already, or it cannot be made.
@@ -49,16 +50,22 @@ def create_index(
         )
     from vpmsearch.engines.store import ServerStore
 
+    return ServerStore.create(place, info, embedding_dtype=embedding_dtype, index_type=index_type, device=device)
+
+
+def create_or_open(
+    where: Where, info: ModelInfo, *, embedding_dtype: str = "float32", index_type: str = "auto", device: str = "cpu"
+) -> Gallery:
+    """Make a new index, or open the one that another share of the same gallery made meanwhile.
+
+    Raises:
+        StoreError: it cannot be made, and there is none.
+    """
     try:
-        return ServerStore.create(
-            place, info, embedding_dtype=embedding_dtype, index_type=index_type, device=device
-        )
+        return create_index(where, info, embedding_dtype=embedding_dtype, index_type=index_type, device=device)
     except StoreError:
-        # One of several `index --shard`: another was first.
-        try:
-            return ServerStore.open(place, device=device)
-        except StoreNotFoundError:
-            pass
+        with suppress(StoreError):
+            return open_index(where, device=device)
         raise
 
 
@@ -111,3 +118,11 @@ def folder_of(where: Where, instead: str) -> Path:
     if place.folder is None:
         raise StoreError(f"{place} is on a server, which this command does not work on; {instead}")
     return place.folder
+
+
+def fitting_type(where: Where, index_type: str) -> str:
+    """An index type that a place has: that of another index, or else "auto"."""
+    from vpmsearch.engines.schema import METHODS
+    from vpmsearch.store import INDEX_TYPES
+
+    return index_type if index_type in (METHODS if Place.of(where).is_server else INDEX_TYPES) else "auto"

@@ -39,6 +39,7 @@ SCAN_BELOW = 1024
 SCAN_BATCH = 16
 """From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
 
+
 class Searcher(Protocol):
     """Answers queries over a store: `SearchEngine`, or a server's."""
 

@@ -116,7 +116,9 @@ class _Query:
             return [{}]
         self._set_depth(count)
         statement = statements.candidates(self._layout, self._shown, count, self._only)
-        rows = np.array(self._reading.rows(statement, self._values | dict(self._only.values)), np.float64).reshape(-1, 3)
+        rows = np.array(self._reading.rows(statement, self._values | dict(self._only.values)), np.float64).reshape(
+            -1, 3
+        )
         found = {}
         for region in self._shown:
             own = rows[rows[:, 0] == region, 1:]
@@ -196,7 +198,9 @@ class _Query:
             f"FROM region_feature f WHERE f.region IN ({', '.join(map(str, self._shown))}) "
             "AND f.image_id = ANY(%(ids)s)"
         )
-        for image_id, region, visibility, distance in self._reading.rows(statement, self._values | {"ids": list(place)}):
+        for image_id, region, visibility, distance in self._reading.rows(
+            statement, self._values | {"ids": list(place)}
+        ):
             by_region[place[image_id], region] = distance
             weights[place[image_id], region] = visibility * self._values[f"w{region}"]
         records = self._reading.records(ids)

@@ -5,7 +5,7 @@ Nothing here imports torch until a command needs it, so that `--help` answers at
 
 import typer
 
-from vpmsearch.commands import bench, calibrate, care, demo, evaluate, index, query, serve, show, train
+from vpmsearch.commands import bench, calibrate, care, demo, evaluate, index, query, serve, show, train, transfer
 
 app = typer.Typer(
     name="vpmsearch",
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (train, index, query, serve, calibrate, evaluate, show, bench, care, demo):
+for module in (train, index, query, serve, calibrate, evaluate, show, bench, care, transfer, demo):
     module.register(app)
 
 __all__ = ["app"]

@@ -33,18 +33,20 @@ def calibrate(
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
+    from vpmsearch.opening import folder_of
     from vpmsearch.search import SearchEngine
     from vpmsearch.store import GalleryStore
 
+    folder = folder_of(index, "calibrate a folder of the same images")
     chosen = choose_device(device)
-    with GalleryStore.open(index, device=str(chosen)) as store:
+    with GalleryStore.open(folder, device=str(chosen)) as store:
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
         total = min(probes, len(store.snapshot)) * len(BOXES)
         with progress("searching for strangers", total) as advance:
             found = measure(
                 SearchEngine(store), Extractor(loaded, chosen), probes=probes, seed=seed, on_progress=advance
             )
-    path = found.save(index)
+    path = found.save(folder)
     measured = sum(map(len, found.distances))
     if json:
         answer_json({"path": str(path), "images": found.images, "labelled": found.labelled, "searches": measured})

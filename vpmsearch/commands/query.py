@@ -65,11 +65,10 @@ def query(
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
+    from vpmsearch.opening import open_index, searcher
     from vpmsearch.queries import only_regions, parse_regions
     from vpmsearch.queries import together as merged
     from vpmsearch.report import check_report
-    from vpmsearch.search import SearchEngine
-    from vpmsearch.store import GalleryStore
     from vpmsearch.types import SearchFilter
 
     if panel is not None:
@@ -77,7 +76,7 @@ def query(
     if report is not None:
         check_report(report)
     chosen = choose_device(device)
-    with GalleryStore.open(index, device=str(chosen)) as store:
+    with open_index(index, device=str(chosen)) as store:
         info = store.model_info
         only = parse_regions(regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
@@ -85,9 +84,9 @@ def query(
         if together and paths:
             features = merged(features)[0]
         wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before, prefix)
-        engine = SearchEngine(store)
+        engine = searcher(store)
         results = engine.search(features, top, exact, filter=wanted, regions=only)
-        known = load_calibration(index, info.fingerprint, info.threshold)
+        known = load_calibration(store.path, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
         visible = [visible_regions(engine, seen[row : row + 1]) for row in range(len(seen))]
     groups = [paths] if together and paths else [[path] for path in paths]

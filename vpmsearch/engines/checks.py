@@ -20,10 +20,15 @@ def sizes(reading: Reading) -> tuple[dict[str, int], list[str]]:
     """Bytes by kind, as in the embedded store, and the type of the regions' indexes."""
     images = reading.rows("SELECT pg_total_relation_size('image')")[0][0]
     rows = reading.rows(
-        "SELECT coalesce(sum(pg_table_size(inhrelid)), 0)::bigint, coalesce(sum(pg_indexes_size(inhrelid)), 0)::bigint, "
-        "coalesce(sum((SELECT sum(pg_relation_size(x.indexrelid)) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid "
-        "WHERE x.indrelid = inhrelid AND c.relname LIKE 'ann\\_%')), 0)::bigint "
-        "FROM pg_inherits WHERE inhparent = 'region_feature'::regclass"
+        """
+        SELECT coalesce(sum(pg_table_size(inhrelid)), 0)::bigint, coalesce(sum(pg_indexes_size(inhrelid)), 0)::bigint,
+            coalesce(sum((
+                SELECT sum(pg_relation_size(x.indexrelid))
+                FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+                WHERE x.indrelid = inhrelid AND starts_with(c.relname::text, 'ann_')
+            )), 0)::bigint
+        FROM pg_inherits WHERE inhparent = 'region_feature'::regclass
+        """
     )
     embeddings, indexes, ann = rows[0]
     found = {"catalog": images, "embeddings": embeddings, "region_indexes": ann, "other": indexes - ann}
@@ -52,9 +57,8 @@ def check(reading: Reading) -> list[str]:
     for block in _blocks(ids, max(1, _BLOCK_BYTES // (4 * info.p * info.embedding_dim))):
         bad = _damaged(reading, block)
         if len(bad):
-            problems.append(
-                f"{place}: the features of {len(bad)} images are not what was written (first: image {bad[0]}); {_REMEDY}"
-            )
+            first = f"{len(bad)} images are not what was written (first: image {bad[0]})"
+            problems.append(f"{place}: the features of {first}; {_REMEDY}")
     return problems
 
 
@@ -66,7 +70,9 @@ def _damaged(reading: Reading, ids: Int64) -> Int64:
     found = digests(features, visible, reading.model.embedding_dtype)
     same = np.array([ours == theirs for ours, theirs in zip(found, reading.digests(ids), strict=True)], np.bool_)
     stored = np.zeros((len(ids), info.p), np.bool_)
-    rows = reading.rows("SELECT image_id, region, visibility FROM region_feature WHERE image_id = ANY(%s)", [ids.tolist()])
+    rows = reading.rows(
+        "SELECT image_id, region, visibility FROM region_feature WHERE image_id = ANY(%s)", [ids.tolist()]
+    )
     places = np.searchsorted(ids, np.array([row[0] for row in rows], np.int64))
     regions = np.array([row[1] for row in rows], np.int64)
     stored[places, regions] = True

@@ -56,10 +56,14 @@ class Server:
     def read(self) -> Iterator[psycopg.Cursor[Any]]:
         """One read-only transaction of one moment (REPEATABLE READ); rows come in binary form."""
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with translated(self.place), self._engine.connect() as connection:
-            with connection.execution_options(**options).begin(), _driver(connection).cursor(binary=True) as cursor:
-                cursor.execute("SET LOCAL jit = off")  # compiling takes longer than any statement here
-                yield cursor
+        with (
+            translated(self.place),
+            self._engine.connect() as connection,
+            connection.execution_options(**options).begin(),
+            _driver(connection).cursor(binary=True) as cursor,
+        ):
+            cursor.execute("SET LOCAL jit = off")  # compiling takes longer than any statement here
+            yield cursor
 
     @contextmanager
     def write(self) -> Iterator[psycopg.Cursor[Any]]:
@@ -88,7 +92,8 @@ class Server:
 def _driver(connection: Connection) -> psycopg.Connection[Any]:
     driver: Any = connection.connection.driver_connection
     assert driver is not None
-    return driver  # type: ignore[no-any-return]
+    found: psycopg.Connection[Any] = driver
+    return found
 
 
 @contextmanager

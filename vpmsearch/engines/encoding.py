@@ -70,7 +70,7 @@ def feature_rows(image_ids: Int64, features: RegionFeatures, visible: Bool, dtyp
 
 
 def decoded(values: Sequence[bytes], d: int, dtype: str) -> Float32:
-    """pgvector's binary form: m values -> (m, d) float32."""
+    """From pgvector's binary form: m values -> (m, d) float32."""
     numbers = np.dtype(_NUMBERS[dtype])
     raw = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), 4 + d * numbers.itemsize)
     return np.ascontiguousarray(raw[:, 4:]).view(numbers).astype(np.float32)

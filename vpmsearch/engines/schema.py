@@ -140,9 +140,7 @@ def create(server: Server, model: StoredModel) -> None:
 def _check_model(server: Server, model: StoredModel) -> None:
     d, column = model.info.embedding_dim, VECTOR_TYPES[model.embedding_dtype]
     if model.index_type not in METHODS:
-        raise StoreError(
-            f"{server.place} knows no index type {model.index_type!r}; a server has {', '.join(METHODS)}"
-        )
+        raise StoreError(f"{server.place} knows no index type {model.index_type!r}; a server has {', '.join(METHODS)}")
     if d > LARGEST:
         raise ModelError(f"a server stores embeddings of up to {LARGEST} numbers, not {d}; reduce them (embedding_dim)")
     if d > INDEXABLE["halfvec"] and METHODS[model.index_type]:
@@ -287,5 +285,3 @@ def upgrade(server: Server) -> tuple[str, str]:
                 raise StoreVersionError(f"{server.place} was written by a newer vpmsearch ({old}); update vpmsearch")
             make_tables(connection)
     return old, REVISION
-
-

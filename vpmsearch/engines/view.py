@@ -176,7 +176,9 @@ class Reading:
         """Images that pass a filter; counts no further than `most`."""
         only = conditions(search_filter)
         limit = "" if most is None else f" LIMIT {most}"
-        counted = self.rows(f"SELECT count(*) FROM (SELECT 1 FROM image i{only.where()}{limit}) AS counted", only.values)
+        counted = self.rows(
+            f"SELECT count(*) FROM (SELECT 1 FROM image i{only.where()}{limit}) AS counted", only.values
+        )
         return int(counted[0][0])
 
     def ids(self, search_filter: SearchFilter, paths: Sequence[str] = ()) -> Int64:

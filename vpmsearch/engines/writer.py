@@ -231,7 +231,12 @@ class ServerWriter:
         visible = info.visible(features.visibility)
         counted = np.where(visible, features.visibility, np.float32(0))
         known = zip(
-            self._ids, self._records, features.visibility, cells(counted), digests(features, visible, dtype), strict=True
+            self._ids,
+            self._records,
+            features.visibility,
+            cells(counted),
+            digests(features, visible, dtype),
+            strict=True,
         )
         values = [
             {
