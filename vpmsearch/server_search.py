@@ -82,8 +82,7 @@ class _Query:
 
     def __init__(self, view: ServerView, reading: Reading, query: RegionFeatures, wanted: SearchFilter) -> None:
         self._view, self._reading, self._query, self._wanted = view, reading, query, wanted
-        self._state = reading.state()
-        self._layout: Layout = reading.layout()
+        self._layout: Layout = reading.layout
         self._only: Conditions = conditions(wanted)
         self._shown: list[int] = np.flatnonzero(query.visibility[0] > 0).tolist()
         self._values: dict[str, Any] = {f"w{r}": float(query.visibility[0, r]) for r in self._shown}
@@ -131,7 +130,7 @@ class _Query:
         if self._layout.built == "hnsw":
             settings = {"hnsw.ef_search": min(max(count, EF_LEAST), EF_MOST), "hnsw.iterative_scan": "relaxed_order"}
         elif self._layout.built == "ivfflat":
-            lists = lists_for(self._reading.count(SearchFilter()))
+            lists = lists_for(len(self._view))
             settings = {"ivfflat.probes": max(PROBES_LEAST, lists // PROBED), "ivfflat.iterative_scan": "relaxed_order"}
         else:
             return
@@ -162,7 +161,7 @@ class _Query:
 
     def within(self, query: RegionFeatures, tau: Float64, limit: float) -> Int64 | None:
         """Images that no list may name and that may be as near as the limit, found by their cells."""
-        cells = self._view.cells(self._reading, self._state.version)
+        cells = self._view.cells(self._reading)
         if cells is None:
             return None
         weights = query.visibility[0]

@@ -133,7 +133,7 @@ def test_gradients_are_summed_and_missing_ones_are_0(monkeypatch):
 
 def test_shares_are_equal_and_all():
     taken = [np.arange(8)[Ranks(rank, 4).share(8)].tolist() for rank in range(4)]
-    assert sorted(sum(taken, start=[])) == list(range(8))
+    assert sorted(image for share in taken for image in share) == list(range(8))
     with pytest.raises(TrainingError, match="a batch of 9 images cannot be shared by 4 processes"):
         Ranks(0, 4).share(9)
     with pytest.raises(TrainingError, match="needs GPUs"):

@@ -84,8 +84,8 @@ def train(
 ) -> None:
     """Train VPM and write its weights.
 
-    Several GPUs train as one under `torchrun --nproc-per-node N -m vpmsearch train …`: a batch is shared by all, and its
-    losses are those that one process would have of the whole batch.
+    Several GPUs train as one under `torchrun --nproc-per-node N -m vpmsearch train …`: a batch is shared by all, and
+    its losses are those that one process would have of the whole batch.
     """
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.errors import ModelError, TrainingError

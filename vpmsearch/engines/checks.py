@@ -32,7 +32,7 @@ def sizes(reading: Reading) -> tuple[dict[str, int], list[str]]:
     )
     embeddings, indexes, ann = rows[0]
     found = {"catalog": images, "embeddings": embeddings, "region_indexes": ann, "other": indexes - ann}
-    return found | {"total": sum(found.values())}, [_TYPES[reading.state().built]]
+    return found | {"total": sum(found.values())}, [_TYPES[reading.state.built]]
 
 
 def check(reading: Reading) -> list[str]:

@@ -62,7 +62,8 @@ class Server:
             connection.execution_options(**options).begin(),
             _driver(connection).cursor(binary=True) as cursor,
         ):
-            cursor.execute("SET LOCAL jit = off")  # compiling takes longer than any statement here
+            # Compiling takes longer than any statement here; a time in another zone may be before the year 1.
+            cursor.execute("SELECT set_config('jit', 'off', true), set_config('TimeZone', 'UTC', true)")
             yield cursor
 
     @contextmanager

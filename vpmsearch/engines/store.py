@@ -30,7 +30,7 @@ class ServerStore:
             with self.server.read() as cursor:
                 schema.check(self.server, cursor)
                 self._model, self._index_id = schema.read_model(self.server, cursor)
-            self._view = ServerView(self.server, self._model)
+            self._view = ServerView(self.server, self._model, self._index_id)
         except BaseException:
             self.server.close()
             raise
@@ -122,7 +122,7 @@ class ServerStore:
         """Take a new view if something was committed since the last; True if so. Searches need none."""
         self._check_open()
         with self._lock:
-            fresh = ServerView(self.server, self._model)
+            fresh = ServerView(self.server, self._model, self._index_id)
             if fresh.state == self._view.state:
                 return False
             self._view = fresh
@@ -130,7 +130,7 @@ class ServerStore:
 
     def _outdate(self) -> None:
         with self._lock:
-            self._view = ServerView(self.server, self._model)
+            self._view = ServerView(self.server, self._model, self._index_id)
 
     def check_model(self, info: ModelInfo) -> None:
         """Refuse another model than the index was built with.

@@ -53,21 +53,25 @@ class Cells:
 class ServerView:
     """The images of an index on a server. Each call sees what is committed when it is made."""
 
-    def __init__(self, server: Server, stored_model: StoredModel) -> None:
-        self._server = server
+    def __init__(self, server: Server, stored_model: StoredModel, index_id: str) -> None:
+        self._server, self._index_id = server, index_id
         self.stored_model = stored_model
         self.model_info: ModelInfo = stored_model.info
         with self.read() as reading:
-            self._state = reading.state()
+            self._state = reading.state
         self._count: int | None = None
         self._ids: Int64 | None = None
         self._cells: Cells | None = None
 
     @contextmanager
     def read(self) -> Iterator[Reading]:
-        """A transaction of one moment."""
+        """A transaction of one moment.
+
+        Raises:
+            StoreError: another index has come to be at this place.
+        """
         with self._server.read() as cursor:
-            yield Reading(self._server, cursor, self.stored_model)
+            yield Reading(self._server, cursor, self.stored_model, self._index_id)
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -136,9 +140,9 @@ class ServerView:
         with self.read() as reading:
             return reading.captured()
 
-    def cells(self, reading: Reading, version: int) -> Cells | None:
-        """The cells of images at the version that a transaction sees; None where there are too many."""
-        known = self._cells
+    def cells(self, reading: Reading) -> Cells | None:
+        """The cells of images that a transaction sees; None where there are too many."""
+        known, version = self._cells, reading.state.version
         if known is None or known.version != version:
             found = reading.cells()
             known = self._cells = Cells(version, found, *cell_ranges(found, self.model_info.p))
@@ -154,23 +158,24 @@ def _present(image_ids: Iterable[int], found: Any) -> list[int]:
 
 
 class Reading:
-    """One transaction: every answer is of the same moment."""
+    """One transaction: every answer is of the same moment.
 
-    def __init__(self, server: Server, cursor: Cursor, model: StoredModel) -> None:
+    Attributes:
+        state: where the index is. layout: how embeddings are stored and searched then.
+    """
+
+    def __init__(self, server: Server, cursor: Cursor, model: StoredModel, index_id: str) -> None:
         self.server, self.cursor, self.model = server, cursor, model
+        found = self.rows("SELECT version, built FROM model WHERE index_id = %s", [index_id])
+        if not found:
+            raise StoreError(f"another index has come to be at {server.place}; open it anew")
+        self.state = State(*found[0])
+        self.layout = Layout(VECTOR_TYPES[model.embedding_dtype], model.info.embedding_dim, self.state.built)
 
     def rows(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
         """All rows of a statement."""
         self.cursor.execute(statement, values)
         return self.cursor.fetchall()
-
-    def state(self) -> State:
-        """Where the index is."""
-        return State(*self.rows("SELECT version, built FROM model")[0])
-
-    def layout(self) -> Layout:
-        """How embeddings are stored and searched now."""
-        return Layout(VECTOR_TYPES[self.model.embedding_dtype], self.model.info.embedding_dim, self.state().built)
 
     def count(self, search_filter: SearchFilter, most: int | None = None) -> int:
         """Images that pass a filter; counts no further than `most`."""

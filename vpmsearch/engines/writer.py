@@ -46,7 +46,7 @@ class ServerWriter:
     """
 
     def __init__(self, server: Server, model: StoredModel, index_id: str, committed: Callable[[], None]) -> None:
-        self._server, self._model, self._committed = server, model, committed
+        self._server, self._model, self._index_id, self._committed = server, model, index_id, committed
         self._lock_name = int.from_bytes(bytes.fromhex(index_id)[:8], signed=True)
         self._held: ExitStack | None = None
         self._forget()
@@ -70,8 +70,13 @@ class ServerWriter:
 
     def _is_last(self) -> bool:
         """Whether nobody else writes; from then on nobody starts to until the lock is given back."""
-        self._lock.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_name])
-        row = self._lock.fetchone()
+        import psycopg
+
+        try:
+            self._lock.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_name])
+            row = self._lock.fetchone()
+        except psycopg.OperationalError:  # its connection was lost, and the lock with it: the next writer builds
+            return False
         return bool(row and row[0])
 
     def _forget(self) -> None:
@@ -206,7 +211,10 @@ class ServerWriter:
         rejected = [(path, reason, now) for path, reason in sorted(self._rejected.items()) if path not in added]
         if rejected:
             cursor.executemany("INSERT INTO rejected VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", rejected)
-        cursor.execute("UPDATE model SET version = version + 1")  # last: writers wait for one another from here on
+        # Last: writers wait for one another from here on.
+        cursor.execute("UPDATE model SET version = version + 1 WHERE index_id = %s", [self._index_id])
+        if cursor.rowcount != 1:
+            raise StoreError(f"another index has come to be at {self._server.place}; nothing was committed")
 
     def _write_updates(self, cursor: Cursor) -> None:
         import psycopg
