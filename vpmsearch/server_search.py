@@ -134,8 +134,8 @@ class _Query:
             settings = {"ivfflat.probes": max(PROBES_LEAST, lists // PROBED), "ivfflat.iterative_scan": "relaxed_order"}
         else:
             return
-        for name, value in settings.items():
-            self._reading.cursor.execute(f"SET LOCAL {name} = {value}")
+        chosen = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+        self._reading.rows(f"SELECT {chosen}")
 
     def exact_lists(self, region: int) -> bool:
         """Without an index of embeddings the server sorts all of a region."""

@@ -11,17 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import INFO, fill, make_features, make_records
 from postgres_server import postgres, programs
 from tiny_weights import write_pictures, write_weights
 from typer.testing import CliRunner
 
 from vpmsearch.commands import app
+from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.engines.place import Place
 from vpmsearch.errors import StoreDamagedError, StoreError
+from vpmsearch.evaluation.protocols import indexed_gallery
+from vpmsearch.extraction import Extractor
+from vpmsearch.models.weights import read_weights
 from vpmsearch.opening import create_index, open_index
 from vpmsearch.transfer import export, migrate
-from vpmsearch.types import ImageRecord, ModelInfo
+from vpmsearch.types import ImageRecord, ModelInfo, SearchFilter
+from vpmsearch.web.service import SearchService
 
 
 def run(*args: object, code: int = 0) -> tuple[str, str]:
@@ -67,6 +73,7 @@ def test_the_commands(gallery: Path, server_place: Place, monkeypatch: pytest.Mo
             assert a.keys() == b.keys()
             assert b["distance"] == pytest.approx(a["distance"], rel=1e-5, abs=1e-5)
             assert [r["region"] for r in a["regions"]] == [r["region"] for r in b["regions"]]
+    _serve(server_place, weights)
     monkeypatch.setenv("VPMSEARCH_INDEX", server)
     stats = json.loads(run("stats", "--json")[0])
     assert (stats["images"], stats["identities"], stats["cameras"]) == (6, 3, 2)
@@ -79,6 +86,31 @@ def test_the_commands(gallery: Path, server_place: Place, monkeypatch: pytest.Mo
     for command in ("compact", "calibrate", ("snapshot", gallery / "s"), ("verify", "--repair")):
         error = run(*([command] if isinstance(command, str) else command), code=1)[1]
         assert "is on a server, which this command does not work on" in error
+
+
+def _serve(place: Place, weights: Path) -> None:
+    """What the page and the evaluation ask of an index."""
+    with open_index(place) as store:
+        service = SearchService(store, Extractor(read_weights(weights), torch.device("cpu")), max_pixels=10**6)
+        view = service.view
+        assert (len(view.snapshot), view.camids) == (6, (1, 2))
+        image_id = int(view.snapshot.image_ids[2])
+        query = service.stored_features(view, image_id)
+        found = service.search(view, query, offset=0, limit=2, exact=False, only=SearchFilter(), regions=None)
+        assert found.matches[0][1].image_id == image_id
+        assert found.more
+        assert service.thumbnail(image_id)
+        assert not service.refresh()
+        with store.writer() as writer:
+            writer.reject("/x.jpg", "for the sake of a commit")
+            writer.commit()
+        assert service.refresh()
+        assert service.problem == ""
+        images = [
+            LabelledImage(Path(record.path), record.pid, record.camid)
+            for record in view.snapshot.records_of([image_id])
+        ]
+        assert (indexed_gallery(view.snapshot, images).features.visibility == query.visibility).all()
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from dataclasses import dataclass
@@ -211,7 +212,7 @@ def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
     if row is None:
         raise StoreDamagedError(f"{server.place} names no model; restore the server's backup or build the index again")
     try:
-        info = ModelInfo((row[0], row[1]), *row[2:7], input_size=(row[7], row[8]), min_visibility=row[9])
+        info = ModelInfo((row[0], row[1]), row[2], row[3], row[4], row[5], row[6], (row[7], row[8]), row[9])
         if row[10] not in VECTOR_TYPES or row[11] not in METHODS:
             raise ModelError(f"embeddings as {row[10]}, indexes of type {row[11]}")
     except ModelError as error:
@@ -258,7 +259,7 @@ def _build(server: Server, model: StoredModel, method: str, region: int, name: s
 
 def lists_for(vectors: int) -> int:
     """Lists of an ivfflat index: 2·√n, as in the embedded store."""
-    return max(1, min(32_768, round(2 * vectors**0.5)))
+    return max(1, min(32_768, round(2 * math.sqrt(vectors))))
 
 
 def upgrade(server: Server) -> tuple[str, str]:

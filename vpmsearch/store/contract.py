@@ -6,7 +6,7 @@ store; tests/engines/test_contract.py runs on all of them. Images are named by t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol, Self
 
@@ -127,7 +127,7 @@ class Gallery(Protocol):
     def writer(self) -> ImageWriter:
         """A writer, to be entered."""
 
-    def live_files(self) -> Mapping[str, tuple[int, str]]:
+    def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash)."""
 
     def rejected(self) -> list[tuple[str, str]]:

@@ -61,10 +61,10 @@ class Ranks:
         parts = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(parts, own.detach().contiguous())
         parts[self.rank] = own
-        stacked = torch.stack(parts)  # (ranks, views · n, …)
-        split = stacked.unflatten(1, (views, -1))  # (ranks, views, n, …)
-        # Image j of the batch is image j // ranks of rank j % ranks: (ranks, views, n, …) -> (views, n, ranks, …)
-        return split.movedim(0, 2).flatten(0, 2)
+        rest = own.shape[1:]
+        split = torch.stack(parts).reshape(self.size, views, -1, *rest)  # (ranks, views · n, …) -> (ranks, views, n, …)
+        # Image j of the batch is image j // ranks of rank j % ranks: (ranks, views, n, …) -> (views · n · ranks, …)
+        return split.movedim(0, 2).reshape(-1, *rest)
 
     def gathered_output(self, own: VpmOutput, views: int) -> VpmOutput:
         """What the losses need of the model's output, of the whole batch; the rest stays this rank's."""
@@ -106,9 +106,9 @@ def ranks_here() -> Ranks:
 
 def local_device(device: torch.device) -> torch.device:
     """Under torchrun each process of a machine has a GPU of its own."""
-    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    return device
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
 
 def several() -> bool:
@@ -142,5 +142,5 @@ def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
     """
     if device.type != "cuda":
         raise TrainingError("--sync-norm needs GPUs: on a CPU normalisation is by each process's own share")
-    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
     return converted

@@ -172,18 +172,16 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output = self._forward(self._normalised(batch.pixels))
             logits = self.classifiers(output.embeddings)
-        views = 2 if self.data.settings.two_views else 1
-        output = self.ranks.gathered_output(output, views)
-        whole = lambda array: self.ranks.gathered(self._to_device(array), views)  # noqa: E731
+        output = self.ranks.gathered_output(output, self._views)
         ranking = None
         if self.memory is not None:
-            ranking = self.memory.rank(output, whole(batch.indices), self.settings.memory_temperature)
+            ranking = self.memory.rank(output, self._whole(batch.indices), self.settings.memory_temperature)
         terms = vpm_loss(
             output,
-            self.ranks.gathered(logits, views),
-            whole(batch.labels),
-            whole(batch.visible),
-            whole(batch.targets),
+            self.ranks.gathered(logits, self._views),
+            self._whole(batch.labels),
+            self._whole(batch.visible),
+            self._whole(batch.targets),
             self.settings,
             ranking,
         )
@@ -219,6 +217,14 @@ class Trainer:
         """(B, 3, H, W) uint8 -> float, on the device."""
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True).float()
         return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
+    @property
+    def _views(self) -> int:
+        return 2 if self.data.settings.two_views else 1
+
+    def _whole(self, own: np.ndarray[Any, Any]) -> Tensor:
+        """A part of this rank's share of the batch as that of the whole batch."""
+        return self.ranks.gathered(self._to_device(own), self._views)
 
     def _to_device(self, array: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
