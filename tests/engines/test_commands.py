@@ -135,7 +135,7 @@ def test_shares_are_disjoint_and_all(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float16"])
 def test_there_and_back(tmp_path: Path, server_place: Place, monkeypatch: pytest.MonkeyPatch, dtype: str):
     monkeypatch.setattr("vpmsearch.transfer.BLOCK", 7)
     features = make_features(30)

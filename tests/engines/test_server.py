@@ -44,11 +44,11 @@ def recall(found, exact) -> float:
 # both stores ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float16", marks=pytest.mark.slow)])
 def test_both_stores_give_the_same_answers(server_place, tmp_path, monkeypatch, dtype):
     monkeypatch.setattr("vpmsearch.search.SCAN_BELOW", 0)
     monkeypatch.setattr("vpmsearch.server_search.SCAN_BELOW", 0)
-    gallery, queries = people(600, 32), people(8, 32, seed=1)
+    gallery, queries = people(300, 32), people(5, 32, seed=1)
     info = ModelInfo((6, 1), 32, "w")
     answers = []
     for place in (Place(str(tmp_path / "index")), server_place):

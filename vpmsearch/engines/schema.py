@@ -220,7 +220,7 @@ def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
     return StoredModel(info, row[10], row[11]), str(row[12])
 
 
-def build_indexes(server: Server, model: StoredModel) -> None:
+def build_indexes(server: Server, model: StoredModel, index_id: str) -> None:
     """Build what is missing of the indexes over embeddings, a region at a time; the caller keeps other writers away.
 
     Interrupted, it goes on with the next region when it is called again.
@@ -229,6 +229,9 @@ def build_indexes(server: Server, model: StoredModel) -> None:
     if not method:
         return
     with server.read() as cursor:
+        cursor.execute("SELECT 1 FROM model WHERE index_id = %s", [index_id])
+        if cursor.fetchone() is None:  # another index has come to be here
+            return
         cursor.execute("SELECT count(*) FROM (SELECT 1 FROM image LIMIT %s) AS counted", [BUILD_FROM])
         images = _one(cursor)[0]
         names = [f"ann_{method}_{region}" for region in range(model.info.p)]

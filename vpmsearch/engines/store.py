@@ -30,7 +30,7 @@ class ServerStore:
             with self.server.read() as cursor:
                 schema.check(self.server, cursor)
                 self._model, self._index_id = schema.read_model(self.server, cursor)
-            self._view = ServerView(self.server, self._model, self._index_id)
+            self._view: ServerView | None = self._look()
         except BaseException:
             self.server.close()
             raise
@@ -112,25 +112,31 @@ class ServerStore:
         """The type asked for when the index was created; see `stats` for what there is."""
         return self._model.index_type
 
+    def _look(self) -> ServerView:
+        return ServerView(self.server, self._model, self._index_id)
+
     @property
     def snapshot(self) -> ServerView:
         """What searches see."""
         self._check_open()
-        return self._view
+        with self._lock:
+            if self._view is None:
+                self._view = self._look()
+            return self._view
 
     def refresh(self) -> bool:
         """Take a new view if something was committed since the last; True if so. Searches need none."""
         self._check_open()
         with self._lock:
-            fresh = ServerView(self.server, self._model, self._index_id)
-            if fresh.state == self._view.state:
+            fresh = self._look()
+            if self._view is not None and fresh.state == self._view.state:
                 return False
             self._view = fresh
             return True
 
     def _outdate(self) -> None:
         with self._lock:
-            self._view = ServerView(self.server, self._model, self._index_id)
+            self._view = None
 
     def check_model(self, info: ModelInfo) -> None:
         """Refuse another model than the index was built with.

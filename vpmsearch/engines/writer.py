@@ -65,7 +65,7 @@ class ServerWriter:
             return
         with held:
             if kind is None and self._is_last():
-                build_indexes(self._server, self._model)
+                build_indexes(self._server, self._model, self._index_id)
                 self._committed()
 
     def _is_last(self) -> bool:
