@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import INFO, fill, make_features, make_records
+from galleries import INFO, fill, make_features, make_records
 from postgres_server import postgres, programs
 from tiny_weights import write_pictures, write_weights
 from typer.testing import CliRunner
@@ -210,7 +210,7 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str):
 _WRITE = """
 import sys
 sys.path[:0] = sys.argv[2].split(":")
-from conftest import make_features, make_records
+from galleries import make_features, make_records
 from vpmsearch.errors import VpmsearchError
 from vpmsearch.opening import open_index
 try:

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import INFO, fill, make_features, make_records
+from galleries import INFO, fill, make_features, make_records
 from postgres_server import PostgresServer
 
 from vpmsearch.engines import encoding, schema

@@ -1,7 +1,7 @@
 """What a gallery store is, wherever it keeps its images: here a folder, elsewhere a server. No I/O.
 
 `GalleryStore`, `Snapshot` and `GalleryWriter` are the embedded ones. Whoever needs no more than this works on every
-store; tests/engines/test_contract.py runs on all of them. Images are named by their ids.
+store; tests/engines/test_store_contract.py runs on all of them. Images are named by their ids.
 """
 
 from __future__ import annotations

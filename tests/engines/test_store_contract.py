@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from conftest import INFO, fill, make_features, make_records
+from galleries import INFO, fill, make_features, make_records
 from oracles import visibility_weighted_distance
 
 from vpmsearch.errors import FeatureError, ModelError, ModelMismatchError, StoreError, StoreNotFoundError
