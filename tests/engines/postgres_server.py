@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -75,9 +76,15 @@ class PostgresServer:
         """SIGKILL to it and all its processes, as when the machine fails."""
         parent = self.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        for pid in [parent, *map(int, children)]:
+        everybody = [parent, *map(int, children)]
+        for pid in everybody:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        while any(_runs(pid) for pid in everybody):
+            time.sleep(0.01)
+        # After a failure of the machine no process has these numbers; here the dead may wait to be reaped.
+        for name in ("data/postmaster.pid", ".s.PGSQL.5432.lock", ".s.PGSQL.5432"):
+            (self._folder / name).unlink(missing_ok=True)
 
     def uri(self, schema: str = "", user: str = "postgres", database: str = "postgres") -> str:
         """Where a test's own schema is found, beside which the extension is."""
@@ -94,6 +101,14 @@ class PostgresServer:
                 cursor = connection.execute(statement)
                 rows = cursor.fetchall() if cursor.description else []
         return rows
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @contextlib.contextmanager
