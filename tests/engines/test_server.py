@@ -18,6 +18,7 @@ from vpmsearch.opening import create_index, open_index, searcher
 from vpmsearch.store.migrate import _config
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
 
+pytest.importorskip("psycopg", reason="needs pip install 'vpmsearch[postgres]'")
 pytestmark = pytest.mark.postgres
 
 
