@@ -25,6 +25,7 @@ PER_IDENTITY, CAMERAS, SHARING = 20, 8, 8
 BODY = np.array([0.174, 0.138, 0.189, 0.187, 0.140, 0.172], np.float32)
 OWN, SHARED, CAMERA, IMAGE, ISOTROPIC = 0.6, 0.7, 0.25, 0.45, 0.05
 BLOCK = 16_384
+QUERY_BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,13 @@ class People:
             yield part, _images(rng, latent, part, kept.astype(np.float32))
 
     def queries(self, count: int) -> RegionFeatures:
-        """Every second one half a body."""
-        rng = np.random.default_rng([self.seed, 4])
-        kept = np.where(np.arange(count) % 2 == 0, 1, 0.5).astype(np.float32)
-        return _images(rng, self._latent(), rng.integers(self.identities, size=count), kept)
+        """Every second one half a body; the first ones are the same however many are asked for."""
+        latent, parts = self._latent(), []
+        kept = np.where(np.arange(QUERY_BLOCK) % 2 == 0, 1, 0.5).astype(np.float32)
+        for start in range(0, max(count, 1), QUERY_BLOCK):
+            rng = np.random.default_rng([self.seed, 4, start])
+            parts.append(_images(rng, latent, rng.integers(self.identities, size=QUERY_BLOCK), kept))
+        return RegionFeatures.concatenate(parts)[:count]
 
 
 def _images(rng: np.random.Generator, latent: tuple, pids: np.ndarray, kept: np.ndarray) -> RegionFeatures:

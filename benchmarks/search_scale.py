@@ -9,6 +9,8 @@ its own over the same index and queries, whole and half bodies in turn:
 - read: one pass over float32 embeddings (measured on up to 1 GiB of them, and scaled)
 - matrices (up to 16k images): distance matrices of all queries by region, weighted and summed, as BPBReID's code does
 - concatenated (up to 100k): one FAISS index over the regions put one after the other, which knows no visibility
+Beside each wall-clock figure stands the processor time of the process (…cpu…, all its threads together): on a machine
+that does other work only that compares. `load` is the machine's load average when a row began.
 Expected on two CPU cores at 1M: recall@10 ≥ 0.99, p50 ≤ 20 ms, p99 ≤ 100 ms, RssAnon ≤ 4 GiB. The last line is JSON.
 """
 
@@ -16,11 +18,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,36 +35,65 @@ import numpy as np
 from machine import report
 from reid_like import DIM, REGIONS, People
 
-from vpmsearch.types import ImageRecord, ModelInfo
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
-COMMITS = 8  # merged into one segment after the last
+COMMIT = 8**6  # images a commit: the segments that merging makes of smaller ones
 WARM = 20
+BATCH = 256
 MATRICES_UP_TO, CONCATENATED_UP_TO = 16_384, 100_000
 
 
-def build(people: People, folder: Path) -> float:
-    """Write the index; seconds, without those of drawing the images."""
+@dataclass
+class Clock:
+    """Seconds of what was timed, on the wall and of the processor."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Time what happens within."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.wall += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
+
+
+def milliseconds(clocks: list[Clock], prefix: str = "") -> dict[str, float]:
+    """The median and the 99th of 100."""
+    wall, cpu = [1e3 * clock.wall for clock in clocks], [1e3 * clock.cpu for clock in clocks]
+    return {
+        f"{prefix}p50_ms": statistics.median(wall),
+        f"{prefix}p99_ms": float(np.percentile(wall, 99)),
+        f"{prefix}p50_cpu_ms": statistics.median(cpu),
+        f"{prefix}p99_cpu_ms": float(np.percentile(cpu, 99)),
+    }
+
+
+def build(people: People, folder: Path) -> dict[str, float]:
+    """Write the index: seconds without those of drawing the images, and the most memory that was held."""
     from vpmsearch.store import GalleryStore
 
-    drawing = 0.0
-    start = time.perf_counter()
-    every = -(-people.images // COMMITS) if people.images > 200_000 else people.images
+    drawing, everything = Clock(), Clock()
     info = ModelInfo((REGIONS, 1), DIM, "benchmark")
-    with GalleryStore.create(folder, info, embedding_dtype="float16") as store, store.writer() as writer:
+    store = GalleryStore.create(folder, info, embedding_dtype="float16")
+    with everything.running(), store, store.writer() as writer:
         first, blocks = 0, people.blocks()
         while True:
-            before = time.perf_counter()
-            block = next(blocks, None)
-            drawing += time.perf_counter() - before
+            with drawing.running():
+                block = next(blocks, None)
             if block is None:
                 break
             pids, features = block
             writer.add([ImageRecord(f"{first + i}.jpg", pid=int(pid)) for i, pid in enumerate(pids)], features)
             first += len(pids)
-            if writer.pending >= every:
+            if writer.pending >= COMMIT:
                 writer.commit()
+                print(f"{first} of {people.images} committed", file=sys.stderr)
         writer.commit()
-    return time.perf_counter() - start - drawing
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seconds, cpu = everything.wall - drawing.wall, everything.cpu - drawing.cpu
+    return {"build_s": seconds, "build_cpu_s": cpu, "build_peak_gib": peak}
 
 
 def memory() -> dict[str, float]:
@@ -77,15 +113,13 @@ def search(people: People, queries: int, folder: Path, exact: bool) -> dict[str,
         engine = SearchEngine(store)
         for row in range(queries, queries + (2 if exact else WARM)):
             engine.search(asked[row : row + 1], exact=exact)
-        results, times = [], []
+        results, clocks = [], []
         for row in range(queries):
-            start = time.perf_counter()
-            results += engine.search(asked[row : row + 1], exact=exact)
-            times.append(1e3 * (time.perf_counter() - start))
+            clocks.append(Clock())
+            with clocks[-1].running():
+                results += engine.search(asked[row : row + 1], exact=exact)
         out: dict[str, Any] = {
             "found": [[match.image_id for match in result.matches] for result in results],
-            "p50_ms": statistics.median(times),
-            "p99_ms": float(np.percentile(times, 99)),
             "depth": statistics.median(result.depth for result in results),
             "candidates": statistics.median(result.candidates for result in results),
             "closed": statistics.mean(result.bound_closed for result in results),
@@ -95,45 +129,47 @@ def search(people: People, queries: int, folder: Path, exact: bool) -> dict[str,
                 for stage in ("candidates", "re-rank", "bound", "explain", "scan")
             },
         }
-        out |= memory()
-        batch = people.queries(256)
-        start = time.perf_counter()
-        engine.search(batch, exact=exact)
-        out["batch_ms_per_query"] = 1e3 * (time.perf_counter() - start) / 256
-    return out
+        out |= milliseconds(clocks) | memory()
+        batch, clock = people.queries(BATCH), Clock()
+        with clock.running():
+            engine.search(batch, exact=exact)
+    return out | {"batch_ms": 1e3 * clock.wall / BATCH, "batch_cpu_ms": 1e3 * clock.cpu / BATCH}
 
 
-def read_ms(images: int) -> float:
+def read_ms(images: int) -> dict[str, float]:
     """One pass over the float32 embeddings of so many images."""
     rows = min(images, 2**30 // (REGIONS * DIM * 4))
     array = np.ones((rows, REGIONS * DIM), np.float32)
     array.sum()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        array.max()  # as fast as memory, which a sum in pairs is not
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times) * images / rows
+    clocks = [Clock() for _ in range(5)]
+    for clock in clocks:
+        with clock.running():
+            array.max()  # as fast as memory, which a sum in pairs is not
+    found = milliseconds(clocks)
+    return {"read_ms": found["p50_ms"] * images / rows, "read_cpu_ms": found["p50_cpu_ms"] * images / rows}
 
 
-def matrices(people: People, queries: int) -> dict[str, float]:
-    """All queries against all images by matrices (p, Q, G), as in BPBReID's distance.py: milliseconds a query."""
+def by_matrices(asked: RegionFeatures, gallery: RegionFeatures) -> np.ndarray:
+    """The 10 nearest of all queries by matrices of all pairs (p, Q, G), as in BPBReID's distance.py."""
     import torch
 
-    parts = [features for _, features in people.blocks()]
-    gallery = torch.from_numpy(np.concatenate([part.embeddings for part in parts])).transpose(0, 1).contiguous()
-    g_seen = torch.from_numpy(np.concatenate([part.visibility for part in parts]))
-    asked = people.queries(queries)
-    q, q_seen = torch.from_numpy(asked.embeddings).transpose(0, 1).contiguous(), torch.from_numpy(asked.visibility)
-    start = time.perf_counter()
-    dot = torch.matmul(q, gallery.transpose(2, 1))
-    squares = q.square().sum(-1).unsqueeze(2) - 2 * dot + gallery.square().sum(-1).unsqueeze(1)
+    q, g = (torch.from_numpy(side.embeddings).transpose(0, 1) for side in (asked, gallery))  # (n, p, d) -> (p, n, d)
+    q_seen, g_seen = (torch.from_numpy(side.visibility) for side in (asked, gallery))
+    dot = torch.matmul(q, g.transpose(2, 1))
+    squares = q.square().sum(-1).unsqueeze(2) - 2 * dot + g.square().sum(-1).unsqueeze(1)
     distances = squares.relu().sqrt()
     weights = q_seen.T.unsqueeze(2) * g_seen.T.unsqueeze(1)
     distmat = (distances * weights).sum(0) / weights.sum(0)
-    distmat.numpy().argsort(axis=1)[:, :10]
-    seconds = time.perf_counter() - start
-    return {"matrices_ms_per_query": 1e3 * seconds / queries} | memory()
+    return distmat.numpy().argsort(axis=1)[:, :10]
+
+
+def matrices(people: People, queries: int) -> dict[str, float]:
+    """Milliseconds a query of `by_matrices`."""
+    gallery = RegionFeatures.concatenate([features for _, features in people.blocks()])
+    asked, clock = people.queries(queries), Clock()
+    with clock.running():
+        by_matrices(asked, gallery)
+    return {"matrices_ms": 1e3 * clock.wall / queries, "matrices_cpu_ms": 1e3 * clock.cpu / queries}
 
 
 def concatenated(people: People, queries: int) -> dict[str, Any]:
@@ -144,14 +180,14 @@ def concatenated(people: People, queries: int) -> dict[str, Any]:
     index = faiss.index_factory(gallery.shape[1], "Flat" if people.images < 50_000 else "IVF1024,SQ8")
     index.train(gallery[: 1024 * 50])
     index.add(gallery)
-    asked, found, times = people.queries(queries).embeddings.reshape(queries, -1), [], []
+    asked, found, clocks = people.queries(queries).embeddings.reshape(queries, -1), [], []
     if people.images >= 50_000:
         index.nprobe = 64
     for row in range(queries):
-        start = time.perf_counter()
-        found.append((index.search(asked[row : row + 1], 10)[1][0] + 1).tolist())
-        times.append(1e3 * (time.perf_counter() - start))
-    return {"found": found, "p50_ms": statistics.median(times)}
+        clocks.append(Clock())
+        with clocks[-1].running():
+            found.append((index.search(asked[row : row + 1], 10)[1][0] + 1).tolist())
+    return {"found": found} | milliseconds(clocks)
 
 
 def recall(found: list[list[int]], exact: list[list[int]]) -> float:
@@ -166,42 +202,43 @@ def in_own_process(task: str, images: int, queries: int, folder: Path) -> dict[s
 
 def measure(images: int, queries: int, exact_queries: int, folder: Path) -> dict[str, Any]:
     """One size of gallery."""
-    people = People(images)
-    built = in_own_process("build", images, queries, folder)["build_s"] if not folder.exists() else 0.0
+    load = os.getloadavg()[0]
+    unbuilt = {"build_s": None, "build_cpu_s": None, "build_peak_gib": None}
+    built = unbuilt if folder.exists() else in_own_process("build", images, queries, folder)
     ours = in_own_process("ours", images, queries, folder)
     exact = in_own_process("exact", images, exact_queries, folder)
     row: dict[str, Any] = {
         "images": images,
+        "load": load,
         "recall_at_10": recall(ours["found"][:exact_queries], exact["found"]),
         "p50_ms": ours["p50_ms"],
         "p99_ms": ours["p99_ms"],
         "exact_p50_ms": exact["p50_ms"],
-        "read_ms": read_ms(images),
-        "build_s": built,
+        **read_ms(images),
+        "p50_cpu_ms": ours["p50_cpu_ms"],
+        "p99_cpu_ms": ours["p99_cpu_ms"],
+        "exact_p50_cpu_ms": exact["p50_cpu_ms"],
+        **built,
         "rss_anon_gib": ours["rss_anon_gib"],
         "rss_file_gib": ours["rss_file_gib"],
-        "batch_ms": ours["batch_ms_per_query"],
-        "exact_batch_ms": exact["batch_ms_per_query"],
-        "depth": ours["depth"],
-        "candidates": ours["candidates"],
-        "closed": ours["closed"],
-        "complete": ours["complete"],
+        "batch_ms": ours["batch_ms"],
+        "batch_cpu_ms": ours["batch_cpu_ms"],
+        "exact_batch_cpu_ms": exact["batch_cpu_ms"],
     }
-    row["stages"] = ours["stages"]
-    small = people.images <= MATRICES_UP_TO
-    row["matrices_ms"] = in_own_process("matrices", images, 256, folder)["matrices_ms_per_query"] if small else None
+    row |= {name: ours[name] for name in ("depth", "candidates", "closed", "complete", "stages")}
+    none = {"matrices_ms": None, "matrices_cpu_ms": None}
+    row |= in_own_process("matrices", images, BATCH, folder) if images <= MATRICES_UP_TO else none
+    other: dict[str, Any] = {}
     if images <= CONCATENATED_UP_TO:
         other = in_own_process("concatenated", images, exact_queries, folder)
-        row |= {"concatenated_p50_ms": other["p50_ms"], "concatenated_recall": recall(other["found"], exact["found"])}
-    else:
-        row |= {"concatenated_p50_ms": None, "concatenated_recall": None}
-    return row
+    row |= {f"concatenated_{name}": other.get(name) for name in ("p50_ms", "p50_cpu_ms")}
+    return row | {"concatenated_recall": recall(other["found"], exact["found"]) if other else None}
 
 
 def run_task(task: str, images: int, queries: int, folder: Path) -> dict[str, Any]:
     people = People(images)
     if task == "build":
-        return {"build_s": build(people, folder)}
+        return build(people, folder)
     if task == "matrices":
         return matrices(people, queries)
     if task == "concatenated":

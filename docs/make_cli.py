@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 PAGE = Path(__file__).parent / "cli.md"
 COMMANDS = (
-    *("train", "index", "query", "serve", "calibrate", "evaluate", "show", "bench"),
+    *("train", "index", "query", "serve", "calibrate", "evaluate", "compare", "reproduce", "show", "bench"),
     *("stats", "verify", "remove", "compact", "upgrade", "demo"),
 )
 HEAD = """# The command line

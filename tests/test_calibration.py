@@ -11,14 +11,15 @@ import pytest
 import torch
 from tiny_weights import write_pictures, write_weights
 
+from vpmsearch import calibration
 from vpmsearch.calibration import (
     BOXES,
-    FILE_NAME,
     MATCH,
     NO_MATCH,
     UNSURE,
     Calibration,
     _is_stranger,
+    _nearest_strangers,
     calibrate,
     load_calibration,
 )
@@ -29,7 +30,8 @@ from vpmsearch.indexer import index_gallery
 from vpmsearch.models.weights import read_weights
 from vpmsearch.search import SearchEngine
 from vpmsearch.store import GalleryStore
-from vpmsearch.types import Match
+from vpmsearch.store.calibration_file import FILE_NAME
+from vpmsearch.types import Match, RegionFeatures
 
 HUNDRED = tuple(float(i) for i in range(1, 101))
 
@@ -121,6 +123,24 @@ def test_strangers_do_not_match_at_the_rate_that_is_asked_for(engine):
     ]
     assert len(rates) == 120 * len(BOXES)
     assert 0.02 < np.mean(np.array(rates) <= 0.05) < 0.10
+
+
+@pytest.mark.parametrize("own_images", [1, 3, 64])
+def test_many_at_once_as_one_after_the_other(engine, monkeypatch, own_images):
+    """Also where the ranks that are looked at first are all of the query's own person."""
+    monkeypatch.setattr(calibration, "OWN_IMAGES", own_images)
+    searching, snapshot = engine[0], engine[0].snapshot
+    rows = np.arange(0, 120, 7)
+    queries = RegionFeatures(snapshot.visibility[rows], snapshot.embeddings(rows))
+    owners = [(int(snapshot.image_ids[row]), 1 + row // 3) for row in rows]
+    expected = []
+    for place, (image_id, pid) in enumerate(owners):
+        everybody = searching.search(queries[place : place + 1], 120, exact=True)[0].matches
+        expected.append(next(m.distance for m in everybody if m.pid != pid and m.image_id != image_id))
+    assert _nearest_strangers(searching, queries, owners) == expected
+    nobody = [(int(snapshot.image_ids[rows[0]]), 1)]
+    monkeypatch.setattr(calibration, "_is_stranger", lambda *_: False)
+    assert _nearest_strangers(searching, queries[:1], nobody) == [None]
 
 
 def test_too_small_a_gallery(engine):

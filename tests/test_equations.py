@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vpmsearch.equations import (
+    listed_distance,
     neighbour_loss,
+    pair_distances,
     region_distances,
     region_embeddings,
     region_label_loss,
@@ -311,12 +313,39 @@ class LargestResult(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("d", [1, 5, 300])
+def test_lists_and_pairs_have_the_distances_of_the_matrix(d, dtype):
+    query, gallery = normal(3, 4, d, seed=1), normal(7, 4, d, seed=2).to(dtype)
+    q, g = shares(3, 4, 3, zeros=0.4), shares(7, 4, 4, zeros=0.4)
+    listed = torch.tensor([[0, 6, 3], [1, 1, 2], [5, 4, 0]])
+    expected = visibility_weighted_distance(query, q, gallery, g).gather(1, listed)
+    assert torch.equal(listed_distance(query, q, gallery[listed], g[listed]), expected)
+    each = region_distances(query, gallery.float())
+    asked = torch.tensor([0, 2, 1, 2])
+    assert torch.equal(pair_distances(query[asked], gallery.float()[:4]), each[asked, torch.arange(4)])
+    assert pair_distances(query[:0], query[:0]).shape == (0, 4)
+    assert listed_distance(query, q, gallery[listed[:, :0]], g[listed[:, :0]]).shape == (3, 0)
+
+
 def test_no_tensor_of_all_differences_is_built():
     q, g, p, d = 48, 64, 6, 96
     query, gallery = normal(q, p, d), normal(g, p, d, seed=1)
     with LargestResult() as largest:
         visibility_weighted_distance(query, shares(q, p), gallery, shares(g, p))
     assert 0 < largest.numbers <= max(q * g, g * p * d)
+
+
+@pytest.mark.parametrize("d", [7, 256, 1100])
+def test_pairs_in_a_batch_have_the_distances_of_the_matrix(d):
+    """(n, 1, p, d) against (n, 1, p, d), to the last bit."""
+    query, gallery = normal(5, 3, d, seed=1), normal(8, 3, d, seed=2)
+    q_visibility, g_visibility = shares(5, 3, seed=3, zeros=0.4), shares(8, 3, seed=4, zeros=0.4)
+    matrix = visibility_weighted_distance(query, q_visibility, gallery, g_visibility)
+    assert torch.isinf(matrix).any()
+    rows, columns = torch.cartesian_prod(torch.arange(5), torch.arange(8)).T
+    pairs = (query[rows, None], q_visibility[rows, None], gallery[columns, None], g_visibility[columns, None])
+    assert torch.equal(visibility_weighted_distance(*pairs).reshape(5, 8), matrix)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of memory from Linux's /proc")

@@ -175,8 +175,8 @@ def test_many_new_labels_are_committed_as_they_come(
     held = []
     real = GalleryStore.writer
 
-    def watched(store: GalleryStore):
-        writer = real(store)
+    def watched(store: GalleryStore, **options):
+        writer = real(store, **options)
         commit = writer.commit
         monkeypatch.setattr(writer, "commit", lambda: (held.append(writer.pending), commit()))
         return writer

@@ -97,17 +97,23 @@ def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, 
 
 
 @given(
-    m=st.integers(1, 20), p=st.integers(1, 4), d=st.integers(1, 300), seed=st.integers(0, 2**16),
+    asked=st.integers(1, 2), m=st.integers(1, 20), p=st.integers(1, 4), d=st.integers(1, 300),
+    seed=st.integers(0, 2**16), tile=st.sampled_from([3, 1024]),
     centre=st.sampled_from([0.0, 1.0, 300.0]), spread=st.sampled_from([0.0, 1e-4, 1.0]),
 )  # fmt: skip
-def test_lower_bounds_are_lower(m, p, d, seed, centre, spread):
-    gallery, queries = features(m, p, d, seed, centre, spread), features(2, p, d, seed + 1, centre, spread)
-    lower = scan._lower_bounds(
-        torch.from_numpy(queries.embeddings).transpose(0, 1),
-        torch.from_numpy(scan._scaled(queries.visibility)),
-        torch.from_numpy(gallery.embeddings),
-        torch.from_numpy(scan._scaled(gallery.visibility)),
-    ).numpy()
+def test_lower_bounds_are_lower(asked, m, p, d, seed, tile, centre, spread):
+    gallery, queries = features(m, p, d, seed, centre, spread), features(asked, p, d, seed + 1, centre, spread)
+    block = torch.from_numpy(gallery.embeddings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "TILE_ROWS", tile)
+        lower = scan._lower_bounds(
+            torch.from_numpy(queries.embeddings).transpose(0, 1),
+            torch.from_numpy(scan._scaled(queries.visibility)),
+            scan._spans(queries.visibility),
+            block,
+            torch.from_numpy(scan._scaled(gallery.visibility)),
+            scan._squared_norms(block),
+        ).numpy()
     true = visibility_weighted_distance(queries.embeddings, queries.visibility, gallery.embeddings, gallery.visibility)
     assert (np.isinf(lower) == np.isinf(true)).all()
     finite = np.isfinite(true)
@@ -126,3 +132,20 @@ def test_a_read_only_map_becomes_a_tensor_without_a_copy():
     assert tensor.data_ptr() == array.ctypes.data
     assert tensor.tolist() == array.tolist()
     assert not array.flags.writeable
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_a_device_keeps_is_scanned_alike(tmp_path, device, dtype):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    gallery, queries = features(200, 3, 16, 1), features(4, 3, 16, 2)
+    with make_store(tmp_path / "index", gallery, (150, 50), (3, 160), dtype) as store:
+        read = Distances(store.snapshot, torch.device("cpu"), keep=False)
+        kept = Distances(store.snapshot, torch.device(device), keep=True)
+        allowed = np.arange(len(store.snapshot)) % 3 > 0
+        for among in (None, None, allowed):  # the second from what the first kept
+            for asked in (queries, queries[:1]):
+                for right, found in zip(read.scan(asked, 7, among), kept.scan(asked, 7, among), strict=True):
+                    np.testing.assert_array_equal(found[0], right[0])
+                    np.testing.assert_allclose(found[1], right[1], rtol=1e-5)

@@ -13,28 +13,29 @@ matches.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vpmsearch.atomic import replacing
 from vpmsearch.data.crops import CropBox
-from vpmsearch.errors import DataError, StoreDamagedError
+from vpmsearch.errors import DataError
 from vpmsearch.extraction import Extractor, Request
+from vpmsearch.scan import QUERY_ROWS
 from vpmsearch.search import Searcher
-from vpmsearch.types import Match, RegionFeatures, SearchResult
+from vpmsearch.store import calibration_file
+from vpmsearch.types import Match, RegionFeatures
 
-FILE_NAME = "calibration.json"
-FORMAT = 1
 MATCH, UNSURE, NO_MATCH = "match", "unsure", "no match"
 ACCEPTED, DOUBTFUL = 0.05, 0.25
 """False-match rates up to which a hit is a match, and up to which it is unsure."""
 PROBES = 400
 BOXES = (None, CropBox(bottom=0.5), CropBox(top=0.5), CropBox(bottom=0.7), CropBox(top=0.3))
 """What is searched for of each image: all, and the halves and larger parts that partial photographs show."""
+OWN_IMAGES = 64
+"""Ranks that are looked at for the first image of somebody else, and eight times as many where there is none."""
 FEWEST = 40
 """Distances a number of regions needs for rates of its own; with fewer it shares those of its neighbours."""
 
@@ -81,13 +82,7 @@ class Calibration:
 
     def save(self, index: Path) -> Path:
         """Write it into the folder of an index, whole or not at all."""
-        body = json.dumps(asdict(self), separators=(",", ":"))
-        path = index / FILE_NAME
-        with replacing(path) as temporary:
-            temporary.write_text(
-                json.dumps({"format": FORMAT, "blake2b": _digest(body), "calibration": body}), encoding="utf-8"
-            )
-        return path
+        return calibration_file.write(index, asdict(self))
 
 
 def load_calibration(index: object, fingerprint: str, min_visibility: float) -> Calibration | None:
@@ -99,23 +94,18 @@ def load_calibration(index: object, fingerprint: str, min_visibility: float) -> 
     Raises:
         StoreDamagedError: the file is not what was written.
     """
-    if not isinstance(index, Path):
+    if not isinstance(index, str | os.PathLike):
         return None
-    path = index / FILE_NAME
+    folder = Path(index)
+    values = calibration_file.read(folder)
+    if values is None or (values["fingerprint"], values["min_visibility"]) != (fingerprint, min_visibility):
+        return None
     try:
-        outer = json.loads(path.read_text(encoding="utf-8"))
-        body = outer["calibration"]
-        if outer["format"] != FORMAT or outer["blake2b"] != _digest(body):
-            raise ValueError("checksum or format")
-        values = json.loads(body)
-        values["distances"] = tuple(tuple(map(float, each)) for each in values["distances"])
-        found = Calibration(**values)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreDamagedError(f"{path} is damaged; run `vpmsearch calibrate` again") from error
-    same = (found.fingerprint, found.min_visibility) == (fingerprint, min_visibility)
-    return found if same and any(found.distances) else None
+        distances = tuple(tuple(map(float, each)) for each in values["distances"])
+        found = Calibration(**{**values, "distances": distances})
+    except (KeyError, TypeError, ValueError) as error:
+        raise calibration_file.damaged(folder) from error
+    return found if any(found.distances) else None
 
 
 def visible_regions(engine: Searcher, query: RegionFeatures) -> int:
@@ -143,37 +133,51 @@ def calibrate(
     snapshot, info = engine.snapshot, engine.snapshot.model_info
     ids = snapshot.image_ids[np.random.default_rng(seed).permutation(len(snapshot.image_ids))[:probes]]
     records = snapshot.records_of(ids)
-    labelled = all(record.pid is not None for record in records)
+    owners = [(image_id, record.pid) for image_id, record in zip(ids.tolist(), records, strict=True)]
+    labelled = all(pid is not None for _, pid in owners)
     distances: list[list[float]] = [[] for _ in range(info.p)]
-    wanted = [(row, box) for row in range(len(ids)) for box in BOXES]
-    requests = (Request(i, Path(records[row].path), box) for i, (row, box) in enumerate(wanted))
-    for batch in extractor.extract(requests):
-        for place, seen in enumerate(batch.seen):
-            row = wanted[seen.position][0]
-            query = batch.features[place : place + 1]
-            visible = visible_regions(engine, query)
-            own = (int(ids[row]), records[row].pid)
-            nearest = _nearest_stranger(engine, query, *own)
-            if nearest is not None and visible:
-                distances[visible - 1].append(nearest)
-        on_progress(len(batch.seen) + len(batch.rejected))
+    wanted = [(probe, box) for probe in range(len(ids)) for box in BOXES]
+    for start in range(0, len(wanted), QUERY_ROWS):
+        some = wanted[start : start + QUERY_ROWS]
+        requests = (Request(i, Path(records[probe].path), box) for i, (probe, box) in enumerate(some))
+        probed, parts = list[int](), list[RegionFeatures]()
+        for batch in extractor.extract(requests):
+            probed += [some[seen.position][0] for seen in batch.seen]
+            parts.append(batch.features)
+            on_progress(len(batch.seen) + len(batch.rejected))
+        queries = RegionFeatures.concatenate(parts)
+        nearest = _nearest_strangers(engine, queries, [owners[probe] for probe in probed])
+        visible = info.visible(queries.visibility).sum(axis=1)
+        for regions, distance in zip(visible.tolist(), nearest, strict=True):
+            if distance is not None and regions:
+                distances[regions - 1].append(distance)
     if sum(map(len, distances)) < FEWEST:
         raise DataError(f"{engine.store.path} has too few images with files to calibrate on; index more")
     ascending = tuple(tuple(sorted(each)) for each in distances)
     return Calibration(info.fingerprint, info.threshold, len(snapshot), labelled, ascending)
 
 
-def _nearest_stranger(engine: Searcher, query: RegionFeatures, image_id: int, pid: int | None) -> float | None:
-    """The distance of the nearest image of somebody else; junk and unlabelled images are nobody's."""
-    k = 64
-    while True:
-        result: SearchResult = engine.search(query, min(k, len(engine.snapshot)), exact=True)[0]
-        for match in result.matches:
-            if _is_stranger(match, image_id, pid):
-                return match.distance
-        if len(result.matches) < k:
-            return None
-        k *= 8
+def _nearest_strangers(
+    engine: Searcher, queries: RegionFeatures, owners: Sequence[tuple[int, int | None]]
+) -> list[float | None]:
+    """For each query the distance of the nearest image of somebody else than its owner: an (image id, pid).
+
+    Junk is nobody's. All queries share a pass over the gallery; those whose own images fill the ranks take another.
+    """
+    nearest: list[float | None] = [None] * len(queries)
+    waiting, k = list(range(len(queries))), OWN_IMAGES
+    while waiting:
+        found = engine.search(queries[np.array(waiting)], min(k, len(engine.snapshot)), exact=True)
+        left = []
+        for query, result in zip(waiting, found, strict=True):
+            strangers = (match for match in result.matches if _is_stranger(match, *owners[query]))
+            stranger = next(strangers, None)
+            if stranger is not None:
+                nearest[query] = stranger.distance
+            elif len(result.matches) == k:
+                left.append(query)
+        waiting, k = left, 8 * k
+    return nearest
 
 
 def _is_stranger(match: Match, image_id: int, pid: int | None) -> bool:
@@ -182,9 +186,3 @@ def _is_stranger(match: Match, image_id: int, pid: int | None) -> bool:
     if pid is None or pid < 1 or match.pid is None:  # 0: somebody, nobody knows who
         return True
     return match.pid != pid and match.pid >= 0
-
-
-def _digest(text: str) -> str:
-    from hashlib import blake2b
-
-    return blake2b(text.encode(), digest_size=16).hexdigest()

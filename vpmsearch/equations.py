@@ -87,6 +87,18 @@ def region_distances(query: Tensor, gallery: Tensor) -> Tensor:
     return distances.permute(1, 2, 0)  # (p, Q, G) -> (Q, G, p)
 
 
+def pair_distances(query: Tensor, gallery: Tensor) -> Tensor:
+    """D_i of pairs of images, to the last bit those of `region_distances`.
+
+    Args:
+        query, gallery: (M, p, d), the two of each pair.
+
+    Returns:
+        (M, p).
+    """
+    return _cdist(query[:, :, None], gallery[:, :, None])[:, :, 0, 0]  # (M, p, 1, d) twice -> (M, p, 1, 1)
+
+
 def _cdist(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances of (…, Q, d) and (…, G, d) from differences: (…, Q, G)."""
     runs = zip(torch.split(_compute_dtype(a), RUN, dim=-1), torch.split(_compute_dtype(b), RUN, dim=-1), strict=True)
@@ -111,17 +123,18 @@ def visibility_weighted_distance(
     images are split into calls.
 
     Args:
-        query: (Q, p, d). query_visibility: (Q, p), ≥ 0. gallery: (G, p, d). gallery_visibility: (G, p), ≥ 0.
+        query: (…, Q, p, d). query_visibility: (…, Q, p), ≥ 0. gallery: (…, G, p, d). gallery_visibility: (…, G, p),
+            ≥ 0; axes before those are batches, alike on both sides.
 
     Returns:
-        (Q, G), ≥ 0; `inf` where no region is shared (all weights are 0), never NaN.
+        (…, Q, G), ≥ 0; `inf` where no region is shared (all weights are 0), never NaN.
     """
     q_weights, g_weights = _scaled(query_visibility), _scaled(gallery_visibility)
-    shape = (query.shape[0], gallery.shape[0])
+    shape = (*query.shape[:-2], gallery.shape[-3])
     total, weighted = q_weights.new_zeros(shape), q_weights.new_zeros(shape)
-    for region in range(query.shape[1]):
-        weight = q_weights[:, region, None] * g_weights[None, :, region]  # (Q, 1) × (1, G) -> (Q, G)
-        distance = _cdist(_compute_dtype(query[:, region]), _compute_dtype(gallery[:, region]))  # (Q, G)
+    for region in range(query.shape[-2]):
+        weight = q_weights[..., :, None, region] * g_weights[..., None, :, region]  # (Q, 1) × (1, G) -> (Q, G)
+        distance = _cdist(_compute_dtype(query[..., region, :]), _compute_dtype(gallery[..., region, :]))  # (Q, G)
         total = total + weight
         # An unshared region may hold anything, infinity too: 0 × inf must not become NaN, here or going back.
         weighted = weighted + weight * torch.where(weight > 0, distance, 0)
@@ -129,14 +142,27 @@ def visibility_weighted_distance(
     return torch.where(shared, weighted / torch.where(shared, total, 1), torch.inf).to(query.dtype)
 
 
+def listed_distance(query: Tensor, query_visibility: Tensor, gallery: Tensor, gallery_visibility: Tensor) -> Tensor:
+    """Eq. 4 of each query with images of its own, to the last bit as `visibility_weighted_distance` has it.
+
+    Args:
+        query: (Q, p, d). query_visibility: (Q, p). gallery: (Q, m, p, d), m images for each query.
+        gallery_visibility: (Q, m, p).
+
+    Returns:
+        (Q, m).
+    """
+    return visibility_weighted_distance(query[:, None], query_visibility[:, None], gallery, gallery_visibility)[:, 0]
+
+
 def _scaled(visibility: Tensor) -> Tensor:
-    """(n, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
+    """(…, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
 
     float64, as a region may be all but invisible in both images and still the only one they share: the product of two
     small float32 numbers is 0 in float32, never in float64. Only (Q, G) tensors pay for it, not the distances.
     """
     wide = visibility.double()
-    largest = wide.detach().amax(dim=1, keepdim=True) if wide.shape[1] else wide.sum(dim=1, keepdim=True)
+    largest = wide.detach().amax(dim=-1, keepdim=True) if wide.shape[-1] else wide.sum(dim=-1, keepdim=True)
     return wide / torch.where(largest > 0, largest, 1)
 
 

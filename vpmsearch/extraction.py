@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import read_image, to_array
@@ -101,6 +102,10 @@ class Extractor:
         self._mean = torch.tensor(config.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(config.std, device=device).view(1, 3, 1, 1) * 255
 
+    def __repr__(self) -> str:
+        config = self.weights.config
+        return f"<Extractor: {config.name}, trained on {config.dataset}, on {self.device}>"
+
     @cached_property
     def map_size(self) -> tuple[int, int]:
         """(h, w) of T."""
@@ -120,6 +125,18 @@ class Extractor:
             broken = [loaded.seen[row] for row in np.flatnonzero(~finite)]
             rejected = loaded.rejected + [Rejected(item.position, item.path, NOT_FINITE) for item in broken]
             yield ExtractedBatch(seen, features[kept], rejected)
+
+    def extract_maps(self, requests: Iterable[Request]) -> Iterator[tuple[Tensor, list[Rejected]]]:
+        """See the feature maps of many files: (B, d, h, w) float32 of those that can be read, in order; and the others.
+
+        What the model pools into regions: T, reduced to d channels where the model does that.
+        """
+        batches = _batched(requests, self.batch_size)
+        half = self.device.type == "cuda"
+        for loaded in map_ahead(self._load, batches, workers=self.workers, ahead=self.workers + 1):
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.float16, enabled=half):
+                maps = self.model.reduction(self.model.backbone(self._normalised(loaded.pixels)))
+            yield maps.float(), loaded.rejected
 
     def extract_images(self, images: Sequence[Image.Image]) -> RegionFeatures:
         """See images already in memory: (n, p) visibility and (n, p, d) embeddings.

@@ -51,6 +51,7 @@ def index_gallery(
     *,
     prune_below: Path | None = None,
     on_progress: Callable[[int], None] = lambda images: None,
+    on_build: Callable[[int, int], None] = lambda done, total: None,
 ) -> IndexReport:
     """Index what is new or changed; files with the same path and bytes are not embedded again.
 
@@ -60,6 +61,7 @@ def index_gallery(
         images: the gallery; a path named twice counts once.
         prune_below: remove indexed images below this folder whose files have vanished.
         on_progress: told how many more images are dealt with.
+        on_build: told, while a commit builds region indexes, how many vectors are in and how many there will be.
 
     Raises:
         ModelMismatchError: the store was made for other weights.
@@ -67,7 +69,7 @@ def index_gallery(
     """
     start = time.perf_counter()
     store.check_model(extractor.weights.info)
-    with store.writer() as writer:
+    with store.writer(on_build=on_build) as writer:
         store.refresh()  # under the lock: from here on nobody else commits
         run = _Run(store, writer, images, on_progress)
         try:

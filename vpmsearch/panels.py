@@ -66,12 +66,13 @@ def verdict(match: Match, pid: int | None) -> bool | None:
     return match.pid == pid if known else None
 
 
-def draw_query(axes: Axes, image: Image.Image, pid: int | None, x: float, y: float) -> None:
-    """The query in its cell, its true aspect kept, pid above it."""
-    box = centred(image.size, (x, y + LINE, CELL_W, CELL_H))
-    draw_photo(axes, image, box)
-    draw_box(axes, box, edge=INK, linewidth=1.0)
-    put_text(axes, x, y + LINE - 0.06, "query", weight="bold")
+def draw_query(axes: Axes, image: Image.Image | None, pid: int | None, x: float, y: float) -> None:
+    """The query, if there is a picture of it, in its cell, its true aspect kept, pid above it."""
+    if image is not None:
+        box = centred(image.size, (x, y + LINE, CELL_W, CELL_H))
+        draw_photo(axes, image, box)
+        draw_box(axes, box, edge=INK, linewidth=1.0)
+        put_text(axes, x, y + LINE - 0.06, "query", weight="bold")
     if pid is not None:
         put_text(axes, x + 0.5, y + LINE - 0.06, f"pid {pid}", color=QUIET)
 

@@ -70,7 +70,7 @@ from vpmsearch.types import SearchResult
 
 
 def rank_panel(
-    query_images: Sequence[Image.Image],
+    query_images: Sequence[Image.Image | None],
     results: Sequence[SearchResult],
     output: Path,
     *,
@@ -86,7 +86,8 @@ def rank_panel(
     Eq. 4, on one scale over the whole panel; an empty slot is a region that had no part.
 
     Args:
-        query_images: one image a result, drawn at its own aspect: half a body is visibly half.
+        query_images: one image a result, drawn at its own aspect: half a body is visibly half. None leaves its
+            place empty.
         results: what the search answered, in the same order; without matches the row says "no result".
         output: where to write.
         query_pids: whom each query shows. Where both pids are known, a match is framed green with ✓ or
@@ -320,7 +321,7 @@ def _curves(
     names = [shorten(name, 2.2) for name in results]
     head, left, width, height = head_height(title) + LINE, 0.6, 4.4, max(3.0, LINE * len(curves))
     right = left + width
-    sheet = new_sheet(right + 0.4 + max(map(text_width, names)) + MARGIN, head + height + 0.7, title)
+    sheet = new_sheet(right + 0.45 + max(map(text_width, names)) + MARGIN, head + height + 0.7, title)
     axes = new_plot(sheet, (left, head, width, height))
     low, high = frame_curves(axes, np.concatenate(curves), ticks=width_is.startswith("γ"))
     put_text(sheet, MARGIN, head - 0.08, height_is, color=QUIET)
@@ -331,5 +332,9 @@ def _curves(
         style = STROKE | {"color": shade(i, LINES), "marker": MARKERS[i % len(MARKERS)]}
         axes.plot(*curve.T, **style, markersize=5, markeredgewidth=0)
         draw_line(sheet, (right + 0.05, ends[i]), (right + 0.3, places[i]), style["color"])
-        put_text(sheet, right + 0.35, places[i], name, va="center")
+        # The marker too: where two lines end at one place, colour alone would say which name is whose.
+        sheet.plot(
+            [right + 0.3], [places[i]], color=style["color"], marker=style["marker"], markersize=5, markeredgewidth=0
+        )
+        put_text(sheet, right + 0.4, places[i], name, va="center")
     return save_picture(sheet, output)

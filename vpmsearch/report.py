@@ -18,7 +18,8 @@ from vpmsearch.panels import Loader
 from vpmsearch.queries import region_names
 from vpmsearch.types import Match, SearchResult
 
-_SIZE = (160, 240)  # pixels of a picture at most
+SIZE = (160, 240)
+"""Pixels of a picture at most: width, height."""
 _STYLE = """
 :root{color-scheme:light dark;--g:#fff;--p:#f4f5f7;--i:#1c1f23;--q:#55595f;--l:#c9cdd3;--b:#0072b2;--t:#dfe3e8}
 @media(prefers-color-scheme:dark){:root{--g:#15181c;--p:#1f2329;--i:#e9ecef;--q:#a9b0b8;--l:#434a53;--b:#56b4e9;--t:#343b44}}
@@ -92,7 +93,7 @@ def check_report(output: Path) -> None:
 
 
 def _section(answer: Answer, names: Sequence[str], top: int, load: Loader) -> str:
-    pictures = "".join(_picture(image, "query") for image in answer.images)
+    pictures = "".join(picture_tag(image, "query") for image in answer.images)
     hits = "".join(_hit(rank, match, names, load) for rank, match in enumerate(answer.result.matches[:top], start=1))
     told = f"{answer.verdict}; " if answer.verdict else ""
     found = f"{told}{answer.result.candidates} compared in {answer.result.elapsed_ms:.0f} ms"
@@ -102,7 +103,7 @@ def _section(answer: Answer, names: Sequence[str], top: int, load: Loader) -> st
 
 def _hit(rank: int, match: Match, names: Sequence[str], load: Loader) -> str:
     try:
-        picture = _picture(load(match.path), f"rank {rank}")
+        picture = picture_tag(load(match.path), f"rank {rank}")
     except (VpmsearchError, OSError):
         picture = "<p>missing</p>"
     labels = "".join(f" · {k} {v}" for k, v in (("pid", match.pid), ("camera", match.camid)) if v is not None)
@@ -119,9 +120,10 @@ def _hit(rank: int, match: Match, names: Sequence[str], load: Loader) -> str:
     )
 
 
-def _picture(image: Image.Image, alt: str) -> str:
+def picture_tag(image: Image.Image, alt: str, size: tuple[int, int] = SIZE) -> str:
+    """An <img> that holds its picture, at most `size` (width, height) pixels, without the metadata of its file."""
     small = image.convert("RGB")
-    small.thumbnail(_SIZE, Image.Resampling.BICUBIC)
+    small.thumbnail(size, Image.Resampling.BICUBIC)
     small.info = {}
     target = io.BytesIO()
     small.save(target, "JPEG", quality=85)

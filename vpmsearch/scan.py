@@ -10,7 +10,8 @@ small and is quadrupled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpmsearch.equations import visibility_weighted_distance
+from vpmsearch.equations import listed_distance, visibility_weighted_distance
 from vpmsearch.store import Snapshot
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 BLOCK_ROWS = 4096
 """Gallery images whose distances are held at once."""
+TILE_ROWS = 1024
+"""Gallery images that are widened to float32 at once for a single query: what fits a core's cache is read once."""
 QUERY_ROWS = 512
 """Queries that share one pass over the gallery."""
 EXTRA = 32
@@ -33,7 +36,7 @@ SLACK = 2e-5
 FACTOR_ROUNDING = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}
 """What the factors of a float32 product lose before it, by `torch.get_float32_matmul_precision`: TF32 and bfloat16."""
 
-_Block = tuple[Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights (m, p)
+_Block = tuple[Tensor, Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights and ‖b‖² (m, p)
 Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
 NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -75,9 +78,13 @@ class Distances:
 
     def scan(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
         """The k nearest of all images, or of those allowed (N,), to each query, ties by image id."""
-        found: list[Found] = []
+        # Those that show the same regions beside each other: a product then leaves out who does not show its region.
+        order = np.argsort(_middle(queries.visibility), kind="stable")
+        found: list[Found] = [NOTHING] * len(queries)
         for start in range(0, len(queries), QUERY_ROWS):
-            found += self._scan_some(queries[start : start + QUERY_ROWS], k, allowed)
+            some = order[start : start + QUERY_ROWS]
+            for query, answer in zip(some.tolist(), self._scan_some(queries[some], k, allowed), strict=True):
+                found[query] = answer
         return found
 
     def _scan_some(self, queries: RegionFeatures, k: int, allowed: Bool | None) -> list[Found]:
@@ -88,9 +95,9 @@ class Distances:
             part = queries[waiting]
             rows, lower = self._least_lower_bounds(part, min(count, everything), allowed)
             unsure = []
+            nearest = self._nearest_listed(part, rows, np.isfinite(lower), k)
             for place, query in enumerate(waiting.tolist()):
-                listed = np.sort(rows[place][np.isfinite(lower[place])])
-                found[query] = self.nearest(part[place : place + 1], listed, k)
+                found[query] = nearest[place]
                 # An image that is not listed is at least this far.
                 horizon = lower[place, -1] * (1 - SLACK) if count < everything else np.inf
                 last = found[query][1][-1] if len(found[query][1]) == k else np.float32(np.inf)
@@ -99,14 +106,35 @@ class Distances:
             waiting, count = np.array(unsure, np.int64), 4 * count
         return found
 
+    def _nearest_listed(self, queries: RegionFeatures, rows: Int64, listed: Bool, k: int) -> list[Found]:
+        """The k nearest to each query of its own list, rows (Q, c) where listed (Q, c), ties by image id."""
+        count, found = rows.shape[1], list[Found]()
+        if count > BLOCK_ROWS:
+            return [self.nearest(queries[i : i + 1], np.sort(rows[i][listed[i]]), k) for i in range(len(queries))]
+        step = BLOCK_ROWS // max(count, 1)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            asked, some = queries[part], rows[part]
+            shape = (*some.shape, queries.num_regions, queries.embedding_dim)  # (q · c, p, d) -> (q, c, p, d)
+            stored = self._snapshot.stored(some.ravel()).reshape(shape)
+            values = (asked.embeddings, asked.visibility, stored, self.visibility[some])
+            computed = listed_distance(*(torch.from_numpy(value).to(self._device) for value in values)).cpu().numpy()
+            distances = np.where(listed[part], computed, np.float32(np.inf))
+            for own, distance in zip(some, distances, strict=True):
+                best = np.lexsort((own, distance))[:k]
+                best = best[np.isfinite(distance[best])]  # an image that shares no region is no result
+                found.append((own[best], distance[best]))
+        return found
+
     def _least_lower_bounds(self, queries: RegionFeatures, count: int, allowed: Bool | None) -> tuple[Int64, Float32]:
         """Rows (Q, count) of the images with the least lower bounds of the distance, and those; ∞ is none."""
         q = torch.from_numpy(queries.embeddings).to(self._device).transpose(0, 1)  # (Q, p, d) -> (p, Q, d)
         weights = torch.from_numpy(_scaled(queries.visibility)).to(self._device)
+        spans = _spans(queries.visibility)
         best = torch.full((len(queries), count), torch.inf, device=self._device)
         best_rows = torch.zeros((len(queries), count), dtype=torch.int64, device=self._device)
-        for rows, block, g_weights in self._blocks(allowed):
-            lower = _lower_bounds(q, weights, block, g_weights)
+        for rows, block, g_weights, g_norms in self._blocks(allowed, self._block_rows(len(queries))):
+            lower = _lower_bounds(q, weights, spans, block, g_weights, g_norms)
             if count < lower.shape[1]:
                 lower, places = torch.topk(lower, count, dim=1, largest=False, sorted=False)
                 block_rows = rows[places]
@@ -116,23 +144,27 @@ class Distances:
             best_rows = torch.cat([best_rows, block_rows], 1).gather(1, places)
         return best_rows.cpu().numpy(), best.cpu().numpy()
 
-    def _blocks(self, allowed: Bool | None) -> Iterator[_Block]:
+    def _block_rows(self, queries: int) -> int:
+        """Images whose distances are held at once: more where there is one query, or a GPU to keep busy."""
+        return BLOCK_ROWS * (32 if self._device.type == "cuda" else 8 if queries == 1 else 1)
+
+    def _blocks(self, allowed: Bool | None, size: int) -> Iterator[_Block]:
         """The gallery on the device; of images that are not allowed, either nothing or weights of 0."""
         if allowed is None:
-            yield from self._kept if self._kept is not None else self._read()
+            yield from self._kept if self._kept is not None else self._read(size)
         elif self._kept is not None:
             passed = torch.from_numpy(allowed).to(self._device)
-            for rows, block, weights in self._kept:
-                yield rows, block, weights * passed[rows, None]
+            for rows, block, weights, norms in self._kept:
+                yield rows, block, weights * passed[rows, None], norms
         else:
             chosen = np.flatnonzero(allowed)
-            for start in range(0, len(chosen), BLOCK_ROWS):
-                some = chosen[start : start + BLOCK_ROWS]
+            for start in range(0, len(chosen), size):
+                some = chosen[start : start + size]
                 yield self._on_device(some, self._snapshot.stored(some))
 
-    def _read(self) -> Iterator[_Block]:
+    def _read(self, size: int) -> Iterator[_Block]:
         keep, kept = self._room() if self._keep is None else self._keep, list[_Block]()
-        for rows, embeddings in self._snapshot.blocks(BLOCK_ROWS):
+        for rows, embeddings in self._snapshot.blocks(size):
             block = self._on_device(rows, embeddings)
             if keep:
                 kept.append(block)
@@ -141,8 +173,25 @@ class Distances:
             self._kept = kept
 
     def _on_device(self, rows: Int64, embeddings: NDArray[np.floating[Any]]) -> _Block:
-        weights = torch.from_numpy(_scaled(self.visibility[rows])).to(self._device)
-        return torch.from_numpy(rows).to(self._device), _tensor(embeddings).to(self._device), weights
+        block, weights = _tensor(embeddings).to(self._device), torch.from_numpy(self._weights[rows]).to(self._device)
+        return torch.from_numpy(rows).to(self._device), block, weights, self._norms_of(rows, block)
+
+    @functools.cached_property
+    def _weights(self) -> Float32:
+        return _scaled(self.visibility)
+
+    @functools.cached_property
+    def _norms(self) -> Float32:
+        """‖b‖² (N, p) as far as it was computed, NaN elsewhere."""
+        return np.full(self.visibility.shape, np.nan, np.float32)
+
+    def _norms_of(self, rows: Int64, block: Tensor) -> Tensor:
+        """‖b‖² of some images (m, p, d): (m, p). The same for every query, so computed by the first that comes."""
+        known = self._norms[rows]
+        if np.isnan(known).any():
+            known = _squared_norms(block).cpu().numpy()
+            self._norms[rows] = known
+        return torch.from_numpy(known).to(self._device)
 
     def _room(self) -> bool:
         """Whether a GPU has the memory for all embeddings, and as much again as it needs to work."""
@@ -161,6 +210,19 @@ def _scaled(visibility: Float32) -> Float32:
     return scaled
 
 
+def _middle(visibility: Float32) -> NDArray[np.float64]:
+    """The mean number of the regions that images (n, p) show: (n,), 0 where there is none."""
+    shown = visibility > 0
+    middle: NDArray[np.float64] = shown @ np.arange(shown.shape[1], dtype=np.float64) / np.maximum(shown.sum(axis=1), 1)
+    return middle
+
+
+def _spans(visibility: Float32) -> dict[int, slice]:
+    """For each region that any of the queries (Q, p) shows, those from the first to the last that does."""
+    shown = [np.flatnonzero(region) for region in (visibility > 0).T]
+    return {region: slice(int(rows[0]), int(rows[-1]) + 1) for region, rows in enumerate(shown) if len(rows)}
+
+
 def _tensor(array: NDArray[np.floating[Any]]) -> Tensor:
     """A tensor over the memory of an array, which may be a read-only map: torch knows none, and nothing here writes."""
     if array.flags.writeable or array.size == 0:
@@ -173,24 +235,57 @@ def _tensor(array: NDArray[np.floating[Any]]) -> Tensor:
     return torch.from_numpy(np.asarray(_Memory()))
 
 
-def _lower_bounds(q: Tensor, q_weights: Tensor, block: Tensor, g_weights: Tensor) -> Tensor:
-    """At most Eq. 4, up to `SLACK`: (p, Q, d), (Q, p), (m, p, d) and (m, p) -> (Q, m); ∞ where no region is shared."""
-    p, queries, d = q.shape
+def _squared_norms(block: Tensor) -> Tensor:
+    """(m, p, d), of any dtype -> (m, p), float32."""
+    norms = [torch.linalg.vector_norm(region.float(), dim=1).square_() for region in block.unbind(1)]
+    return torch.stack(norms, dim=1)
+
+
+def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, spans: Mapping[int, slice]) -> Iterator[Tensor]:
+    """‖b‖² − 2ab of each region for the queries in its span: (p, Q, d), (m, p, d) and (m, p) -> (span, m)."""
+    if q.shape[1] > 1 or q.device.type != "cpu":
+        for region, span in spans.items():
+            g = block[:, region].float()  # (m, d), strided: the product reads it where it is
+            yield torch.addmm(g_norms[None, :, region], q[region, span], g.T, alpha=-2)
+        return
+    # One query reads each number once, so memory is what limits it: widen what fits the cache, multiply, go on.
+    m, d, regions = len(block), q.shape[2], list(spans)
+    first, last = min(regions, default=0), max(regions, default=-1) + 1
+    wide = None if block.dtype == torch.float32 else q.new_empty(min(m, TILE_ROWS), last - first, d)
+    products = q.new_empty(len(regions), 1, m)
+    for start in range(0, m, TILE_ROWS):
+        rows = slice(start, min(start + TILE_ROWS, m))
+        tile = block[rows, first:last] if wide is None else wide[: rows.stop - start].copy_(block[rows, first:last])
+        for place, region in enumerate(regions):
+            out = products[place, 0, rows]
+            torch.addmv(g_norms[rows, region], tile[:, region - first], q[region, 0], alpha=-2, out=out)
+    yield from products
+
+
+def _lower_bounds(
+    q: Tensor, q_weights: Tensor, spans: Mapping[int, slice], block: Tensor, g_weights: Tensor, g_norms: Tensor
+) -> Tensor:
+    """At most Eq. 4, up to `SLACK`; ∞ where no region is shared.
+
+    Args:
+        q: (p, Q, d). q_weights: (Q, p). spans: by region, the queries that matter to it. block: (m, p, d). g_weights,
+            g_norms (‖b‖²): (m, p).
+
+    Returns:
+        (Q, m).
+    """
+    queries, d = q.shape[1:]
     lower, total = q_weights.new_zeros(queries, len(block)), q_weights @ g_weights.T
     steps = (d + 8) * 2.0**-24
     gamma = steps / (1 - steps) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
-    for region in range(p):
-        if not (q_weights[:, region] > 0).any():  # half a body needs half of the memory read
-            continue
-        g = block[:, region].float()  # (m, d), strided: the product reads it where it is
-        block_norms = torch.linalg.vector_norm(g, dim=1).square_()
-        norms = q[region].square().sum(dim=1)  # (Q,)
-        error = gamma * (norms.sqrt() + block_norms.max().sqrt()).square() + torch.finfo(torch.float32).tiny
-        squares = torch.addmm(block_norms[None], q[region], g.T, alpha=-2)  # (Q, m)
-        squares += (norms - error)[:, None]
-        # Beyond float32's range (norms above 1e19) nothing is known: 0 is always a lower bound.
-        distance = squares.clamp_(min=0).sqrt_().nan_to_num_(nan=0.0, posinf=0.0)
-        lower += q_weights[:, region, None] * (distance * g_weights[:, region])
+    for (region, span), squares in zip(spans.items(), _expanded(q, block, g_norms, spans), strict=True):
+        norms = q[region, span].square().sum(dim=1)  # (Q,), of those in the span
+        error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + torch.finfo(torch.float32).tiny
+        squares += (norms - error)[:, None]  # (Q, m)
+        distance = squares.clamp_(min=0).sqrt_()
+        if not error.isfinite().all():  # beyond float32's range nothing is known: 0 is always a lower bound
+            distance.nan_to_num_(nan=0.0, posinf=0.0)
+        lower[span].addcmul_(distance.mul_(g_weights[:, region]), q_weights[span, region, None])
     shared = (q_weights > 0).float() @ (g_weights > 0).float().T > 0
     # Weights too small for float32 tell nothing either.
     lower = torch.where(total > 1e-30, lower / total, 0.0)

@@ -6,16 +6,17 @@ Whatever finds the candidates, one function computes the distances, so both path
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
 import torch
 
 from vpmsearch.bound import Float64
-from vpmsearch.deepen import RegionLists, Scope, Timer
-from vpmsearch.equations import region_distances
+from vpmsearch.deepen import RegionLists, Scope
+from vpmsearch.equations import pair_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
 from vpmsearch.queries import only_regions
 from vpmsearch.scan import Distances, Found
@@ -36,6 +37,8 @@ CANDIDATES_PER_REGION = 1600
 """k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
 SCAN_BELOW = 1024
 """So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
+PAIRS = 4096
+"""Matches that are taken apart by region at once."""
 SCAN_BATCH = 16
 """From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
 
@@ -91,6 +94,9 @@ class SearchEngine:
         gpu = store.device.startswith("cuda") or (store.device == "auto" and torch.cuda.is_available())
         self._device = torch.device((store.device if store.device != "auto" else "cuda") if gpu else "cpu")
         self._view = self._look_at(store.snapshot)
+
+    def __repr__(self) -> str:
+        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {self._device}>"
 
     def _look_at(self, snapshot: Snapshot) -> _View:
         distances = Distances(snapshot, self._device)
@@ -202,47 +208,52 @@ def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> 
 
 
 def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) -> list[SearchResult]:
-    """The results with their matches."""
+    """The results with their matches; those of all queries are looked up and taken apart together."""
     start = time.perf_counter()
-    rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)]))
-    named = view.snapshot.records(rows) if len(rows) else []  # of all queries at once
-    records = dict(zip(rows.tolist(), named, strict=True))
+    counts = [len(best[0]) for best, _ in found]
+    asked = np.repeat(np.arange(len(found)), counts)
+    rows = np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)])
+    distances = np.concatenate([np.zeros(0, np.float32), *(best[1] for best, _ in found)])
+    distinct = np.unique(rows)
+    named = view.snapshot.records(distinct) if len(distinct) else []
+    records = dict(zip(distinct.tolist(), named, strict=True))
+    matches = list[Match]()
+    for part in (slice(first, first + PAIRS) for first in range(0, len(rows), PAIRS)):
+        some = rows[part]
+        taken_apart = _by_region(view, queries, asked[part], some)
+        named = [records[row] for row in some.tolist()]
+        matches += explained(view.snapshot.image_ids[some], named, distances[part], *taken_apart)
     each_ms = 1e3 * (time.perf_counter() - start) / max(len(found), 1)
-    results = []
-    for row, (best, result) in enumerate(found):
-        timer = Timer({**result.timings_ms, "explain": each_ms})
-        with timer.stage("explain"):
-            matches = _matches(view, queries[row : row + 1], best, records)
-        results.append(replace(result, matches=matches, timings_ms=timer.stages))
-    return results
+    return [
+        replace(result, matches=tuple(matches[end - count : end]), timings_ms={**result.timings_ms, "explain": each_ms})
+        for (_, result), count, end in zip(found, counts, accumulate(counts), strict=True)
+    ]
 
 
-def _matches(view: _View, query: RegionFeatures, best: Found, records: Mapping[int, ImageRecord]) -> tuple[Match, ...]:
-    rows, distances = best
-    if len(rows) == 0:
-        return ()
-    gallery = torch.from_numpy(view.snapshot.embeddings(rows))
-    by_region = region_distances(torch.from_numpy(query.embeddings), gallery)[0].numpy()  # (k, p)
-    weights = query.visibility.astype(np.float64) * view.distances.visibility[rows]  # (1, p) × (k, p)
-    named = [records[row] for row in rows.tolist()]
-    return explained(view.snapshot.image_ids[rows], named, distances, by_region, weights)
+def _by_region(view: _View, queries: RegionFeatures, asked: Int64, rows: Int64) -> tuple[Float32, Float64]:
+    """D_i and C_i^q·C_i^g, (m, p) each, of pairs: of a query (m,) and a row (m,) each."""
+    embeddings = (queries.embeddings[asked], view.snapshot.embeddings(rows))  # (m, p, d) each
+    by_region = pair_distances(*map(torch.from_numpy, embeddings)).numpy()
+    return by_region, queries.visibility[asked].astype(np.float64) * view.distances.visibility[rows]
 
 
 def explained(
     image_ids: Int64, records: Sequence[ImageRecord], distances: Float32, by_region: Float32, weights: Float64
-) -> tuple[Match, ...]:
+) -> list[Match]:
     """Matches that say why they stand where they do.
 
     Args:
-        image_ids, records, distances: (k,), nearest first. by_region: (k, p), D_i. weights: (k, p), C_i^q·C_i^g, 0
-            where a region is not shared.
+        image_ids, records, distances: (m,). by_region: (m, p), D_i. weights: (m, p), C_i^q·C_i^g, 0 where a region is
+            not shared; each match shares one.
     """
     shares = weights / weights.sum(axis=1, keepdims=True)
+    numbers = zip(by_region.tolist(), weights.tolist(), shares.tolist(), strict=True)
     matches = []
-    for i, (image_id, record) in enumerate(zip(image_ids.tolist(), records, strict=True)):
+    for image_id, record, distance, parts in zip(image_ids.tolist(), records, distances.tolist(), numbers, strict=True):
         regions = tuple(
-            RegionMatch(r, float(by_region[i, r]), float(weights[i, r]), float(shares[i, r]))
-            for r in np.flatnonzero(weights[i] > 0).tolist()
+            RegionMatch(region, own, weight, share)
+            for region, (own, weight, share) in enumerate(zip(*parts, strict=True))
+            if weight > 0
         )
-        matches.append(Match(image_id, record.path, record.pid, record.camid, float(distances[i]), regions))
-    return tuple(matches)
+        matches.append(Match(image_id, record.path, record.pid, record.camid, distance, regions))
+    return matches

@@ -203,4 +203,4 @@ class _Query:
             by_region[place[image_id], region] = distance
             weights[place[image_id], region] = visibility * self._values[f"w{region}"]
         records = self._reading.records(ids)
-        return explained(ids, [records[image_id] for image_id in place], distances, by_region, weights)
+        return tuple(explained(ids, [records[image_id] for image_id in place], distances, by_region, weights))

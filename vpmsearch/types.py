@@ -9,12 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import index
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import FeatureError, ModelError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from PIL.Image import Image
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -63,6 +67,9 @@ class RegionFeatures:
 
     def __len__(self) -> int:
         return len(self.visibility)
+
+    def __repr__(self) -> str:
+        return f"<RegionFeatures: {len(self)} images, {self.num_regions} regions of {self.embedding_dim} numbers>"
 
     def __getitem__(self, rows: slice | NDArray[Any] | Sequence[int]) -> RegionFeatures:
         return RegionFeatures(self.visibility[rows], self.embeddings[rows])
@@ -265,3 +272,33 @@ class SearchResult:
     def elapsed_ms(self) -> float:
         """All stages together, in milliseconds."""
         return sum(self.timings_ms.values())
+
+    def __repr__(self) -> str:
+        nearest = f"nearest {self.matches[0].distance:.4f} {self.matches[0].path!r}, " if self.matches else ""
+        return f"<SearchResult: {len(self.matches)} matches, {nearest}{self.candidates} compared>"
+
+    def show(self, query: Image | None = None, *, top: int = 10, pid: int | None = None) -> Image:
+        """The ranks as a picture, which a notebook displays; `.save` and `.show` of it do elsewhere.
+
+        Args:
+            query: what was searched with, to stand at the left. top: matches at most. pid: who that is, if known;
+                matches are then marked right or wrong.
+        """
+        from vpmsearch.notebook import result_picture
+
+        return result_picture(self, query, top=top, pid=pid)
+
+    def to_pandas(self) -> DataFrame:
+        """One row a match: rank, image_id, path, pid, camid, distance, and distance_i and share_i of each region i.
+
+        Raises:
+            DataError: pandas is not installed.
+        """
+        from vpmsearch.notebook import result_frame
+
+        return result_frame(self)
+
+    def _repr_html_(self) -> str:
+        from vpmsearch.notebook import result_html
+
+        return result_html(self)

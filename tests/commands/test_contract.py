@@ -22,6 +22,7 @@ DESIGNED = {
     "index",
     "query",
     "evaluate",
+    "compare",
     "stats",
     "verify",
     "remove",
@@ -80,6 +81,10 @@ def test_help_has_an_example_that_the_command_would_take(cli, name: str):
         "evaluate --data d --weighting loudness",
         "evaluate",
         "evaluate --data d --gamma half",
+        "evaluate --data d --single-shot 0",
+        "evaluate --data d --candidates 0",
+        "compare a.csv",
+        "reproduce table1",
         "show",
     ],
 )

@@ -104,6 +104,75 @@ def test_evaluate_names_a_bad_image(cli, drawn: Path, weights: Path, tmp_path: P
     assert "truncated" in error
 
 
+def test_lines_a_query_are_compared(cli, drawn: Path, weights: Path, other_weights: Path, tmp_path: Path):
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for file, model in zip(files, (weights, other_weights), strict=True):
+        outcome = cli("evaluate", "--data", drawn, "--weights", model, "--gamma", 0.5, "--per-query", file, "--json")
+        assert f"8 lines: {file}" in outcome.stderr
+    (found,) = cli("compare", *files, "--json").json[0]["results"]
+    assert (found["gamma"], found["crop"], found["queries"]) == (0.5, "bilateral", 8)
+    assert found["verdict"] in ("better", "worse", "undecided")
+    (back,) = cli("compare", *reversed(files), "--json").json[0]["results"]
+    assert back["mean_ap"] == pytest.approx(-found["mean_ap"])
+    (none,) = cli("compare", files[1], files[1], "--json").json[0]["results"]
+    assert (none["mean_ap"], none["verdict"]) == (0, "undecided")
+    head, line = cli("compare", *files).stdout.splitlines()
+    assert head.split()[:3] == ["gamma", "crop", "weighting"]
+    assert line.split()[-1] == found["verdict"]
+    assert "cannot be read" in cli("compare", files[0], tmp_path / "gone.csv", code=1).error
+
+
+def test_evaluate_on_drawn_galleries(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--json")
+    (row,) = cli(*plain, "--single-shot", 20).json[0]["results"]
+    assert (row["draws"], row["queries"], row["gallery"]) == (20, 8, 9)
+    assert (row["rank1"] * 8 * 20) % 1 == pytest.approx(0, abs=1e-6)
+    assert cli(*plain, "--single-shot", 20).json[0]["results"] == [row]
+
+
+def test_evaluate_older_matchers(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
+    (without,) = cli(*plain).json[0]["results"]
+    (one,) = cli(*plain, "--matcher", "dsr", "--candidates", 1).json[0]["results"]
+    assert one == without, "one candidate cannot be ordered"
+    rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("dsr", "sfr")]
+    assert len({row["map"] for row in (without, *rows)}) > 1
+    assert "unknown matcher 'swm'" in cli(*plain, "--matcher", "swm", code=1).error
+    assert "leave --index" in cli(*plain, "--matcher", "dsr", "--single-shot", 2, code=1).error
+
+
+def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
+    (row,) = cli(*plain, "--reciprocal").json[0]["results"]
+    assert row["queries"] == 8
+    assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
+    assert "leave --matcher" in cli(*plain, "--reciprocal", "--matcher", "dsr", code=1).error
+
+
+def test_evaluate_pairs(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--fmr", 0.1, "--fmr", 0.5)
+    (row,) = cli(*plain, "--json").json[0]["results"]
+    assert list(row["fnmr"]) == ["0.1", "0.5"]
+    assert 0 <= row["fnmr"]["0.5"] <= row["fnmr"]["0.1"] <= 1
+    assert f"FNMR {row['fnmr']['0.1']:.4f} at FMR 0.1, FNMR" in cli(*plain).stdout
+    assert "false-match rate" in cli(*plain[:-1], 2, code=1).error
+
+
+def test_evaluate_partial_ilids(cli, drawn: Path, weights: Path, tmp_path: Path):
+    """A data set in the layout of Partial-iLIDS: four people, one picture on each side."""
+    import shutil
+
+    for name, source, shot in (("Probe", "query", "c1"), ("Gallery", "bounding_box_test", "c2")):
+        (tmp_path / name).mkdir()
+        for pid in (5, 6, 7, 8):
+            found = sorted((drawn / source).glob(f"{pid:04d}_{shot}*.jpg"))[0]
+            shutil.copy(found, tmp_path / name / f"{pid:03d}.jpg")
+    outcome = cli("evaluate", "--data", tmp_path, "--dataset", "partial-ilids", "--weights", weights, "--json")
+    (row,) = outcome.json[0]["results"]
+    assert (row["queries"], row["gallery"], row["rank5"]) == (4, 4, 1)
+    assert row["rank1"] <= row["map"] <= 1
+
+
 # train ------------------------------------------------------------------------------------------------------------
 
 

@@ -146,7 +146,7 @@ def test_query_json_is_the_contract(cli, gallery: Path, index: Path, exact: bool
     assert len(outcome.json) == 2
     for image, line in zip(images, outcome.json, strict=True):
         assert list(line)[:5] == ["query", "exact", "candidates", "elapsed_ms", "matches"]
-        assert list(line)[5:] == ["depth", "complete", "bound_closed"]
+        assert list(line)[5:] == ["verdict", "depth", "complete", "bound_closed"]
         assert line["complete"]  # six images: all were compared
         assert (line["query"], line["exact"], line["candidates"]) == (str(image), exact, 6)
         assert line["elapsed_ms"] > 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vpmsearch.data.augment import erased, jittered
+from vpmsearch.data.augment import erased, jittered, shifted
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = [(64, 32), (192, 64), (33, 47), (32, 32)]
@@ -65,6 +65,35 @@ def test_jitter_is_decided_by_the_seed_and_leaves_its_image_alone():
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     np.testing.assert_array_equal(image, pixels)
+
+
+# ---------------------------------------------------------------------------------------------------- place
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@given(seed=SEEDS, share=st.floats(0, 0.99))
+def test_an_image_is_moved_within_its_frame(height, width, seed, share):
+    before = noise(height, width, seed)
+    after = np.asarray(shifted(Image.fromarray(before), share, np.random.default_rng(seed)))
+    draws = np.random.default_rng(seed)
+    x, y = (round(float(draws.uniform(-share, share)) * length) for length in (width, height))
+    mean = before.astype(np.float64).mean(axis=(0, 1))
+    assert after.shape == before.shape
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row - y < height and 0 <= column - x < width:
+                assert (after[row, column] == before[row - y, column - x]).all()
+            else:
+                assert (np.abs(after[row, column] - mean) < 1).all()
+
+
+def test_shifts_go_both_ways_and_as_far_as_stated():
+    pixels = np.zeros((41, 41, 3), np.uint8)
+    pixels[20, 20] = 255
+    moved = [np.asarray(shifted(Image.fromarray(pixels), 0.25, np.random.default_rng(seed))) for seed in range(300)]
+    places = np.array([np.argwhere(image[:, :, 0] == 255)[0] for image in moved]) - 20
+    assert (places.min(axis=0) == -10).all()
+    assert (places.max(axis=0) == 10).all()
 
 
 # ---------------------------------------------------------------------------------------------------- occlusion

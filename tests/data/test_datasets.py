@@ -402,7 +402,9 @@ def test_manifest_cannot_be_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("read", [read_dataset, read_gallery])
 def test_unknown_missing_and_empty(tmp_path, read):
-    with pytest.raises(DataError, match=r"unknown data set .cuhk.; known are market1501, msmt17, folder, csv$"):
+    with pytest.raises(
+        DataError, match=r"unknown data set .cuhk.; known are market1501, msmt17, folder, csv, partial-reid, "
+    ):
         read("cuhk", tmp_path)
     for name in DATASET_NAMES:
         with pytest.raises(DataError, match="does not exist"):

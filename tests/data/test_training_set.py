@@ -195,7 +195,9 @@ def test_one_view_draws_what_it_always_drew(drawn_images):
 
 
 @pytest.mark.parametrize("two_views", [False, True])
-@pytest.mark.parametrize("change", [{"color_jitter": 0.4}, {"erase": 1.0}, {"color_jitter": 0.4, "erase": 1.0}])
+@pytest.mark.parametrize(
+    "change", [{"shift": 0.4}, {"color_jitter": 0.4}, {"erase": 1.0}, {"shift": 0.4, "color_jitter": 0.4, "erase": 1.0}]
+)
 def test_augmentation_changes_pixels_and_nothing_else(drawn_images, two_views, change):
     settings = replace(SETTINGS, two_views=two_views)
     plain = TrainingSet(drawn_images, settings).batch(np.arange(24), (0,))

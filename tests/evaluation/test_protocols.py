@@ -17,7 +17,6 @@ from tiny_weights import picture, write_weights
 from vpmsearch.data.crops import STRATEGIES, CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError
-from vpmsearch.evaluation import protocols
 from vpmsearch.evaluation.metrics import RankMetrics, evaluate_rank
 from vpmsearch.evaluation.protocols import (
     LabelledFeatures,
@@ -95,13 +94,6 @@ def test_rank_is_evaluate_rank_of_the_full_matrix(shape, min_visibility, weighti
             rank(query, gallery, min_visibility=min_visibility, weighting=weighting).result()
         return
     assert_same(rank(query, gallery, min_visibility=min_visibility, weighting=weighting).result(), expected)
-
-
-def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch):
-    query, gallery = as_queries(labelled(30, 6, 4, 1)), labelled(40, 6, 4, 2)
-    whole = rank(query, gallery, min_visibility=0).result()
-    monkeypatch.setattr(protocols, "QUERY_BLOCK", 7)
-    assert_same(rank(query, gallery, min_visibility=0).result(), whole)
 
 
 def test_uniform_weighting_is_the_mean_distance_whatever_is_visible():

@@ -23,7 +23,7 @@ from PIL import Image
 from vpmsearch.data.images import read_image
 from vpmsearch.data.manifest import read_manifest
 from vpmsearch.store import GalleryStore, embeddings, verify
-from vpmsearch.store.region_index import RegionIndex
+from vpmsearch.store.region_index import Allowed, RegionIndex
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
 
 
@@ -268,7 +268,7 @@ def _use_faiss(path: Path) -> None:
     queries = np.zeros((2, index.dim), np.float32)
     for masked in (False, True):
         index.masked = masked
-        for allowed in (None, index.ids[::2], index.ids[:1]):
+        for allowed in (None, Allowed(index.ids[::2]), Allowed(index.ids[:1])):
             for k in (1, 7, len(index)):
                 index.search(queries, k, allowed)
 

@@ -13,7 +13,7 @@ from vpmsearch.models.baselines import Stripes
 @pytest.mark.parametrize("batch", [0, 1, 3])
 def test_stripes_are_means_of_rows(grid, normalize, batch):
     torch.manual_seed(0)
-    model = Stripes(tiny_backbone(), grid, normalize).eval()
+    model = Stripes(tiny_backbone(), grid, normalize_embeddings=normalize).eval()
     with torch.no_grad():
         output = model(torch.randn(batch, 3, 192, 64))
     p, (h, w) = grid[0] * grid[1], output.feature_map.shape[2:]

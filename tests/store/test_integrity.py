@@ -186,7 +186,8 @@ def test_merging_goes_on_until_no_size_has_many_segments(sizes):
     while old := due(segments):
         assert len(old) >= MERGED
         assert len({len(np.base_repr(segments[number], MERGED)) for number in old}) == 1
-        segments[max(segments) + 1] = sum(segments.pop(number) for number in old)
+        number_of_new = max(segments) + 1
+        segments[number_of_new] = sum(segments.pop(number) for number in old)
         rounds += 1
     assert sum(segments.values()) == sum(sizes)
     digits = [len(np.base_repr(images, MERGED)) for images in segments.values()]

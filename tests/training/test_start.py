@@ -74,6 +74,16 @@ def copy(module):
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
+def test_a_run_that_averaged_its_weights_is_followed_by_what_it_wrote(drawn_images, tmp_path):
+    averaging = replace(FIRST, average_decay=0.9, epochs=1)
+    ended = trainer(averaging, drawn_images, tmp_path, "first")
+    run(ended)
+    started = trainer(replace(FIRST, init=str(ended.files.checkpoint)), drawn_images, tmp_path)
+    assert started.kept_classifiers
+    assert equal(copy(started.model), copy(ended.result))
+    assert not equal(copy(started.model), copy(ended.model))
+
+
 def test_model_and_classifiers_are_the_checkpoints_and_nothing_else_is(first, second, drawn_images, tmp_path):
     started = trainer(second, drawn_images, tmp_path)
     assert started.kept_classifiers

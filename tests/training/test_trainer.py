@@ -48,6 +48,7 @@ VARIANTS = {
     ),
     "two-views": replace(TINY, consistency_weight=2.0, color_jitter=0.2, erase=0.5),
     "memory": replace(TINY, consistency_weight=1.0, memory_weight=0.5, memory_temperature=0.3),
+    "average": replace(TINY, average_decay=0.8, shift=0.1),
 }
 
 
@@ -92,7 +93,8 @@ def fixed_revision():
 
 
 @pytest.fixture(
-    scope="module", params=["adamw", "sgd", "two-views", "memory", pytest.param("resnet10", marks=pytest.mark.slow)]
+    scope="module",
+    params=["adamw", "sgd", "two-views", "memory", "average", pytest.param("resnet10", marks=pytest.mark.slow)],
 )
 def unbroken(request, drawn_images, tmp_path_factory):
     """A run from start to end, to be repeated."""

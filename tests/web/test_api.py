@@ -40,6 +40,7 @@ def test_an_upload_is_ranked_as_the_engine_ranks_it(client, service, photo):
     answer = ask(client, photo, limit=10)
     result = SearchEngine(service.store).search(features_of(service, photo), 10)[0]
     assert ids(answer) == [match.image_id for match in result.matches]
+    assert (answer["depth"], answer["complete"], answer["bound_closed"]) == (result.depth, True, True)
     first = answer["matches"][0]
     assert first["path"].endswith("002.png")
     assert (first["pid"], first["camid"], first["width"], first["height"]) == (3, 3, 32, 64)
@@ -76,6 +77,9 @@ def test_filters(client, photo):
     assert all(match["camid"] in (1, 2) and match["captured_at"] < "2024-05-01T09" for match in answer["matches"])
     assert {match["pid"] for match in ask(client, photo, pid=3)["matches"]} == {3}
     assert ask(client, photo, camid=77)["matches"] == []
+    path = ask(client, photo)["matches"][4]["path"]
+    assert [match["path"] for match in ask(client, photo, prefix=path[:-4])["matches"]] == [path]
+    assert ask(client, photo, prefix="no such folder/")["matches"] == []
 
 
 @pytest.mark.parametrize(("regions", "chosen"), [("1,2", (1, 2)), ("torso", (1, 2)), ("legs", (3, 4, 5)), ("0", (0,))])
@@ -136,6 +140,7 @@ def test_stats_health_and_metrics(client, photo):
     ask(client, photo)
     text = client.get("/api/metrics").text
     assert f"vpmsearch_images {IMAGES:.1f}" in text
+    assert f"vpmsearch_candidates_total {IMAGES:.1f}" in text
     assert 'vpmsearch_requests_total{method="POST",route="/api/search",status="200"} 1.0' in text
 
 

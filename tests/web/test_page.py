@@ -220,6 +220,10 @@ def test_filters(page, files):
     page.until(lambda: "No result" in page.status)
     page.click("#clear")
     page.until(lambda: len(page.settled()) == 24)
+    ten = page.one(".card .file").get_attribute("title")[: -len("2.png")]  # …/000.png to …/009.png
+    page.one("#prefix").send_keys(ten, Keys.TAB)
+    page.until(lambda: 0 < len(page.settled()) <= 10)
+    assert all(card.get_attribute("title").startswith(ten) for card in page.all(".card .file"))
 
 
 def test_only_some_regions(page, files):

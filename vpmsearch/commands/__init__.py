@@ -5,7 +5,22 @@ Nothing here imports torch until a command needs it, so that `--help` answers at
 
 import typer
 
-from vpmsearch.commands import bench, calibrate, care, demo, evaluate, index, query, serve, show, train, transfer
+from vpmsearch.commands import (
+    bench,
+    calibrate,
+    care,
+    compare,
+    demo,
+    evaluate,
+    export,
+    index,
+    query,
+    reproduce,
+    serve,
+    show,
+    train,
+    transfer,
+)
 
 app = typer.Typer(
     name="vpmsearch",
@@ -15,7 +30,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (train, index, query, serve, calibrate, evaluate, show, bench, care, transfer, demo):
+for module in (
+    train,
+    index,
+    query,
+    serve,
+    calibrate,
+    evaluate,
+    compare,
+    reproduce,
+    show,
+    bench,
+    care,
+    transfer,
+    export,
+    demo,
+):
     module.register(app)
 
 __all__ = ["app"]

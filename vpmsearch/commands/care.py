@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import answer, answer_json, command, say
+from vpmsearch.commands.terminal import answer, answer_json, command, counted, say
 
 
 def register(app: typer.Typer) -> None:
@@ -126,7 +126,8 @@ def compact(
     from vpmsearch.store import compact as compact_store
 
     folder = folder_of(index, "VACUUM the database: what was removed goes with it")
-    report = compact_store(folder, wait_seconds=wait, purge_backups=purge_backups)
+    with counted("region indexes") as on_build:
+        report = compact_store(folder, wait_seconds=wait, purge_backups=purge_backups, on_build=on_build)
     if json:
         answer_json(asdict(report))
     else:

@@ -9,7 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.index import announce
-from vpmsearch.commands.terminal import answer, answer_json, command, progress
+from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.engines.place import Place
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from vpmsearch.models.weights import LoadedWeights
 
 
+LAYOUTS = (
+    "Its layout: market1501 (DukeMTMC-reID and Occluded-DukeMTMC too), msmt17, folder, csv, or to test only: "
+    "partial-reid, partial-reid-occluded, partial-ilids, occluded-reid."
+)
 TABLE_HEAD = (
     "gamma  crop       weighting   rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  visible F1  queries"
 )
@@ -34,9 +38,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="Root of the data set.")],
-    dataset: Annotated[
-        str, typer.Option(help="Its layout: market1501 (DukeMTMC-reID too), msmt17, folder or csv.")
-    ] = "market1501",
+    dataset: Annotated[str, typer.Option(help=LAYOUTS)] = "market1501",
     weights: options.Weights = None,
     index: Annotated[
         Place | None,
@@ -57,13 +59,45 @@ def evaluate(
             help="What is kept: top, bottom, left, right, bilateral or random (repeatable).", show_default="bilateral"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the crops.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the crops, and of --single-shot.")] = 0,
     weighting: Annotated[
         list[str] | None,
         typer.Option(help="visibility (Eq. 4) or uniform (all regions equal) (repeatable).", show_default="visibility"),
     ] = None,
     min_visibility: Annotated[
         float | None, typer.Option(help="Regions seen less count as not seen.", show_default="1/(2p)")
+    ] = None,
+    single_shot: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="DRAWS",
+            help="Rank one image of each identity, drawn so often (10 is usual), not the whole gallery.",
+            show_default=False,
+        ),
+    ] = None,
+    fmr: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Open set: give the false-non-match rate at this false-match rate too (repeatable).",
+            show_default=False,
+        ),
+    ] = None,
+    matcher: Annotated[
+        str | None,
+        typer.Option(help="Order the nearest anew by dsr or sfr, on the model's feature maps.", show_default=False),
+    ] = None,
+    reciprocal: Annotated[
+        bool,
+        typer.Option(
+            "--reciprocal",
+            help="Rank by neighbours in common (k-reciprocal, k1 20, k2 6, 0.3); all queries help each other.",
+        ),
+    ] = False,
+    candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
+    per_query: Annotated[
+        Path | None,
+        typer.Option(help="Save one line a query, with its crop, as CSV here.", show_default=False),
     ] = None,
     json: options.Json = False,
     device: options.Device = "auto",
@@ -76,6 +110,7 @@ def evaluate(
     """
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.errors import DataError
+    from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
     from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
@@ -92,7 +127,7 @@ def evaluate(
     announce(loaded)
     extractor = Extractor(loaded, choose_device(device), batch_size=batch_size)
     to_see = queries_to_see(len(images.query), gammas, crops, seed) + (0 if indexed else len(images.gallery))
-    rows = []
+    rows, lines = [], list[QueryLine]()
     if not json:
         answer(TABLE_HEAD)
     with progress("evaluating", to_see) as advance:
@@ -105,11 +140,21 @@ def evaluate(
             weightings=weightings,
             seed=seed,
             min_visibility=threshold,
+            draws=single_shot,
+            fmr=fmr or (),
+            matcher=matcher,
+            candidates=candidates,
+            reciprocal=reciprocal,
             on_progress=advance,
         ):
             rows.append(row.to_json())
+            if per_query is not None:
+                lines += query_lines(row, images.query)
             if not json:
                 answer(_table_row(row))
+    if per_query is not None:
+        write_query_lines(per_query, lines)
+        say(f"{len(lines)} lines: {per_query}")
     if json:
         answer_json({"results": rows})
 
@@ -139,6 +184,8 @@ def _table_row(row: Evaluation) -> str:
         f"{row.gamma:5.2f}  {row.crop:9s}  {row.weighting:10s}  {ranks}  {means}  {row.visible_f1:10.4f}  "
         f"{row.queries:7d}\n{'':7s}95 %: rank-1 {_range(row.rank1_interval)}, mAP {_range(row.mean_ap_interval)}"
     )
+    if row.fnmr:
+        line += f"\n{'':7s}" + ", ".join(f"FNMR {value:.4f} at FMR {fmr:g}" for fmr, value in row.fnmr.items())
     if gain := row.gain:
         line += (
             f"\n{'':7s}visibility adds to rank-1 {gain.rank1:+.4f} {_range(gain.rank1_interval, '+')}, "

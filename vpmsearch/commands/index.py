@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import command, progress, say
+from vpmsearch.commands.terminal import building, command, progress, say
 
 if TYPE_CHECKING:
     from vpmsearch.engines.place import Place
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def index(
     gallery: Annotated[Path, typer.Argument(help="Folder of images, root of a data set, or a CSV/JSONL file.")],
     dataset: Annotated[
-        str, typer.Option(help="How to read it: folder (any photographs), market1501, msmt17 or csv.")
+        str, typer.Option(help="How to read it: folder (any photographs), csv, or a data set that `evaluate` knows.")
     ] = "folder",
     index: options.Index = options.DEFAULT_INDEX,
     weights: options.Weights = None,
@@ -75,7 +75,9 @@ def index(
         extractor = Extractor(loaded, chosen, batch_size=batch_size)
         below = (gallery if gallery.is_dir() else gallery.parent) if prune else None
         with progress("indexing", len(images)) as advance:
-            report = index_gallery(store, extractor, images, prune_below=below, on_progress=advance)
+            report = index_gallery(
+                store, extractor, images, prune_below=below, on_progress=advance, on_build=building(advance)
+            )
     for rejected in report.rejected[:SHOWN_REJECTIONS]:
         say(f"rejected: {printable(rejected.path)}: {rejected.reason}")
     if len(report.rejected) > SHOWN_REJECTIONS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +14,9 @@ from vpmsearch.commands.terminal import answer, answer_json, command, say
 
 if TYPE_CHECKING:
     from vpmsearch.calibration import Calibration
+    from vpmsearch.engines.place import Place
     from vpmsearch.extraction import Extractor
-    from vpmsearch.types import Match, RegionFeatures, SearchResult
+    from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
 
 
 def register(app: typer.Typer) -> None:
@@ -55,19 +55,12 @@ def query(
 ) -> None:
     """Find the people in an index who look like these, by the regions both images show.
 
-    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "verdict", "matches": […], "depth",
+    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict", "depth",
     "complete", "bound_closed"}. Complete: no other image can belong into the answer.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
     """
-    from vpmsearch.calibration import load_calibration, visible_regions
     from vpmsearch.drawing import checked_output
     from vpmsearch.errors import DataError
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.opening import open_index, searcher
-    from vpmsearch.queries import only_regions, parse_regions
-    from vpmsearch.queries import together as merged
     from vpmsearch.report import check_report
     from vpmsearch.types import SearchFilter
 
@@ -75,30 +68,87 @@ def query(
         checked_output(panel)  # before the work, not after it
     if report is not None:
         check_report(report)
+    wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before, prefix)
+    asked = _Asked(images, top, exact, wanted, regions, together)
+    answers, failures, grid = _answers(asked, index, weights, device)
+    for each in answers:
+        _print(each, json)
+    if panel is not None and answers:
+        _save_panel(answers, panel, top)
+    if report is not None and answers:
+        _save_report(answers, report, top, grid)
+    if failures:
+        raise DataError("; ".join(failures))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line asks for."""
+
+    images: list[Path]
+    top: int
+    exact: bool
+    filter: SearchFilter
+    regions: str
+    together: bool
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The matches of one query, and what the index's calibration, if it has one, says of them.
+
+    paths: the photographs, several where they are one person. visible: regions that the query shows.
+    """
+
+    paths: list[Path]
+    result: SearchResult
+    calibration: Calibration | None
+    visible: int
+
+    @property
+    def name(self) -> str:
+        from vpmsearch.data.images import printable
+
+        return " + ".join(map(printable, self.paths))
+
+    @property
+    def verdict(self) -> str | None:
+        matches, known = self.result.matches, self.calibration
+        return None if known is None else known.verdict(self.visible, matches[0].distance if matches else None)
+
+    def rate(self, match: Match) -> float | None:
+        """The false-match rate of a match."""
+        known = self.calibration
+        return None if known is None else known.false_match_rate(self.visible, match.distance)
+
+
+def _answers(
+    asked: _Asked, index: Place, weights: Path | None, device: str
+) -> tuple[list[_Answer], list[str], tuple[int, int]]:
+    """Search; also what is wrong with images that cannot be read, and the grid of regions."""
+    from vpmsearch.calibration import load_calibration, visible_regions
+    from vpmsearch.extraction import Extractor
+    from vpmsearch.models.device import choose_device
+    from vpmsearch.models.weights import find_by_fingerprint
+    from vpmsearch.opening import open_index, searcher
+    from vpmsearch.queries import only_regions, parse_regions, together
+
     chosen = choose_device(device)
     with open_index(index, device=str(chosen)) as store:
         info = store.model_info
-        only = parse_regions(regions, info.num_regions)
+        only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
-        paths, features, failures = _extract(Extractor(loaded, chosen), images)
-        if together and paths:
-            features = merged(features)[0]
-        wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before, prefix)
+        paths, features, failures = _extract(Extractor(loaded, chosen), asked.images)
+        groups = [[path] for path in paths]
+        if asked.together and paths:
+            features, groups = together(features)[0], [paths]
         engine = searcher(store)
-        results = engine.search(features, top, exact, filter=wanted, regions=only)
+        results = engine.search(features, asked.top, asked.exact, filter=asked.filter, regions=only)
         known = load_calibration(store.path, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
         visible = [visible_regions(engine, seen[row : row + 1]) for row in range(len(seen))]
-    groups = [paths] if together and paths else [[path] for path in paths]
-    for group, result, shown in zip(groups, results, visible, strict=True):
-        _print(group, result, json, _Calibrated(known, shown))
-    if panel is not None and paths:
-        _save_panel([group[0] for group in groups], results, panel, top)
-    if report is not None and paths:
-        verdicts = [_Calibrated(known, shown).verdict(r.matches) for r, shown in zip(results, visible, strict=True)]
-        _save_report(groups, results, verdicts, report, top, info.num_regions)
-    if failures:
-        raise DataError("; ".join(failures))
+    found = zip(groups, results, visible, strict=True)
+    return [_Answer(group, result, known, shown) for group, result, shown in found], failures, info.num_regions
 
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[str]]:
@@ -113,54 +163,38 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], Regi
     return paths, RegionFeatures.concatenate([batch.features for batch in batches]), failures
 
 
-@dataclass(frozen=True)
-class _Calibrated:
-    """What an index's calibration, if it has one, says of a query that shows so many regions."""
-
-    calibration: Calibration | None
-    visible: int
-
-    def rate(self, match: Match) -> float | None:
-        known = self.calibration
-        return None if known is None else known.false_match_rate(self.visible, match.distance)
-
-    def verdict(self, matches: Sequence[Match]) -> str | None:
-        known, nearest = self.calibration, matches[0].distance if matches else None
-        return None if known is None else known.verdict(self.visible, nearest)
-
-
-def _print(paths: list[Path], result: SearchResult, json: bool, calibrated: _Calibrated) -> None:
+def _print(found: _Answer, json: bool) -> None:
     from vpmsearch.data.images import printable
 
-    name = " + ".join(map(printable, paths))
     if json:
-        answer_json(to_json(name, result, calibrated))
+        answer_json(to_json(found))
         return
-    verdict = calibrated.verdict(result.matches)
-    found = (
-        f"{f'{verdict}: ' if verdict else ''}{len(result.matches)} matches"
+    result = found.result
+    told = (
+        f"{f'{found.verdict}: ' if found.verdict else ''}{len(result.matches)} matches"
         if result.matches
         else "no result: no image asked for shares a region"
     )
-    answer(f"{name}: {found} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
+    answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
         shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
         answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}  [{shares}]")
 
 
-def to_json(query: str, result: SearchResult, calibrated: _Calibrated) -> dict[str, Any]:
+def to_json(found: _Answer) -> dict[str, Any]:
     """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match.
 
     verdict and false_match_rate are null in an index without a calibration.
     """
+    result = found.result
     matches = [
         {
             "rank": rank,
             "image_id": match.image_id,
             "path": match.path,
             "distance": match.distance,
-            "false_match_rate": calibrated.rate(match),
+            "false_match_rate": found.rate(match),
             "pid": match.pid,
             "camid": match.camid,
             "regions": [{"region": r.region, "distance": r.distance, "weight": r.weight} for r in match.regions],
@@ -168,38 +202,32 @@ def to_json(query: str, result: SearchResult, calibrated: _Calibrated) -> dict[s
         for rank, match in enumerate(result.matches, start=1)
     ]
     return {
-        "query": query,
+        "query": found.name,
         "exact": result.exact,
         "candidates": result.candidates,
         "elapsed_ms": result.elapsed_ms,
-        "verdict": calibrated.verdict(result.matches),
         "matches": matches,
+        "verdict": found.verdict,
         "depth": result.depth,
         "complete": result.complete,
         "bound_closed": result.bound_closed,
     }
 
 
-def _save_panel(paths: list[Path], results: list[SearchResult], panel: Path, top: int) -> None:
+def _save_panel(answers: list[_Answer], panel: Path, top: int) -> None:
     from vpmsearch.data.images import load_image
     from vpmsearch.pictures import rank_panel
 
-    say(f"panel: {rank_panel([load_image(path) for path in paths], results, panel, top=top)}")
+    queries = [load_image(each.paths[0]) for each in answers]
+    say(f"panel: {rank_panel(queries, [each.result for each in answers], panel, top=top)}")
 
 
-def _save_report(
-    groups: list[list[Path]],
-    results: list[SearchResult],
-    verdicts: list[str | None],
-    report: Path,
-    top: int,
-    grid: tuple[int, int],
-) -> None:
-    from vpmsearch.data.images import load_image, printable
+def _save_report(answers: list[_Answer], report: Path, top: int, grid: tuple[int, int]) -> None:
+    from vpmsearch.data.images import load_image
     from vpmsearch.report import Answer, write_report
 
-    answers = [
-        Answer(" + ".join(map(printable, group)), [load_image(path) for path in group], result, verdict or "")
-        for group, result, verdict in zip(groups, results, verdicts, strict=True)
+    told = [
+        Answer(each.name, [load_image(path) for path in each.paths], each.result, each.verdict or "")
+        for each in answers
     ]
-    say(f"report: {write_report(answers, report, grid=grid, top=top)}")
+    say(f"report: {write_report(told, report, grid=grid, top=top)}")

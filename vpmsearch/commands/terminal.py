@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -84,6 +84,32 @@ def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
             yield advance
     else:
         yield _Plain(what, total)
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """As `progress`, for work that says only while it goes on how much there is of it.
+
+    Yields:
+        tell(done, total).
+    """
+    with ExitStack() as stack:
+        shown: list[Callable[..., None]] = []
+        before = 0
+
+        def tell(done: int, total: int) -> None:
+            nonlocal before
+            if not shown:
+                shown.append(stack.enter_context(progress(what, total)))
+            shown[0](done - before)
+            before = done
+
+        yield tell
+
+
+def building(advance: Callable[..., None]) -> Callable[[int, int], None]:
+    """Shows beside a progress how far the building of region indexes is, which a commit or a merge waits for."""
+    return lambda done, total: advance(0, f"region indexes: {done}/{total}" if done < total else "")
 
 
 @contextmanager

@@ -32,7 +32,15 @@ def train(
     ] = None,
     dataset: Annotated[str, typer.Option(help="Its layout: market1501, msmt17, folder or csv.")] = "market1501",
     preset: Annotated[
-        str | None, typer.Option(help="paper, strong, fast or small.", show_default="fast; small without --data")
+        str | None, typer.Option(help="paper, strong, fast, light or small.", show_default="fast; small without --data")
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            help="One of the paper's other systems: baseline, pcb, no-triplet, mvpm-2, mvpm-3, mvpm-4, p2, p3, p4, p8, "
+            "3x2 ….",
+            show_default="vpm",
+        ),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -94,6 +102,7 @@ def train(
     from vpmsearch.models.weights import DRAWN
     from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.ranks import joined, local_device, several
+    from vpmsearch.training.systems import with_system
     from vpmsearch.training.trainer import Trainer
 
     regions = options.grid(num_regions) if num_regions is not None else None
@@ -101,6 +110,7 @@ def train(
     changes |= {"embedding_dim": embedding_dim, "crops": tuple(crop) if crop else None, "init": init}
     settings = get_preset(preset or ("fast" if data else "small"))
     settings = _with_backbone(settings, backbone)
+    settings = with_system(settings, system or "vpm")
     settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
     if embedding_dim == 0:
         settings = replace(settings, embedding_dim=None)

@@ -19,6 +19,19 @@ def jittered(image: Image.Image, strength: float, rng: np.random.Generator) -> I
     return image
 
 
+def shifted(image: Image.Image, share: float, rng: np.random.Generator) -> Image.Image:
+    """Moved within its frame as a person is in a detector's box, the rest in the image's mean colour.
+
+    Args:
+        share: farthest, of the image's width and of its height, in [0, 1). rng: draws both shifts evenly.
+    """
+    x, y = (round(float(rng.uniform(-share, share)) * length) for length in image.size)
+    mean = tuple(int(channel) for channel in np.asarray(image).mean(axis=(0, 1)))
+    frame = Image.new("RGB", image.size, mean)
+    frame.paste(image, (x, y))
+    return frame
+
+
 def erased(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """A copy with one rectangle in the image's mean colour (Zhong et al., *Random Erasing*, AAAI 2020).
 

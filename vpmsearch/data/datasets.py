@@ -13,6 +13,7 @@ import numpy as np
 from vpmsearch.data import layouts
 from vpmsearch.data.images import printable
 from vpmsearch.data.layouts import JUNK_PID, LabelledImage, ReidDataset
+from vpmsearch.data.probe_layouts import PROBE_READERS
 from vpmsearch.errors import DataError
 
 __all__ = [
@@ -33,6 +34,7 @@ _READERS: dict[str, tuple[_DatasetReader, _GalleryReader]] = {
     "msmt17": (layouts.read_msmt, layouts.msmt_gallery),
     "folder": (layouts.read_folder, layouts.folder_gallery),
     "csv": (layouts.read_csv, layouts.csv_gallery),
+    **PROBE_READERS,
 }
 
 DATASET_NAMES = tuple(_READERS)
@@ -43,8 +45,9 @@ def read_dataset(name: str, root: str | os.PathLike[str]) -> ReidDataset:
     """Read the splits of a data set. pids are known throughout; camids where the layout tells them.
 
     Args:
-        name: the layout: "market1501" (DukeMTMC-reID too), "msmt17", "folder" (one folder an identity, below
-            train, query and gallery where these exist) or "csv" (or JSON lines).
+        name: the layout: "market1501" (DukeMTMC-reID and Occluded-DukeMTMC too), "msmt17", "folder" (one folder an
+            identity, below train, query and gallery where these exist), "csv" (or JSON lines), or one that only
+            tests, see `vpmsearch.data.probe_layouts`.
         root: its folder, or the folder that holds it; for "csv" the file.
 
     Raises:
@@ -65,7 +68,8 @@ def read_gallery(name: str, root: str | os.PathLike[str]) -> Sequence[LabelledIm
 
     "folder" is a heap of photographs: every image below the root, without labels; identities are never
     guessed from sub-folders. "market1501" gives the test gallery or, where the root is one folder of images
-    named so, all of it; junk is dropped. "msmt17" gives the test gallery. "csv" gives every row, labelled or
+    named so, all of it; junk is dropped. "msmt17" gives the test gallery, as do
+    the layouts that only test. "csv" gives every row, labelled or
     not.
 
     Raises:

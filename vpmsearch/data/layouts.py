@@ -24,7 +24,7 @@ JUNK_PID = -1
 """Market-1501's label of boxes that show a person too badly to count either way."""
 
 _MARKET_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
-_MARKET_ROOTS = ("Market-1501-v15.09.15", "Market-1501", "DukeMTMC-reID")
+_MARKET_ROOTS = ("Market-1501-v15.09.15", "Market-1501", "DukeMTMC-reID", "Occluded_Duke", "Occluded-DukeMTMC")
 _MARKET_NAME = re.compile(r"(-?[0-9]{1,18})_c([0-9]{1,18})")  # 0002_c1s1_000451_03.jpg, 0001_c2_f0046182.jpg
 _MSMT_ROOTS = ("MSMT17_V2", "MSMT17_V1", "MSMT17")
 _MSMT_FOLDERS = (("mask_train_v2", "mask_test_v2"), ("train", "test"))  # versions 2 and 1

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vpmsearch.data.augment import erased, jittered
+from vpmsearch.data.augment import erased, jittered, shifted
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop, visible_regions
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import load_image, to_array
@@ -26,7 +26,7 @@ CACHE_BYTES = 4 << 30
 class CropSettings:
     """How samples are made: sizes (height, width), strategies drawn evenly, γ uniform over the range.
 
-    two_views: every image twice, whole and cut, mirrored alike. color_jitter, erase: as in `TrainSettings`.
+    two_views: every image twice, whole and cut, mirrored alike. shift, color_jitter, erase: as in `TrainSettings`.
     """
 
     input_size: tuple[int, int]
@@ -36,6 +36,7 @@ class CropSettings:
     gamma: tuple[float, float]
     flip: bool
     two_views: bool = False
+    shift: float = 0.0
     color_jitter: float = 0.0
     erase: float = 0.0
 
@@ -115,6 +116,8 @@ class TrainingSet:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         strategy = settings.strategies[int(rng.integers(len(settings.strategies)))]
         box = sample_crop(strategy, float(rng.uniform(*settings.gamma)), rng)
+        if settings.shift:
+            image = shifted(image, settings.shift, rng)  # regions are places in the frame, not on the body
         boxes = (CropBox(), box) if settings.two_views else (box,)
         return [self._cut(image, box, rng) for box in boxes]
 

@@ -16,6 +16,7 @@ from vpmsearch.engines.writer import ServerWriter
 from vpmsearch.errors import StoreError
 from vpmsearch.store.checking import check_model
 from vpmsearch.store.embeddings import DTYPES
+from vpmsearch.store.segments import OnBuild, tell_nobody
 from vpmsearch.store.values import StoredModel, StoreStats, VerifyReport
 from vpmsearch.types import ModelInfo, SearchFilter
 
@@ -146,8 +147,12 @@ class ServerStore:
         """
         check_model(self.place, self.model_info, info)
 
-    def writer(self) -> ServerWriter:
-        """A writer, to be entered: `with store.writer() as writer:`."""
+    def writer(self, *, on_build: OnBuild = tell_nobody) -> ServerWriter:
+        """A writer, to be entered: `with store.writer() as writer:`.
+
+        Args:
+            on_build: never told: the server builds the indexes, and does not say how far it is.
+        """
         self._check_open()
         return ServerWriter(self.server, self._model, self._index_id, self._outdate)
 

@@ -49,7 +49,8 @@ class RankMetrics:
 class QueryMetrics:
     """One value a query, (Q,) each, for confidence intervals; NaN where the query is not valid.
 
-    first_hit_rank: from 1; infinite where nothing relevant is retrieved.
+    first_hit_rank: from 1; infinite where nothing relevant is retrieved. (Q, R) where a protocol draws the gallery R
+        times; the others are then means over the draws.
     """
 
     ap: Float64
@@ -64,7 +65,32 @@ class QueryMetrics:
 
     def hits(self, k: int) -> Float64:
         """(Q,) 1 where the first relevant image is among the first k, else 0; its mean is rank-k of the CMC."""
-        return np.where(self.valid, self.first_hit_rank <= k, np.nan)
+        hit = self.first_hit_rank.reshape(len(self.ap), -1) <= k  # (Q, R), R = 1 where nothing is drawn
+        return np.where(self.valid, hit.mean(axis=1), np.nan)
+
+    def means(self, max_rank: int = 50) -> RankMetrics:
+        """The means over the valid queries.
+
+        Raises:
+            DataError: there is no valid query.
+        """
+        valid = self.valid
+        count = int(valid.sum())
+        if count == 0:
+            raise DataError(
+                f"none of {len(valid)} queries has a relevant image in the gallery (the same pid from another camera); "
+                "are query and gallery of one data set?"
+            )
+        # (valid queries,) or (valid queries, R) ranks -> (max_rank,) how many lie at or below each rank
+        ranks = np.sort(self.first_hit_rank[valid], axis=None)
+        hits = np.searchsorted(ranks, np.arange(1, max_rank + 1), side="right")
+        return RankMetrics(
+            cmc=hits / len(ranks),
+            mean_ap=float(self.ap[valid].mean()),
+            mean_ap_trapezoid=float(self.ap_trapezoid[valid].mean()),
+            mean_inp=float(self.inp[valid].mean()),
+            num_valid_queries=count,
+        )
 
 
 def evaluate_rank(
@@ -136,7 +162,11 @@ class RankAccumulator:
             distances = distances[:, self._kept]
         same_pid = pids[:, None] == self._pids  # (B, kept)
         own = same_pid & (camids[:, None] == self._camids)
-        self._blocks.append(_query_metrics(np.where(own, np.inf, distances), same_pid & ~own))
+        self.add(_block_metrics(np.where(own, np.inf, distances), same_pid & ~own))
+
+    def add(self, block: QueryMetrics) -> None:
+        """Add a block of queries whose metrics are known."""
+        self._blocks.append(block)
 
     def per_query(self) -> QueryMetrics:
         """The metrics of every query so far, in the order of the updates."""
@@ -152,27 +182,10 @@ class RankAccumulator:
         Raises:
             DataError: there is no valid query.
         """
-        queries = self.per_query()
-        valid = queries.valid
-        count = int(valid.sum())
-        if count == 0:
-            raise DataError(
-                f"none of {len(valid)} queries has a relevant image in the gallery of {self.gallery_size} "
-                "(the same pid from another camera); are query and gallery of one data set?"
-            )
-        # (valid queries,) ranks -> (max_rank,) how many lie at or below each rank
-        ranks = np.sort(queries.first_hit_rank[valid])
-        hits = np.searchsorted(ranks, np.arange(1, self._max_rank + 1), side="right")
-        return RankMetrics(
-            cmc=hits / count,
-            mean_ap=float(queries.ap[valid].mean()),
-            mean_ap_trapezoid=float(queries.ap_trapezoid[valid].mean()),
-            mean_inp=float(queries.inp[valid].mean()),
-            num_valid_queries=count,
-        )
+        return self.per_query().means(self._max_rank)
 
 
-def _query_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_]) -> QueryMetrics:
+def _block_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_]) -> QueryMetrics:
     """The metrics of B queries.
 
     Args:
@@ -180,13 +193,21 @@ def _query_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_])
             nothing is retrieved any more and so no rank is asked for.
         relevant: (B, G).
     """
-    num_queries = len(distances)
-    num_relevant = relevant.sum(axis=1)
     retrieved = relevant & (distances != np.inf)
-    num_hits = retrieved.sum(axis=1)
     # (hits,) of all queries one after the other, by rank within a query
     ranks = [_ranks(row, np.flatnonzero(hits)) for row, hits in zip(distances, retrieved, strict=True)]
-    rank = np.concatenate([np.empty(0), *ranks])
+    return query_metrics(np.concatenate([np.empty(0), *ranks]), retrieved.sum(axis=1), relevant.sum(axis=1))
+
+
+def query_metrics(ranks: ArrayLike, num_hits: Int64, num_relevant: Int64) -> QueryMetrics:
+    """The metrics of B queries from the ranks of what is relevant.
+
+    Args:
+        ranks: (hits,) r_k from 1 of all that is relevant and retrieved, query after query, ascending within one.
+        num_hits: (B,) how many of them each query has. num_relevant: (B,) how many there are to find.
+    """
+    rank = np.asarray(ranks, dtype=np.float64)
+    num_queries = len(num_hits)
     query = np.repeat(np.arange(num_queries), num_hits)
     begin = np.cumsum(num_hits) - num_hits  # (B,)
     hit = np.arange(1, len(query) + 1) - begin[query]  # the k of r_k

@@ -1,38 +1,54 @@
 """Evaluate a model on a data set: queries cut to area ratio γ against a holistic gallery (paper Table 1).
 
-No (Q, G) matrix is held: distances are ranked block by block of queries.
+No (Q, G) matrix is held: see `vpmsearch.evaluation.ranking`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
-from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.metrics import RankAccumulator
+from vpmsearch.evaluation.matchers import WINDOWS, check_matcher, second_moments, spatial_features
+from vpmsearch.evaluation.metrics import QueryMetrics
+from vpmsearch.evaluation.ranked import (
+    LabelledFeatures,
+    pair_errors,
+    rank,
+    rank_matched,
+    rank_reciprocal,
+    rank_single_shot,
+)
 from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
+from vpmsearch.evaluation.single_shot import ShotDraws
+from vpmsearch.evaluation.verification import check_levels
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.indexer import stored_path
 from vpmsearch.store import GalleryView
 from vpmsearch.types import Float32, Int64, RegionFeatures
 
-QUERY_BLOCK = 64
+__all__ = [
+    "LabelledFeatures",
+    "evaluate_model",
+    "extract_labelled",
+    "indexed_gallery",
+    "pair_errors",
+    "queries_to_see",
+    "query_crops",
+    "rank",
+    "rank_single_shot",
+    "visible_set_f1",
+]
 
-
-@dataclass(frozen=True)
-class LabelledFeatures:
-    """Features of n images with their pids and camids, (n,) each."""
-
-    features: RegionFeatures
-    pids: Int64
-    camids: Int64
+CANDIDATES = 50
+"""Images that an older matcher orders anew."""
 
 
 def query_crops(count: int, strategy: str, gamma: float, seed: int) -> list[CropBox | None]:
@@ -104,42 +120,6 @@ def _labels(images: Sequence[LabelledImage]) -> tuple[Int64, Int64]:
     return pids, camids
 
 
-def rank(
-    query: LabelledFeatures,
-    gallery: LabelledFeatures,
-    *,
-    min_visibility: float,
-    weighting: Weighting = "visibility",
-    device: torch.device | None = None,
-) -> RankAccumulator:
-    """Rank all of the gallery for every query by Eq. 4; the accumulator has the metrics.
-
-    Args:
-        query: Q images. gallery: G images.
-        min_visibility: a smaller visibility counts as 0, as in a search; 0 is the paper to the letter.
-        weighting: "uniform" lets all regions count equally, whatever is visible.
-        device: where the distances are computed.
-    """
-    device = device or torch.device("cpu")
-    accumulator = RankAccumulator(gallery.pids, gallery.camids)
-    g_weights = torch.from_numpy(_weights(gallery.features, min_visibility, weighting)).to(device)
-    g_embeddings = torch.from_numpy(gallery.features.embeddings).to(device)
-    for block in _blocks(len(query.pids)):
-        part = query.features[block]
-        q_weights = torch.from_numpy(_weights(part, min_visibility, weighting)).to(device)
-        q_embeddings = torch.from_numpy(part.embeddings).to(device)
-        distances = visibility_weighted_distance(q_embeddings, q_weights, g_embeddings, g_weights)
-        accumulator.update(distances.cpu().numpy(), query.pids[block], query.camids[block])
-    return accumulator
-
-
-def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighting) -> Float32:
-    """(n, p): the visibility that counts."""
-    if weighting == "uniform":
-        return np.ones_like(features.visibility)
-    return np.where(features.visibility >= min_visibility, features.visibility, np.float32(0))
-
-
 def visible_set_f1(
     visibility: Float32, boxes: Sequence[CropBox | None], grid: tuple[int, int], map_size: tuple[int, int], least: float
 ) -> float:
@@ -159,10 +139,6 @@ def visible_set_f1(
     return float(2 * (true & seen).sum() / max(true.sum() + seen.sum(), 1))
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    return (slice(start, start + QUERY_BLOCK) for start in range(0, count, QUERY_BLOCK))
-
-
 def evaluate_model(
     extractor: Extractor,
     query: Sequence[LabelledImage],
@@ -173,6 +149,11 @@ def evaluate_model(
     weightings: Sequence[Weighting] = ("visibility",),
     seed: int = 0,
     min_visibility: float | None = None,
+    draws: int | None = None,
+    fmr: Sequence[float] = (),
+    matcher: str | None = None,
+    candidates: int = CANDIDATES,
+    reciprocal: bool = False,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -182,6 +163,11 @@ def evaluate_model(
         gammas: area ratios in (0, 1]. crops: strategies, see `vpmsearch.data.crops.STRATEGIES`.
         weightings: a row for each. seed: of the crops.
         min_visibility: None is the default of an index, 1/(2p).
+        draws: rank that many galleries of one image an identity instead of all of it; the seed decides them too.
+        fmr: false-match rates to give the FNMR of, over pairs with all of the gallery.
+        matcher: order the nearest `candidates` of each query anew, see `vpmsearch.evaluation.matchers`; it sees the
+            images of the gallery again.
+        reciprocal: rank by neighbours in common, see `vpmsearch.evaluation.reciprocal`.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -193,26 +179,49 @@ def evaluate_model(
     # Refuse before the long work.
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
+    check_levels(fmr)
+    _check_ways(matcher, reciprocal, draws, isinstance(gallery, LabelledFeatures))
+    gallery_images: Sequence[LabelledImage] = ()
     if isinstance(gallery, LabelledFeatures):
         seen_gallery = gallery
     else:
+        gallery_images = gallery
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
+    shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed)
+
+    def ranked(seen_query: LabelledFeatures, boxes: Sequence[CropBox | None], weighting: Weighting) -> QueryMetrics:
+        sides, device = (seen_query, seen_gallery), extractor.device
+        if matcher is not None:
+            windows = WINDOWS[matcher]
+            return rank_matched(
+                *sides,
+                torch.cat([second_moments(pixels[None]) for pixels in _pixels(extractor, query, boxes, windows)]),
+                lambda rows: _pixels(extractor, [gallery_images[row] for row in rows], None, windows),
+                candidates=candidates,
+                min_visibility=threshold,
+                weighting=weighting,
+                device=device,
+            )
+        if reciprocal:
+            return rank_reciprocal(*sides, min_visibility=threshold, weighting=weighting, device=device)
+        if shots is None:
+            return rank(*sides, min_visibility=threshold, weighting=weighting, device=device).per_query()
+        return rank_single_shot(*sides, shots, min_visibility=threshold, weighting=weighting, device=device)
+
     for gamma, plan in plans.items():
+        known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
         for crop, seen_query in _seen_crops(extractor, query, plan, on_progress):
             f1 = visible_set_f1(
                 seen_query.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
             )
-            ranked = {
-                weighting: rank(
-                    seen_query, seen_gallery, min_visibility=threshold, weighting=weighting, device=extractor.device
-                )
-                for weighting in weightings
-            }
-            for weighting, accumulator in ranked.items():
-                metrics, per_query = accumulator.result(), accumulator.per_query()
-                gain = None
-                if weighting == "visibility" and "uniform" in ranked:
-                    gain = Gain.of(per_query, ranked["uniform"].per_query())
+            # What two strategies cut alike, as whole queries are, is ranked once.
+            boxes = tuple(plan[crop])
+            if boxes not in known:
+                known[boxes] = {weighting: ranked(seen_query, boxes, weighting) for weighting in weightings}
+            for weighting, per_query in known[boxes].items():
+                metrics, gain = per_query.means(), None
+                if weighting == "visibility" and "uniform" in known[boxes]:
+                    gain = Gain.of(per_query, known[boxes]["uniform"])
                 yield Evaluation(
                     gamma,
                     crop,
@@ -223,7 +232,47 @@ def evaluate_model(
                     queries=metrics.num_valid_queries,
                     gallery=len(seen_gallery.pids),
                     gain=gain,
+                    boxes=boxes,
+                    draws=draws,
+                    fnmr=pair_errors(
+                        seen_query,
+                        seen_gallery,
+                        fmr,
+                        min_visibility=threshold,
+                        weighting=weighting,
+                        device=extractor.device,
+                    )
+                    if fmr
+                    else {},
                 )
+
+
+def _check_ways(matcher: str | None, reciprocal: bool, draws: int | None, seen_already: bool) -> None:
+    """Refuse ways to rank that do not go together.
+
+    Raises:
+        DataError: they do not, or there is no such matcher.
+    """
+    if matcher is not None:
+        check_matcher(matcher)
+        if seen_already or draws is not None:
+            raise DataError("a matcher needs the images of the gallery, all of it: leave --index or --single-shot away")
+    if reciprocal and (matcher is not None or draws is not None):
+        raise DataError("neighbours in common rank all of the gallery: leave --matcher and --single-shot away")
+
+
+def _pixels(
+    extractor: Extractor,
+    images: Sequence[LabelledImage],
+    boxes: Sequence[CropBox | None] | None,
+    windows: Sequence[int],
+) -> Iterator[Tensor]:
+    """The spatial features (N, d) of each image in turn."""
+    requests = (Request(i, image.path, boxes[i] if boxes else None) for i, image in enumerate(images))
+    for maps, rejected in extractor.extract_maps(requests):
+        if rejected:
+            raise DataError(f"{printable(rejected[0].path)}: {rejected[0].reason}; it could be read a moment ago")
+        yield from spatial_features(maps, windows)
 
 
 def _seen_crops(

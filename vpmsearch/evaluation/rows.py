@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
+from vpmsearch.data.crops import CropBox
 from vpmsearch.evaluation.intervals import Interval, mean_interval
 from vpmsearch.evaluation.metrics import QueryMetrics, RankMetrics
 
@@ -34,6 +36,8 @@ class Gain:
 class Evaluation:
     """One row of results: the protocol, its metrics (0-1), and how many images it rests on.
 
+    boxes: the crop of each query; None is the whole image. draws: galleries drawn, where it is single-shot. fnmr: the
+    false-non-match rate by the false-match rate, where asked for.
     per_query: what the means are of. visible_f1: how well the model knows which regions a query shows, see
     `visible_set_f1`. gain: over the row of "uniform", where that was asked for too.
     """
@@ -47,6 +51,9 @@ class Evaluation:
     queries: int
     gallery: int
     gain: Gain | None = None
+    boxes: tuple[CropBox | None, ...] = ()
+    draws: int | None = None
+    fnmr: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def rank1_interval(self) -> Interval:
@@ -75,6 +82,10 @@ class Evaluation:
             "queries": self.queries,
             "gallery": self.gallery,
         }
+        if self.fnmr:
+            row["fnmr"] = {str(fmr): value for fmr, value in self.fnmr.items()}
+        if self.draws:
+            row["draws"] = self.draws
         if self.gain:
             row |= {"rank1_gain": self.gain.rank1, "rank1_gain_interval": list(self.gain.rank1_interval)}
             row |= {"map_gain": self.gain.mean_ap, "map_gain_interval": list(self.gain.mean_ap_interval)}

@@ -1,14 +1,21 @@
-"""Convolutional trunks by name: images (B, 3, H, W) -> feature map T (B, c, h, w)."""
+"""Convolutional trunks by name: images (B, 3, H, W) -> feature map T (B, c, h, w).
+
+torchvision is imported by the trunks that are built from it, not with this module: it brings torch's compiler along,
+which takes longer to import than a query with OSNet takes to answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import torchvision.models as tv
 from torch import Tensor, nn
 
 from vpmsearch.errors import ModelError
 from vpmsearch.models.osnet import OSNet
+
+if TYPE_CHECKING:
+    import torchvision.models as tv
 
 
 class Backbone(nn.Module):
@@ -69,7 +76,7 @@ class ResNetTrunk(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         first = self.layer4[0]
         # torchvision strides the 3×3 convolution: conv2 in a bottleneck, conv1 in a basic block.
-        (first.conv2 if isinstance(first, tv.resnet.Bottleneck) else first.conv1).stride = (1, 1)
+        (first.conv2 if hasattr(first, "conv3") else first.conv1).stride = (1, 1)
         first.downsample[0].stride = (1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,7 +96,7 @@ class ResNet8Trunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        net = tv.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1])
+        net = _four_blocks()
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2, self.layer3 = net.layer1, net.layer2, net.layer3
         self.layer3[0].conv1.stride = (1, 1)
@@ -107,11 +114,22 @@ def _resnet8() -> Backbone:
     return Backbone("resnet8", trunk, 256, 8, stages)
 
 
-def _resnet10() -> tv.ResNet:
-    return tv.ResNet(tv.resnet.BasicBlock, [1, 1, 1, 1])
+def _four_blocks() -> tv.ResNet:
+    """A ResNet of one basic block a stage."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    return ResNet(BasicBlock, [1, 1, 1, 1])
+
+
+def _published(name: str, channels: int) -> Backbone:
+    import torchvision.models as tv
+
+    return _resnet(name, lambda: tv.get_model(name, weights=None), channels)
 
 
 def _mobilenet() -> Backbone:
+    import torchvision.models as tv
+
     trunk = nn.Sequential()
     trunk.add_module("features", tv.mobilenet_v3_small(weights=None).features)
     features = trunk.get_submodule("features")
@@ -128,10 +146,10 @@ def _osnet() -> Backbone:
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     "resnet8": _resnet8,
-    "resnet10": lambda: _resnet("resnet10", _resnet10, 512),
-    "resnet18": lambda: _resnet("resnet18", lambda: tv.resnet18(weights=None), 512),
-    "resnet34": lambda: _resnet("resnet34", lambda: tv.resnet34(weights=None), 512),
-    "resnet50": lambda: _resnet("resnet50", lambda: tv.resnet50(weights=None), 2048),
+    "resnet10": lambda: _resnet("resnet10", _four_blocks, 512),
+    "resnet18": lambda: _published("resnet18", 512),
+    "resnet34": lambda: _published("resnet34", 512),
+    "resnet50": lambda: _published("resnet50", 2048),
     "mobilenet_v3_small": _mobilenet,
     "osnet": _osnet,
 }

@@ -63,13 +63,18 @@ class Vpm(nn.Module):
         self.num_regions = self.grid[0] * self.grid[1]
         self.embedding_dim = channels if embedding_dim is None else embedding_dim
         self.normalize_embeddings = normalize_embeddings
-        self.locator = nn.Conv2d(channels, self.num_regions, 1, bias=False)  # W of Eq. 1
+        self.locator: nn.Module = nn.Conv2d(channels, self.num_regions, 1, bias=False)  # W of Eq. 1
         self.reduction: nn.Module = nn.Identity()
         if embedding_dim is not None:
             # Linear, so that pooling after it equals pooling before it, at d instead of c numbers a pixel.
             self.reduction = nn.Sequential(
                 nn.Conv2d(channels, embedding_dim, 1, bias=False), nn.BatchNorm2d(embedding_dim)
             )
+
+    def locate(self, feature_map: Tensor) -> Tensor:
+        """T (B, c, h, w) -> logits (B, p, h, w) of Eq. 1."""
+        logits: Tensor = self.locator(feature_map)
+        return logits
 
     def forward(self, images: Tensor) -> VpmOutput:
         """See p regions in B images.
@@ -78,7 +83,7 @@ class Vpm(nn.Module):
             images: (B, 3, H, W) float, normalised with the mean and std that the weights were trained with.
         """
         feature_map = self.backbone(images)
-        logits = self.locator(feature_map)
+        logits = self.locate(feature_map)
         probabilities = region_probabilities(logits)
         height, width = probabilities.shape[2:]
         embeddings = region_embeddings(self.reduction(feature_map), probabilities)

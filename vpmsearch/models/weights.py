@@ -23,6 +23,7 @@ from torch import Tensor
 from vpmsearch.atomic import replacing
 from vpmsearch.errors import WeightsError
 from vpmsearch.models.backbones import BACKBONES
+from vpmsearch.models.baselines import ARCHITECTURES
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.types import ModelInfo
 
@@ -73,7 +74,7 @@ class WeightsConfig:
         checks = [
             (all(isinstance(text, str) for text in texts), "a name is not text"),
             (all(_printable(text) for text in texts), f"a name is not one line of at most {MAX_TEXT} characters"),
-            (self.architecture == "vpm", f"architecture {_cut(self.architecture)} is not known"),
+            (self.architecture in list(ARCHITECTURES), f"architecture {_cut(self.architecture)} is not known"),
             (
                 isinstance(self.backbone, str) and self.backbone in BACKBONES,
                 f"backbone {_cut(self.backbone)} is not known",
@@ -162,11 +163,13 @@ class LoadedWeights:
         """
         config = self.config
         with torch.device("meta"):  # no memory yet: the configuration may ask for more than the file holds
-            model = Vpm(config.backbone, config.num_regions, config.embedding_dim, config.normalize_embeddings)
+            model = ARCHITECTURES[config.architecture](
+                config.backbone, config.num_regions, config.embedding_dim, config.normalize_embeddings
+            )
         tensors = read_tensors(self.path)
         check_tensors(model, tensors, self.path)
-        model.to_empty(device="cpu")
-        load_tensors(model, tensors, self.path)
+        # Taken as they are: `to_empty` of what is on "meta" imports sympy, half a second of every query.
+        model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
         return model.eval()
 
 

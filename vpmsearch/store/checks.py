@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError, StoreError
-from vpmsearch.store import embeddings
+from vpmsearch.store import calibration_file, embeddings
 from vpmsearch.store.catalog import FILE_NAME
 from vpmsearch.store.checksums import FileSum, is_as_written
 from vpmsearch.store.reader import Reader
@@ -63,6 +63,10 @@ def check(folder: Path, reader: Reader) -> list[Problem]:
     except OSError as error:
         text = f"{folder / FOLDER_NAME} cannot be read ({error}); check its permissions and the disk"
         problems.append(Problem(text))
+    try:
+        calibration_file.read(folder)
+    except StoreDamagedError as error:
+        problems.append(Problem(str(error)))
     return problems
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol, Self
 
+from vpmsearch.store.segments import OnBuild, tell_nobody
 from vpmsearch.store.values import StoredModel, StoreStats, VerifyReport
 from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures
 
@@ -124,8 +125,8 @@ class Gallery(Protocol):
     def check_model(self, info: ModelInfo) -> None:
         """Refuse another model; ModelMismatchError names both."""
 
-    def writer(self) -> ImageWriter:
-        """A writer, to be entered."""
+    def writer(self, *, on_build: OnBuild = tell_nobody) -> ImageWriter:
+        """A writer, to be entered; it tells `on_build` of the region indexes that it builds itself."""
 
     def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash)."""

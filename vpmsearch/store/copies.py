@@ -15,6 +15,7 @@ import numpy as np
 
 from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError, VpmsearchError
+from vpmsearch.store import calibration_file
 from vpmsearch.store.catalog import FILE_NAME, Catalog
 from vpmsearch.store.checksums import FileSum, is_as_written
 from vpmsearch.store.locking import LOCK_NAME, writer_lock
@@ -51,6 +52,7 @@ def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[P
                     try:
                         _copy_segments(folder, reader, temporary / FOLDER_NAME)
                         reader.copy_catalog(temporary / FILE_NAME)
+                        calibration_file.copy(folder, temporary)
                         before(temporary, reader.identity()[1])
                         return reader.counts()["images"]
                     except StoreDamagedError:
@@ -99,8 +101,10 @@ def _remove_abandoned(parent: Path) -> None:
 def _is_unfinished_copy(folder: Path) -> bool:
     """Whether a folder with such a name holds the lock and what else a copy is made of, and nothing besides."""
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    catalog = {name for name in names if name == FILE_NAME or name.startswith(f"{FILE_NAME}-")}
-    return LOCK_NAME in names and names <= catalog | {LOCK_NAME, FOLDER_NAME}
+    # The catalog with SQLite's files, the calibration with the temporary file it is written to.
+    expected = (f"{FILE_NAME}-", f".{Path(calibration_file.FILE_NAME).stem}.")
+    files = {name for name in names if name.startswith(expected)}
+    return LOCK_NAME in names and names <= files | {LOCK_NAME, FOLDER_NAME, FILE_NAME, calibration_file.FILE_NAME}
 
 
 def _copy_segments(folder: Path, reader: Reader, target: Path) -> None:
@@ -182,7 +186,7 @@ def _purge_snapshot(folder: Path, identity: tuple[str, int]) -> bool:
             if (folder / FOLDER_NAME / str(segment_id)).exists():
                 shutil.rmtree(folder / FOLDER_NAME / str(segment_id))
         (folder / FOLDER_NAME).rmdir()
-        for name in (f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME, LOCK_NAME):
+        for name in (calibration_file.FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME, LOCK_NAME):
             (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # somebody else's files stay
         folder.rmdir()

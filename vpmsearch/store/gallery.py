@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from vpmsearch.errors import StoreError
+from vpmsearch.store.calibration_file import images_calibrated_on
 from vpmsearch.store.catalog import FILE_NAME, Catalog
 from vpmsearch.store.checking import check_model
 from vpmsearch.store.copies import copy_index
@@ -21,7 +22,7 @@ from vpmsearch.store.embeddings import DTYPES
 from vpmsearch.store.locking import writer_lock
 from vpmsearch.store.maintenance import compact, open_catalog, verify
 from vpmsearch.store.region_index import check_index_type, gpu_of
-from vpmsearch.store.segments import bytes_by_kind
+from vpmsearch.store.segments import OnBuild, bytes_by_kind, tell_nobody
 from vpmsearch.store.snapshot import Snapshot
 from vpmsearch.store.values import CompactReport, StoredModel, StoreStats, VerifyReport
 from vpmsearch.store.writer import GalleryWriter
@@ -94,6 +95,13 @@ class GalleryStore:
         gpu_of(device)
         folder = Path(path)
         return cls(folder, open_catalog(folder), device)
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"<GalleryStore {self.path}: closed>"
+        info = self.model_info
+        name = info.name or "unnamed weights"
+        return f"<GalleryStore {self.path}: {len(self.snapshot)} images, {info.p} regions, {name}>"
 
     def __enter__(self) -> Self:
         return self
@@ -168,14 +176,18 @@ class GalleryStore:
         """
         check_model(self.path, self.model_info, info)
 
-    def writer(self) -> GalleryWriter:
+    def writer(self, *, on_build: OnBuild = tell_nobody) -> GalleryWriter:
         """A writer, to be entered: `with store.writer() as writer:`.
+
+        Args:
+            on_build: told, while a commit or a merge builds region indexes, how many vectors are in and how many there
+                will be; by any thread.
 
         Raises:
             StoreLockedError: on entering, when somebody else is writing.
         """
         self._check_open()
-        return GalleryWriter(self.path, self._catalog, self._model, self._outdate)
+        return GalleryWriter(self.path, self._catalog, self._model, self._outdate, on_build)
 
     def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash) of all images committed by now."""
@@ -211,7 +223,11 @@ class GalleryStore:
         return found
 
     def stats(self) -> StoreStats:
-        """What the snapshot holds, and the bytes on disk now."""
+        """What the snapshot holds, and the bytes on disk now.
+
+        Raises:
+            StoreDamagedError: the calibration is damaged.
+        """
         view = self.snapshot
         regions = range(self.model_info.p)
         types = [sorted({part.regions[region].kind for part in view.open_segments.values()}) for region in regions]
@@ -225,6 +241,7 @@ class GalleryStore:
             model=dataclasses.asdict(self.model_info),
             index_type=self.index_type,
             embedding_dtype=self.embedding_dtype,
+            calibrated_on=images_calibrated_on(self.path, self.model_info),
         )
 
     def snapshot_to(self, target: str | os.PathLike[str]) -> int:

@@ -11,7 +11,14 @@ from vpmsearch.store.checks import Problem, check
 from vpmsearch.store.copies import outdated_copies, purge
 from vpmsearch.store.locking import holders, writer_lock
 from vpmsearch.store.rewriting import rewrite
-from vpmsearch.store.segments import FOLDER_NAME, bytes_by_kind, remove_leftovers, remove_unreferenced
+from vpmsearch.store.segments import (
+    FOLDER_NAME,
+    OnBuild,
+    bytes_by_kind,
+    remove_leftovers,
+    remove_unreferenced,
+    tell_nobody,
+)
 from vpmsearch.store.values import CompactReport, VerifyReport
 
 _ATTEMPTS = 3
@@ -88,7 +95,13 @@ def repair(path: str | os.PathLike[str]) -> VerifyReport:
     return verify(folder)
 
 
-def compact(path: str | os.PathLike[str], *, wait_seconds: float = 5.0, purge_backups: bool = False) -> CompactReport:
+def compact(
+    path: str | os.PathLike[str],
+    *,
+    wait_seconds: float = 5.0,
+    purge_backups: bool = False,
+    on_build: OnBuild = tell_nobody,
+) -> CompactReport:
     """Rewrite an index as one segment without the removed images, of which nothing stays in its files; ids stay.
 
     Needs the space of the index once more while it runs. Readers keep what they have open, and so keep the erased bytes
@@ -96,7 +109,8 @@ def compact(path: str | os.PathLike[str], *, wait_seconds: float = 5.0, purge_ba
 
     Args:
         wait_seconds: how long to wait for readers to let go. purge_backups: delete the backups and snapshots that hold
-            images which the index holds no more.
+            images which the index holds no more. on_build: told how many vectors are in the new region indexes and how
+            many there will be; by any thread.
 
     Raises:
         StoreLockedError: somebody writes. StoreDamagedError: embeddings are missing or damaged; region indexes may
@@ -113,7 +127,7 @@ def compact(path: str | os.PathLike[str], *, wait_seconds: float = 5.0, purge_ba
             remove_unreferenced(folder / FOLDER_NAME, segments)
         remove_leftovers(folder)
         _, segment_id = catalog.next_ids()
-        rewrite(folder, catalog, list(segments), segment_id)
+        rewrite(folder, catalog, list(segments), segment_id, on_build)
         left = [entry for number in segments if (entry := folder / FOLDER_NAME / str(number)).exists()]
         if left:
             raise StoreError(f"{left[0]} cannot be deleted and holds removed images still; delete it, compact again")

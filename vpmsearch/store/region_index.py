@@ -12,6 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ INDEX_TYPES = ("auto", "flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq")
 Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
 Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
 
-_AUTO_FLAT_BELOW = 50_000
+_AUTO_FLAT_BELOW = 20_000
 _POINTS_PER_CENTROID = 39  # FAISS warns of fewer
 _TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
 _LISTS_PER_ROOT = 2  # lists of n vectors: so many times √n
@@ -48,9 +49,10 @@ _BLOCK = 16_384  # vectors added at once
 def choose_type(asked: str, n: int) -> str:
     """The type an index of n vectors gets: the one rule.
 
-    Up to `_AUTO_FLAT_BELOW` a scan is fast and exact. Above, lists of one byte a dimension take a quarter of the
-    memory; the candidates are re-ranked from the embeddings, so small errors in the distance cost little. Both are
-    first guesses until `benchmarks/` has measured them. Lists and codes also need vectors to be learned from.
+    Up to `_AUTO_FLAT_BELOW` a scan is fast and exact, also where an index has seven segments of that size, as it may
+    between two merges. Above, lists of one byte a dimension take a quarter of the memory and a fifth of the time; the
+    candidates are re-ranked from the embeddings, so small errors in the distance cost little (docs/decisions/0005).
+    Lists and codes also need vectors to be learned from.
     """
     if asked == "auto":
         asked = "flat" if n < _AUTO_FLAT_BELOW else "ivf-sq8"
@@ -179,8 +181,21 @@ class RegionIndex:
         return cls.build_from(lambda positions: vectors[positions], vectors.shape[1], ids, kind, device)
 
     @classmethod
-    def build_from(cls, rows: Rows, d: int, ids: Int64, kind: str = "auto", device: str = "cpu") -> RegionIndex:
-        """Index vectors that are fetched in blocks, so that only the index itself is held in memory."""
+    def build_from(
+        cls,
+        rows: Rows,
+        d: int,
+        ids: Int64,
+        kind: str = "auto",
+        device: str = "cpu",
+        on_added: Callable[[int], None] = lambda vectors: None,
+    ) -> RegionIndex:
+        """Index vectors that are fetched in blocks, so that only the index and a sample to learn from are in memory.
+
+        Args:
+            rows: fetches vectors. d: their dimension. ids: (n,). kind: a type. device: where it is searched.
+            on_added: told how many more vectors are in.
+        """
         n = len(ids)
         index = _new_index(choose_type(kind, n), n, d)
         if not index.is_trained:
@@ -189,6 +204,7 @@ class RegionIndex:
         for start in range(0, n, _BLOCK):
             positions = np.arange(start, min(start + _BLOCK, n))
             index.add_with_ids(_ready(rows(positions)), np.ascontiguousarray(ids[positions], dtype=np.int64))
+            on_added(len(positions))
         return cls(index, device)
 
     @classmethod
@@ -349,6 +365,22 @@ class _GpuCopy:
         with self._lock:
             distances, found = self._index.search(queries, k, params=parameters)
         return distances, np.where(found >= 0, order[found], -1) if self._mapped else found
+
+
+def threads() -> int:
+    """How many threads FAISS uses for what the calling thread asks of it: the cores, unless $OMP_NUM_THREADS says."""
+    return int(faiss.omp_get_max_threads())
+
+
+@contextmanager
+def threads_within(count: int) -> Iterator[None]:
+    """Let FAISS use so many threads for what the calling thread asks of it; other threads are not concerned."""
+    before = threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def check_index_type(name: str) -> None:

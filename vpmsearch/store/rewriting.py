@@ -14,7 +14,16 @@ from vpmsearch.errors import StoreDamagedError, StoreError, VpmsearchError
 from vpmsearch.store import embeddings
 from vpmsearch.store.catalog import Catalog
 from vpmsearch.store.checksums import FileSum, is_as_written
-from vpmsearch.store.segments import FOLDER_NAME, IMAGES_NAME, discard, open_embeddings, read_images, write_segment
+from vpmsearch.store.segments import (
+    FOLDER_NAME,
+    IMAGES_NAME,
+    OnBuild,
+    discard,
+    open_embeddings,
+    read_images,
+    tell_nobody,
+    write_segment,
+)
 from vpmsearch.store.values import ImageRows, StoredModel
 
 MERGED = 8
@@ -38,7 +47,9 @@ def due(segments: Mapping[int, int]) -> list[int]:
     return next((sorted(tiers[tier]) for tier in sorted(tiers) if len(tiers[tier]) >= MERGED), [])
 
 
-def rewrite(folder: Path, catalog: Catalog, old: Sequence[int], segment_id: int) -> None:
+def rewrite(
+    folder: Path, catalog: Catalog, old: Sequence[int], segment_id: int, on_build: OnBuild = tell_nobody
+) -> None:
     """Write the images of segments that are not removed into a new one, and delete the old; ids stay.
 
     The caller holds the writer lock. Needs their space once more while it runs. Readers keep what they have open.
@@ -58,7 +69,7 @@ def rewrite(folder: Path, catalog: Catalog, old: Sequence[int], segment_id: int)
         files: list[FileSum] = []
         if len(images.ids):
             blocks = _gathered(images, sources)
-            files = write_segment(segments, segment_id, images.ids, images.visibility, blocks, model)
+            files = write_segment(segments, segment_id, images.ids, images.visibility, blocks, model, on_build)
         catalog.move(old, segment_id, images.ids, files)
         done = True
     except VpmsearchError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import StoreDamagedError
+from vpmsearch.parallel import map_ahead
 from vpmsearch.store import embeddings
 from vpmsearch.store.checksums import FileSum, digest, folder_sums
-from vpmsearch.store.region_index import RegionIndex
+from vpmsearch.store.region_index import RegionIndex, threads, threads_within
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Bool, Float32, Int64
 
@@ -27,6 +29,15 @@ IMAGES_NAME = "images.bin"
 TEMPORARY = ".tmp-"
 REPAIR = "`vpmsearch verify --repair` builds it again"
 """What to do about a file that follows from others."""
+OnBuild = Callable[[int, int], None]
+"""Told while region indexes are built, by any thread: how many vectors are in, and how many there will be."""
+
+_TOGETHER_FROM = 20_000  # images of a segment whose regions are indexed beside each other
+_TOGETHER = 4  # at most: so many indexes are in memory at once
+
+
+def tell_nobody(done: int, total: int) -> None:
+    """An `OnBuild` for those who do not ask."""
 
 
 def region_file_name(region: int) -> str:
@@ -132,12 +143,13 @@ def write_segment(
     visibility: Float32,
     blocks: Iterable[NDArray[Any]],
     model: StoredModel,
+    on_build: OnBuild = tell_nobody,
 ) -> list[FileSum]:
     """Write a segment whole, or leave nothing.
 
     Args:
         segments: the folder of all segments. ids: (n,), ascending. visibility: (n, p). blocks: embeddings (b, p, d), n
-            rows in all.
+            rows in all. on_build: told of progress.
 
     Returns:
         Its files, as they were written.
@@ -153,9 +165,7 @@ def write_segment(
         embeddings.write(path, ids, (info.p, info.embedding_dim), blocks, model.embedding_dtype)
         # Indexed as they were rounded to be stored, so that candidates and re-rank speak of the same embeddings.
         mapped, _ = embeddings.read(path)
-        visible = info.visible(visibility)
-        for region in range(info.p):
-            write_region(temporary, region, mapped, ids, visible[:, region], model.index_type)
+        _write_regions(temporary, mapped, ids, info.visible(visibility), model.index_type, on_build)
         with (temporary / IMAGES_NAME).open("xb") as file:
             write_images(file, ids, visibility)
         sums = folder_sums(temporary)
@@ -181,7 +191,43 @@ def write_images(file: BinaryIO, ids: Int64, visibility: Float32) -> None:
     os.fsync(file.fileno())
 
 
-def write_region(folder: Path, region: int, mapped: NDArray[Any], ids: Int64, visible: Bool, index_type: str) -> None:
+def _write_regions(
+    folder: Path, mapped: NDArray[Any], ids: Int64, visible: Bool, index_type: str, on_build: OnBuild
+) -> None:
+    """Index every region, visible (n, p); those of many images beside each other, a thread each.
+
+    FAISS spreads over the cores what it can of one index; what it cannot (gathering vectors, filling lists, writing the
+    file) leaves them idle unless another region is at work.
+    """
+    lock, done, total = threading.Lock(), 0, int(visible.sum())
+
+    def added(vectors: int) -> None:
+        nonlocal done
+        with lock:
+            done += vectors
+            on_build(done, total)
+
+    regions, cores = visible.shape[1], threads()
+    workers = min(cores, regions, _TOGETHER) if len(ids) >= _TOGETHER_FROM else 1
+    each = cores // workers
+
+    def write(region: int) -> None:
+        with threads_within(each):
+            write_region(folder, region, mapped, ids, visible[:, region], index_type, added)
+
+    for _ in map_ahead(write, range(regions), workers=workers if workers > 1 else 0, ahead=regions):
+        pass
+
+
+def write_region(
+    folder: Path,
+    region: int,
+    mapped: NDArray[Any],
+    ids: Int64,
+    visible: Bool,
+    index_type: str,
+    on_added: Callable[[int], None],
+) -> None:
     """Index the embeddings of the images in which a region is visible (n,)."""
     rows = np.flatnonzero(visible)
 
@@ -189,7 +235,7 @@ def write_region(folder: Path, region: int, mapped: NDArray[Any], ids: Int64, vi
         taken: Float32 = mapped[rows[positions], region].astype(np.float32)  # (n, p, d) -> (m, d)
         return taken
 
-    index = RegionIndex.build_from(vectors, mapped.shape[2], ids[rows], index_type)
+    index = RegionIndex.build_from(vectors, mapped.shape[2], ids[rows], index_type, on_added=on_added)
     index.write(folder / region_file_name(region))
 
 

@@ -61,7 +61,8 @@ class StoreStats:
     pids (−1, junk, aside) and camids of the images. bytes_on_disk: by kind ("catalog", "embeddings",
     "region_indexes", "other") and "total". region_images: per region the images in which it is visible.
     region_visibility: per region the mean over all images, 0 where there are none. region_index_types: per region
-    the types its segments really have: a small or empty one is "flat" whatever was asked for.
+    the types its segments really have: a small or empty one is "flat" whatever was asked for. calibrated_on: images the
+    index held when `vpmsearch calibrate` last ran with these weights, None where it never did.
     """
 
     images: int
@@ -77,6 +78,7 @@ class StoreStats:
     model: dict[str, object]
     index_type: str
     embedding_dtype: str
+    calibrated_on: int | None = None
 
 
 @dataclass(frozen=True)

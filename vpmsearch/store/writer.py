@@ -15,7 +15,7 @@ from vpmsearch.store.catalog import Catalog
 from vpmsearch.store.checking import INT64, check_features, clean_record, storable_text
 from vpmsearch.store.locking import writer_lock
 from vpmsearch.store.rewriting import due, rewrite, take_back
-from vpmsearch.store.segments import FOLDER_NAME, remove_unreferenced, write_segment
+from vpmsearch.store.segments import FOLDER_NAME, OnBuild, remove_unreferenced, tell_nobody, write_segment
 from vpmsearch.store.values import Changes, StoredModel
 from vpmsearch.types import ImageRecord, RegionFeatures
 
@@ -28,11 +28,19 @@ class GalleryWriter:
     commit again, or leave.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, model: StoredModel, committed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        model: StoredModel,
+        committed: Callable[[], None],
+        on_build: OnBuild = tell_nobody,
+    ) -> None:
         self._folder = folder
         self._catalog = catalog
         self._model = model
         self._committed = committed
+        self._on_build = on_build
         self._held: ExitStack | None = None
         self._forget()
 
@@ -190,7 +198,7 @@ class GalleryWriter:
                 return
             segment_id, self._next_segment = self._next_segment, self._next_segment + 1
             try:
-                rewrite(self._folder, self._catalog, old, segment_id)
+                rewrite(self._folder, self._catalog, old, segment_id, self._on_build)
             finally:
                 self._committed()
 
@@ -205,10 +213,9 @@ class GalleryWriter:
             accepted=sorted(self._accepted),
         )
         if segment_id is not None:
-            features = RegionFeatures.concatenate(self._features)
-            blocks = [features.embeddings]
-            ids = np.array(self._ids, dtype=np.int64)
-            segments = self._folder / FOLDER_NAME
-            files = write_segment(segments, segment_id, ids, features.visibility, blocks, self._model)
-            changes = replace(changes, visibility=features.visibility, files=files)
+            visibility = np.concatenate([features.visibility for features in self._features])
+            blocks = (features.embeddings for features in self._features)  # as they came: they need no second copy
+            ids, segments = np.array(self._ids, dtype=np.int64), self._folder / FOLDER_NAME
+            files = write_segment(segments, segment_id, ids, visibility, blocks, self._model, self._on_build)
+            changes = replace(changes, visibility=visibility, files=files)
         self._catalog.apply(changes)

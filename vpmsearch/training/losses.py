@@ -73,10 +73,16 @@ def vpm_loss(
             of the batch shows the images of the first half again, cut.
         memory: what `GalleryMemory.rank` says of the batch.
     """
-    region = region_label_loss(output.locator_logits, labels, settings.region_loss_reduction)
-    identity = visible_identity_loss(logits, pids, visible, settings.label_smoothing)
-    triplet = region_selective_triplet_loss(output.embeddings, pids, visible, settings.margin)
-    total = settings.region_loss_weight * region + identity + triplet
+    every = torch.ones_like(visible)
+    counted = visible if settings.identity_visibility else every
+    identity = visible_identity_loss(logits, pids, counted, settings.label_smoothing)
+    counted = visible if settings.triplet_visibility else every
+    triplet = region_selective_triplet_loss(output.embeddings, pids, counted, settings.margin)
+    total = identity + settings.triplet_weight * triplet
+    region = torch.zeros_like(total)
+    if settings.region_loss_weight:  # of stripes it would be infinite
+        region = region_label_loss(output.locator_logits, labels, settings.region_loss_reduction)
+        total = total + settings.region_loss_weight * region
     consistency = torch.zeros_like(total)
     if settings.consistency_weight:
         whole, cut = output.embeddings.chunk(2)

@@ -2,7 +2,8 @@
 
 `paper` is the paper to the letter where it speaks; what it leaves open is filled in as PCB does, and marked.
 `fast` trains the OSNet trunk on a CPU in half an hour, `strong` longer and better: the weights in the package are of
-`fast` and then `strong`. `small` trains from nothing in a minute.
+`fast` and then `strong`. `light` is `fast` on small
+pictures, for the paper's many systems, and `small` trains from nothing in a minute.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["step", "cosine"]
 Classifier = Literal["two-layer", "bnneck"]
 Reduction = Literal["mean", "sum"]
+Architecture = Literal["vpm", "stripes"]
 
 
 _CHOICES = {
+    "architecture": Architecture,
     "optimizer": Optimizer,
     "schedule": Schedule,
     "classifier": Classifier,
@@ -49,6 +52,7 @@ class TrainSettings:
     crops: tuple[str, ...] = ("bilateral",)  # one drawn for each image
     gamma: tuple[float, float] = (0.5, 1.0)  # area ratio, uniform
     flip: bool = True  # mirror half of the images
+    shift: float = 0.0  # farthest an image is moved within its frame, as a share of its width and height
     color_jitter: float = 0.0  # brightness, contrast and saturation times U(1 - j, 1 + j)
     erase: float = 0.0  # share of samples with a rectangle of their mean colour over 2 to 15 %
 
@@ -73,6 +77,12 @@ class TrainSettings:
     consistency_weight: float = 0.0  # above 0: each image enters a batch whole and cut, and the two shall agree
     memory_weight: float = 0.0  # above 0: rank all whole images seen so far; needs consistency_weight
     memory_temperature: float = 0.03  # in units of Eq. 4's distance
+    average_decay: float = 0.0  # above 0: a moving average of the weights, over some 1 / (1 - decay) steps, is written
+    # The paper's other systems, see `vpmsearch.training.systems`.
+    architecture: Architecture = "vpm"  # "stripes": regions by a ruler, which know no visibility and no L_R
+    triplet_weight: float = 1.0  # of L_tri in Eq. 8
+    identity_visibility: bool = True  # L_ID over the visible regions, Eq. 6; false: over all
+    triplet_visibility: bool = True  # L_tri over the regions visible in both images, Eq. 7; false: over all
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,9 +101,16 @@ class TrainSettings:
             (min(self.input_size) < 32, "input_size must be at least 32 × 32 pixels"),
             (self.pids_per_batch < 2 or self.images_per_pid < 2, "a batch needs two identities and two images of each"),
             (self.memory_weight > 0 and not self.consistency_weight, "memory_weight needs a consistency_weight"),
+            (
+                self.architecture == "stripes"
+                and (self.region_loss_weight > 0 or self.identity_visibility or self.triplet_visibility),
+                "stripes need region_loss_weight 0, identity_visibility false and triplet_visibility false",
+            ),
             (self.memory_temperature <= 0, "memory_temperature must be above 0"),
             (self.gradient_clip is not None and self.gradient_clip <= 0, "gradient_clip must be above 0"),
+            (not 0 <= self.shift < 1, "shift must be in [0, 1)"),
             (not 0 <= self.color_jitter < 1, "color_jitter must be in [0, 1)"),
+            (not 0 <= self.average_decay < 1, "average_decay must be in [0, 1)"),
             (not 0 <= self.erase <= 1, "erase must be in [0, 1]"),
             (not 0 <= self.label_smoothing <= 1, "label_smoothing must be in [0, 1]"),
         ]
@@ -133,6 +150,16 @@ class TrainSettings:
         """All settings as plain values."""
         return asdict(self)
 
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on: as `to_json`, without what is newer than some checkpoints.
+
+        A setting that a checkpoint of before does not know counts only where it changes something.
+        """
+        usual = {item.name: item.default for item in fields(self)}
+        return {k: v for k, v in self.to_json().items() if k not in _LATER or v != usual[k]}
+
+
+_LATER = ("architecture", "triplet_weight", "identity_visibility", "triplet_visibility")
 
 # The trunk's normalisation is folded away, so it wants Adam, small rates and frozen early stages. L_R as a mean,
 # five times. With weight 2, L_ID (a sum over six regions) kept the locator to fixed places: after 2 epochs L_R was
@@ -190,6 +217,10 @@ PRESETS: dict[str, TrainSettings] = {
         margin=0.3,
         consistency_weight=2.0,
         memory_weight=2.0,
+    ),
+    # `fast` on a quarter of the pixels: for the paper's many systems on a CPU (`vpmsearch reproduce`).
+    "light": replace(
+        _FAST, preset="light", input_size=(128, 64), embedding_dim=128, gamma=(0.5, 1.0), epochs=4, pids_per_batch=8
     ),
     # Random weights, small pictures. For drawn pedestrians, tests and the demo.
     "small": TrainSettings(

@@ -40,7 +40,8 @@ def start(model: Vpm, classifiers: nn.Module, init: str, data: str) -> bool:
     settings = found if isinstance(found, dict) else {}
     grid = settings.get("num_regions")
     tensors = read_tensors(path)
-    learned, heads = under("module.model.", tensors), under("module.classifiers.", tensors)
+    learned = under("module.average.module.", tensors) or under("module.model.", tensors)  # what that run wrote
+    heads = under("module.classifiers.", tensors)
     fill_model(model, learned, tuple(grid) if isinstance(grid, list) else None, path)
     alike = (
         progress.run.get("data") == data

@@ -21,10 +21,12 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.sampler import IdentitySampler
 from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
 from vpmsearch.errors import TrainingError
+from vpmsearch.models.baselines import ARCHITECTURES
 from vpmsearch.models.initial import normalisation
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.parallel import map_ahead
+from vpmsearch.training.average import WeightAverage
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
@@ -76,7 +78,9 @@ class Trainer:
         self.ranks = ranks_here()
         self.settings, self.dataset_name, self.device = settings, dataset, device
         self.files, self.workers, self.half = TrainingFiles(output), workers, half
-        self.model = Vpm(settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings)
+        self.model = ARCHITECTURES[settings.architecture](
+            settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings
+        )
         self.model.backbone.freeze(settings.freeze_stages)
         self.data = TrainingSet(images, self._crop_settings())
         self.classifiers = RegionClassifiers(
@@ -93,6 +97,9 @@ class Trainer:
         self.memory = self._build_memory()
         if self.memory is not None:
             self.module["memory"] = self.memory
+        self.average = WeightAverage(self.model, settings.average_decay) if settings.average_decay else None
+        if self.average is not None:
+            self.module["average"] = self.average
         self.optimizer = build_optimizer(settings, self.model, self.classifiers)
         self.sampler = IdentitySampler(
             self.data.targets.tolist(), settings.pids_per_batch, settings.images_per_pid, settings.seed
@@ -105,6 +112,11 @@ class Trainer:
     def steps_per_epoch(self) -> int:
         """Batches in the first epoch; later ones differ by one or two."""
         return len(self.sampler.epoch(0))
+
+    @property
+    def result(self) -> Vpm:
+        """The model that is written and measured."""
+        return self.model if self.average is None else self.average.module
 
     def run(
         self,
@@ -144,7 +156,7 @@ class Trainer:
             self.module.eval()
             if self.ranks.first:
                 self._save(Progress(epoch + 1, step, progress.run), rows)
-                on_epoch(epoch, self.model)
+                on_epoch(epoch, self.result)
             self.ranks.wait()
         return self.files.weights
 
@@ -198,6 +210,8 @@ class Trainer:
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         return row
 
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:
@@ -241,6 +255,7 @@ class Trainer:
             strategies=self.settings.crops,
             gamma=self.settings.gamma,
             flip=self.settings.flip,
+            shift=self.settings.shift,
             two_views=self.settings.consistency_weight > 0,
             color_jitter=self.settings.color_jitter,
             erase=self.settings.erase,
@@ -255,7 +270,7 @@ class Trainer:
     def _save(self, progress: Progress, rows: list[LossRow]) -> None:
         self.module.eval()
         save_weights(
-            self.files.weights, self.model, self.weights_config(), torch.float16 if self.half else torch.float32
+            self.files.weights, self.result, self.weights_config(), torch.float16 if self.half else torch.float32
         )
         write_log(self.files.log, rows)
         save_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress)  # last: all before it is whole
@@ -273,7 +288,7 @@ class Trainer:
 
     def _run_identity(self) -> dict[str, Any]:
         """What must not change between a run and its resumption."""
-        return {"settings": self.settings.to_json(), "data": self.data_digest}
+        return {"settings": self.settings.identity(), "data": self.data_digest}
 
     def weights_config(self) -> WeightsConfig:
         """What goes with the weights this run writes."""
@@ -286,11 +301,12 @@ class Trainer:
             input_size=self.settings.input_size,
             mean=norm.mean,
             std=norm.std,
-            name=f"vpm-{self.settings.backbone}-{self.settings.preset}",
+            name=f"{self.settings.architecture}-{self.settings.backbone}-{self.settings.preset}",
             dataset=self.dataset_name,
             num_classes=self.data.num_classes,
             training=self.settings.to_json(),
             source_revision=source_revision(),
+            architecture=self.settings.architecture,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
@@ -14,31 +13,16 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 import vpmsearch
-from vpmsearch.data.crops import CropBox
-from vpmsearch.data.images import printable
 from vpmsearch.errors import ImageError
 from vpmsearch.queries import parse_regions, region_names, together
-from vpmsearch.types import ImageRecord, Match, RegionFeatures, SearchFilter, as_utc
+from vpmsearch.types import RegionFeatures
+from vpmsearch.web.answers import regions_seen, search_answer
+from vpmsearch.web.fields import LARGEST_ID, MAX_PHOTOGRAPHS, MAX_RANK, box_of, check_count, filter_of
 from vpmsearch.web.guard import COOKIE, has_token
-from vpmsearch.web.schemas import (
-    Health,
-    Hit,
-    IndexStats,
-    Problem,
-    QueryRegion,
-    RegionPart,
-    RegionsSeen,
-    SearchAnswer,
-)
-from vpmsearch.web.service import Found, Photograph, SearchService, View
+from vpmsearch.web.schemas import Health, IndexStats, Problem, RegionsSeen, SearchAnswer
+from vpmsearch.web.service import SearchService
 
 Value = TypeVar("Value")
-
-MAX_PHOTOGRAPHS = 8
-MAX_RANK = 1000
-"""Ranks that can be paged through."""
-LARGEST_ID = 2**63 - 1  # SQLite's
-LARGEST_CAMID = 2**31 - 1
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
@@ -118,6 +102,7 @@ async def search(
     camid: Annotated[list[int] | None, Form(description="Only these cameras.")] = None,
     after: Annotated[datetime | None, Form(description="Only images captured at or after this time.")] = None,
     before: Annotated[datetime | None, Form(description="Only images captured before this time.")] = None,
+    prefix: Annotated[str, Form(max_length=4096, description="Only images whose path starts so.")] = "",
     exact: Annotated[bool, Form(description="Compare with every image instead of candidates.")] = False,
     offset: Annotated[int, Form(ge=0, lt=MAX_RANK, description="Ranks to skip.")] = 0,
     limit: Annotated[int, Form(ge=1, le=100, description="Matches to answer.")] = 24,
@@ -127,11 +112,11 @@ async def search(
     Several photographs and images together are one query: of each region the one that shows most of it.
     """
     uploads, ids = photograph or [], image_id or []
-    _check_count(len(uploads) + len(ids))
-    boxes = [_box(text) for text in box or [""] * len(uploads)]
+    check_count(len(uploads) + len(ids))
+    boxes = [box_of(text) for text in box or [""] * len(uploads)]
     if len(boxes) != len(uploads):
         raise HTTPException(422, f"{len(uploads)} photographs and {len(boxes)} boxes: give one for each, or none")
-    only = _filter(pid, camid, after, before)
+    only = filter_of(pid or (), camid or (), after, before, prefix)
     service = service_of(request)
 
     def work() -> SearchAnswer:
@@ -143,7 +128,8 @@ async def search(
         query, sources = together(RegionFeatures.concatenate(parts))
         page = min(limit, MAX_RANK - offset)
         found = service.search(view, query, offset=offset, limit=page, exact=exact, only=only, regions=chosen)
-        return _answer(view, query, sources, chosen, found, offset)
+        request.app.state.metrics.searched(found.result)
+        return search_answer(view, query, sources, chosen, found, offset)
 
     return await _searching(request, work)
 
@@ -153,15 +139,15 @@ async def regions(
     request: Request, photograph: Annotated[UploadFile, File(description="A photograph.")], box: Box = ""
 ) -> RegionsSeen:
     """Which regions the model sees where in a photograph, or in a part of it."""
-    service, part = service_of(request), _box(box)
-    return _seen(service, await _searching(request, lambda: service.see(photograph.file.read(), part)))
+    service, part = service_of(request), box_of(box)
+    return regions_seen(service, await _searching(request, lambda: service.see(photograph.file.read(), part)))
 
 
 @guarded.get("/images/{image_id}/regions", responses=_IMAGE_ERRORS)
 async def image_regions(request: Request, image_id: ImageId, box: Annotated[str, Query()] = "") -> RegionsSeen:
     """The same, of an image of the index."""
-    service, part = service_of(request), _box(box)
-    return _seen(service, await _searching(request, lambda: _shown(lambda: service.see_stored(image_id, part))))
+    service, part = service_of(request), box_of(box)
+    return regions_seen(service, await _searching(request, lambda: _shown(lambda: service.see_stored(image_id, part))))
 
 
 @guarded.get("/images/{image_id}", responses=_IMAGE_ERRORS | _JPEG, response_class=Response)
@@ -206,39 +192,6 @@ async def _searching(request: Request, work: Callable[[], Value]) -> Value:
     return await anyio.to_thread.run_sync(work, limiter=request.app.state.searching)
 
 
-def _check_count(count: int) -> None:
-    if not 1 <= count <= MAX_PHOTOGRAPHS:
-        raise HTTPException(422, f"a query takes 1 to {MAX_PHOTOGRAPHS} photographs and images, got {count}")
-
-
-def _box(text: str) -> CropBox | None:
-    """Read "left,top,right,bottom" as fractions; None for the whole photograph."""
-    if not text.strip():
-        return None
-    try:
-        left, top, right, bottom = map(float, text[:200].split(","))
-    except ValueError as error:
-        raise HTTPException(422, 'a box is "left,top,right,bottom", four fractions from 0 to 1') from error
-    inside = 0 <= left < right <= 1 and 0 <= top < bottom <= 1  # also refuses NaN
-    if not inside or not math.isfinite(left + top):
-        raise HTTPException(422, "a box needs 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1")
-    whole = (left, top, right, bottom) == (0, 0, 1, 1)
-    return None if whole else CropBox(left, top, right, bottom)
-
-
-def _filter(
-    pids: list[int] | None, camids: list[int] | None, after: datetime | None, before: datetime | None
-) -> SearchFilter:
-    for number in (*(pids or ()), *(camids or ())):
-        if not -LARGEST_ID <= number <= LARGEST_ID:
-            raise HTTPException(422, f"{number} is too large")
-    try:
-        earliest, latest = (None if moment is None else as_utc(moment) for moment in (after, before))
-    except OverflowError as error:
-        raise HTTPException(422, "there is no such year in UTC") from error
-    return SearchFilter(tuple(pids or ()), tuple(camids or ()), earliest, latest)
-
-
 def _shown(load: Callable[[], Value]) -> Value:
     """What the file of an image of the index gives; without the file there is nothing to show."""
     try:
@@ -256,76 +209,6 @@ def _picture(
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(_shown(functools.partial(load, image_id)), media_type="image/jpeg", headers=headers)
-
-
-def _seen(service: SearchService, photograph: Photograph) -> RegionsSeen:
-    info = service.view.snapshot.model_info
-    return RegionsSeen(
-        grid=info.num_regions,
-        names=list(region_names(info.num_regions)),
-        labels=photograph.labels.tolist(),
-        visibility=photograph.features.visibility[0].tolist(),
-        min_visibility=info.threshold,
-        width=photograph.size[0],
-        height=photograph.size[1],
-    )
-
-
-def _answer(
-    view: View,
-    query: RegionFeatures,
-    sources: tuple[int, ...],
-    chosen: tuple[int, ...] | None,
-    found: Found,
-    offset: int,
-) -> SearchAnswer:
-    info = view.snapshot.model_info
-    names, counts = region_names(info.num_regions), info.visible(query.visibility[0])
-    shown = [
-        QueryRegion(
-            region=region,
-            name=names[region],
-            visibility=float(query.visibility[0, region]),
-            counts=bool(counts[region]) and (chosen is None or region in chosen),
-            photograph=sources[region],
-        )
-        for region in range(info.p)
-    ]
-    hits = [
-        _hit(rank, match, record, rate, names)
-        for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
-    ]
-    result = found.result
-    return SearchAnswer(
-        offset=offset,
-        more=found.more and offset + len(hits) < MAX_RANK,
-        exact=result.exact,
-        candidates=result.candidates,
-        elapsed_ms=result.elapsed_ms,
-        verdict=found.verdict,
-        query=shown,
-        matches=hits,
-    )
-
-
-def _hit(rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...]) -> Hit:
-    regions = [
-        RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
-        for r in match.regions
-    ]
-    return Hit(
-        rank=rank,
-        image_id=match.image_id,
-        path=printable(match.path),
-        pid=match.pid,
-        camid=match.camid,
-        captured_at=record.captured_at,
-        width=record.width,
-        height=record.height,
-        distance=match.distance,
-        false_match_rate=rate,
-        regions=regions,
-    )
 
 
 router.include_router(guarded)

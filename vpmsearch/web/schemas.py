@@ -60,6 +60,9 @@ class SearchAnswer(BaseModel):
     exact: bool
     candidates: int = Field(description="images that were compared by Eq. 4")
     elapsed_ms: float
+    depth: int = Field(description="how many images of each region's list were compared; 0 where all images were")
+    complete: bool = Field(description="no other image can belong into the answer, which is what `exact` gives")
+    bound_closed: bool = Field(description="by the bound; lists that are approximate may have missed an image")
     verdict: str | None = Field(description='"match", "unsure" or "no match"; none without `vpmsearch calibrate`')
     query: list[QueryRegion]
     matches: list[Hit]

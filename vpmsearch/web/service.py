@@ -14,7 +14,6 @@ from typing import Generic, TypeVar
 
 from PIL import Image
 
-from vpmsearch.calibration import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.calibration import Calibration, load_calibration, visible_regions
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import decode_image, read_image
@@ -24,6 +23,7 @@ from vpmsearch.opening import searcher
 from vpmsearch.queries import only_regions
 from vpmsearch.search import Searcher
 from vpmsearch.store import Gallery, GalleryView
+from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
 Value = TypeVar("Value")

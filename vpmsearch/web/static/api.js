@@ -49,6 +49,7 @@ export function search(photos, wanted, signal) {
   for (const camid of wanted.camids) form.append("camid", camid);
   if (wanted.after) form.append("after", `${wanted.after}Z`);
   if (wanted.before) form.append("before", `${wanted.before}Z`);
+  form.append("prefix", wanted.prefix);
   form.append("exact", wanted.exact);
   form.append("offset", wanted.offset);
   form.append("limit", wanted.limit);

@@ -214,10 +214,10 @@ function showRegions() {
   }
 }
 
-for (const id of ["after", "before", "exact"]) by(id).addEventListener("change", () => search());
+for (const id of ["after", "before", "prefix", "exact"]) by(id).addEventListener("change", () => search());
 by("clear").addEventListener("click", () => {
   for (const box of by("cameras").querySelectorAll("input")) box.checked = false;
-  by("after").value = by("before").value = "";
+  by("after").value = by("before").value = by("prefix").value = "";
   by("exact").checked = false;
   search();
 });
@@ -239,7 +239,7 @@ async function search(offset = 0) {
   by("status").textContent = "Searching…";
   const wanted = {
     regions: chosen, offset, limit: PAGE, exact: by("exact").checked, after: by("after").value, before: by("before").value,
-    camids: [...by("cameras").querySelectorAll("input:checked")].map((box) => box.value),
+    prefix: by("prefix").value, camids: [...by("cameras").querySelectorAll("input:checked")].map((box) => box.value),
   };
   try {
     answer = await api.search(photos, wanted, running.signal);
@@ -254,13 +254,14 @@ async function search(offset = 0) {
   hits = offset ? [...hits, ...answer.matches] : answer.matches;
   showRegions();
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
-  const verdict = VERDICTS[answer.verdict] || "";
-  show(hits.length ? `${verdict}${hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`
-    : "No result: no image that passes the filters shares a region with the query.");
+  const [verdict, meaning] = VERDICTS[answer.verdict] || ["", ""];
+  show(hits.length ? `${meaning}${hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`
+    : "No result: no image that passes the filters shares a region with the query.", hits.length ? verdict : "");
 }
 
-function show(text) {
-  by("status").textContent = text;
+function show(text, verdict = "") {
+  by("status").replaceChildren(...(verdict ? [element("strong", { class: "verdict" }, verdict), " "] : []), text);
+  by("legend").hidden = !hits.length;
   by("status").classList.remove("error");
   by("results").classList.remove("busy");
   const known = by("results").children;
@@ -273,9 +274,9 @@ function show(text) {
 }
 
 const VERDICTS = {
-  match: "Match: few strangers come as near as the first. ",
-  unsure: "Unsure: now and then a stranger comes as near as the first. ",
-  "no match": "No match: strangers come as near as the first. ",
+  match: ["Match", "Few strangers come as near as the first. "],
+  unsure: ["Unsure", "Now and then a stranger comes as near as the first. "],
+  "no match": ["No match", "Strangers come as near as the first. "],
 };
 let shown = null;
 function open(hit) {

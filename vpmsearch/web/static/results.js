@@ -63,7 +63,7 @@ export function card(hit, names, { onopen, onsearch }) {
     element("button", { type: "button", class: "open", "aria-label": label, onclick: () => onopen(hit) }, image),
     list,
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
-    element("div", { class: "small" }, labels(hit).join(" · ")),
+    element("div", { class: "small labels" }, ...labels(hit).map((text) => element("span", {}, text))),
     element("button", { type: "button", class: "again", "aria-label": `Search with this: ${name}`, onclick: () => onsearch(hit) },
       "Search with this"));
 }

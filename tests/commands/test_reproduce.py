@@ -1,0 +1,44 @@
+"""`reproduce`, whole: trains, measures, compares, draws; on drawn pedestrians and too short to learn anything."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    train, test = (DrawnSettings(identities=16, cameras=2, shots=2, height=64, width=32, seed=seed) for seed in (0, 1))
+    folder = tmp_path_factory.mktemp("drawn") / "data"
+    return write_drawn_dataset(folder, train=train, test=test, distractors=1, junk=1)
+
+
+def test_what_is_missing_is_said_before_any_training(cli, drawn: Path):
+    plain = ("--data", drawn, "--preset", "small")
+    assert "table2 needs --partial-reid DIR or --partial-ilids DIR" in cli("reproduce", "table2", *plain, code=1).error
+    assert "unknown experiment 'table9'" in cli("reproduce", "table9", *plain, code=1).error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "systems", "rows", "orderings"), [
+    ("table1", 3, 18, 12), ("table3", 5, 12, 10), ("fig4", 6, 36, 30), ("fig5", 1, 2, 0),
+])  # fmt: skip
+def test_experiments_run_and_go_on(cli, drawn: Path, tmp_path: Path, name, systems, rows, orderings):
+    plain = ("reproduce", name, "--data", drawn, "--output", tmp_path / "out", "--preset", "small", "--set", "epochs=1")
+    plain += ("--set", "embedding_dim=8", "--json")
+    first = cli(*plain)
+    (found,) = first.json
+    assert (len(found["rows"]), len(found["orderings"])) == (rows, orderings)
+    assert len(list((tmp_path / "out").glob("*.checkpoint.safetensors"))) == systems
+    with (tmp_path / "out" / f"{name}.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == rows
+    assert list((tmp_path / "out").glob(f"{name}*.png")) or name == "table3"
+    again = cli(*plain)
+    assert again.json == first.json
+    assert " on holistic" not in again.stderr
+    table = cli(*plain[:-1]).stdout.splitlines()
+    assert len(table) == 2 + rows + orderings

@@ -1,0 +1,119 @@
+"""What a notebook sees: names found lazily, models by one call, results as text, table, picture and frame."""
+
+from __future__ import annotations
+
+import builtins
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_weights import picture, write_pictures, write_weights
+
+import vpmsearch
+from vpmsearch.errors import DataError, WeightsError
+from vpmsearch.store import GalleryStore
+from vpmsearch.types import Match, RegionFeatures, RegionMatch, SearchResult
+
+
+def result(*paths: str) -> SearchResult:
+    """Each path a match a little farther than the one before; the last one shows another region."""
+    matches = []
+    for i, path in enumerate(paths):
+        region = 2 if i + 1 == len(paths) else 0
+        parts = (RegionMatch(region, 0.5 + i, 0.01, 1.0),)
+        matches.append(Match(10 + i, path, None if i else 7, i, 0.5 + i, parts))
+    return SearchResult(tuple(matches), 20, False, {"scan": 1.5}, complete=True)
+
+
+def test_every_name_is_found_and_none_else():
+    for name in vpmsearch.__all__:
+        assert getattr(vpmsearch, name).__module__.startswith("vpmsearch.")
+    assert set(vpmsearch.__all__) <= set(dir(vpmsearch))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        vpmsearch.__getattr__("nothing")
+
+
+def test_names_are_imported_when_they_are_asked_for():
+    code = (
+        "import sys, vpmsearch\n"
+        "assert not {'torch', 'numpy', 'vpmsearch.types'} & set(sys.modules)\n"
+        "from vpmsearch import SearchFilter\n"
+        "assert 'vpmsearch.types' in sys.modules and 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_model_from_a_file_or_from_a_store(tmp_path: Path, monkeypatch):
+    path = write_weights(tmp_path / "tiny.safetensors")
+    model = vpmsearch.load_model(path, device="cpu")
+    assert repr(model) == "<Extractor: tiny-0, trained on random numbers, on cpu>"
+    with GalleryStore.create(tmp_path / "index", model.weights.info) as store:
+        assert repr(store) == f"<GalleryStore {tmp_path / 'index'}: 0 images, 6 regions, tiny-0>"
+        assert vpmsearch.load_model(store, device="cpu").weights.fingerprint == model.weights.fingerprint
+        assert "0 images, distances on cpu" in repr(vpmsearch.SearchEngine(store))
+        path.unlink()
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(WeightsError, match="built with weights"):
+            vpmsearch.load_model(store)
+    assert repr(store).endswith("closed>")
+    with pytest.raises(WeightsError, match="no weights file"):
+        vpmsearch.load_model(tmp_path / "nowhere")
+
+
+def test_features_and_results_say_what_they_are():
+    features = RegionFeatures(np.zeros((3, 6), np.float32), np.zeros((3, 6, 16), np.float32))
+    assert repr(features) == "<RegionFeatures: 3 images, 6 regions of 16 numbers>"
+    assert repr(result("a.png", "b.png")) == "<SearchResult: 2 matches, nearest 0.5000 'a.png', 20 compared>"
+    assert repr(result()) == "<SearchResult: 0 matches, 20 compared>"
+
+
+def test_the_table_escapes_and_embeds(tmp_path: Path):
+    path = write_pictures(tmp_path, 1)[0]
+    text = result(str(path), "<b>gone</b>.png")._repr_html_()
+    assert text.count("data:image/jpeg;base64,") == 1
+    assert "<td>missing</td>" in text
+    assert "&lt;b&gt;gone" in text
+    assert "<b>gone" not in text
+    assert "2 of 2 matches; 20 images compared in 1.5 ms" in text
+    assert "0 of 0 matches" in result()._repr_html_()
+
+
+@pytest.mark.parametrize("query", [None, picture(0)])
+def test_show_is_a_picture(tmp_path: Path, query):
+    paths = map(str, write_pictures(tmp_path, 2))
+    shown = result(*paths).show(query, pid=7)
+    assert shown.mode == "RGB"
+    assert shown.width > 400
+    pixels = np.asarray(shown)
+    assert (pixels != 255).any()
+    left = pixels[60:300, 35:170]  # the query's cell
+    assert (np.ptp(left, axis=(0, 1)).max() > 100) == (query is not None)
+
+
+def test_to_pandas_says_what_is_missing(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "pandas":
+            raise ModuleNotFoundError(name="pandas")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(DataError, match="pip install pandas"):
+        result("a.png").to_pandas()
+
+
+def test_to_pandas():
+    pandas = pytest.importorskip("pandas")
+    frame = result("a.png", "b.png", "c.png").to_pandas()
+    assert list(frame["rank"]) == [1, 2, 3]
+    assert list(frame["image_id"]) == [10, 11, 12]
+    assert list(frame["distance"]) == [0.5, 1.5, 2.5]
+    assert (frame["pid"][0], frame["pid"][1] is pandas.NA) == (7, True)
+    assert list(frame["distance_0"])[:2] == [0.5, 1.5]
+    assert np.isnan(frame["distance_0"][2])
+    assert frame["share_2"][2] == 1.0
+    assert list(result().to_pandas().columns)[:3] == ["rank", "image_id", "path"]

@@ -1,0 +1,36 @@
+"""`vpmsearch export-onnx`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vpmsearch.commands import options
+from vpmsearch.commands.index import announce
+from vpmsearch.commands.terminal import answer, command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, name="export-onnx", example="vpmsearch export-onnx --output vpm.onnx")(export_onnx)
+
+
+def export_onnx(
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("vpm.onnx"),
+    weights: options.Weights = None,
+) -> None:
+    """Write a model as ONNX: pixels of resized images in, visibility and embeddings out. Needs vpmsearch[onnx].
+
+    Input `pixels` (batch, height, width, 3), uint8 RGB of the weights' input size; it is normalised inside. Outputs
+    `visibility` (batch, p) and `embeddings` (batch, p, d), float32. The batch may have any size.
+    """
+    from vpmsearch.models.export import check_onnx
+    from vpmsearch.models.export import export_onnx as write
+    from vpmsearch.models.weights import find_weights, read_weights
+
+    check_onnx(output)  # before the work, not after it
+    loaded = read_weights(find_weights(weights))
+    announce(loaded)
+    answer(str(write(loaded, output)))

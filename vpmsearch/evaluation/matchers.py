@@ -1,0 +1,141 @@
+"""DSR and SFR of the paper's Table 2: how well a query's pixels of T are rebuilt from a gallery image's.
+
+Every pixel x of the query's feature map is written as a combination of the pixels Y of the gallery image's, and what
+is left over is the distance:
+
+    W = argmin ‖X − YW‖² + β‖W‖²        D = ‖X − YW‖² / N
+
+"dsr" (He et al., *Deep Spatial Feature Reconstruction*, CVPR 2018) takes T's pixels as they are, "sfr" (He et al.,
+*Recognizing Partial Biometric Patterns*, 2018) a pyramid: means over windows of 1, 2 and 3 pixels, every one a pixel.
+DSR asks for a sparse W, by ‖W‖₁; here both have the square, which SFR brought in for speed and which has a closed
+form. Pixels are scaled to length 1, so D is in [0, 1]. Both papers train a network of their own for it; here it is the
+trunk of the model that is evaluated, and DSR and SFR only order the candidates that Eq. 4 found.
+
+With P = Y(YᵀY + βI)⁻¹Yᵀ (pixels are columns) what is left over of x is (I − P)x, so D = tr(C) − ⟨2P − P², C⟩ with
+C = XXᵀ/N: a pair costs one inner product of d × d matrices, and what is expensive is done once an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vpmsearch.errors import DataError
+from vpmsearch.types import Int64
+
+WINDOWS = {"dsr": (1,), "sfr": (1, 2, 3)}
+"""Sides, in pixels of T, of the windows whose means are the pixels, by the matcher's name."""
+RIDGE = 1e-3
+"""β, as in SFR."""
+
+
+def check_matcher(name: str) -> None:
+    """Refuse a matcher that there is not.
+
+    Raises:
+        DataError: it has no such name.
+    """
+    if name not in WINDOWS:
+        raise DataError(f"unknown matcher {name!r}; choose one of {', '.join(WINDOWS)}")
+
+
+def spatial_features(feature_map: Tensor, windows: Sequence[int]) -> Tensor:
+    """Means over all square windows of a feature map, stride 1, each of length 1.
+
+    Args:
+        feature_map: (n, d, h, w). windows: sides in pixels; one that is larger than the map is left out.
+
+    Returns:
+        (n, N, d); a mean of zeros stays zeros.
+    """
+    height, width = feature_map.shape[2:]
+    parts = [
+        F.avg_pool2d(feature_map, side, stride=1).flatten(2)  # (n, d, h', w') -> (n, d, h'·w')
+        for side in windows
+        if side <= min(height, width)
+    ]
+    return F.normalize(torch.cat(parts, dim=2).transpose(1, 2), dim=2)
+
+
+def second_moments(pixels: Tensor) -> Tensor:
+    """C = XXᵀ/N of images: pixels (n, N, d) -> (n, d, d)."""
+    moments: Tensor = pixels.transpose(1, 2) @ pixels / pixels.shape[1]
+    return moments
+
+
+def reconstructor(gallery: Tensor, ridge: float = RIDGE) -> Tensor:
+    """2P − P² of a gallery image.
+
+    Args:
+        gallery: (M, d), pixels of length 1. ridge: β > 0.
+
+    Returns:
+        (d, d), in the dtype given; computed in float64.
+    """
+    pixels = gallery.double()
+    gram = pixels @ pixels.T + ridge * torch.eye(len(pixels), dtype=torch.float64, device=pixels.device)
+    projection = pixels.T @ torch.linalg.solve(gram, pixels)  # (d, M) × (M, d)
+    found: Tensor = 2 * projection - projection @ projection
+    return found.to(gallery.dtype)
+
+
+def reconstruction_distances(moments: Tensor, image: Tensor) -> Tensor:
+    """D of Q queries to one gallery image.
+
+    Args:
+        moments: (Q, d, d), C of the queries. image: (d, d), its `reconstructor`.
+
+    Returns:
+        (Q,) in [0, 1]; in float32 right to about 1e-6.
+    """
+    size = moments.diagonal(dim1=1, dim2=2).sum(dim=1)  # (Q,) 1, but for pixels of zeros
+    distances: Tensor = (size - moments.flatten(1) @ image.flatten()).clamp(min=0)
+    return distances
+
+
+def candidate_distances(
+    moments: Tensor, candidates: Int64, gallery: Iterable[tuple[int, Tensor]], ridge: float = RIDGE
+) -> NDArray[np.float64]:
+    """D of each query to its candidates.
+
+    Args:
+        moments: (Q, d, d), C of the queries. candidates: (Q, k) numbers of gallery images, −1 for none.
+        gallery: each image that is anybody's candidate, by its number, with its pixels (M, d).
+
+    Returns:
+        (Q, k) float64; inf where there is none.
+    """
+    found = np.full(candidates.shape, np.inf)
+    rows, places = np.nonzero(candidates >= 0)
+    order = np.argsort(candidates[rows, places], kind="stable")
+    rows, places = rows[order], places[order]
+    numbers = candidates[rows, places]
+    for number, pixels in gallery:
+        some = slice(np.searchsorted(numbers, number), np.searchsorted(numbers, number, side="right"))
+        # Rows ascend: where they are all there are, nothing need be copied.
+        everybody = len(rows[some]) == len(moments)
+        asked = moments if everybody else moments[torch.from_numpy(rows[some]).to(moments.device)]
+        distances = reconstruction_distances(asked, reconstructor(pixels, ridge))
+        found[rows[some], places[some]] = distances.cpu().numpy()
+    return found
+
+
+def nearest_candidates(distances: NDArray[np.float64], count: int) -> Int64:
+    """The nearest gallery images of each query: (B, G) distances -> (B, min(count, G)) columns, −1 where infinite."""
+    count = min(count, distances.shape[1])
+    columns = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    return np.where(np.isfinite(np.take_along_axis(distances, columns, axis=1)), columns, -1)
+
+
+def reordered(distances: NDArray[np.float64], candidates: Int64, matched: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distances (B, G) that rank the candidates (B, k) by `matched` (B, k), and after them the rest as before."""
+    result = distances.copy()
+    for row, (columns, values) in enumerate(zip(candidates, matched, strict=True)):
+        there = columns >= 0
+        result[row, columns[there]] = values[there] - 2  # D is at most 1, Eq. 4 at least 0
+    return result

@@ -1,0 +1,179 @@
+"""One line a query: what the means of an evaluation are of, so that two models can be compared query by query."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vpmsearch.atomic import replacing
+from vpmsearch.data.crops import CropBox
+from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.images import printable
+from vpmsearch.errors import DataError
+from vpmsearch.evaluation.intervals import Interval, mean_interval
+from vpmsearch.evaluation.rows import Evaluation
+
+
+@dataclass(frozen=True)
+class QueryLine:
+    """A query under one protocol.
+
+    query: the image's file name and its folder's. pid, camid: its labels. gamma, crop, weighting: as in `Evaluation`.
+    left, top, right, bottom: what was kept of the image, in fractions of it. rank1, rank5, rank10: 1 for a hit, else 0;
+    a share of the draws where the gallery was drawn. ap, ap_trapezoid, inp: in 0-1. All six are NaN where the query
+    has nothing to find.
+    """
+
+    query: str
+    pid: int
+    camid: int
+    gamma: float
+    crop: str
+    weighting: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    rank1: float
+    rank5: float
+    rank10: float
+    ap: float
+    ap_trapezoid: float
+    inp: float
+
+    @property
+    def protocol(self) -> tuple[float, str, str]:
+        """(gamma, crop, weighting)."""
+        return self.gamma, self.crop, self.weighting
+
+    @property
+    def shown(self) -> tuple[str, float, float, float, float]:
+        """What was asked: the query and its crop."""
+        return self.query, self.left, self.top, self.right, self.bottom
+
+
+def query_lines(row: Evaluation, query: Sequence[LabelledImage]) -> list[QueryLine]:
+    """The lines of one row of results; `query` are the images it was measured with."""
+    found = row.per_query
+    hits = [found.hits(k).tolist() for k in (1, 5, 10)]
+    values = zip(*hits, found.ap.tolist(), found.ap_trapezoid.tolist(), found.inp.tolist(), strict=True)
+    lines = []
+    for image, box, numbers in zip(query, row.boxes, values, strict=True):
+        whole = box or CropBox()
+        assert image.pid is not None
+        assert image.camid is not None
+        name = printable(Path(*image.path.parts[-2:]))
+        corners = (whole.left, whole.top, whole.right, whole.bottom)
+        lines.append(QueryLine(name, image.pid, image.camid, row.gamma, row.crop, row.weighting, *corners, *numbers))
+    return lines
+
+
+def write_query_lines(path: Path, lines: Iterable[QueryLine]) -> None:
+    """Write a CSV file, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [item.name for item in fields(QueryLine)])
+            writer.writeheader()
+            writer.writerows(asdict(line) for line in lines)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}; choose another file") from error
+
+
+def read_query_lines(path: Path) -> list[QueryLine]:
+    """Read what `write_query_lines` wrote.
+
+    Raises:
+        DataError: it is missing or no such file.
+    """
+    kinds = {item.name: {"str": str, "int": int, "float": float}[str(item.type)] for item in fields(QueryLine)}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            if reader.fieldnames != list(kinds):
+                raise DataError(f"{path} is not one that `vpmsearch evaluate --per-query` wrote: its columns differ")
+            return [QueryLine(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in reader]
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise DataError(f"{path} is damaged ({error}); evaluate again") from error
+
+
+class Difference(NamedTuple):
+    """How much better the second of two models is under one protocol, by the same queries.
+
+    rank1, mean_ap: of the second less the first, in −1 to 1, with paired 95 % intervals. won, lost: queries whose AP is
+    higher or lower with the second.
+    """
+
+    gamma: float
+    crop: str
+    weighting: str
+    queries: int
+    rank1: float
+    rank1_interval: Interval
+    mean_ap: float
+    mean_ap_interval: Interval
+    won: int
+    lost: int
+
+    @property
+    def verdict(self) -> str:
+        """By mAP: "better", "worse", or "undecided" where the interval holds 0."""
+        low, high = self.mean_ap_interval
+        return "better" if low > 0 else "worse" if high < 0 else "undecided"
+
+
+def compare(first: Sequence[QueryLine], second: Sequence[QueryLine]) -> list[Difference]:
+    """Compare two models under every protocol that both were measured by, in the order of the first.
+
+    Raises:
+        DataError: they share no protocol, or were shown other queries or crops there.
+    """
+    sides = [_by_protocol(lines) for lines in (first, second)]
+    shared = [protocol for protocol in sides[0] if protocol in sides[1]]
+    if not shared:
+        raise DataError("the two files share no gamma, crop and weighting; evaluate both models in the same way")
+    return [_difference(*(side[protocol] for side in sides)) for protocol in shared]
+
+
+def _by_protocol(lines: Sequence[QueryLine]) -> dict[tuple[float, str, str], list[QueryLine]]:
+    found: dict[tuple[float, str, str], list[QueryLine]] = {}
+    for line in lines:
+        found.setdefault(line.protocol, []).append(line)
+    return {protocol: sorted(some, key=lambda line: line.shown) for protocol, some in found.items()}
+
+
+def _difference(first: Sequence[QueryLine], second: Sequence[QueryLine]) -> Difference:
+    gamma, crop, weighting = first[0].protocol
+    where = f"gamma {gamma}, crop {crop}, weighting {weighting}"
+    if len(first) != len(second):
+        raise DataError(f"{where}: {len(first)} queries and {len(second)}; compare evaluations of one data set")
+    for a, b in zip(first, second, strict=True):
+        if a.shown != b.shown:
+            raise DataError(
+                f"{where}: {a.query} was shown as {a.shown[1:]}, and {b.query} as {b.shown[1:]}; "
+                "evaluate both on one data set with one --seed"
+            )
+        if math.isnan(a.ap) != math.isnan(b.ap):
+            raise DataError(f"{where}: {a.query} has something to find in one gallery and not in the other")
+    hits = np.array([b.rank1 - a.rank1 for a, b in zip(first, second, strict=True)])
+    ap = np.array([b.ap - a.ap for a, b in zip(first, second, strict=True)])
+    valid = ~np.isnan(ap)
+    if not valid.any():
+        raise DataError(f"{where}: no query has anything to find")
+    return Difference(
+        gamma, crop, weighting, int(valid.sum()),
+        float(hits[valid].mean()), mean_interval(hits), float(ap[valid].mean()), mean_interval(ap),
+        int((ap > 0).sum()), int((ap < 0).sum()),
+    )  # fmt: skip

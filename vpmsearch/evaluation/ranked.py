@@ -1,0 +1,182 @@
+"""Ways to rank a gallery of labelled images for labelled queries: all of it, drawn single-shot, by an older matcher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.equations import visibility_weighted_distance
+from vpmsearch.evaluation.matchers import candidate_distances, nearest_candidates, reordered
+from vpmsearch.evaluation.metrics import Float64, QueryMetrics, RankAccumulator
+from vpmsearch.evaluation.ranking import StreamingRanker
+from vpmsearch.evaluation.reciprocal import ReciprocalRanker
+from vpmsearch.evaluation.rows import Weighting
+from vpmsearch.evaluation.single_shot import ShotDraws, shot_metrics
+from vpmsearch.evaluation.verification import PairErrors
+from vpmsearch.types import Float32, Int64, RegionFeatures
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Features of n images with their pids and camids, (n,) each."""
+
+    features: RegionFeatures
+    pids: Int64
+    camids: Int64
+
+
+def rank(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> RankAccumulator:
+    """Rank all of the gallery for every query by Eq. 4; the accumulator has the metrics.
+
+    Args:
+        query: Q images. gallery: G images.
+        min_visibility: a smaller visibility counts as 0, as in a search; 0 is the paper to the letter.
+        weighting: "uniform" lets all regions count equally, whatever is visible.
+        device: where the distances are computed.
+
+    Raises:
+        FeatureError: a region that counts is not finite.
+    """
+    accumulator = RankAccumulator(gallery.pids, gallery.camids)
+    ranker, _ = _ranker(gallery, min_visibility, weighting, device)
+    weights = _weights(query.features, min_visibility, weighting)
+    for block in ranker.rank(query.features, weights, query.pids, query.camids):
+        accumulator.add(block)
+    return accumulator
+
+
+def _ranker(
+    gallery: LabelledFeatures, min_visibility: float, weighting: Weighting, device: torch.device | None
+) -> tuple[StreamingRanker, Int64]:
+    """The gallery without junk, ready to rank; and the rows that it kept."""
+    kept = np.flatnonzero(gallery.pids != JUNK_PID)
+    among = gallery.features if len(kept) == len(gallery.pids) else gallery.features[kept]
+    weights = _weights(among, min_visibility, weighting)
+    device = device or torch.device("cpu")
+    return StreamingRanker(among, weights, gallery.pids[kept], gallery.camids[kept], device), kept
+
+
+def pair_errors(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    levels: Sequence[float],
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> dict[float, float]:
+    """FNMR at false-match rates, see `vpmsearch.evaluation.verification`; other arguments as `rank`."""
+    errors = PairErrors(levels, query.pids, gallery.pids)
+    ranker, kept = _ranker(gallery, min_visibility, weighting, device)
+    pids, camids = gallery.pids[kept], gallery.camids[kept]
+    weights = _weights(query.features, min_visibility, weighting)
+    for some, distances in ranker.distances(query.features, weights):
+        same = query.pids[some, None] == pids  # (B, kept)
+        errors.update(distances, same & (query.camids[some, None] != camids), ~same)
+    return errors.fnmr()
+
+
+def rank_single_shot(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    draws: ShotDraws,
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> QueryMetrics:
+    """Rank galleries of one image an identity by Eq. 4; arguments as `rank`, `draws` of that gallery."""
+    device = device or torch.device("cpu")
+    columns = draws.columns()
+    among = gallery.features[columns]
+    g_embeddings = torch.from_numpy(among.embeddings).to(device)
+    g_weights = torch.from_numpy(_weights(among, min_visibility, weighting)).to(device)
+    q_weights = _weights(query.features, min_visibility, weighting)
+    ranks = np.empty((len(query.pids), len(draws.drawn)))
+    distances = np.full(len(gallery.pids), np.inf)
+    for row, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
+        one = slice(row, row + 1)
+        q_embedding = torch.from_numpy(query.features.embeddings[one]).to(device)
+        q_weight = torch.from_numpy(q_weights[one]).to(device)
+        found = visibility_weighted_distance(q_embedding, q_weight, g_embeddings, g_weights)  # (1, columns)
+        distances[columns] = found[0].cpu().numpy()
+        ranks[row] = draws.ranks(distances, pid, camid)
+    return shot_metrics(ranks)
+
+
+def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighting) -> Float32:
+    """(n, p): the visibility that counts."""
+    if weighting == "uniform":
+        return np.ones_like(features.visibility)
+    return np.where(features.visibility >= min_visibility, features.visibility, np.float32(0))
+
+
+def rank_reciprocal(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> QueryMetrics:
+    """Rank by k-reciprocal neighbours, see `vpmsearch.evaluation.reciprocal`; arguments as `rank`."""
+    kept = np.flatnonzero(gallery.pids != JUNK_PID)
+    pids, camids = gallery.pids[kept], gallery.camids[kept]
+    features = RegionFeatures.concatenate([query.features, gallery.features[kept]])
+    weights = _weights(features, min_visibility, weighting)
+    unlabelled = np.zeros(len(features), np.int64)  # neighbours are found without labels
+    ranker = StreamingRanker(features, weights, unlabelled, unlabelled, device or torch.device("cpu"))
+    accumulator = RankAccumulator(pids, camids)
+    for some, distances in ReciprocalRanker(features, weights, len(query.pids), ranker).distances():
+        accumulator.update(distances, query.pids[some], query.camids[some])
+    return accumulator.per_query()
+
+
+def rank_matched(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    query_moments: Tensor,
+    gallery_pixels: Callable[[Int64], Iterable[Tensor]],
+    *,
+    candidates: int,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> QueryMetrics:
+    """Rank the nearest by Eq. 4 anew by `vpmsearch.evaluation.matchers`; the rest follows as it was.
+
+    Args:
+        query_moments: (Q, d, d), see `second_moments`. gallery_pixels: for rows of the gallery, the pixels (M, d) of
+            each in turn. candidates: how many a query, images of its own identity and camera left out.
+        Others: as `rank`.
+    """
+    ranker, kept = _ranker(gallery, min_visibility, weighting, device)
+    pids, camids = gallery.pids[kept], gallery.camids[kept]
+    weights = _weights(query.features, min_visibility, weighting)
+
+    def blocks() -> Iterator[tuple[slice, Float64]]:
+        for some, distances in ranker.distances(query.features, weights):
+            own = (query.pids[some, None] == pids) & (query.camids[some, None] == camids)
+            yield some, np.where(own, np.inf, distances)
+
+    none = np.empty((0, min(candidates, len(kept))), np.int64)
+    nearest = np.concatenate([none, *(nearest_candidates(distances, candidates) for _, distances in blocks())])
+    wanted = np.unique(nearest[nearest >= 0])
+    among = zip(wanted.tolist(), gallery_pixels(kept[wanted]), strict=True)
+    matched = candidate_distances(query_moments, nearest, among)
+    accumulator = RankAccumulator(pids, camids)
+    for some, distances in blocks():
+        accumulator.update(reordered(distances, nearest[some], matched[some]), query.pids[some], query.camids[some])
+    return accumulator.per_query()

@@ -1,0 +1,208 @@
+"""Train and measure what an experiment needs, and nothing twice: what is there from an earlier run is taken.
+
+    output/<system>.safetensors             weights, with their log and checkpoint; half-trained ones go on
+    output/measured/<system>-<source>-….csv  a line a query; and .json beside it, the row with its fingerprint
+
+A measurement counts for weights, seed and data set that it was made with: the JSON says which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vpmsearch.atomic import replacing
+from vpmsearch.data.datasets import LabelledImage, ReidDataset
+from vpmsearch.errors import DataError, TrainingError
+from vpmsearch.evaluation.experiments import Experiment, Row, Source
+from vpmsearch.evaluation.per_query import (
+    Difference,
+    QueryLine,
+    compare,
+    query_lines,
+    read_query_lines,
+    write_query_lines,
+)
+from vpmsearch.evaluation.protocols import evaluate_model
+from vpmsearch.extraction import Extractor
+from vpmsearch.models.weights import fingerprint, read_weights
+from vpmsearch.training.presets import TrainSettings
+from vpmsearch.training.systems import SYSTEMS, with_system
+from vpmsearch.training.trainer import Trainer, source_revision
+
+CROP = "bilateral"
+"""How queries are cut: the paper does not say for Table 1 and Fig. 4."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row of an experiment and what was found. values: as `Evaluation.to_json`. lines: a query each."""
+
+    row: Row
+    values: Mapping[str, Any]
+    lines: Sequence[QueryLine]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one of the paper's orderings holds here, by rank-1 with its paired 95 % interval.
+
+    outcome: "holds", "does not hold", or "undecided" where the interval has 0 in it.
+    """
+
+    better: str
+    worse: str
+    source: Source
+    gamma: float
+    difference: Difference
+
+    @property
+    def outcome(self) -> str:
+        """See the class."""
+        low, high = self.difference.rank1_interval
+        return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+
+
+class Reproduction:
+    """Runs experiments on one data set.
+
+    Args:
+        settings: that train VPM; the other systems are changes to them. They hold the seed, of the crops too.
+        holistic: to train on, and to test with cut queries. partial: the data sets of Table 2 and 3 that are there.
+        output: folder for all that is made. device: where models run. train: runs a trainer, resuming; given to show
+            progress. tell: told what is measured.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        holistic: ReidDataset,
+        partial: Mapping[Source, ReidDataset],
+        output: Path,
+        *,
+        device: torch.device,
+        train: Callable[[str, Trainer], None] = lambda name, trainer: _run(trainer),
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._settings, self._output, self._device = settings, output, device
+        self._sources: dict[Source, ReidDataset] = {"holistic": holistic, **partial}
+        self._train, self._tell = train, tell
+        self._trained: dict[str, Path] = {}
+
+    def weights(self, system: str) -> Path:
+        """The trained weights of a system; two systems that are the same under these settings share theirs."""
+        settings = with_system(self._settings, system)
+        name = next(other for other in SYSTEMS if with_system(self._settings, other) == settings)
+        if name not in self._trained:
+            holistic = self._sources["holistic"]
+            trainer = Trainer(
+                settings,
+                holistic.train,
+                dataset=holistic.name,
+                output=self._output / f"{name}.safetensors",
+                device=self._device,
+            )
+            try:
+                self._train(name, trainer)
+            except TrainingError as error:
+                raise TrainingError(f"{name}: {error}; other settings or data need another output folder") from error
+            self._trained[name] = trainer.files.weights
+        return self._trained[name]
+
+    def run(self, experiment: Experiment) -> Iterator[Measured]:
+        """Measure every row that can be; rows whose data set is not there, or that are only quoted, are left out."""
+        for system in experiment.systems:
+            wanted = [row for row in experiment.rows if row.system == system and row.source in self._sources]
+            if wanted:
+                yield from self._measured(self.weights(system), wanted)
+
+    def _measured(self, weights: Path, rows: Sequence[Row]) -> Iterator[Measured]:
+        """Rows of one system, in order; all that are missing are measured first, a source at a time."""
+        print_ = fingerprint(weights)
+        missing = [row for row in rows if self._known(row, weights, print_) is None]
+        for source in dict.fromkeys(row.source for row in missing):
+            self._measure([row for row in missing if row.source == source], weights, print_)
+        for row in rows:
+            found = self._known(row, weights, print_)
+            if found is None:
+                raise DataError(f"{self._file(row, weights)} has vanished while it was needed; run this again")
+            yield found
+
+    def _measure(self, rows: Sequence[Row], weights: Path, print_: str) -> None:
+        source, seed = self._sources[rows[0].source], self._settings.seed
+        gammas = tuple(dict.fromkeys(row.gamma for row in rows))
+        weightings = tuple(dict.fromkeys(row.weighting for row in rows))
+        self._tell(f"{weights.stem} on {rows[0].source}: γ {', '.join(map(str, gammas))}")
+        found = evaluate_model(
+            Extractor(read_weights(weights), self._device),
+            source.query,
+            source.gallery,
+            gammas=gammas,
+            crops=(CROP,),
+            weightings=weightings,
+            seed=seed,
+            draws=rows[0].draws,
+        )
+        for result in found:
+            for row in rows:
+                if (row.gamma, row.weighting) == (result.gamma, result.weighting):
+                    file = self._file(row, weights)
+                    write_query_lines(file, query_lines(result, source.query))
+                    made = {"made_of": self._made_of(row, print_), "revision": source_revision()}
+                    with replacing(file.with_suffix(".json")) as temporary:  # last: with it the row is there
+                        temporary.write_text(json.dumps(made | {"row": result.to_json()}, indent=2) + "\n")
+
+    def _known(self, row: Row, weights: Path, print_: str) -> Measured | None:
+        file = self._file(row, weights)
+        try:
+            found = json.loads(file.with_suffix(".json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file.with_suffix('.json')} cannot be read ({error}); remove it") from error
+        if not isinstance(found, dict) or found.get("made_of") != self._made_of(row, print_):
+            return None
+        return Measured(row, found["row"], read_query_lines(file))
+
+    def _made_of(self, row: Row, print_: str) -> dict[str, Any]:
+        """All that a measurement depends on."""
+        source = self._sources[row.source]
+        return {"weights": print_, "seed": self._settings.seed, "crop": CROP, "draws": row.draws,
+                "gamma": row.gamma, "weighting": row.weighting,
+                "query": _digest(source.query), "gallery": _digest(source.gallery)}  # fmt: skip
+
+    def _file(self, row: Row, weights: Path) -> Path:
+        return self._output / "measured" / f"{weights.stem}-{row.source}-{row.gamma:g}-{row.weighting}.csv"
+
+
+def verdicts(experiment: Experiment, measured: Sequence[Measured]) -> list[Verdict]:
+    """The experiment's orderings, for each source and γ that both systems were measured with."""
+    found = []
+    for ordering in experiment.orderings:
+        for one in measured:
+            for other in measured:
+                labels = (one.row.label, other.row.label) == (ordering.better, ordering.worse)
+                if labels and (one.row.source, one.row.gamma) == (other.row.source, other.row.gamma):
+                    # Rows may differ in their weighting (MVPM-1): pairs are of queries, whatever ranked them.
+                    (difference,) = compare(_unweighted(other.lines), _unweighted(one.lines))
+                    found.append(Verdict(ordering.better, ordering.worse, one.row.source, one.row.gamma, difference))
+    return found
+
+
+def _unweighted(lines: Sequence[QueryLine]) -> list[QueryLine]:
+    return [replace(line, weighting="any") for line in lines]
+
+
+def _digest(images: Sequence[LabelledImage]) -> str:
+    text = "\n".join(f"{image.path.name}\t{image.pid}\t{image.camid}" for image in images)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def _run(trainer: Trainer) -> None:
+    trainer.run(resume=True)

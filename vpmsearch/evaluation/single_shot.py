@@ -1,0 +1,94 @@
+"""Single-gallery-shot protocols: one image of each identity in the gallery, drawn and repeated.
+
+CUHK03's (Li et al., CVPR 2014) and that of Partial-REID and Partial-iLIDS. A query is ranked against one image of
+every identity, drawn from those that count for it (of its own identity, those of other cameras); what is reported is
+the mean over R draws. With one relevant image, AP and INP are 1 / rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.errors import DataError
+from vpmsearch.evaluation.metrics import Float64, QueryMetrics
+from vpmsearch.types import Int64
+
+DISTRACTOR_PID = 0
+"""Of images of many people: each is kept as an identity by itself."""
+
+
+class ShotDraws:
+    """R galleries of one image an identity, the same for all queries but for what their own camera rules out.
+
+    A draw orders all images by chance; the first of an identity stands for it. Of the query's identity it is the first
+    one of another camera, which is as if the draw had been among those.
+
+    Args:
+        pids, camids: (G,) of the gallery; junk is never drawn. repeats: R. seed: decides the draws.
+
+    Raises:
+        DataError: fewer than one draw.
+    """
+
+    def __init__(self, pids: Int64, camids: Int64, repeats: int, seed: int = 0) -> None:
+        if repeats < 1:
+            raise DataError(f"a single-shot gallery is drawn at least once, not {repeats} times")
+        self._pids, self._camids = pids, camids
+        kept = np.flatnonzero(pids != JUNK_PID)
+        # Distractors get numbers of their own, below all others.
+        identity = np.where(pids == DISTRACTOR_PID, -2 - np.arange(len(pids)), pids)
+        rng = np.random.default_rng(seed)
+        self.orders = [rng.permutation(kept) for _ in range(repeats)]
+        """Each draw's order of the gallery's images."""
+        self.drawn: list[Int64] = []
+        """(identities,) each draw's images, ascending."""
+        for order in self.orders:
+            _, first = np.unique(identity[order], return_index=True)
+            self.drawn.append(np.sort(order[first]))
+
+    def columns(self) -> Int64:
+        """Every image that any draw may need, ascending; the rest of the gallery need not be compared."""
+        own = np.flatnonzero((self._pids != JUNK_PID) & (self._pids != DISTRACTOR_PID))
+        return np.unique(np.concatenate([own, *self.drawn]))
+
+    def ranks(self, distances: Float64, pid: int, camid: int) -> Float64:
+        """(R,) of the relevant image among the drawn, from 1; ties in the order of the gallery, inf if not retrieved.
+
+        Args:
+            distances: (G,) of one query; only `columns` are looked at. pid, camid: of the query.
+
+        Returns:
+            NaN in all places where the gallery has no relevant image.
+        """
+        if pid in (JUNK_PID, DISTRACTOR_PID):
+            return np.full(len(self.orders), np.nan)
+        relevant = (self._pids == pid) & (self._camids != camid)
+        return np.array(list(self._ranks(distances, pid, relevant)))
+
+    def _ranks(
+        self, distances: Float64, pid: int, relevant: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    ) -> Iterator[float]:
+        if not relevant.any():
+            yield from [np.nan] * len(self.orders)
+            return
+        for order, drawn in zip(self.orders, self.drawn, strict=True):
+            right = order[np.argmax(relevant[order])]
+            others = drawn[self._pids[drawn] != pid]
+            near = distances[right]
+            before = (distances[others] < near) | ((distances[others] == near) & (others < right))
+            yield np.inf if np.isinf(near) else 1.0 + float(before.sum())
+
+
+def shot_metrics(ranks: Float64) -> QueryMetrics:
+    """The metrics of Q queries from their ranks in R draws, (Q, R)."""
+    inverse = 1 / ranks
+    before = np.where(ranks == 1, 1.0, 0.0)  # the precision before the only hit
+    return QueryMetrics(
+        ap=inverse.mean(axis=1),
+        ap_trapezoid=((before + inverse) / 2).mean(axis=1),
+        inp=inverse.mean(axis=1),
+        first_hit_rank=ranks,
+    )

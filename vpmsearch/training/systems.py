@@ -1,0 +1,46 @@
+"""The systems that the paper measures, as changes to any settings that train VPM (Tables 1-3, Fig. 4 and 5)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from vpmsearch.errors import ModelError
+from vpmsearch.training.presets import TrainSettings
+
+_RULER: dict[str, Any] = {
+    "architecture": "stripes",
+    "region_loss_weight": 0.0,
+    "identity_visibility": False,
+    "triplet_visibility": False,
+}
+
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "vpm": {},
+    # A global feature, L_ID + L_tri. The paper does not say whether it saw crops: it does here, as VPM's training does,
+    # so that what differs is the model.
+    "baseline": _RULER | {"num_regions": (1, 1)},
+    # By "the code released by the authors", which trains on whole images, with an extra triplet loss.
+    "pcb": _RULER | {"num_regions": (6, 1), "gamma": (1.0, 1.0)},
+    # Beyond the paper: what crops alone do for it.
+    "pcb-crops": _RULER | {"num_regions": (6, 1)},
+    "no-triplet": {"triplet_weight": 0.0},
+    "mvpm-2": {"triplet_visibility": False},
+    "mvpm-3": {"identity_visibility": False},
+    "mvpm-4": {"triplet_visibility": False, "identity_visibility": False},
+    **{f"p{p}": {"num_regions": (p, 1)} for p in (2, 3, 4, 8)},
+    "3x2": {"num_regions": (3, 2)},
+    **{f"vpm-{crop}": {"crops": (crop,)} for crop in ("top", "bottom", "bilateral")},
+}
+"""Changes by the system's name. MVPM-1 is VPM tested with all regions counting equally: it needs no training."""
+
+
+def with_system(settings: TrainSettings, name: str) -> TrainSettings:
+    """Settings that train one of the paper's systems with the same trunk, schedule and seed.
+
+    Raises:
+        ModelError: no such system, or the settings do not allow it (stripes and a `memory_weight`, say).
+    """
+    if name not in SYSTEMS:
+        raise ModelError(f"unknown system {name!r}; choose one of {', '.join(SYSTEMS)}")
+    return replace(settings, **SYSTEMS[name])

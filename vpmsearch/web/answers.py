@@ -1,0 +1,90 @@
+"""What was found, in the shape in which it goes over the wire."""
+
+from __future__ import annotations
+
+from vpmsearch.data.images import printable
+from vpmsearch.queries import region_names
+from vpmsearch.types import ImageRecord, Match, RegionFeatures
+from vpmsearch.web.fields import MAX_RANK
+from vpmsearch.web.schemas import Hit, QueryRegion, RegionPart, RegionsSeen, SearchAnswer
+from vpmsearch.web.service import Found, Photograph, SearchService, View
+
+
+def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:
+    """What the model sees in a photograph."""
+    info = service.view.snapshot.model_info
+    return RegionsSeen(
+        grid=info.num_regions,
+        names=list(region_names(info.num_regions)),
+        labels=photograph.labels.tolist(),
+        visibility=photograph.features.visibility[0].tolist(),
+        min_visibility=info.threshold,
+        width=photograph.size[0],
+        height=photograph.size[1],
+    )
+
+
+def search_answer(
+    view: View,
+    query: RegionFeatures,
+    sources: tuple[int, ...],
+    chosen: tuple[int, ...] | None,
+    found: Found,
+    offset: int,
+) -> SearchAnswer:
+    """One page of the ranks.
+
+    Args:
+        view: that was searched. query: one, (1, p) and (1, p, d). sources: for each region the photograph it was taken
+            from. chosen: regions that were asked for, None for all. found: the page. offset: ranks before it.
+    """
+    info = view.snapshot.model_info
+    names, counts = region_names(info.num_regions), info.visible(query.visibility[0])
+    shown = [
+        QueryRegion(
+            region=region,
+            name=names[region],
+            visibility=float(query.visibility[0, region]),
+            counts=bool(counts[region]) and (chosen is None or region in chosen),
+            photograph=sources[region],
+        )
+        for region in range(info.p)
+    ]
+    hits = [
+        _hit(rank, match, record, rate, names)
+        for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
+    ]
+    result = found.result
+    return SearchAnswer(
+        offset=offset,
+        more=found.more and offset + len(hits) < MAX_RANK,
+        exact=result.exact,
+        candidates=result.candidates,
+        elapsed_ms=result.elapsed_ms,
+        depth=result.depth,
+        complete=result.complete,
+        bound_closed=result.bound_closed,
+        verdict=found.verdict,
+        query=shown,
+        matches=hits,
+    )
+
+
+def _hit(rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...]) -> Hit:
+    regions = [
+        RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
+        for r in match.regions
+    ]
+    return Hit(
+        rank=rank,
+        image_id=match.image_id,
+        path=printable(match.path),
+        pid=match.pid,
+        camid=match.camid,
+        captured_at=record.captured_at,
+        width=record.width,
+        height=record.height,
+        distance=match.distance,
+        false_match_rate=rate,
+        regions=regions,
+    )
