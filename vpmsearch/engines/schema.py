@@ -7,7 +7,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vpmsearch.engines.connection import Server
 from vpmsearch.engines.encoding import VECTOR_TYPES
@@ -18,7 +18,7 @@ from vpmsearch.types import ModelInfo
 if TYPE_CHECKING:
     import psycopg
 
-    Cursor = psycopg.Cursor[Any]
+    Cursor: TypeAlias = psycopg.Cursor[Any]
 
 REVISION = "server_0001"  # the newest, kept here so that opening needs no Alembic; a test compares the two
 OLDEST_SERVER = 14

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    Cursor = psycopg.Cursor[Any]
+    Cursor: TypeAlias = psycopg.Cursor[Any]
 
 MOST_CELLS = 20_000
 """Cells that a search bounds; where there are more, depth is settled without the bound."""
@@ -175,7 +175,8 @@ class Reading:
     def rows(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
         """All rows of a statement."""
         self.cursor.execute(statement, values)
-        return self.cursor.fetchall()
+        found: list[tuple[Any, ...]] = self.cursor.fetchall()
+        return found
 
     def count(self, search_filter: SearchFilter, most: int | None = None) -> int:
         """Images that pass a filter; counts no further than `most`."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from vpmsearch.types import ImageRecord, RegionFeatures
 if TYPE_CHECKING:
     import psycopg
 
-    Cursor = psycopg.Cursor[Any]
+    Cursor: TypeAlias = psycopg.Cursor[Any]
 
 _ATTEMPTS = 5
 _INSERT = """
