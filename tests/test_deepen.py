@@ -68,7 +68,7 @@ def assert_is_answer(result: SearchResult, expected: list[tuple[float, int]], k:
         assert match.distance == pytest.approx(by_id[match.image_id], rel=1e-5, abs=1e-6)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=3),
     p=st.integers(1, 5),

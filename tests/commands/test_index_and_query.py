@@ -156,7 +156,8 @@ def test_query_json_is_the_contract(cli, gallery: Path, index: Path, exact: bool
         distances = [match["distance"] for match in line["matches"]]
         assert distances == sorted(distances)
         for match in line["matches"]:
-            assert list(match) == ["rank", "image_id", "path", "distance", "pid", "camid", "regions"]
+            assert list(match)[:7] == ["rank", "image_id", "path", "distance", "pid", "camid", "regions"]
+            assert match["false_match_rate"] is None  # nothing is calibrated
             number = int(Path(match["path"]).stem)
             expected = (ids[Path(match["path"]).name], 1 + number % 3, 1 + number % 2)
             assert (match["image_id"], match["pid"], match["camid"]) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import oracles
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -71,6 +71,7 @@ def test_jitter_is_decided_by_the_seed_and_leaves_its_image_alone():
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
+@settings(max_examples=8)
 @given(seed=SEEDS, share=st.floats(0, 0.99))
 def test_an_image_is_moved_within_its_frame(height, width, seed, share):
     before = noise(height, width, seed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from vpmsearch.evaluation.intervals import mean_interval
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(count=st.integers(1, 60), seed=st.integers(0, 2**16), shift=st.floats(-5, 5), scale=st.floats(0, 9))
 def test_the_mean_lies_within_and_units_do_not_matter(count, seed, shift, scale):
     values = np.random.default_rng(seed).normal(size=count)

@@ -24,7 +24,7 @@ GROUPS = {  # the slowest to load first
     "index": ["hdf5", "faiss-flat", "faiss-hnsw", "faiss-ivf-flat", "faiss-ivf-sq8", "faiss-ivf-pq"],
     "catalog": ["sqlite", "sqlite-values"],
 }
-SHORT = {"images": 12, "manifests": 60, "weights": 25, "index": 20, "catalog": 15}  # inputs a target
+SHORT = {"images": 12, "manifests": 60, "weights": 15, "index": 20, "catalog": 15}  # inputs a target
 LONG = 400
 
 

@@ -90,7 +90,7 @@ def run_readers(folder: Path, steps: int) -> None:
 
 
 def test_readers_see_committed_states(tmp_path: Path):
-    run_readers(tmp_path, 36)  # the creation, 30 commits, five compactions
+    run_readers(tmp_path, 22)  # the creation, 18 commits, three compactions
 
 
 @pytest.mark.slow

@@ -194,10 +194,10 @@ def to_json(found: _Answer) -> dict[str, Any]:
             "image_id": match.image_id,
             "path": match.path,
             "distance": match.distance,
-            "false_match_rate": found.rate(match),
             "pid": match.pid,
             "camid": match.camid,
             "regions": [{"region": r.region, "distance": r.distance, "weight": r.weight} for r in match.regions],
+            "false_match_rate": found.rate(match),
         }
         for rank, match in enumerate(result.matches, start=1)
     ]
