@@ -8,6 +8,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -71,11 +72,24 @@ def test_a_short_token_is_refused(cli, index: Path, tmp_path: Path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_finishes_what_it_began_and_exits_0(index: Path, gallery: Path, number: signal.Signals):
     photograph = (gallery / "a" / "000.png").read_bytes()
+    begun, signalled = threading.Event(), threading.Event()
+
+    def in_two_parts(body: bytes) -> Iterator[bytes]:
+        yield body[:100]
+        begun.set()
+        assert signalled.wait(30)
+        yield body[100:]
+
     with server(index) as (process, address), ThreadPoolExecutor(1) as pool:
         until_healthy(address)
-        asked = pool.submit(httpx.post, f"{address}api/search", files={"photograph": photograph}, timeout=60)
-        time.sleep(0.05)
+        whole = httpx.Request("POST", f"{address}api/search", files={"photograph": photograph})
+        content, headers = in_two_parts(whole.read()), {"Content-Type": whole.headers["Content-Type"]}
+        asked = pool.submit(httpx.post, whole.url, content=content, headers=headers, timeout=60)
+        assert begun.wait(30)
+        until_healthy(address)  # so the server has looked at what was sent before this
         process.send_signal(number)
+        time.sleep(0.2)
+        signalled.set()
         assert process.wait(30) == 0
         assert asked.result().status_code == 200
         assert process.stderr.read().endswith("stopped\n")
