@@ -14,7 +14,7 @@ def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:
     """What the model sees in a photograph."""
     info = service.view.snapshot.model_info
     return RegionsSeen(
-        grid=info.num_regions,
+        grid=list(info.num_regions),
         names=list(region_names(info.num_regions)),
         labels=photograph.labels.tolist(),
         visibility=photograph.features.visibility[0].tolist(),

@@ -171,13 +171,13 @@ def stats(request: Request) -> IndexStats:
     info, counts = view.snapshot.model_info, view.snapshot.counts()
     return IndexStats(
         **counts,
-        grid=info.num_regions,
+        grid=list(info.num_regions),
         names=list(region_names(info.num_regions)),
         min_visibility=info.threshold,
         weights=info.name,
         dataset=info.dataset,
         camids=list(view.camids),
-        captured=view.captured,
+        captured=list(view.captured) if view.captured else None,
     )
 
 

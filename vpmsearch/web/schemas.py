@@ -71,7 +71,7 @@ class SearchAnswer(BaseModel):
 class RegionsSeen(BaseModel):
     """Which regions the model sees where in a photograph, or in the part of it that was asked for."""
 
-    grid: tuple[int, int] = Field(description="rows and columns of regions on a whole person")
+    grid: list[int] = Field(min_length=2, max_length=2, description="rows and columns of regions on a whole person")
     names: list[str]
     labels: list[list[int]] = Field(description="(h, w): the likeliest region, laid evenly over the photograph")
     visibility: list[float] = Field(description="of each region; the sum is 1")
@@ -89,13 +89,15 @@ class IndexStats(BaseModel):
     identities: int
     cameras: int
     segments: int
-    grid: tuple[int, int]
+    grid: list[int] = Field(min_length=2, max_length=2)
     names: list[str] = Field(description="of the regions, row by row")
     min_visibility: float
     weights: str
     dataset: str = Field(description="that the weights were trained on")
     camids: list[int]
-    captured: tuple[datetime, datetime] | None = Field(description="first and last; none where no image has a time")
+    captured: list[datetime] | None = Field(
+        min_length=2, max_length=2, description="first and last; none where no image has a time"
+    )
 
 
 class Health(BaseModel):
