@@ -24,7 +24,6 @@ from vpmsearch.calibration import (
     load_calibration,
 )
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.engines.place import Place
 from vpmsearch.errors import DataError, StoreDamagedError
 from vpmsearch.extraction import Extractor
 from vpmsearch.indexer import index_gallery
@@ -86,7 +85,6 @@ def test_the_file_comes_back_as_it_was_written(tmp_path: Path):
     assert load_calibration(tmp_path, "abc", 0.2) is None
     assert load_calibration(tmp_path / "nowhere", "abc", 0.1) is None
     assert load_calibration(str(tmp_path), "abc", 0.1) == known
-    assert load_calibration(Place("postgresql+psycopg://me@host/gallery"), "abc", 0.1) is None
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path):

@@ -25,7 +25,7 @@ from vpmsearch.errors import DataError
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.scan import QUERY_ROWS
 from vpmsearch.search import Searcher
-from vpmsearch.store import calibration_file
+from vpmsearch.store import Gallery, calibration_file
 from vpmsearch.types import Match, RegionFeatures
 
 MATCH, UNSURE, NO_MATCH = "match", "unsure", "no match"
@@ -85,26 +85,29 @@ class Calibration:
         return calibration_file.write(index, asdict(self))
 
 
-def load_calibration(index: object, fingerprint: str, min_visibility: float) -> Calibration | None:
+def load_calibration(
+    index: Gallery | str | os.PathLike[str], fingerprint: str, min_visibility: float
+) -> Calibration | None:
     """The calibration of an index; None where there is none, or one of other weights or another threshold.
 
     Args:
-        index: the folder of an index; one on a server has no calibration.
+        index: an open index, or the folder of one.
 
     Raises:
-        StoreDamagedError: the file is not what was written.
+        StoreDamagedError: it is not what was written.
     """
-    if not isinstance(index, str | os.PathLike):
-        return None
-    folder = Path(index)
-    values = calibration_file.read(folder)
+    if isinstance(index, str | os.PathLike):
+        where: object = Path(index) / calibration_file.FILE_NAME
+        values = calibration_file.read(Path(index))
+    else:
+        where, values = f"the calibration of {index.path}", index.calibration()
     if values is None or (values["fingerprint"], values["min_visibility"]) != (fingerprint, min_visibility):
         return None
     try:
         distances = tuple(tuple(map(float, each)) for each in values["distances"])
         found = Calibration(**{**values, "distances": distances})
     except (KeyError, TypeError, ValueError) as error:
-        raise calibration_file.damaged(folder) from error
+        raise calibration_file.damaged(where) from error
     return found if any(found.distances) else None
 
 

@@ -25,12 +25,14 @@ BLOCK = 4096
 @dataclass(frozen=True)
 class TransferReport:
     """images: of the source, all of them in the target and compared. copied: now; the others were there. others: images
-    of the target that are none of the source's; they stay.
+    of the target that are none of the source's; they stay. calibrated: whether the target now has the source's
+    calibration.
     """
 
     images: int
     copied: int
     others: int
+    calibrated: bool
 
 
 def migrate(
@@ -38,7 +40,8 @@ def migrate(
 ) -> TransferReport:
     """Copy an index, image by image, and compare every image with its copy. Repeated, it goes on where it was.
 
-    Ids are the target's own. What is not visible is not compared: a server stores none of it.
+    Ids are the target's own. The calibration comes along, unless the target has other images and a calibration of its
+    own. What is not visible is not compared: a server stores none of it.
 
     Args:
         source: stays as it is. target: open, of the same model. on_progress: told how many more images are dealt with,
@@ -59,10 +62,15 @@ def migrate(
     copied = _copy(source, target, on_progress)
     target.refresh()
     _compare(source, target, on_progress)
+    images = len(source.snapshot)
+    others = len(target.snapshot) - images
+    calibration = source.calibration()
+    calibrated = calibration is not None and not (others and target.calibration())
+    if calibration is not None and calibrated:
+        target.keep_calibration(calibration)
     if problems := target.verify().problems:
         raise StoreDamagedError(problems[0])
-    images = len(source.snapshot)
-    return TransferReport(images, copied, len(target.snapshot) - images)
+    return TransferReport(images, copied, others, calibrated)
 
 
 def _blocks(ids: Int64) -> Iterator[Int64]:

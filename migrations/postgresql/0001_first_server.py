@@ -28,7 +28,8 @@ STATEMENTS = (
         created_at timestamptz NOT NULL,
         index_id text NOT NULL,
         version bigint NOT NULL DEFAULT 0,
-        built text NOT NULL DEFAULT ''
+        built text NOT NULL DEFAULT '',
+        calibration text
     )
     """,
     """

@@ -23,6 +23,13 @@ def make_records(n: int, first: int = 0) -> list[ImageRecord]:
     return [ImageRecord(f"/g/cam{i % 3}/{i:05}.jpg", f"{i:064x}", i % 7, i % 3) for i in range(first, first + n)]
 
 
+def make_calibration(images: int = 48) -> dict[str, object]:
+    """What an index of `INFO` may keep: distances of strangers by how many regions a query shows."""
+    distances = [[0.5 + i, 1.25 + i] * 40 for i in range(INFO.p)]
+    known = {"fingerprint": INFO.fingerprint, "min_visibility": INFO.threshold, "labelled": True}
+    return known | {"images": images, "distances": [sorted(each) for each in distances]}
+
+
 def fill(store: Gallery, features: RegionFeatures, records: list[ImageRecord] | None = None) -> list[int]:
     """Commit images; their ids."""
     with store.writer() as writer:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from galleries import INFO, fill, make_features, make_records
+from galleries import INFO, fill, make_calibration, make_features, make_records
 from postgres_server import postgres, programs
 from tiny_weights import write_pictures, write_weights
 from typer.testing import CliRunner
@@ -25,7 +25,7 @@ from vpmsearch.evaluation.protocols import indexed_gallery
 from vpmsearch.extraction import Extractor
 from vpmsearch.models.weights import read_weights
 from vpmsearch.opening import create_index, open_index
-from vpmsearch.transfer import export, migrate
+from vpmsearch.transfer import TransferReport, export, migrate
 from vpmsearch.types import ImageRecord, ModelInfo, SearchFilter
 from vpmsearch.web.service import SearchService
 
@@ -82,8 +82,12 @@ def test_the_commands(gallery: Path, server_place: Place, monkeypatch: pytest.Mo
     assert json.loads(run("remove", pictures[0], "--json")[0]) == {"removed": 1}
     assert json.loads(run("stats", "--json")[0])["images"] == 5
     run("export", gallery / "all.parquet")
-    assert json.loads(run("migrate", server, gallery / "back", "--json")[0]) == {"images": 5, "copied": 5, "others": 0}
-    for command in ("compact", "calibrate", ("snapshot", gallery / "s"), ("verify", "--repair")):
+    assert json.loads(run("migrate", server, gallery / "back", "--json")[0]) == {
+        **{"images": 5, "copied": 5, "others": 0},
+        "calibrated": True,  # by what `_serve` kept
+    }
+    assert "too few images with files to calibrate on" in run("calibrate", code=1)[1]
+    for command in ("compact", ("snapshot", gallery / "s"), ("verify", "--repair")):
         error = run(*([command] if isinstance(command, str) else command), code=1)[1]
         assert "is on a server, which this command does not work on" in error
 
@@ -105,6 +109,13 @@ def _serve(place: Place, weights: Path) -> None:
             writer.reject("/x.jpg", "for the sake of a commit")
             writer.commit()
         assert service.refresh()
+        assert service.view.calibration is None
+        model = store.model_info
+        store.keep_calibration(
+            make_calibration() | {"fingerprint": model.fingerprint, "min_visibility": model.threshold}
+        )
+        assert service.refresh()
+        assert service.view.calibration is not None
         assert service.problem == ""
         images = [
             LabelledImage(Path(record.path), record.pid, record.camid)
@@ -149,11 +160,13 @@ def test_there_and_back(tmp_path: Path, server_place: Place, monkeypatch: pytest
             writer.remove(ids[3:5])
             writer.reject("/bad.jpg", "truncated")
             writer.commit()
+        first.keep_calibration(make_calibration())
         told: list[int] = []
-        assert migrate(first, server, on_progress=told.append).copied == 28
+        assert migrate(first, server, on_progress=told.append) == TransferReport(28, 28, 0, True)
         assert sum(told) == 2 * 28
         assert migrate(first, server).copied == 0  # goes on where it was: at the end
-        assert migrate(server, last).images == 28
+        assert migrate(server, last) == TransferReport(28, 28, 0, True)
+        assert server.calibration() == last.calibration() == make_calibration()
         assert last.rejected() == [("/bad.jpg", "truncated")]
         kept = [i for i in range(30) if i not in (3, 4)]
         visible = INFO.visible(features.visibility[kept])
@@ -175,7 +188,12 @@ def test_a_copy_that_differs_is_no_success(tmp_path: Path):
         with second.writer() as writer:
             writer.remove(second.find(prefix="/g/"))
             writer.commit()
-        assert migrate(first, second).others == 1
+        assert migrate(first, second) == TransferReport(4, 4, 1, False)
+        first.keep_calibration(make_calibration(4))
+        assert migrate(first, second) == TransferReport(4, 0, 1, True)
+        second.keep_calibration(make_calibration(5))  # its own, of all it holds
+        assert migrate(first, second) == TransferReport(4, 0, 1, False)
+        assert second.calibration() == make_calibration(5)
     other = ModelInfo((6, 1), 8, "sha256:feed", min_visibility=0.2)
     with (
         create_index(tmp_path / "c", other) as third,

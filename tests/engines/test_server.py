@@ -6,14 +6,14 @@ import threading
 
 import numpy as np
 import pytest
-from galleries import INFO, fill, make_features, make_records
+from galleries import INFO, fill, make_calibration, make_features, make_records
 from postgres_server import PostgresServer
 
 from vpmsearch.engines import encoding, schema
 from vpmsearch.engines.connection import Server
 from vpmsearch.engines.place import Place
 from vpmsearch.engines.store import ServerStore
-from vpmsearch.errors import ModelError, StoreError, StoreNotFoundError, StoreVersionError
+from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.opening import create_index, open_index, searcher
 from vpmsearch.store.migrate import _config
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
@@ -197,6 +197,17 @@ def test_verify_finds_what_was_not_written(postgres_server: PostgresServer, serv
         assert not report.ok
         assert problem in report.problems[0]
     assert not server_store.snapshot.is_sound(row[0])
+
+
+def test_a_changed_calibration_is_found(postgres_server: PostgresServer, server_store, server_place):
+    server_store.keep_calibration(make_calibration())
+    where = server_place.text.partition("search_path%3D")[2].partition("%2C")[0]
+    postgres_server.execute(f"UPDATE {where}.model SET calibration = replace(calibration, '1.25', '9.25')")
+    with pytest.raises(StoreDamagedError, match=r"calibration of .* is damaged; run `vpmsearch calibrate` again"):
+        server_store.calibration()
+    assert "is damaged; run `vpmsearch calibrate` again" in server_store.verify().problems[0]
+    server_store.keep_calibration(make_calibration())
+    assert server_store.verify().ok
 
 
 def test_a_removal_erases_the_features(postgres_server: PostgresServer, server_store, server_place):

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
-from galleries import INFO, fill, make_features, make_records
+from galleries import INFO, fill, make_calibration, make_features, make_records
 from oracles import visibility_weighted_distance
 
+from vpmsearch.calibration import load_calibration
 from vpmsearch.errors import FeatureError, ModelError, ModelMismatchError, StoreError, StoreNotFoundError
 from vpmsearch.opening import create_index, open_index, searcher, upgrade_index, verify_index
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter, SearchResult
@@ -163,6 +164,22 @@ def test_rejected_files_are_noted_until_they_are_indexed(store):
         writer.accept("/g/b.jpg")
         writer.commit()
     assert store.rejected() == []
+
+
+def test_the_calibration_is_kept(store, place):
+    assert store.calibration() is store.stats().calibrated_on is None
+    assert load_calibration(store, INFO.fingerprint, INFO.threshold) is None
+    for images in (48, 49):
+        assert str(place) in str(store.keep_calibration(make_calibration(images)))
+        with open_index(place) as other:
+            assert other.calibration() == make_calibration(images)
+            assert other.stats().calibrated_on == images
+    known = load_calibration(store, INFO.fingerprint, INFO.threshold)
+    assert known is not None
+    assert (known.images, known.distances[5][0]) == (49, 5.5)
+    assert load_calibration(store, "other", INFO.threshold) is None
+    assert load_calibration(store, INFO.fingerprint, 0.3) is None
+    assert store.verify().ok
 
 
 def test_what_cannot_be_stored_is_refused(store):

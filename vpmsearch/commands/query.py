@@ -144,7 +144,7 @@ def _answers(
             features, groups = together(features)[0], [paths]
         engine = searcher(store)
         results = engine.search(features, asked.top, asked.exact, filter=asked.filter, regions=only)
-        known = load_calibration(store.path, info.fingerprint, info.threshold)
+        known = load_calibration(store, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
         visible = [visible_regions(engine, seen[row : row + 1]) for row in range(len(seen))]
     found = zip(groups, results, visible, strict=True)

@@ -27,7 +27,8 @@ def migrate(
 ) -> None:
     """Copy an index from a folder to a server, or back, and compare every image with its copy.
 
-    Interrupted, it goes on when it is run again. Image ids are given anew; visibility, embeddings and labels stay.
+    Interrupted, it goes on when it is run again. Image ids are given anew; visibility, embeddings, labels and the
+    calibration stay.
     """
     from dataclasses import asdict
 
@@ -46,8 +47,9 @@ def migrate(
     if json:
         answer_json(asdict(report))
         return
-    others = f"; {report.others} others were there before" if report.others else ""
-    answer(f"{target}: {report.images} images, each the same as in {source}, {report.copied} copied now{others}")
+    notes = f"; {report.others} others were there before" if report.others else ""
+    notes += "; calibrated as there" if report.calibrated else ""
+    answer(f"{target}: {report.images} images, each the same as in {source}, {report.copied} copied now{notes}")
 
 
 def export(

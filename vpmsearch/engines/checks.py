@@ -9,6 +9,7 @@ import numpy as np
 from vpmsearch.engines.encoding import digests
 from vpmsearch.engines.schema import METHODS
 from vpmsearch.engines.view import Reading
+from vpmsearch.errors import StoreDamagedError
 from vpmsearch.types import Int64, SearchFilter
 
 _BLOCK_BYTES = 32 << 20
@@ -39,13 +40,18 @@ def check(reading: Reading) -> list[str]:
     """Everything that is wrong with an index, a line each."""
     info, place = reading.model.info, reading.server.place
     problems = []
+    try:
+        reading.calibration()
+    except StoreDamagedError as error:
+        problems.append(str(error))
     wrong = reading.rows(
         "SELECT count(*), min(id) FROM image WHERE cardinality(visibility) <> %s OR "
         "EXISTS (SELECT 1 FROM unnest(visibility) v WHERE v IS NULL OR NOT v BETWEEN 0 AND 1.001)",
         [info.p],
     )[0]
     if wrong[0]:  # what else is stored of them cannot be read
-        return [f"{place}: {wrong[0]} images have impossible visibility scores (first: image {wrong[1]}); {_REMEDY}"]
+        first = f"{wrong[0]} images have impossible visibility scores (first: image {wrong[1]})"
+        return [*problems, f"{place}: {first}; {_REMEDY}"]
     strangers = reading.rows(
         "SELECT count(*) FROM region_feature f WHERE region NOT BETWEEN 0 AND %s "
         "OR NOT EXISTS (SELECT 1 FROM image WHERE id = f.image_id)",

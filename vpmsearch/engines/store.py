@@ -14,6 +14,7 @@ from vpmsearch.engines.place import Place
 from vpmsearch.engines.view import ServerView
 from vpmsearch.engines.writer import ServerWriter
 from vpmsearch.errors import StoreError
+from vpmsearch.store import calibration_file
 from vpmsearch.store.checking import check_model
 from vpmsearch.store.embeddings import DTYPES
 from vpmsearch.store.segments import OnBuild, tell_nobody
@@ -181,6 +182,32 @@ class ServerStore:
             found: list[int] = reading.ids(wanted, paths).tolist()
         return found
 
+    def calibration(self) -> dict[str, Any] | None:
+        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.calibration`.
+
+        Raises:
+            StoreDamagedError: it is not what was written.
+        """
+        with self.snapshot.read() as reading:
+            return reading.calibration()
+
+    def keep_calibration(self, values: dict[str, Any]) -> Place:
+        """Replace the calibration, as a commit of its own.
+
+        Returns:
+            Where it is.
+        """
+        self._check_open()
+        with self.server.write() as cursor:
+            cursor.execute(
+                "UPDATE model SET calibration = %s, version = version + 1 WHERE index_id = %s",
+                [calibration_file.packed(values), self._index_id],
+            )
+            if cursor.rowcount != 1:
+                raise StoreError(f"another index has come to be at {self.place}; nothing was committed")
+        self._outdate()
+        return self.place
+
     def stats(self) -> StoreStats:
         """What the index holds now. Bytes are the server's, dead rows included until it vacuums."""
         p = self.model_info.p
@@ -199,6 +226,7 @@ class ServerStore:
                 model=dataclasses.asdict(self.model_info),
                 index_type=self.index_type,
                 embedding_dtype=self.embedding_dtype,
+                calibrated_on=calibration_file.images_calibrated_on(reading.calibration(), self.model_info),
             )
 
     def verify(self) -> VerifyReport:

@@ -16,6 +16,7 @@ from vpmsearch.engines.encoding import VECTOR_TYPES, cell_ranges, decoded, diges
 from vpmsearch.engines.schema import Layout
 from vpmsearch.engines.statements import CELLS, conditions
 from vpmsearch.errors import StoreError
+from vpmsearch.store.calibration_file import unpacked
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter, as_utc
 
@@ -232,6 +233,11 @@ class Reading:
     def rejected(self) -> list[tuple[str, str]]:
         """(path, reason), by path."""
         return [(row[0], row[1]) for row in self.rows("SELECT path, reason FROM rejected ORDER BY path")]
+
+    def calibration(self) -> dict[str, Any] | None:
+        """See `ServerStore.calibration`."""
+        text = self.rows("SELECT calibration FROM model")[0][0]
+        return None if text is None else unpacked(text, f"the calibration of {self.server.place}")
 
     def counts(self) -> dict[str, int]:
         """See `ServerView.counts`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from vpmsearch.store.segments import OnBuild, tell_nobody
 from vpmsearch.store.values import StoredModel, StoreStats, VerifyReport
@@ -144,6 +144,12 @@ class Gallery(Protocol):
         prefix: str = "",
     ) -> list[int]:
         """Ids, ascending, of the images that meet every condition given."""
+
+    def calibration(self) -> dict[str, Any] | None:
+        """What `keep_calibration` was given last; None where nothing was. StoreDamagedError where it is damaged."""
+
+    def keep_calibration(self, values: dict[str, Any]) -> object:
+        """Replace the calibration; says where it is."""
 
     def stats(self) -> StoreStats:
         """What it holds."""

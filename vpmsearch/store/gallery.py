@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from vpmsearch.errors import StoreError
-from vpmsearch.store.calibration_file import images_calibrated_on
+from vpmsearch.store import calibration_file
 from vpmsearch.store.catalog import FILE_NAME, Catalog
 from vpmsearch.store.checking import check_model
 from vpmsearch.store.copies import copy_index
@@ -241,8 +241,24 @@ class GalleryStore:
             model=dataclasses.asdict(self.model_info),
             index_type=self.index_type,
             embedding_dtype=self.embedding_dtype,
-            calibrated_on=images_calibrated_on(self.path, self.model_info),
+            calibrated_on=calibration_file.images_calibrated_on(self.calibration(), self.model_info),
         )
+
+    def calibration(self) -> dict[str, Any] | None:
+        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.calibration`.
+
+        Raises:
+            StoreDamagedError: it is not what was written.
+        """
+        return calibration_file.read(self.path)
+
+    def keep_calibration(self, values: dict[str, Any]) -> Path:
+        """Replace the calibration, whole or not at all.
+
+        Returns:
+            Where it is.
+        """
+        return calibration_file.write(self.path, values)
 
     def snapshot_to(self, target: str | os.PathLike[str]) -> int:
         """Copy the index as it is now, while a writer may work; the copy is an index like any other.

@@ -134,12 +134,12 @@ class SearchService:
     def _look(self) -> View:
         engine = searcher(self.store)
         snapshot, info = engine.snapshot, engine.snapshot.model_info
-        calibration = load_calibration(self.store.path, info.fingerprint, info.threshold)
+        calibration = load_calibration(self.store, info.fingerprint, info.threshold)
         return View(engine, tuple(snapshot.camids()), snapshot.captured(), calibration)
 
     def _calibration_time(self) -> int:
         if not isinstance(self.store.path, Path):
-            return 0  # a server has none
+            return 0  # on a server it is a commit
         try:
             return (self.store.path / CALIBRATION_NAME).stat().st_mtime_ns
         except OSError:
