@@ -53,6 +53,7 @@ class View:
     """One state of the index: what a request sees from its beginning to its end."""
 
     engine: Searcher
+    images: int
     camids: tuple[int, ...]
     captured: tuple[datetime, datetime] | None
     calibration: Calibration | None
@@ -135,7 +136,7 @@ class SearchService:
         engine = searcher(self.store)
         snapshot, info = engine.snapshot, engine.snapshot.model_info
         calibration = load_calibration(self.store, info.fingerprint, info.threshold)
-        return View(engine, tuple(snapshot.camids()), snapshot.captured(), calibration)
+        return View(engine, len(snapshot), tuple(snapshot.camids()), snapshot.captured(), calibration)
 
     def _calibration_time(self) -> int:
         if not isinstance(self.store.path, Path):
