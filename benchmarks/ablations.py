@@ -16,13 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from machine import report
 
 from vpmsearch.data.datasets import ReidDataset, hold_out, read_dataset
-from vpmsearch.evaluation.intervals import mean_interval
 from vpmsearch.evaluation.protocols import evaluate_model
-from vpmsearch.evaluation.rows import Evaluation
+from vpmsearch.evaluation.rows import Evaluation, Gain
 from vpmsearch.extraction import Extractor
 from vpmsearch.models.device import choose_device
 from vpmsearch.models.weights import read_weights
@@ -69,12 +67,12 @@ def compared(name: str, rows: list[Evaluation], base: list[Evaluation]) -> list[
     """Beside the run that lacks nothing."""
     found = []
     for row, full in zip(rows, base, strict=True):
-        hits, ap = row.per_query.hits(1) - full.per_query.hits(1), row.per_query.ap - full.per_query.ap
+        change = Gain.of(row.per_query, full.per_query)
         found.append(
             {"run": name, "gamma": row.gamma, "rank1": float(row.metrics.cmc[0]), "map": row.metrics.mean_ap}
             | {"visible_f1": row.visible_f1, "queries": row.queries, "gallery": row.gallery}
-            | {"rank1_change": float(np.nanmean(hits)), "rank1_change_interval": str(mean_interval(hits))}
-            | {"map_change": float(np.nanmean(ap)), "map_change_interval": str(mean_interval(ap))}
+            | {"rank1_change": change.rank1, "rank1_change_interval": str(change.rank1_interval)}
+            | {"map_change": change.mean_ap, "map_change_interval": str(change.mean_ap_interval)}
         )
     return found
 

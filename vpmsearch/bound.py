@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vpmsearch.equations import expansion_error
 from vpmsearch.types import Bool, Float32, Int64
 
 Float64 = NDArray[np.float64]
@@ -29,18 +30,15 @@ SLACK = 5e-5
 def certain_distance(reported: Float32, norm: float, dim: int) -> Float64:
     """The least that a Euclidean distance can be which FAISS reports in float32 as this or more.
 
-    FAISS expands ‖a‖² + ‖b‖² − 2ab for batches, where rounding costs up to γ (‖a‖ + ‖b‖)², γ = n·u / (1 − n·u), with
-    n = d + a few operations, u = 2⁻²⁴ (Higham, "Accuracy and Stability", lemma 3.1); and ‖b‖ ≤ ‖a‖ + ‖a − b‖.
-    Differences, which it takes for single queries, cost less.
+    FAISS expands ‖a‖² + ‖b‖² − 2ab for batches, where rounding costs up to γ (‖a‖ + ‖b‖)², see `expansion_error`; and
+    ‖b‖ ≤ ‖a‖ + ‖a − b‖. Differences, which it takes for single queries, cost less.
 
     Args:
         reported: any shape, infinite allowed. norm: ‖a‖ of the query's embedding. dim: d.
     """
     distance = np.asarray(reported, np.float64)
-    steps = (dim + 8) * 2.0**-24
-    gamma = steps / (1 - steps)
     with np.errstate(invalid="ignore"):  # ∞ − ∞
-        squared = np.square(distance) - gamma * np.square(2 * norm + distance)
+        squared = np.square(distance) - expansion_error(dim) * np.square(2 * norm + distance)
     return np.where(np.isinf(distance), np.inf, np.sqrt(np.maximum(squared, 0)))
 
 

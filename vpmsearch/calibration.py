@@ -98,10 +98,11 @@ def load_calibration(
     """
     if isinstance(index, str | os.PathLike):
         where: object = Path(index) / calibration_file.FILE_NAME
-        values = calibration_file.read(Path(index))
+        written = calibration_file.read(Path(index))
     else:
-        where, values = f"the calibration of {index.path}", index.calibration()
-    if values is None or (values["fingerprint"], values["min_visibility"]) != (fingerprint, min_visibility):
+        where, written = f"the calibration of {index.path}", index.calibration()
+    values = calibration_file.of_model(written, fingerprint, min_visibility)
+    if values is None:
         return None
     try:
         distances = tuple(tuple(map(float, each)) for each in values["distances"])

@@ -155,6 +155,18 @@ def listed_distance(query: Tensor, query_visibility: Tensor, gallery: Tensor, ga
     return visibility_weighted_distance(query[:, None], query_visibility[:, None], gallery, gallery_visibility)[:, 0]
 
 
+def expansion_error(dim: int) -> float:
+    """γ: ‖a‖² + ‖b‖² − 2ab, in float32 and any order, is within γ (‖a‖ + ‖b‖)² of ‖a − b‖².
+
+    γ = n·u / (1 − n·u), n = d + a few operations, u = 2⁻²⁴ (Higham, "Accuracy and Stability", lemma 3.1).
+
+    Args:
+        dim: d.
+    """
+    steps = (dim + 8) * 2.0**-24
+    return steps / (1 - steps)
+
+
 def _scaled(visibility: Tensor) -> Tensor:
     """(…, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
 

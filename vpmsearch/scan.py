@@ -1,11 +1,9 @@
 """Eq. 4 against every image: a matrix product selects, then the selected are computed directly.
 
 ‖a − b‖² = ‖a‖² + ‖b‖² − 2ab makes a scan one matrix product a region, limited by memory for one query and by the
-processor for many, but loses digits where embeddings are alike. Its error is at most γ (‖a‖ + ‖b‖)²,
-γ = n·u / (1 − n·u) with n = d + a few operations and u = 2⁻²⁴ (Higham, "Accuracy and Stability", lemma 3.1), in
-whatever order the sums are taken. So the product gives a lower bound of every distance; the k + m images of the least
-lower bounds are computed by `equations`, and where the k-th of those is not below the last lower bound, m was too
-small and is quadrupled.
+processor for many, but loses digits where embeddings are alike: by at most what `expansion_error` says. So the product
+gives a lower bound of every distance; the k + m images of the least lower bounds are computed by `equations`, and where
+the k-th of those is not below the last lower bound, m was too small and is quadrupled.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpmsearch.equations import listed_distance, visibility_weighted_distance
+from vpmsearch.equations import expansion_error, listed_distance, visibility_weighted_distance
 from vpmsearch.store import Snapshot
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
@@ -276,8 +274,7 @@ def _lower_bounds(
     """
     queries, d = q.shape[1:]
     lower, total = q_weights.new_zeros(queries, len(block)), q_weights @ g_weights.T
-    steps = (d + 8) * 2.0**-24
-    gamma = steps / (1 - steps) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
+    gamma = expansion_error(d) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
     for (region, span), squares in zip(spans.items(), _expanded(q, block, g_norms, spans), strict=True):
         norms = q[region, span].square().sum(dim=1)  # (Q,), of those in the span
         error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + torch.finfo(torch.float32).tiny

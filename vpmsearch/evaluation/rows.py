@@ -18,7 +18,7 @@ Weighting = Literal["visibility", "uniform"]
 
 @dataclass(frozen=True)
 class Gain:
-    """What visibility adds to all regions counting equally: differences of means, with paired intervals."""
+    """What one way of answering the same queries adds to another: differences of means, with paired intervals."""
 
     rank1: float
     rank1_interval: Interval
@@ -26,9 +26,9 @@ class Gain:
     mean_ap_interval: Interval
 
     @classmethod
-    def of(cls, visibility: QueryMetrics, uniform: QueryMetrics) -> Gain:
-        """From the metrics of the same queries, ranked both ways."""
-        hits, ap = visibility.hits(1) - uniform.hits(1), visibility.ap - uniform.ap
+    def of(cls, better: QueryMetrics, base: QueryMetrics) -> Gain:
+        """From the metrics of the same queries, in the same order; better is what is hoped of it."""
+        hits, ap = better.hits(1) - base.hits(1), better.ap - base.ap
         return cls(float(np.nanmean(hits)), mean_interval(hits), float(np.nanmean(ap)), mean_interval(ap))
 
 

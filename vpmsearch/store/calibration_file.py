@@ -75,11 +75,17 @@ def unpacked(text: str, where: object) -> dict[str, Any]:
     return found
 
 
+def of_model(values: dict[str, Any] | None, fingerprint: str, min_visibility: float) -> dict[str, Any] | None:
+    """What was written, if it is of these weights and this threshold; else None."""
+    if values is None or (values["fingerprint"], values["min_visibility"]) != (fingerprint, min_visibility):
+        return None
+    return values
+
+
 def images_calibrated_on(values: dict[str, Any] | None, info: ModelInfo) -> int | None:
     """How many images an index held when it was calibrated; None where it was not, or for another model."""
-    if values is None or (values["fingerprint"], values["min_visibility"]) != (info.fingerprint, info.threshold):
-        return None
-    return int(values["images"])
+    found = of_model(values, info.fingerprint, info.threshold)
+    return None if found is None else int(found["images"])
 
 
 def damaged(where: object) -> StoreDamagedError:
