@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from galleries import INFO, fill, make_calibration, make_features, make_records
-from postgres_server import postgres, programs
+from postgres_server import PostgresServer, postgres, programs
 from tiny_weights import write_pictures, write_weights
 from typer.testing import CliRunner
 
@@ -91,6 +91,39 @@ def test_the_commands(gallery: Path, server_place: Place, monkeypatch: pytest.Mo
     for command in ("compact", ("snapshot", gallery / "s"), ("verify", "--repair")):
         error = run(*([command] if isinstance(command, str) else command), code=1)[1]
         assert "is on a server, which this command does not work on" in error
+
+
+@pytest.mark.postgres
+def test_each_mishap_is_one_line(tmp_path: Path, postgres_server: PostgresServer, new_place, monkeypatch):
+    """Wrong URI, no server, no database, no index, an old server, another version, other weights."""
+    ours, theirs = (write_weights(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (0, 1))
+    photograph = write_pictures(tmp_path / "g", 1)[0]
+    place = new_place()
+    create_index(place, read_weights(ours).info).close()
+    everything = ("index", photograph.parent, "--index")
+    mishaps = [
+        (("stats", "--index", "mysql://u:secret@h/d"), "names no index: give a folder, or a database as postgresql"),
+        (("stats", "--index", "postgresql://u:secret@127.0.0.1:1/d"), "does not answer"),
+        (("stats", "--index", postgres_server.uri(database="nobodys")), "create it: createdb NAME"),
+        (("stats", "--index", new_place().text), "there is no index at"),
+        (("serve", "--index", new_place().text), "there is no index at"),
+        ((*everything, place, "--weights", theirs), "use those, or make a new index"),
+    ]
+    for command, text in mishaps:
+        said = run(*(arg.text if isinstance(arg, Place) else arg for arg in command), code=1)[1]
+        assert text in said
+        assert "secret" not in said
+        assert len(said.splitlines()) == 1
+    for name, value, text in (
+        ("OLDEST_SERVER", 99, "needs 99 or newer"),
+        ("OLDEST_PGVECTOR", (9, 1, 0), "ALTER EXTENSION vector UPDATE"),
+        ("REVISION", "server_0002", "run `vpmsearch upgrade`"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"vpmsearch.engines.schema.{name}", value)
+            said = run("query", photograph, "--index", place.text, code=1)[1]
+        assert text in said
+        assert len(said.splitlines()) == 1
 
 
 def _serve(place: Place, weights: Path) -> None:
