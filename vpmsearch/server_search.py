@@ -14,11 +14,13 @@ import numpy as np
 from vpmsearch.bound import Float64, boxes_within, images_within
 from vpmsearch.deepen import Answer, Scope, Timer, deepen
 from vpmsearch.engines import statements
+from vpmsearch.engines.checks import STRANGERS
 from vpmsearch.engines.encoding import vector_text
 from vpmsearch.engines.schema import Layout, lists_for
 from vpmsearch.engines.statements import Conditions, conditions
 from vpmsearch.engines.store import ServerStore
 from vpmsearch.engines.view import Reading, ServerView
+from vpmsearch.errors import StoreDamagedError
 from vpmsearch.scan import NOTHING, Found
 from vpmsearch.search import CANDIDATES_PER_REGION, SCAN_BELOW, counted_queries, explained
 from vpmsearch.types import Int64, Match, RegionFeatures, SearchFilter, SearchResult
@@ -203,4 +205,7 @@ class _Query:
             by_region[place[image_id], region] = distance
             weights[place[image_id], region] = visibility * self._values[f"w{region}"]
         records = self._reading.records(ids)
+        if strangers := place.keys() - records.keys():  # on shards no foreign key forbids them
+            where = self._reading.server.place
+            raise StoreDamagedError(f"{where} has features of image {min(strangers)} and not the image; {STRANGERS}")
         return tuple(explained(ids, [records[image_id] for image_id in place], distances, by_region, weights))

@@ -29,11 +29,23 @@ def programs() -> Path | None:
     return max(versions, key=lambda path: int(re.sub(r"\D", "", path.parts[-3]) or 0)).parent
 
 
-class PostgresServer:
-    """Starts at once; `kill` and `start` as often as wanted. fast: without what survives a power failure."""
+def debian_programs() -> Path | None:
+    """The same of Debian's PostgreSQL, which has postgres_fdw; None where it or pgvector beside it is not installed."""
+    for postgres_itself in sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), reverse=True):
+        library = postgres_itself.parents[1] / "lib"
+        if (library / "postgres_fdw.so").exists() and (library / "vector.so").exists():
+            return postgres_itself.parent
+    return None
 
-    def __init__(self, folder: Path, *, fast: bool = True) -> None:
-        found = programs()
+
+class PostgresServer:
+    """Starts at once; `kill` and `start` as often as wanted.
+
+    fast: without what survives a power failure. found: the folder of its programs; the wheel's if not given.
+    """
+
+    def __init__(self, folder: Path, *, fast: bool = True, found: Path | None = None) -> None:
+        found = found or programs()
         assert found is not None
         self._as = {"user": USER, "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
         self._folder, self._bin = folder, found
@@ -66,6 +78,11 @@ class PostgresServer:
         """Stop it; harmless where it has stopped."""
         with contextlib.suppress(AssertionError):
             self._run("pg_ctl", "-D", self._folder / "data", "-m", "immediate", "-w", "stop")
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, its socket too."""
+        return self._folder
 
     @property
     def pid(self) -> int:
@@ -112,13 +129,13 @@ def _runs(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def postgres(*, fast: bool = True) -> Iterator[PostgresServer]:
+def postgres(*, fast: bool = True, found: Path | None = None) -> Iterator[PostgresServer]:
     """A server for as long as the block runs, its extension in the schema public."""
     folder = Path(tempfile.mkdtemp(prefix="vpm-pg-", dir="/tmp"))  # a socket's path must be short
     folder.chmod(0o755)
     server = None
     try:
-        server = PostgresServer(folder, fast=fast)
+        server = PostgresServer(folder, fast=fast, found=found)
         server.execute("CREATE EXTENSION IF NOT EXISTS vector")
         yield server
     finally:

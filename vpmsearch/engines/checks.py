@@ -14,6 +14,7 @@ from vpmsearch.types import Int64, SearchFilter
 
 _BLOCK_BYTES = 32 << 20
 _REMEDY = "restore the server's backup, or remove the image and index it again"
+STRANGERS = "DELETE FROM region_feature f WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = f.image_id)"
 _TYPES = {method: kind for kind, method in METHODS.items() if kind != "auto"}
 
 
@@ -58,7 +59,7 @@ def check(reading: Reading) -> list[str]:
         [info.p - 1],
     )[0][0]
     if strangers:
-        problems.append(f"{place}: {strangers} rows of region_feature belong to no image; delete them")
+        problems.append(f"{place}: {strangers} rows of region_feature belong to no image; {STRANGERS}")
     ids = reading.ids(SearchFilter())
     for block in _blocks(ids, max(1, _BLOCK_BYTES // (4 * info.p * info.embedding_dim))):
         bad = _damaged(reading, block)
