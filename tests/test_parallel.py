@@ -1,15 +1,19 @@
-"""map_ahead: order, errors, laziness, and no thread left behind."""
+"""map_ahead: order, errors, laziness, and no thread left behind; on_one_core: one core, for that thread alone."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import threading
 import time
+import warnings
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpmsearch.parallel import map_ahead
+from vpmsearch.parallel import map_ahead, on_one_core
 
 WAYS = [(0, 1), (1, 1), (2, 1), (3, 6)]
 
@@ -98,3 +102,32 @@ def test_a_consumer_that_leaves_ends_the_threads(take):
     results.close()
     assert our_threads() == []
     assert len(done) <= take + 25
+
+
+def test_one_core_is_for_what_asked_for_it():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert on_one_core(torch.get_num_threads) == 1
+        assert torch.get_num_threads() == 3
+        elsewhere = list(map_ahead(lambda _: torch.get_num_threads(), range(1), workers=1, ahead=1))
+        assert elsewhere == [3]  # a thread that began later
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_fails_on_one_core_is_told():
+    with pytest.raises(ZeroDivisionError):
+        on_one_core(lambda: 1 // 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_one_core_in_a_fork():
+    """The threads of the parent are not there: a child that waited for them would wait for ever."""
+    assert on_one_core(lambda: 7) == 7
+    done = multiprocessing.get_context("fork").Process(target=on_one_core, args=(lambda: 7,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        done.start()
+    done.join(20)
+    assert done.exitcode == 0

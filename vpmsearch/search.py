@@ -18,6 +18,7 @@ from vpmsearch.bound import Float64
 from vpmsearch.deepen import RegionLists, Scope
 from vpmsearch.equations import pair_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
+from vpmsearch.parallel import on_one_core
 from vpmsearch.queries import only_regions
 from vpmsearch.scan import Distances, Found
 from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
@@ -150,9 +151,14 @@ class SearchEngine:
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
         images = len(view.snapshot) if allowed is None else int(allowed.sum())
         scope = Scope(k, allowed, max(candidates, k))
-        if exact or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and _all_flat(view.snapshot)):
-            return _explained(view, queries, _scanned(view, queries, scope, exact, images))
-        return _explained(view, queries, _listed(view, queries, scope, images))
+        scanned = exact or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and _all_flat(view.snapshot))
+
+        def answer() -> list[SearchResult]:
+            found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
+            return _explained(view, queries, found)
+
+        little = len(queries) == 1 and (not scanned or images <= SCAN_BELOW)
+        return on_one_core(answer) if little else answer()
 
 
 def counted_queries(

@@ -374,7 +374,7 @@ TARGETS: dict[str, Target] = {
     "hdf5": Target(".h5", _h5_samples, _use_h5),
     **{
         f"faiss-{kind}": Target(".faiss", lambda kind=kind: _faiss_samples(kind), _use_faiss)
-        for kind in ("flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq")
+        for kind in ("flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "ivf-pqfs")
     },
     "sqlite": Target(".sqlite3", _sql_samples, _use_store),
     "sqlite-values": Target(".sqlite3", _sql_samples, _use_store, _sql_values),

@@ -21,7 +21,7 @@ GROUPS = {  # the slowest to load first
     "weights": ["weights", "checkpoint-sgd", "checkpoint-adamw"],
     "images": ["jpeg", "png", "tiff", "webp", "avif", "gif", "bmp", "ppm"],
     "manifests": ["csv", "jsonl"],
-    "index": ["hdf5", "faiss-flat", "faiss-hnsw", "faiss-ivf-flat", "faiss-ivf-sq8", "faiss-ivf-pq"],
+    "index": ["hdf5", "faiss-flat", "faiss-hnsw", "faiss-ivf-flat", "faiss-ivf-sq8", "faiss-ivf-pq", "faiss-ivf-pqfs"],
     "catalog": ["sqlite", "sqlite-values"],
 }
 SHORT = {"images": 12, "manifests": 60, "weights": 15, "index": 20, "catalog": 15}  # inputs a target

@@ -210,7 +210,7 @@ def test_hdf5_that_leads_elsewhere_or_costs_all_memory(tmp_path, trap):
         embeddings.read(tmp_path / "a.h5")
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-flat", "ivf-sq8"])
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pqfs"])
 def test_each_number_of_a_faiss_files_head_may_be_anything(tmp_path, kind):
     n = 1100 if kind.startswith("ivf") else 40
     vectors = np.random.default_rng(0).normal(size=(n, 4)).astype(np.float32)

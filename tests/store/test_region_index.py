@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vpmsearch.errors import DeviceError, StoreDamagedError, StoreError
-from vpmsearch.store.region_index import INDEX_TYPES, Allowed, RegionIndex, check_index_type, choose_type, gpu_of
+from vpmsearch.store.index_types import INDEX_TYPES, check_index_type, choose_type, gpu_of
+from vpmsearch.store.region_index import Allowed, RegionIndex
 
 KINDS = [kind for kind in INDEX_TYPES if kind != "auto"]
 EXACT = ("flat", "hnsw", "ivf-flat")
@@ -44,7 +45,7 @@ def built():
     indexes = {}
     vectors, ids = gallery(1000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vpmsearch.store.region_index._PQ_BITS", 4)
+        patch.setattr("vpmsearch.store.index_types._PQ_BITS", 4)
         for kind in KINDS:
             indexes[kind] = (RegionIndex.build(vectors, ids, kind), vectors, ids)
     return indexes
@@ -89,7 +90,7 @@ def test_exact_types_agree_with_the_loop(built, kind, masked):
         np.testing.assert_allclose(distances, [distance for distance, _ in expected], rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["ivf-sq8", "ivf-pq", "hnsw", "ivf-flat"])
+@pytest.mark.parametrize("kind", ["ivf-sq8", "ivf-pq", "ivf-pqfs", "hnsw", "ivf-flat"])
 def test_approximate_types_find_most_neighbours(built, kind):
     index, vectors, ids = built[kind]
     index.masked = False
@@ -97,7 +98,7 @@ def test_approximate_types_find_most_neighbours(built, kind):
     exact = RegionIndex.build(vectors, ids, "flat").search(queries, 10)
     found = index.search(queries, 10)
     recall = np.mean([np.isin(a[0], b[0]).mean() for a, b in zip(exact, found, strict=True)])
-    assert recall > (0.3 if kind == "ivf-pq" else 0.9)
+    assert recall > {"ivf-pq": 0.3, "ivf-pqfs": 0.5}.get(kind, 0.9)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -179,12 +180,17 @@ def test_foreign_and_missing_files_are_refused(tmp_path):
         RegionIndex.read(tmp_path / "twice.faiss")
 
 
-def test_the_rule_for_types():
-    assert choose_type("auto", 10) == "flat"
-    assert choose_type("auto", 10**6) == "ivf-sq8"
-    assert choose_type("ivf-pq", 5000) == "flat"
-    assert choose_type("ivf-flat", 5000) == "ivf-flat"
-    assert choose_type("hnsw", 0) == "hnsw"
+def test_the_rule_for_types(monkeypatch):
+    assert choose_type("auto", 10, 256) == "flat"
+    assert choose_type("auto", 10**6, 256) == "ivf-pqfs"
+    assert choose_type("auto", 10**6, 251) == "ivf-sq8"  # a prime cannot be taken apart
+    assert choose_type("auto", 10**6, 2048) == "ivf-pqfs"
+    assert choose_type("ivf-pq", 5000, 256) == "flat"
+    assert choose_type("ivf-flat", 5000, 256) == "ivf-flat"
+    assert choose_type("hnsw", 0, 256) == "hnsw"
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    assert choose_type("auto", 10**6, 256, "auto") == "ivf-sq8"
+    assert choose_type("auto", 10**6, 256, "cpu") == "ivf-pqfs"
     with pytest.raises(StoreError, match="unknown index type"):
         check_index_type("cagra")
 
@@ -220,7 +226,7 @@ class FakeGpuIndex:
         return self.index.search(queries, k, params=params)
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf-flat", "ivf-sq8", "hnsw"])
+@pytest.mark.parametrize("kind", ["flat", "ivf-flat", "ivf-sq8", "ivf-pqfs", "hnsw"])
 def test_the_way_to_a_gpu(monkeypatch, kind):
     vectors, ids = gallery(2500)
     cpu = RegionIndex.build(vectors, ids[::-1].copy(), kind)
@@ -229,7 +235,7 @@ def test_the_way_to_a_gpu(monkeypatch, kind):
     monkeypatch.setattr("vpmsearch.store.region_index._resources", lambda gpu: (None, threading.Lock()))
     FakeGpuIndex.searches = 0
     gpu = RegionIndex.build(vectors, ids[::-1].copy(), kind, "cuda")
-    assert gpu.masked == (kind != "hnsw")
+    assert gpu.masked == (kind not in ("hnsw", "ivf-pqfs"))
     half, few = ids[::2], ids[:3]
     for allowed in (None, half, few, ids[:0]):
         for k in (1, 50, 2500):  # the last is beyond what a GPU selects
@@ -241,7 +247,7 @@ def test_the_way_to_a_gpu(monkeypatch, kind):
                 if kind == "flat":
                     np.testing.assert_array_equal(a, b)
                     np.testing.assert_allclose(da, db, rtol=1e-5)
-    assert (FakeGpuIndex.searches > 0) == (kind != "hnsw")
+    assert (FakeGpuIndex.searches > 0) == (kind not in ("hnsw", "ivf-pqfs"))
 
 
 def test_what_a_gpu_refuses_is_told(monkeypatch):
@@ -266,7 +272,7 @@ def test_gpu(tmp_path, kind):
     assert cpu.kind == kind
     cpu.write(tmp_path / "region.faiss")
     gpu = RegionIndex.read(tmp_path / "region.faiss", "cuda")
-    assert gpu.masked == (kind != "hnsw")
+    assert gpu.masked == (kind not in ("hnsw", "ivf-pqfs"))
     allowed = ids[np.random.default_rng(1).random(len(ids)) < 0.1]
     for k in (1, 10, 3000):
         for some in (None, allowed):

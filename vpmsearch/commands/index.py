@@ -34,7 +34,8 @@ def index(
     index_type: Annotated[
         str,
         typer.Option(
-            help="Index of each region: auto, flat, hnsw, ivf-flat; in a folder ivf-sq8 and ivf-pq, on a server ybhnsw."
+            help="Index of each region: auto, flat, hnsw, ivf-flat; in a folder ivf-sq8, ivf-pq and ivf-pqfs, on a "
+            "server ybhnsw."
         ),
     ] = "auto",
     embedding_dtype: Annotated[

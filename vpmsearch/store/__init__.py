@@ -11,8 +11,8 @@ import os
 from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
 from vpmsearch.store.copies import restore
 from vpmsearch.store.gallery import GalleryStore
+from vpmsearch.store.index_types import INDEX_TYPES
 from vpmsearch.store.maintenance import compact, repair, verify
-from vpmsearch.store.region_index import INDEX_TYPES
 from vpmsearch.store.snapshot import Snapshot
 from vpmsearch.store.values import CompactReport, StoreStats, VerifyReport
 from vpmsearch.store.writer import GalleryWriter

@@ -1,6 +1,6 @@
 """Reads the numbers of a FAISS file before FAISS does: it believes them, and a few bytes could cost all memory.
 
-Knows the five layouts that `region_index` writes and refuses all others. FAISS bounds each length by a terabyte only,
+Knows the six layouts that `region_index` writes and refuses all others. FAISS bounds each length by a terabyte only,
 and searches a graph without asking where its links lead.
 """
 
@@ -29,6 +29,7 @@ _8_BITS = 0  # faiss.ScalarQuantizer.QT_8bit
 _MAX_LINKS = 1024  # of a graph's node in one level
 _MAX_LEVELS = 64
 _MAX_PIECES = 256  # of a vector, each coded by itself
+_PER_BLOCK = 32  # vectors of a fast scan
 _LISTS_PER_ROOT = 16  # lists of an index of n vectors: at most this times √n; ours have 4
 
 
@@ -85,7 +86,7 @@ def problem(path: Path) -> str:
         name = file.name()
         if name == b"IxM2":
             _check_mapped(file)
-        elif name in (b"IwFl", b"IwSq", b"IwPQ"):
+        elif name in (b"IwFl", b"IwSq", b"IwPQ", b"IwPf"):
             _check_lists(file, name)
         else:
             return f"an index of type {_FOREIGN.get(name, name)} is none that vpmsearch writes"
@@ -170,6 +171,9 @@ def _check_lists(file: _File, name: bytes) -> None:
     _check_flat(file, (d, lists))
     if file.one("u1") != 0 or file.one("<u8") != 0:
         raise _DamageError("a map from ids to lists, which no index has")
+    if name == b"IwPf":
+        _check_blocks(file, lists, n, _fast_scan_codes(file, d))
+        return
     size = {b"IwFl": lambda: 4 * d, b"IwSq": lambda: _scalar_codes(file, d), b"IwPQ": lambda: _product_codes(file, d)}
     code = size[name]()
     if file.name() != b"ilar" or file.take(2, "<u8").tolist() != [lists, code]:
@@ -180,6 +184,19 @@ def _check_lists(file: _File, name: bytes) -> None:
     body = file.take(n * (code + 8), "u1")  # of each list the codes, then the ids
     ends = [(code + 8) * end for end in itertools.accumulate(sizes)]
     ids = [body[end - 8 * count : end].view("<i8") for end, count in zip(ends, sizes, strict=True)]
+    _check_ids(np.concatenate(ids))
+
+
+def _check_blocks(file: _File, lists: int, n: int, block: int) -> None:
+    """Of each list the ids, then the codes of 32 vectors after another, the last ones filled up."""
+    if file.name() != b"ilbl" or file.take(4, "<u8").tolist() != [lists, 2**64 - 1, _PER_BLOCK, block]:
+        raise _DamageError("its lists are others than its header says")
+    ids = []
+    for _ in range(lists):
+        ids.append(file.vector("<i8"))
+        file.vector("u1", -(-len(ids[-1]) // _PER_BLOCK) * block)
+    if sum(map(len, ids)) != n:
+        raise _DamageError("its lists do not hold as many vectors as its header says")
     _check_ids(np.concatenate(ids))
 
 
@@ -214,3 +231,16 @@ def _product_codes(file: _File, d: int) -> int:
         raise _DamageError("a quantizer that vpmsearch does not use")
     file.vector("<f4", d << bits)
     return code
+
+
+def _fast_scan_codes(file: _File, d: int) -> int:
+    """Bytes of 32 vectors, half a byte for each piece, an even number of them."""
+    residual, code = file.one("u1"), file.one("<u8")
+    per_block, even, way, queries = file.one("<i4"), file.one("<u8"), file.one("<i4"), file.one("<u8")
+    inner, pieces, bits = file.take(3, "<u8").tolist()
+    known = inner == d and 1 <= pieces <= _MAX_PIECES and d % pieces == 0 and bits == 4
+    usual = (residual, per_block, way, queries) == (0, _PER_BLOCK, 0, 0)
+    if not known or not usual or even != pieces + pieces % 2 or code != (pieces + 1) // 2:
+        raise _DamageError("a quantizer that vpmsearch does not use")
+    file.vector("<f4", d << bits)
+    return int(even) * _PER_BLOCK // 2

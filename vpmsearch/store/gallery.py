@@ -19,9 +19,9 @@ from vpmsearch.store.checking import check_model
 from vpmsearch.store.copies import copy_index
 from vpmsearch.store.creation import create_index
 from vpmsearch.store.embeddings import DTYPES
+from vpmsearch.store.index_types import check_index_type, gpu_of
 from vpmsearch.store.locking import writer_lock
 from vpmsearch.store.maintenance import compact, open_catalog, verify
-from vpmsearch.store.region_index import check_index_type, gpu_of
 from vpmsearch.store.segments import OnBuild, bytes_by_kind, tell_nobody
 from vpmsearch.store.snapshot import Snapshot
 from vpmsearch.store.values import CompactReport, StoredModel, StoreStats, VerifyReport
@@ -60,7 +60,7 @@ class GalleryStore:
         Args:
             path: a folder that does not exist or is empty. model_info: the model, or a mapping of its fields.
             embedding_dtype: "float32", or "float16" for half the disk and an error of up to 5e-4 of each number.
-            index_type: "auto", "flat", "hnsw", "ivf-flat", "ivf-sq8" or "ivf-pq".
+            index_type: one of `INDEX_TYPES`.
             device: where its indexes are searched: "cpu", "cuda", "cuda:N" or "auto".
 
         Raises:

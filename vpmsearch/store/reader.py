@@ -21,7 +21,7 @@ from vpmsearch.errors import ModelError, StoreDamagedError, StoreError
 from vpmsearch.store import checksums
 from vpmsearch.store.checksums import FileSum
 from vpmsearch.store.embeddings import DTYPES
-from vpmsearch.store.region_index import INDEX_TYPES
+from vpmsearch.store.index_types import INDEX_TYPES
 from vpmsearch.store.sqlite import translated
 from vpmsearch.store.tables import (
     LIVE,

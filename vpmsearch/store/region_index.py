@@ -1,14 +1,14 @@
 """The FAISS index of one region: image ids by embedding, filtered, on the CPU or the GPU.
 
-The only module that knows faiss. Whatever the type and the device, a search gives ids that are allowed, nearest
+With `index_types`, all that knows faiss. Whatever the type and the device, a search gives ids that are allowed, nearest
 first, and fewer than k only when fewer than k exist: the types that look at a part of their vectors look deeper until
-then. "flat" and "hnsw", "ivf-flat" compute the distances exactly; "ivf-sq8" and "ivf-pq" from compressed vectors.
+then. "flat" and "hnsw", "ivf-flat" compute the distances exactly; "ivf-sq8", "ivf-pq" and "ivf-pqfs" from compressed
+vectors, the last 32 at a time in the registers of the processor (fast scan), which a GPU cannot.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -20,90 +20,35 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.errors import DeviceError, StoreDamagedError, StoreError
+from vpmsearch.errors import DeviceError, StoreDamagedError
 from vpmsearch.store.faiss_file import MAX_IMAGE_ID, problem
 from vpmsearch.store.files import check_readable, printable_line
+from vpmsearch.store.index_types import choose_type, gpu_of, new_index, type_of
 from vpmsearch.types import Bool, Float32, Int64
 
 faiss: Any = _faiss  # its type stubs lack half of what is used here
 
-INDEX_TYPES = ("auto", "flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq")
 Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
 Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
 
-_AUTO_FLAT_BELOW = 20_000
-_POINTS_PER_CENTROID = 39  # FAISS warns of fewer
-_TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
-_LISTS_PER_ROOT = 2  # lists of n vectors: so many times √n
 _LEAST_LISTS = 32  # that are looked through
-_EFFORT_SHARE = 32  # 1 of so many lists is looked through for 400 neighbours
-_IVF_FROM = 1000  # fewer vectors are scanned faster than lists are looked up
-_PQ_BITS = 8
-_PQ_CODES = (48, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)  # bytes a vector that a GPU takes with float32 tables
-_HNSW_LINKS = 32
+_EFFORT_SHARE = {"ivf-pqfs": 8}  # 1 of so many lists is looked through for 400 neighbours
+_EFFORT_SHARE_ELSE = 16
+_TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
+_LEAST_CENTROIDS = 256  # of codes of a byte
 _HNSW_EFFORT = 64
 _GPU_LIMIT = 2048  # neighbours, and lists, that a GPU search can select
 _BLOCK = 16_384  # vectors added at once
 
 
-def choose_type(asked: str, n: int) -> str:
-    """The type an index of n vectors gets: the one rule.
-
-    Up to `_AUTO_FLAT_BELOW` a scan is fast and exact, also where an index has seven segments of that size, as it may
-    between two merges. Above, lists of one byte a dimension take a quarter of the memory and a fifth of the time; the
-    candidates are re-ranked from the embeddings, so small errors in the distance cost little (docs/decisions/0005).
-    Lists and codes also need vectors to be learned from.
-    """
-    if asked == "auto":
-        asked = "flat" if n < _AUTO_FLAT_BELOW else "ivf-sq8"
-    needed = {"ivf-flat": _IVF_FROM, "ivf-sq8": _IVF_FROM, "ivf-pq": _POINTS_PER_CENTROID * 2**_PQ_BITS}
-    return "flat" if n < needed.get(asked, 0) else asked
-
-
-def gpu_of(device: str) -> int | None:
-    """The GPU that a device names, None for the CPU; "auto" is the first GPU where there is one.
-
-    Raises:
-        DeviceError: it is no device, or not there.
-    """
-    name, _, number = device.partition(":")
-    if device == "cpu" or (device == "auto" and faiss.get_num_gpus() == 0):
-        return None
-    if name not in ("cuda", "auto") or (number and not number.isdecimal()):
-        raise DeviceError(f"unknown device {device!r}; use cpu, cuda, cuda:N or auto")
-    gpu = int(number or 0)
-    if gpu >= faiss.get_num_gpus():
-        raise DeviceError(f"FAISS finds no device {device}; use --device cpu")
-    return gpu
-
-
-def _new_index(kind: str, n: int, d: int) -> Any:
-    if kind == "flat":
-        return faiss.IndexIDMap2(faiss.IndexFlatL2(d))
-    if kind == "hnsw":
-        return faiss.IndexIDMap2(faiss.IndexHNSWFlat(d, _HNSW_LINKS))
-    lists = min(int(_LISTS_PER_ROOT * math.sqrt(n)), n // _POINTS_PER_CENTROID)
-    coarse = faiss.IndexFlatL2(d)
-    if kind == "ivf-flat":
-        index = faiss.IndexIVFFlat(coarse, d, lists)
-    elif kind == "ivf-sq8":
-        index = faiss.IndexIVFScalarQuantizer(coarse, d, lists, faiss.ScalarQuantizer.QT_8bit)
-    else:
-        codes = next(m for m in _PQ_CODES if d % m == 0 and (d // m >= 4 or m == 1))
-        index = faiss.IndexIVFPQ(coarse, d, lists, codes, _PQ_BITS)
+def _load(path: Path, mapped: bool) -> Any:
+    """FAISS's form of a file; mapped, its lists stay in the file and a search reads those it looks through."""
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
+    lists = faiss.downcast_InvertedLists(index.invlists) if isinstance(index, faiss.IndexIVF) else None
+    if isinstance(lists, faiss.OnDiskInvertedLists):
+        # FAISS would start 32 threads a search to read ahead; the system's own cache serves as well.
+        lists.prefetch_nthread = 0
     return index
-
-
-def _type_of(index: Any) -> str:
-    if isinstance(index, faiss.IndexIDMap):
-        inner = faiss.downcast_index(index.index)
-        return {faiss.IndexFlatL2: "flat", faiss.IndexHNSWFlat: "hnsw"}.get(type(inner), "")
-    kinds = {
-        faiss.IndexIVFFlat: "ivf-flat",
-        faiss.IndexIVFScalarQuantizer: "ivf-sq8",
-        faiss.IndexIVFPQ: "ivf-pq",
-    }
-    return kinds.get(type(index), "")
 
 
 def _ids_of(index: Any) -> Int64:
@@ -155,7 +100,7 @@ class RegionIndex:
     """
 
     def __init__(self, index: Any, device: str = "cpu") -> None:
-        self.kind = _type_of(index)
+        self.kind = type_of(index)
         if not self.kind:
             raise StoreDamagedError(f"an index of type {type(index).__name__} is none that vpmsearch writes")
         self.dim = int(index.d)
@@ -167,8 +112,8 @@ class RegionIndex:
         if len(self.ids) and self.ids[-1] >= MAX_IMAGE_ID:
             raise StoreDamagedError(f"image id {self.ids[-1]} is beyond the limit of {MAX_IMAGE_ID}")
         gpu = gpu_of(device)
-        # The graph of hnsw has no GPU form; an empty index has nothing to gain.
-        on_gpu = gpu is not None and self.kind != "hnsw" and len(self.ids) > 0
+        # Graphs and fast scans have no GPU form; an empty index has nothing to gain.
+        on_gpu = gpu is not None and self.kind not in ("hnsw", "ivf-pqfs") and len(self.ids) > 0
         self._gpu = _GpuCopy(index, gpu) if on_gpu and gpu is not None else None
         self.masked = self._gpu is not None
 
@@ -197,9 +142,9 @@ class RegionIndex:
             on_added: told how many more vectors are in.
         """
         n = len(ids)
-        index = _new_index(choose_type(kind, n), n, d)
+        index = new_index(choose_type(kind, n, d, device), n, d)
         if not index.is_trained:
-            most = max(index.nlist, 2**_PQ_BITS) * _TRAINING_POINTS
+            most = max(index.nlist, _LEAST_CENTROIDS) * _TRAINING_POINTS
             index.train(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)))))
         for start in range(0, n, _BLOCK):
             positions = np.arange(start, min(start + _BLOCK, n))
@@ -218,7 +163,7 @@ class RegionIndex:
         try:
             if wrong := problem(path):
                 raise StoreDamagedError(wrong)
-            return cls(faiss.read_index(str(path)), device)
+            return cls(_load(path, mapped=gpu_of(device) is None), device)
         except (RuntimeError, MemoryError, OSError, ValueError, StoreDamagedError) as error:
             reason = printable_line(error).rpartition(": ")[2]
             raise StoreDamagedError(
@@ -270,7 +215,8 @@ class RegionIndex:
         """How hard to look, harder each time; the last, None, finds everything."""
         if self.kind.startswith("ivf"):
             # Who wants deeper lists wants more of the nearest: the share of lists grows with them.
-            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * _EFFORT_SHARE))
+            share = _EFFORT_SHARE.get(self.kind, _EFFORT_SHARE_ELSE)
+            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * share))
             while effort < self._index.nlist:
                 yield effort
                 effort *= 2
@@ -381,13 +327,3 @@ def threads_within(count: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def check_index_type(name: str) -> None:
-    """Refuse a type that is none.
-
-    Raises:
-        StoreError: it is not in `INDEX_TYPES`.
-    """
-    if name not in INDEX_TYPES:
-        raise StoreError(f"unknown index type {name!r}; choose one of {', '.join(INDEX_TYPES)}")
