@@ -6,6 +6,7 @@ candidates' number for anything and falls to scanning all embeddings.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,13 @@ PROBES_LEAST, PROBED = 32, 32
 """ivfflat: at least so many lists, and one of so many, are looked through."""
 BOUND_AT_MOST = 2048
 """Images that are bounded one by one: each crosses the network."""
+
+
+_ATTEMPTS = 3
+
+
+class FeaturesOfNoImageError(StoreDamagedError):
+    """Eq. 4 named an image that is not there. On shards no foreign key forbids it."""
 
 
 class ServerSearch:
@@ -71,12 +79,21 @@ class ServerSearch:
         """
         queries = counted_queries(self._view.model_info, self.store.path, features, k, regions)
         wanted, scope = filter or SearchFilter(), Scope(k, None, max(candidates, k))
-        results = []
-        for row in range(len(queries)):
-            with self._view.read() as reading:
-                query = _Query(self._view, reading, queries[row : row + 1], wanted)
-                results.append(query.scanned(k, exact=True) if exact else query.answered(scope))
-        return results
+        return [self._answer(queries[row : row + 1], scope, wanted, exact) for row in range(len(queries))]
+
+    def _answer(self, query: RegionFeatures, scope: Scope, wanted: SearchFilter, exact: bool) -> SearchResult:
+        """One query, again where a commit came between the moments that a coordinator and its shards show."""
+        left = _ATTEMPTS
+        while True:
+            try:
+                with self._view.read() as reading:
+                    asked = _Query(self._view, reading, query, wanted)
+                    return asked.scanned(scope.k, exact=True) if exact else asked.answered(scope)
+            except FeaturesOfNoImageError:
+                left -= 1
+                if not left:
+                    raise
+                time.sleep(0.05)
 
 
 class _Query:
@@ -205,7 +222,8 @@ class _Query:
             by_region[place[image_id], region] = distance
             weights[place[image_id], region] = visibility * self._values[f"w{region}"]
         records = self._reading.records(ids)
-        if strangers := place.keys() - records.keys():  # on shards no foreign key forbids them
+        if strangers := place.keys() - records.keys():
             where = self._reading.server.place
-            raise StoreDamagedError(f"{where} has features of image {min(strangers)} and not the image; {STRANGERS}")
+            text = f"{where} has features of image {min(strangers)} and not the image; {STRANGERS}"
+            raise FeaturesOfNoImageError(text)
         return tuple(explained(ids, [records[image_id] for image_id in place], distances, by_region, weights))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from test_server import people, recall
 from vpmsearch.engines import statements
 from vpmsearch.engines.encoding import vector_text
 from vpmsearch.engines.store import ServerStore
-from vpmsearch.errors import StoreDamagedError, StoreError
+from vpmsearch.errors import StoreError
 from vpmsearch.opening import create_index, open_index, searcher
+from vpmsearch.server_search import FeaturesOfNoImageError
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import Int64, ModelInfo, RegionFeatures, SearchFilter
 
@@ -210,10 +212,38 @@ def test_features_of_no_image_are_told(cluster: Cluster):
         add = f"INSERT INTO region_feature VALUES (1000000, 0, 1, '{vector}'::vector)"
         cluster.coordinator.execute(add, database="gallery")
         with pytest.raises(
-            StoreDamagedError, match=r"features of image 1000000 and not .*; DELETE FROM region_feature f"
+            FeaturesOfNoImageError, match="features of image 1000000 and not the image; while nobody writes: DELETE"
         ) as told:
             searcher(store).search(query, 1, True)
-        assert "belong to no image; DELETE" in store.verify().problems[0]
-        cluster.coordinator.execute(str(told.value).partition("; ")[2], database="gallery")
+        assert "belong to no image; while nobody writes: DELETE" in store.verify().problems[0]
+        cluster.coordinator.execute(str(told.value).partition("nobody writes: ")[2], database="gallery")
         assert store.verify().ok
         assert searcher(store).search(query, 1, True)[0].matches
+
+
+def test_searches_beside_a_writer_are_whole(cluster: Cluster):
+    """Also where a shard shows a commit that the coordinator does not show yet."""
+    query, added = people(1, D, seed=7), people(300, D, seed=8)
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            with open_index(cluster.uri) as store:
+                for start in range(0, 300, 10):
+                    fill(store, added[start : start + 10], make_records(10, first=20_000 + start))
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            done.set()
+
+    with open_index(cluster.uri) as store:
+        engine = searcher(store)
+        writing = threading.Thread(target=write)
+        writing.start()
+        while not done.is_set():
+            for exact in (True, False):
+                assert len(engine.search(query, 10, exact)[0].matches) == 10
+        writing.join()
+        assert failures == []
+        assert store.verify().ok

@@ -14,7 +14,9 @@ from vpmsearch.types import Int64, SearchFilter
 
 _BLOCK_BYTES = 32 << 20
 _REMEDY = "restore the server's backup, or remove the image and index it again"
-STRANGERS = "DELETE FROM region_feature f WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = f.image_id)"
+STRANGERS = (
+    "while nobody writes: DELETE FROM region_feature f WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = f.image_id)"
+)
 _TYPES = {method: kind for kind, method in METHODS.items() if kind != "auto"}
 
 
