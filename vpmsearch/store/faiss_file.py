@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _FOREIGN = {
     b"IxPq": "IndexPQ",
     b"IxMp": "IndexIDMap",
 }
+_COUNT = struct.Struct("<Q")
 _L2 = 1  # faiss.METRIC_L2
 _8_BITS = 0  # faiss.ScalarQuantizer.QT_8bit
 _MAX_LINKS = 1024  # of a graph's node in one level
@@ -62,6 +64,24 @@ class _File:
         if count is not None and found != count:
             raise _DamageError(f"{found} numbers where {count} belong")
         return self.take(found, kind)
+
+    def lists(self, count: int, block: int) -> list[NDArray[Any]]:
+        """The ids of the next lists, codes between them: `vector` twice a list, of which there are thousands."""
+        found = []
+        for _ in range(count):
+            try:
+                (ids,) = _COUNT.unpack_from(self._data, self._at)
+                middle = self._at + 8 + 8 * ids
+                (codes,) = _COUNT.unpack_from(self._data, middle)
+            except (struct.error, OverflowError) as error:
+                raise _DamageError(f"lists at byte {self._at} that the file does not hold") from error
+            if codes != -(-ids // _PER_BLOCK) * block:
+                raise _DamageError(f"{codes} bytes of codes of {ids} vectors")
+            found.append(self._data[self._at + 8 : middle].view("<i8"))
+            self._at = middle + 8 + codes
+        if self._at > len(self._data):
+            raise _DamageError("lists that go on beyond the end of the file")
+        return found
 
     def name(self) -> bytes:
         """The next four letters."""
@@ -191,10 +211,7 @@ def _check_blocks(file: _File, lists: int, n: int, block: int) -> None:
     """Of each list the ids, then the codes of 32 vectors after another, the last ones filled up."""
     if file.name() != b"ilbl" or file.take(4, "<u8").tolist() != [lists, 2**64 - 1, _PER_BLOCK, block]:
         raise _DamageError("its lists are others than its header says")
-    ids = []
-    for _ in range(lists):
-        ids.append(file.vector("<i8"))
-        file.vector("u1", -(-len(ids[-1]) // _PER_BLOCK) * block)
+    ids = file.lists(lists, block)
     if sum(map(len, ids)) != n:
         raise _DamageError("its lists do not hold as many vectors as its header says")
     _check_ids(np.concatenate(ids))

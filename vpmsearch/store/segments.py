@@ -32,7 +32,7 @@ REPAIR = "`vpmsearch verify --repair` builds it again"
 OnBuild = Callable[[int, int], None]
 """Told while region indexes are built, by any thread: how many vectors are in, and how many there will be."""
 
-_TOGETHER_FROM = 20_000  # images of a segment whose regions are indexed beside each other
+_TOGETHER_FROM = 20_000  # images of a segment whose regions are indexed, and opened, beside each other
 _TOGETHER = 4  # at most: so many indexes are in memory at once
 
 
@@ -79,14 +79,17 @@ def open_segment(
         raise StoreDamagedError(
             f"{folder} holds other images than the catalog says; restore the index from a copy or build it again"
         )
-    regions = []
-    for region in range(info.p):
+
+    def open_region(region: int) -> RegionIndex:
         path = folder / region_file_name(region)
         index = RegionIndex.read(path, device)
         if index.dim != info.embedding_dim or not contains(ids, index.ids):
             raise StoreDamagedError(f"{path} belongs to other images; {REPAIR}")
-        regions.append(index)
-    return OpenSegment(mapped, ids, visibility, tuple(regions), folder, files)
+        return index
+
+    workers = min(info.p, os.cpu_count() or 1) if len(ids) >= _TOGETHER_FROM else 0
+    regions = tuple(map_ahead(open_region, range(info.p), workers=workers, ahead=info.p))
+    return OpenSegment(mapped, ids, visibility, regions, folder, files)
 
 
 def read_images(path: Path, expected: FileSum | None, p: int) -> tuple[Int64, Float32]:
@@ -112,11 +115,8 @@ def _image_dtype(p: int) -> np.dtype[Any]:
 
 
 def contains(ids: Int64, some: Int64) -> bool:
-    """Whether all of some ids are among ids, both ascending."""
-    if len(some) == 0:
-        return True
-    places = np.searchsorted(ids, some)
-    return bool(places[-1] < len(ids) and np.array_equal(ids[places], some))
+    """Whether all of some ids are among ids, both without repetition."""
+    return bool(np.isin(some, ids, assume_unique=True).all())
 
 
 def open_embeddings(folder: Path, images: int, model: StoredModel) -> tuple[NDArray[np.floating[Any]], Int64]:
