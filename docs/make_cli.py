@@ -6,13 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+import typer
 from typer.testing import CliRunner
 
 PAGE = Path(__file__).parent / "cli.md"
-COMMANDS = (
-    *("train", "index", "query", "serve", "calibrate", "evaluate", "compare", "reproduce", "show", "bench"),
-    *("stats", "verify", "remove", "compact", "upgrade", "demo"),
-)
 HEAD = """# The command line
 
 Made by `make docs` from each command's `--help`; `make check` fails when it is stale.
@@ -28,7 +25,7 @@ def page() -> str:
     from vpmsearch.commands import app  # after the width is set
 
     parts = [HEAD]
-    for command in COMMANDS:
+    for command in typer.main.get_command(app).commands:
         result = CliRunner().invoke(app, [command, "--help"], prog_name="vpmsearch")
         lines = "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
         parts.append(f"## vpmsearch {command}\n\n```text\n{lines}\n```\n")

@@ -5,6 +5,7 @@ from alembic import context
 from vpmsearch.store.tables import Base
 
 context.configure(
+    version_table=context.config.attributes.get("version_table", "alembic_version"),
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
     render_as_batch=True,  # SQLite cannot alter most of a table in place

@@ -84,6 +84,7 @@ def test_the_file_comes_back_as_it_was_written(tmp_path: Path):
     assert load_calibration(tmp_path, "other", 0.1) is None
     assert load_calibration(tmp_path, "abc", 0.2) is None
     assert load_calibration(tmp_path / "nowhere", "abc", 0.1) is None
+    assert load_calibration(str(tmp_path), "abc", 0.1) == known
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path):

@@ -66,7 +66,6 @@ class VisibilityGroups:
         # (p, G): the ranges of each group, a region's side by side, as they are computed with.
         self._low: Float64 = _reduced(np.minimum, sorted_visibility, self._starts)
         self._high: Float64 = _reduced(np.maximum, sorted_visibility, self._starts)
-        self._shown: Bool = self._high > 0
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -91,25 +90,45 @@ class VisibilityGroups:
         Returns:
             Rows ascending; None where that would mean to look at more than `most` images.
         """
-        regions = np.flatnonzero(weights > 0)
-        regions = regions[np.argsort(nearest[regions], kind="stable")]
-        open_groups = self._shown[regions].any(axis=0) & ~self._shown[regions[np.isinf(nearest[regions])]].any(axis=0)
-        if alive is not None:
-            open_groups &= alive
-        regions = regions[np.isfinite(nearest[regions])]
-        w, tau = weights[regions].astype(np.float64), nearest[regions]
-        least = _least(self._low[regions], self._high[regions], w, tau)
-        groups = np.flatnonzero(open_groups & _may_reach(least, limit))
+        reached = boxes_within(self._low, self._high, weights, nearest, limit)
+        groups = np.flatnonzero(reached if alive is None else reached & alive)
         if int(self._sizes[groups].sum()) > most:
             return None
         rows = np.concatenate([np.zeros(0, np.int64), *(self._rows(group) for group in groups.tolist())])
-        own = self._visibility[rows][:, regions] * w
-        return np.sort(rows[_may_reach(_ratio(own @ tau, own.sum(axis=1)), limit)])
+        return np.sort(rows[images_within(self._visibility[rows], weights, nearest, limit)])
 
     def _rows(self, group: int) -> Int64:
         start = self._starts[group]
         rows: Int64 = self._order[start : start + self._sizes[group]]
         return rows
+
+
+def boxes_within(low: Float64, high: Float64, weights: Float32, nearest: Float64, limit: float) -> Bool:
+    """Which of G boxes of visibilities may hold an image that no list names and that is as near as `limit`.
+
+    Args:
+        low, high: (p, G) the ranges of each box; a region is shown by all images of a box (high > 0) or by none.
+        weights, nearest, limit: as in `VisibilityGroups.within`.
+
+    Returns:
+        (G,).
+    """
+    shown = high > 0
+    regions = np.flatnonzero(weights > 0)
+    regions = regions[np.argsort(nearest[regions], kind="stable")]
+    # A list that ran out has named all that show its region.
+    possible = shown[regions].any(axis=0) & ~shown[regions[np.isinf(nearest[regions])]].any(axis=0)
+    regions = regions[np.isfinite(nearest[regions])]
+    w, tau = weights[regions].astype(np.float64), nearest[regions]
+    reached: Bool = possible & _may_reach(_least(low[regions], high[regions], w, tau), limit)
+    return reached
+
+
+def images_within(visibility: Float32, weights: Float32, nearest: Float64, limit: float) -> Bool:
+    """The same for images of such boxes, by their own visibility (m, p), 0 where it does not count: (m,)."""
+    regions = np.flatnonzero((weights > 0) & np.isfinite(nearest))
+    own = visibility[:, regions] * weights[regions].astype(np.float64)
+    return _may_reach(_ratio(own @ nearest[regions], own.sum(axis=1)), limit)
 
 
 def _may_reach(bound: Float64, limit: float) -> Bool:

@@ -13,6 +13,7 @@ matches.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ from vpmsearch.data.crops import CropBox
 from vpmsearch.errors import DataError
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.scan import QUERY_ROWS
-from vpmsearch.search import SearchEngine
-from vpmsearch.store import calibration_file
+from vpmsearch.search import Searcher
+from vpmsearch.store import Gallery, calibration_file
 from vpmsearch.types import Match, RegionFeatures
 
 MATCH, UNSURE, NO_MATCH = "match", "unsure", "no match"
@@ -84,30 +85,40 @@ class Calibration:
         return calibration_file.write(index, asdict(self))
 
 
-def load_calibration(index: Path, fingerprint: str, min_visibility: float) -> Calibration | None:
+def load_calibration(
+    index: Gallery | str | os.PathLike[str], fingerprint: str, min_visibility: float
+) -> Calibration | None:
     """The calibration of an index; None where there is none, or one of other weights or another threshold.
 
+    Args:
+        index: an open index, or the folder of one.
+
     Raises:
-        StoreDamagedError: the file is not what was written.
+        StoreDamagedError: it is not what was written.
     """
-    values = calibration_file.read_of(index, fingerprint, min_visibility)
+    if isinstance(index, str | os.PathLike):
+        where: object = Path(index) / calibration_file.FILE_NAME
+        written = calibration_file.read(Path(index))
+    else:
+        where, written = f"the calibration of {index.path}", index.calibration()
+    values = calibration_file.of_model(written, fingerprint, min_visibility)
     if values is None:
         return None
     try:
         distances = tuple(tuple(map(float, each)) for each in values["distances"])
         found = Calibration(**{**values, "distances": distances})
     except (KeyError, TypeError, ValueError) as error:
-        raise calibration_file.damaged(index) from error
+        raise calibration_file.damaged(where) from error
     return found if any(found.distances) else None
 
 
-def visible_regions(engine: SearchEngine, query: RegionFeatures) -> int:
+def visible_regions(engine: Searcher, query: RegionFeatures) -> int:
     """How many regions of one query count where images are compared."""
     return int(engine.snapshot.model_info.visible(query.visibility[0]).sum())
 
 
 def calibrate(
-    engine: SearchEngine,
+    engine: Searcher,
     extractor: Extractor,
     *,
     probes: int = PROBES,
@@ -124,12 +135,12 @@ def calibrate(
         DataError: too few images, or too few whose files are still there.
     """
     snapshot, info = engine.snapshot, engine.snapshot.model_info
-    rows = np.random.default_rng(seed).permutation(len(snapshot))[:probes]
-    records = snapshot.records(rows)
-    owners = [(int(snapshot.image_ids[row]), record.pid) for row, record in zip(rows, records, strict=True)]
+    ids = snapshot.image_ids[np.random.default_rng(seed).permutation(len(snapshot.image_ids))[:probes]]
+    records = snapshot.records_of(ids)
+    owners = [(image_id, record.pid) for image_id, record in zip(ids.tolist(), records, strict=True)]
     labelled = all(pid is not None for _, pid in owners)
     distances: list[list[float]] = [[] for _ in range(info.p)]
-    wanted = [(probe, box) for probe in range(len(rows)) for box in BOXES]
+    wanted = [(probe, box) for probe in range(len(ids)) for box in BOXES]
     for start in range(0, len(wanted), QUERY_ROWS):
         some = wanted[start : start + QUERY_ROWS]
         requests = (Request(i, Path(records[probe].path), box) for i, (probe, box) in enumerate(some))
@@ -151,7 +162,7 @@ def calibrate(
 
 
 def _nearest_strangers(
-    engine: SearchEngine, queries: RegionFeatures, owners: Sequence[tuple[int, int | None]]
+    engine: Searcher, queries: RegionFeatures, owners: Sequence[tuple[int, int | None]]
 ) -> list[float | None]:
     """For each query the distance of the nearest image of somebody else than its owner: an (image id, pid).
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
-from vpmsearch.bound import VisibilityGroups, certain_distance
+from vpmsearch.bound import Float64, VisibilityGroups, certain_distance
 from vpmsearch.parallel import map_ahead
 from vpmsearch.scan import NOTHING, Distances, Found
 from vpmsearch.store import Snapshot
@@ -79,6 +80,88 @@ class Scope:
     deepest: int
 
 
+class Lists(Protocol):
+    """Where one search's lists and distances come from. Rows are int64 that ascend with the image id."""
+
+    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, Found]]:
+        """For each query the `count` nearest images that may be found, in each region that it shows."""
+
+    def exact_lists(self, region: int) -> bool:
+        """Whether a region's list holds exactly the nearest."""
+
+    def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found) -> Found:
+        """The k nearest by Eq. 4 of `rows` (ascending) and of what is `known`."""
+
+    def within(self, query: RegionFeatures, tau: Float64, limit: float) -> Int64 | None:
+        """Rows, ascending, that no list may name and that may be as near as `limit`; None where they are too many.
+
+        tau: (p,) the least distance of an image that a region's list does not name.
+        """
+
+
+def deepen(source: Lists, queries: RegionFeatures, scope: Scope) -> list[Answer]:
+    """An answer to each query, in order."""
+    answers = [Answer(queries[row : row + 1]) for row in range(len(queries))]
+    fetch, waiting = min(max(LIST_DEPTH, 2 * scope.k), scope.deepest), answers
+    while waiting:
+        start = time.perf_counter()
+        lists = source.lists(RegionFeatures.concatenate([answer.query for answer in waiting]), fetch)
+        each_ms = 1e3 * (time.perf_counter() - start) / len(waiting)
+        for answer, found in zip(waiting, lists, strict=True):
+            answer.timer.add("candidates", each_ms)
+            _compare_lists(source, answer, found, fetch, scope.k)
+        waiting = [answer for answer in waiting if not (answer.closed or answer.settled)]
+        if fetch >= scope.deepest:
+            break
+        fetch = min(4 * fetch, scope.deepest)
+    return answers
+
+
+def _compare_lists(source: Lists, answer: Answer, lists: dict[int, Found], fetched: int, k: int) -> None:
+    """Compare what the lists name, deeper and deeper, until the bound closes or the lists end."""
+    depth = min(max(FIRST_DEPTH, 2 * k, 2 * answer.depth), fetched)
+    while True:
+        before = answer.best[0]
+        named = [rows[:depth] for rows, _ in lists.values()]
+        _compare(source, answer, np.unique(np.concatenate([np.zeros(0, np.int64), *named])), k)
+        answer.depth = depth
+        cut = [region for region, (rows, _) in lists.items() if len(rows) >= depth]  # the others ran out
+        exact = all(source.exact_lists(region) for region in cut)
+        answer.closed = _close(source, answer, {region: lists[region] for region in cut}, k)
+        answer.proved = answer.closed and exact
+        unchanged = len(before) == k and np.array_equal(before, answer.best[0])
+        answer.settled = unchanged and not exact and depth >= SETTLED_FROM
+        if answer.closed or answer.settled or depth >= fetched:
+            return
+        depth = min(2 * depth, fetched)
+
+
+def _compare(source: Lists, answer: Answer, rows: Int64, k: int) -> None:
+    with answer.timer.stage("re-rank"):
+        new = np.setdiff1d(rows, answer.compared, assume_unique=True)
+        answer.best = source.nearest(answer.query, new, k, answer.best)
+        answer.compared = np.union1d(answer.compared, new)
+
+
+def _close(source: Lists, answer: Answer, cut: dict[int, Found], k: int) -> bool:
+    """Whether no image but those compared can be as near as the k-th; compares the last few that can."""
+    with answer.timer.stage("bound"):
+        query = answer.query
+        tau = np.full(query.num_regions, np.inf)
+        for region, (_, distances) in cut.items():
+            norm = float(np.linalg.norm(query.embeddings[0, region].astype(np.float64)))
+            tau[region] = certain_distance(distances[answer.depth - 1], norm, query.embedding_dim)
+        best = answer.best[1]
+        rows = source.within(query, tau, float(best[-1]) if len(best) == k else np.inf)
+        if rows is None:
+            return False
+        left = np.setdiff1d(rows, answer.compared, assume_unique=True)
+    if len(left) > CLOSE_BELOW:
+        return False
+    _compare(source, answer, left, k)
+    return True
+
+
 class RegionLists:
     """Searches the region indexes of a snapshot. Safe for several threads."""
 
@@ -92,84 +175,37 @@ class RegionLists:
 
     def search(self, queries: RegionFeatures, scope: Scope) -> list[Answer]:
         """An answer to each query, in order."""
-        answers = [Answer(queries[row : row + 1]) for row in range(len(queries))]
-        groups = None if scope.allowed is None else self._groups.holding(scope.allowed)
-        fetch, waiting = min(max(LIST_DEPTH, 2 * scope.k), scope.deepest), answers
-        while waiting:
-            start = time.perf_counter()
-            lists = self._lists(waiting, fetch, scope)
-            each_ms = 1e3 * (time.perf_counter() - start) / len(waiting)
-            for answer, found in zip(waiting, lists, strict=True):
-                answer.timer.add("candidates", each_ms)
-                self._compare_lists(answer, found, fetch, scope, groups)
-            waiting = [answer for answer in waiting if not (answer.closed or answer.settled)]
-            if fetch >= scope.deepest:
-                break
-            fetch = min(4 * fetch, scope.deepest)
-        return answers
+        return deepen(_SnapshotLists(self._snapshot, self._distances, self._groups, scope.allowed), queries, scope)
 
-    def _lists(self, answers: Sequence[Answer], count: int, scope: Scope) -> list[dict[int, Found]]:
-        """For each query the `count` nearest images in each region that it shows: region -> rows and distances."""
-        queries = RegionFeatures.concatenate([answer.query for answer in answers])
-        allowed = None if scope.allowed is None else self._snapshot.allow(scope.allowed)
+
+class _SnapshotLists:
+    """The lists of a snapshot, for one search among the images allowed (N,), all where None."""
+
+    def __init__(
+        self, snapshot: Snapshot, distances: Distances, groups: VisibilityGroups, allowed: Bool | None
+    ) -> None:
+        self._snapshot, self._groups, self._allowed = snapshot, groups, allowed
+        self._selection = None if allowed is None else snapshot.allow(allowed)
+        self._holding = None if allowed is None else groups.holding(allowed)
+        self.exact_lists, self.nearest = snapshot.exact_lists, distances.nearest
+
+    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, Found]]:
         shown = [region for region in range(queries.num_regions) if (queries.visibility[:, region] > 0).any()]
 
         def search(region: int) -> tuple[Int64, list[Found]]:
             seeing = np.flatnonzero(queries.visibility[:, region] > 0)
-            return seeing, self._snapshot.search_region(region, queries.embeddings[seeing, region], count, allowed)
+            asked = queries.embeddings[seeing, region]
+            return seeing, self._snapshot.search_region(region, asked, count, self._selection)
 
-        found: list[dict[int, Found]] = [{} for _ in answers]
+        found: list[dict[int, Found]] = [{} for _ in range(len(queries))]
         # One query keeps one core busy a region; many FAISS spreads over all cores by itself.
-        workers = min(os.cpu_count() or 1, len(shown)) if len(answers) == 1 and len(shown) > 1 else 0
+        workers = min(os.cpu_count() or 1, len(shown)) if len(queries) == 1 and len(shown) > 1 else 0
         hits = map_ahead(search, shown, workers=workers, ahead=max(len(shown), 1))
         for region, (seeing, pairs) in zip(shown, hits, strict=True):
             for query, pair in zip(seeing.tolist(), pairs, strict=True):
                 found[query][region] = pair
         return found
 
-    def _compare_lists(
-        self, answer: Answer, lists: dict[int, Found], fetched: int, scope: Scope, groups: Bool | None
-    ) -> None:
-        """Compare what the lists name, deeper and deeper, until the bound closes or the lists end."""
-        depth = min(max(FIRST_DEPTH, 2 * scope.k, 2 * answer.depth), fetched)
-        while True:
-            before = answer.best[0]
-            named = [rows[:depth] for rows, _ in lists.values()]
-            self._compare(answer, np.unique(np.concatenate([np.zeros(0, np.int64), *named])), scope.k)
-            answer.depth = depth
-            cut = [region for region, (rows, _) in lists.items() if len(rows) >= depth]  # the others ran out
-            exact = all(self._snapshot.exact_lists(region) for region in cut)
-            answer.closed = self._close(answer, {region: lists[region] for region in cut}, scope, groups)
-            answer.proved = answer.closed and exact
-            unchanged = len(before) == scope.k and np.array_equal(before, answer.best[0])
-            answer.settled = unchanged and not exact and depth >= SETTLED_FROM
-            if answer.closed or answer.settled or depth >= fetched:
-                return
-            depth = min(2 * depth, fetched)
-
-    def _compare(self, answer: Answer, rows: Int64, k: int) -> None:
-        with answer.timer.stage("re-rank"):
-            new = np.setdiff1d(rows, answer.compared, assume_unique=True)
-            answer.best = self._distances.nearest(answer.query, new, k, answer.best)
-            answer.compared = np.union1d(answer.compared, new)
-
-    def _close(self, answer: Answer, cut: dict[int, Found], scope: Scope, groups: Bool | None) -> bool:
-        """Whether no image but those compared can be as near as the k-th; compares the last few that can."""
-        with answer.timer.stage("bound"):
-            query = answer.query
-            tau = np.full(query.num_regions, np.inf)
-            for region, (_, distances) in cut.items():
-                norm = float(np.linalg.norm(query.embeddings[0, region].astype(np.float64)))
-                tau[region] = certain_distance(distances[answer.depth - 1], norm, query.embedding_dim)
-            best = answer.best[1]
-            limit = float(best[-1]) if len(best) == scope.k else np.inf
-            rows = self._groups.within(query.visibility[0], tau, limit, BOUND_AT_MOST, groups)
-            if rows is None:
-                return False
-            if scope.allowed is not None:
-                rows = rows[scope.allowed[rows]]
-            left = np.setdiff1d(rows, answer.compared, assume_unique=True)
-        if len(left) > CLOSE_BELOW:
-            return False
-        self._compare(answer, left, scope.k)
-        return True
+    def within(self, query: RegionFeatures, tau: Float64, limit: float) -> Int64 | None:
+        rows = self._groups.within(query.visibility[0], tau, limit, BOUND_AT_MOST, self._holding)
+        return rows if rows is None or self._allowed is None else rows[self._allowed[rows]]

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import content_hash, printable
 from vpmsearch.errors import ImageError
 from vpmsearch.extraction import ExtractedBatch, Extractor, Rejected, Request
-from vpmsearch.store import GalleryStore, GalleryWriter, Snapshot
-from vpmsearch.types import ImageRecord, RegionFeatures, as_utc
+from vpmsearch.store import Gallery, GalleryView, ImageWriter
+from vpmsearch.types import ImageRecord, as_utc
 
 COMMIT_IMAGES = 4096
 """Images a commit takes at most: a segment of 4,096 × 6 × 256 float32 is 24 MiB, and as much again in FAISS."""
@@ -47,7 +45,7 @@ class IndexReport:
 
 
 def index_gallery(
-    store: GalleryStore,
+    store: Gallery,
     extractor: Extractor,
     images: Sequence[LabelledImage],
     *,
@@ -91,10 +89,10 @@ class _Run:
     """One run: what was known before it, and what it did."""
 
     def __init__(
-        self, store: GalleryStore, writer: GalleryWriter, images: Sequence[LabelledImage], tell: Callable[[int], None]
+        self, store: Gallery, writer: ImageWriter, images: Sequence[LabelledImage], tell: Callable[[int], None]
     ) -> None:
         self.images, self.writer, self.tell = images, writer, tell
-        self.snapshot: Snapshot = store.snapshot
+        self.snapshot: GalleryView = store.snapshot
         self.known = store.live_files()
         self._by_hash: dict[str, list[str]] = defaultdict(list)
         for path, (_, digest) in self.known.items():
@@ -184,7 +182,7 @@ class _Run:
                 return False
         except ImageError:
             return False  # extraction says what is wrong with it
-        record = self.snapshot.records(self.snapshot.rows(np.array([image_id])))[0]
+        record = self.snapshot.records_of([image_id])[0]
         labelled = _labelled(record, path, image)
         if path in self.rejected_before:  # it was damaged for a while
             self.writer.accept(path)
@@ -212,17 +210,15 @@ class _Run:
         if not others:
             return False
         image_id, _ = self.known[old or others[0]]
-        rows = self.snapshot.rows(np.array([image_id]))
-        if not self.snapshot.is_sound(int(rows[0])):
+        if not self.snapshot.is_sound(image_id):
             return False
-        record = _labelled(self.snapshot.records(rows)[0], path, image)
+        record = _labelled(self.snapshot.records_of([image_id])[0], path, image)
         if old is not None:
             self.writer.update(image_id, record)
             self.known[path] = self.known.pop(old)
             self.report.moved += 1
         else:
-            features = RegionFeatures(self.snapshot.visibility[rows], self.snapshot.embeddings(rows))
-            self.writer.add([record], features)
+            self.writer.add([record], self.snapshot.features_of([image_id]))
             self.report.indexed += 1
             self.report.duplicates += 1
         self._by_hash[digest].append(path)

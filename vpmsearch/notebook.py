@@ -22,7 +22,7 @@ from vpmsearch.models.weights import find_by_fingerprint, find_weights, read_wei
 from vpmsearch.panels import Loader
 from vpmsearch.pictures import rank_panel
 from vpmsearch.report import picture_tag
-from vpmsearch.store import GalleryStore
+from vpmsearch.store import Gallery
 from vpmsearch.types import Match, SearchResult
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SHOWN = 10
 """Matches that a result shows of itself."""
 
 
-def load_model(weights: str | os.PathLike[str] | GalleryStore | None = None, *, device: str = "auto") -> Extractor:
+def load_model(weights: str | os.PathLike[str] | Gallery | None = None, *, device: str = "auto") -> Extractor:
     """A model that sees images.
 
     Args:
@@ -44,10 +44,10 @@ def load_model(weights: str | os.PathLike[str] | GalleryStore | None = None, *, 
         WeightsError: the file is not there, damaged, or not the one the store was built with. DeviceError: no such
             device.
     """
-    if isinstance(weights, GalleryStore):
-        loaded = find_by_fingerprint(weights.model_info.fingerprint, weights.model_info.weights)
-    else:
+    if weights is None or isinstance(weights, str | os.PathLike):
         loaded = read_weights(find_weights(None if weights is None else Path(weights)))
+    else:
+        loaded = find_by_fingerprint(weights.model_info.fingerprint, weights.model_info.weights)
     return Extractor(loaded, choose_device(device))
 
 

@@ -6,21 +6,33 @@ Whatever finds the candidates, one function computes the distances, so both path
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from vpmsearch.bound import Float64
 from vpmsearch.deepen import RegionLists, Scope
 from vpmsearch.equations import pair_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
 from vpmsearch.one_core import on_one_core
 from vpmsearch.queries import only_regions
 from vpmsearch.scan import Distances, Found
-from vpmsearch.store import GalleryStore, Snapshot
-from vpmsearch.types import Int64, Match, RegionFeatures, RegionMatch, SearchFilter, SearchResult
+from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
+from vpmsearch.types import (
+    Float32,
+    ImageRecord,
+    Int64,
+    Match,
+    ModelInfo,
+    RegionFeatures,
+    RegionMatch,
+    SearchFilter,
+    SearchResult,
+)
 
 CANDIDATES_PER_REGION = 1600
 """k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
@@ -30,6 +42,34 @@ PAIRS = 4096
 """Matches that are taken apart by region at once."""
 SCAN_BATCH = 16
 """From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
+
+
+class Searcher(Protocol):
+    """Answers queries over a store: `SearchEngine`, or a server's."""
+
+    @property
+    def store(self) -> Gallery:
+        """What it searches in."""
+
+    @property
+    def snapshot(self) -> GalleryView:
+        """What is searched."""
+
+    def refresh(self) -> bool:
+        """See what has been committed since; True if there was anything."""
+
+    def search(
+        self,
+        features: RegionFeatures,
+        k: int = 10,
+        exact: bool = False,
+        *,
+        filter: SearchFilter | None = None,
+        candidates: int = CANDIDATES_PER_REGION,
+        regions: Sequence[int] | None = None,
+    ) -> list[SearchResult]:
+        """See `SearchEngine.search`."""
+
 
 _Unexplained = tuple[Found, SearchResult]  # rows and distances, and the result without its matches
 
@@ -107,11 +147,7 @@ class SearchEngine:
             ModelMismatchError: another p or d than the index.
         """
         view = self._view
-        self._check(view, features, k)
-        features = only_regions(features, regions)
-        info = view.snapshot.model_info
-        counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
-        queries = RegionFeatures(counting, features.embeddings)
+        queries = counted_queries(view.snapshot.model_info, self.store.path, features, k, regions)
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
         images = len(view.snapshot) if allowed is None else int(allowed.sum())
         scope = Scope(k, allowed, max(candidates, k))
@@ -124,16 +160,27 @@ class SearchEngine:
         little = len(queries) == 1 and (not scanned or images <= SCAN_BELOW)
         return on_one_core(answer) if little else answer()
 
-    def _check(self, view: _View, features: RegionFeatures, k: int) -> None:
-        if k < 1:
-            raise FeatureError(f"k must be at least 1, got {k}")
-        info = view.snapshot.model_info
-        if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
-            raise ModelMismatchError(
-                f"the query has {features.num_regions} regions × {features.embedding_dim} numbers, the index at "
-                f"{self.store.path} has {info.p} × {info.embedding_dim}: use the weights it was built with"
-            )
-        features.check_finite()
+
+def counted_queries(
+    info: ModelInfo, place: object, features: RegionFeatures, k: int, regions: Sequence[int] | None
+) -> RegionFeatures:
+    """The queries of a search with visibility 0 where it does not count.
+
+    Raises:
+        FeatureError: k < 1, features that are not finite, or no such region.
+        ModelMismatchError: another p or d than the index at `place`.
+    """
+    if k < 1:
+        raise FeatureError(f"k must be at least 1, got {k}")
+    if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
+        raise ModelMismatchError(
+            f"the query has {features.num_regions} regions × {features.embedding_dim} numbers, the index at "
+            f"{place} has {info.p} × {info.embedding_dim}: use the weights it was built with"
+        )
+    features.check_finite()
+    features = only_regions(features, regions)
+    counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
+    return RegionFeatures(counting, features.embeddings)
 
 
 def _all_flat(snapshot: Snapshot) -> bool:
@@ -172,15 +219,16 @@ def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) 
     counts = [len(best[0]) for best, _ in found]
     asked = np.repeat(np.arange(len(found)), counts)
     rows = np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)])
-    distances = np.concatenate([np.zeros(0, np.float32), *(best[1] for best, _ in found)]).tolist()
+    distances = np.concatenate([np.zeros(0, np.float32), *(best[1] for best, _ in found)])
     distinct = np.unique(rows)
     named = view.snapshot.records(distinct) if len(distinct) else []
     records = dict(zip(distinct.tolist(), named, strict=True))
-    ids, regions = view.snapshot.image_ids[rows].tolist(), _regions(view, queries, asked, rows)
-    matches = []
-    for row, image_id, distance, parts in zip(rows.tolist(), ids, distances, regions, strict=True):
-        record = records[row]
-        matches.append(Match(image_id, record.path, record.pid, record.camid, distance, parts))
+    matches = list[Match]()
+    for part in (slice(first, first + PAIRS) for first in range(0, len(rows), PAIRS)):
+        some = rows[part]
+        taken_apart = _by_region(view, queries, asked[part], some)
+        named = [records[row] for row in some.tolist()]
+        matches += explained(view.snapshot.image_ids[some], named, distances[part], *taken_apart)
     each_ms = 1e3 * (time.perf_counter() - start) / max(len(found), 1)
     return [
         replace(result, matches=tuple(matches[end - count : end]), timings_ms={**result.timings_ms, "explain": each_ms})
@@ -188,17 +236,30 @@ def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) 
     ]
 
 
-def _regions(view: _View, queries: RegionFeatures, asked: Int64, rows: Int64) -> Iterator[tuple[RegionMatch, ...]]:
-    """The shared regions of pairs: of a query (m,) and a row (m,) each."""
-    for start in range(0, len(rows), PAIRS):
-        query, row = asked[start : start + PAIRS], rows[start : start + PAIRS]
-        embeddings = (queries.embeddings[query], view.snapshot.embeddings(row))
-        by_region = pair_distances(*map(torch.from_numpy, embeddings)).tolist()  # (m, p)
-        weights = queries.visibility[query].astype(np.float64) * view.distances.visibility[row]
-        shares = weights / weights.sum(axis=1, keepdims=True)
-        for numbers in zip(by_region, weights.tolist(), shares.tolist(), strict=True):
-            yield tuple(
-                RegionMatch(region, distance, weight, share)
-                for region, (distance, weight, share) in enumerate(zip(*numbers, strict=True))
-                if weight > 0
-            )
+def _by_region(view: _View, queries: RegionFeatures, asked: Int64, rows: Int64) -> tuple[Float32, Float64]:
+    """D_i and C_i^q·C_i^g, (m, p) each, of pairs: of a query (m,) and a row (m,) each."""
+    embeddings = (queries.embeddings[asked], view.snapshot.embeddings(rows))  # (m, p, d) each
+    by_region = pair_distances(*map(torch.from_numpy, embeddings)).numpy()
+    return by_region, queries.visibility[asked].astype(np.float64) * view.distances.visibility[rows]
+
+
+def explained(
+    image_ids: Int64, records: Sequence[ImageRecord], distances: Float32, by_region: Float32, weights: Float64
+) -> list[Match]:
+    """Matches that say why they stand where they do.
+
+    Args:
+        image_ids, records, distances: (m,). by_region: (m, p), D_i. weights: (m, p), C_i^q·C_i^g, 0 where a region is
+            not shared; each match shares one.
+    """
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    numbers = zip(by_region.tolist(), weights.tolist(), shares.tolist(), strict=True)
+    matches = []
+    for image_id, record, distance, parts in zip(image_ids.tolist(), records, distances.tolist(), numbers, strict=True):
+        regions = tuple(
+            RegionMatch(region, own, weight, share)
+            for region, (own, weight, share) in enumerate(zip(*parts, strict=True))
+            if weight > 0
+        )
+        matches.append(Match(image_id, record.path, record.pid, record.camid, distance, regions))
+    return matches

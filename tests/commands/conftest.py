@@ -58,6 +58,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """`run`, in an empty folder and without the user's weights."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VPMSEARCH_WEIGHTS", raising=False)
+    monkeypatch.delenv("VPMSEARCH_INDEX", raising=False)
     monkeypatch.setattr("vpmsearch.models.weights.PRETRAINED", tmp_path / "not" / "there.safetensors")
     return run
 

@@ -19,6 +19,7 @@ from vpmsearch.commands import (
     serve,
     show,
     train,
+    transfer,
 )
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ for module in (
     show,
     bench,
     care,
+    transfer,
     export,
     demo,
 ):

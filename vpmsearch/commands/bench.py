@@ -13,7 +13,7 @@ from vpmsearch.commands.terminal import answer, answer_json, command, progress, 
 if TYPE_CHECKING:
     from vpmsearch.evaluation.searching import SearchMeasurement
     from vpmsearch.extraction import Extractor
-    from vpmsearch.store import Snapshot
+    from vpmsearch.store import GalleryView
     from vpmsearch.types import RegionFeatures
 
 HEAD = "gamma  recall@1  recall@10  recall@100  p50 ms  p95 ms  p99 ms  exact p50 ms  queries/s  complete   depth"
@@ -51,20 +51,19 @@ def bench(
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.search import SearchEngine
-    from vpmsearch.store import GalleryStore
+    from vpmsearch.opening import open_index, searcher
 
     if picture is not None:
         checked_output(picture)  # before the work, not after it
     chosen, rows = choose_device(device), list[dict[str, Any]]()
     curves = {}
-    with GalleryStore.open(index, device=str(chosen)) as store:
+    with open_index(index, device=str(chosen)) as store:
         info = store.model_info
         extractor = Extractor(find_by_fingerprint(info.fingerprint, info.weights, weights), chosen)
         asked = {
             ratio: _queries(extractor, store.snapshot, queries, ratio, crop, seed) for ratio in gamma or [0.5, 1.0]
         }
-        engine = SearchEngine(store)
+        engine = searcher(store)
         if not json:
             answer(HEAD)
         with progress("searching", sum(rounds(len(features)) for features in asked.values())) as advance:
@@ -87,7 +86,7 @@ def bench(
 
 
 def _queries(
-    extractor: Extractor, snapshot: Snapshot, count: int, gamma: float, crop: str, seed: int
+    extractor: Extractor, snapshot: GalleryView, count: int, gamma: float, crop: str, seed: int
 ) -> RegionFeatures:
     """Features of images of the index, cut to γ."""
     import numpy as np
@@ -98,9 +97,10 @@ def _queries(
     from vpmsearch.types import RegionFeatures
 
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(len(snapshot), min(count, len(snapshot)), replace=False))
+    ids = snapshot.image_ids
+    rows = np.sort(rng.choice(len(ids), min(count, len(ids)), replace=False))
     boxes = query_crops(len(rows), crop, gamma, seed)
-    records = snapshot.records(rows)
+    records = snapshot.records_of(ids[rows])
     requests = (Request(i, Path(record.path), boxes[i]) for i, record in enumerate(records))
     batches = list(extractor.extract(requests))
     parts = [batch.features for batch in batches if len(batch.features)]

@@ -28,28 +28,27 @@ def calibrate(
     Images of the gallery, whole and cut, are searched for among those of other people (known by their pids where there
     are any). Kept in the index; do it again when the gallery has grown much.
     """
+    from dataclasses import asdict
+
     from vpmsearch.calibration import ACCEPTED, BOXES
     from vpmsearch.calibration import calibrate as measure
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.search import SearchEngine
-    from vpmsearch.store import GalleryStore
+    from vpmsearch.opening import open_index, searcher
 
     chosen = choose_device(device)
-    with GalleryStore.open(index, device=str(chosen)) as store:
+    with open_index(index, device=str(chosen)) as store:
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
         total = min(probes, len(store.snapshot)) * len(BOXES)
         with progress("searching for strangers", total) as advance:
-            found = measure(
-                SearchEngine(store), Extractor(loaded, chosen), probes=probes, seed=seed, on_progress=advance
-            )
-    path = found.save(index)
+            found = measure(searcher(store), Extractor(loaded, chosen), probes=probes, seed=seed, on_progress=advance)
+        where = store.keep_calibration(asdict(found))
     measured = sum(map(len, found.distances))
     if json:
-        answer_json({"path": str(path), "images": found.images, "labelled": found.labelled, "searches": measured})
+        answer_json({"path": str(where), "images": found.images, "labelled": found.labelled, "searches": measured})
         return
     by = "by their pids" if found.labelled else "without pids: other images of one person count as strangers"
     answer(
-        f"{path}: {measured} searches among {found.images} images, {by}; match is up to {ACCEPTED:.0%} false matches"
+        f"{where}: {measured} searches among {found.images} images, {by}; match is up to {ACCEPTED:.0%} false matches"
     )

@@ -30,9 +30,9 @@ def stats(
 ) -> None:
     """Say what an index holds: images, identities, cameras, bytes, and how often each region is visible."""
     from vpmsearch.data.images import printable
-    from vpmsearch.store import GalleryStore
+    from vpmsearch.opening import open_index
 
-    with GalleryStore.open(index) as store:
+    with open_index(index) as store:
         found = asdict(store.stats())
         if rejected:
             found["rejections"] = [{"path": path, "reason": reason} for path, reason in store.rejected()]
@@ -55,10 +55,11 @@ def verify(
     json: options.Json = False,
 ) -> None:
     """Check that the index is whole: every file and row is what was written, and all say the same. Exit 1 if not."""
+    from vpmsearch.opening import folder_of, verify_index
     from vpmsearch.store import repair as repair_store
-    from vpmsearch.store import verify as verify_store
 
-    report = repair_store(index) if repair else verify_store(index)  # by path: a damaged index may not open
+    # By its place: a damaged index may not open.
+    report = repair_store(folder_of(index, "REINDEX there")) if repair else verify_index(index)
     if json:
         answer_json({"ok": report.ok, "images": report.images, "problems": list(report.problems)})
     else:
@@ -85,12 +86,12 @@ def remove(
     """
     from vpmsearch.errors import DataError
     from vpmsearch.indexer import rejected_path, stored_path
-    from vpmsearch.store import GalleryStore
+    from vpmsearch.opening import open_index
 
     if not paths and not pid and not camid and before is None:
         raise typer.BadParameter("say what to remove: a PATH, --pid, --camid or --before")
     moment = options.moment(before) if before is not None else None
-    with GalleryStore.open(index) as store:
+    with open_index(index) as store:
         found: set[int] = set()
         if paths:
             for path in paths:
@@ -107,7 +108,8 @@ def remove(
     if json:
         answer_json({"removed": count})
     else:
-        answer(f"{count} images removed; run `vpmsearch compact` to erase them from the index files")
+        erase = "the server's VACUUM erases" if index.is_server else "run `vpmsearch compact` to erase"
+        answer(f"{count} images removed; {erase} them from the index files")
         say("a file that is still in the gallery comes back when the gallery is indexed again: delete it there too")
 
 
@@ -120,10 +122,12 @@ def compact(
     json: options.Json = False,
 ) -> None:
     """Rewrite an index as one segment: of the removed images nothing stays in its files."""
+    from vpmsearch.opening import folder_of
     from vpmsearch.store import compact as compact_store
 
+    folder = folder_of(index, "VACUUM the database: what was removed goes with it")
     with counted("region indexes") as on_build:
-        report = compact_store(index, wait_seconds=wait, purge_backups=purge_backups, on_build=on_build)
+        report = compact_store(folder, wait_seconds=wait, purge_backups=purge_backups, on_build=on_build)
     if json:
         answer_json(asdict(report))
     else:
@@ -146,9 +150,10 @@ def snapshot(
     json: options.Json = False,
 ) -> None:
     """Copy an index as it is at this moment, also while it is written to. The copy is an index like any other."""
+    from vpmsearch.opening import folder_of
     from vpmsearch.store import GalleryStore
 
-    with GalleryStore.open(index) as store:
+    with GalleryStore.open(folder_of(index, "use pg_dump or pg_basebackup")) as store:
         images = store.snapshot_to(target)
     _copied(images, target, json)
 
@@ -159,9 +164,11 @@ def restore(
     json: options.Json = False,
 ) -> None:
     """Make an index out of a snapshot, which stays. Where there is an index already, move it away first."""
+    from vpmsearch.opening import folder_of
     from vpmsearch.store import restore as restore_store
 
-    _copied(restore_store(source, index), index, json)
+    folder = folder_of(index, "restore into a folder, then `vpmsearch migrate` it")
+    _copied(restore_store(source, folder), folder, json)
 
 
 def _copied(images: int, target: Path, json: bool) -> None:
@@ -173,9 +180,9 @@ def _copied(images: int, target: Path, json: bool) -> None:
 
 def upgrade(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
     """Bring an index of an earlier vpmsearch to this one's format; a copy of its catalog is kept beside it."""
-    from vpmsearch.store import upgrade as upgrade_store
+    from vpmsearch.opening import upgrade_index
 
-    old, new = upgrade_store(index)
+    old, new = upgrade_index(index)
     if json:
         answer_json({"from": old, "to": new})
     else:

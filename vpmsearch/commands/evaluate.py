@@ -10,6 +10,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.index import announce
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
+from vpmsearch.engines.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,9 +41,13 @@ def evaluate(
     dataset: Annotated[str, typer.Option(help=LAYOUTS)] = "market1501",
     weights: options.Weights = None,
     index: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(
-            "--index", help="Take the gallery from this index instead of seeing it again.", show_default=False
+            "--index",
+            parser=Place.of,
+            metavar="INDEX",
+            help="Take the gallery from this index (a folder or a server's) instead of seeing it again.",
+            show_default=False,
         ),
     ] = None,
     gamma: Annotated[
@@ -104,6 +109,7 @@ def evaluate(
     shows. With both weightings, what visibility adds is given with its paired interval.
     """
     from vpmsearch.data.datasets import read_dataset
+    from vpmsearch.errors import DataError
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
     from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
     from vpmsearch.extraction import Extractor
@@ -116,6 +122,8 @@ def evaluate(
     images = read_dataset(dataset, data)
     loaded, indexed, own = _load(weights, index, images.gallery)
     threshold = own if min_visibility is None else min_visibility
+    if index is not None and index.is_server and threshold < own:
+        raise DataError(f"{index} stores no embedding of a region that is seen less than {own:.4g}; ask for no less")
     announce(loaded)
     extractor = Extractor(loaded, choose_device(device), batch_size=batch_size)
     to_see = queries_to_see(len(images.query), gammas, crops, seed) + (0 if indexed else len(images.gallery))
@@ -152,17 +160,17 @@ def evaluate(
 
 
 def _load(
-    weights: Path | None, index: Path | None, gallery: Sequence[LabelledImage]
+    weights: Path | None, index: Place | None, gallery: Sequence[LabelledImage]
 ) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
     """The weights, the gallery of the index that was built with them, and the `min_visibility` to use."""
     from vpmsearch.evaluation.protocols import indexed_gallery
     from vpmsearch.models.weights import find_by_fingerprint, find_weights, read_weights
-    from vpmsearch.store import GalleryStore
+    from vpmsearch.opening import open_index
 
     if index is None:
         loaded = read_weights(find_weights(weights))
         return loaded, None, loaded.info.threshold
-    with GalleryStore.open(index) as store:
+    with open_index(index) as store:
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
         return loaded, indexed_gallery(store.snapshot, gallery), store.model_info.threshold
 

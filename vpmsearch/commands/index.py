@@ -11,8 +11,9 @@ from vpmsearch.commands import options
 from vpmsearch.commands.terminal import building, command, progress, say
 
 if TYPE_CHECKING:
+    from vpmsearch.engines.place import Place
     from vpmsearch.models.weights import LoadedWeights
-    from vpmsearch.store import GalleryStore
+    from vpmsearch.store import Gallery
 
 SHOWN_REJECTIONS = 10
 
@@ -31,7 +32,11 @@ def index(
     weights: options.Weights = None,
     device: options.Device = "auto",
     index_type: Annotated[
-        str, typer.Option(help="FAISS index of each region: auto, flat, hnsw, ivf-flat, ivf-sq8, ivf-pq, ivf-pqfs.")
+        str,
+        typer.Option(
+            help="Index of each region: auto, flat, hnsw, ivf-flat; in a folder ivf-sq8, ivf-pq and ivf-pqfs, on a "
+            "server ybhnsw."
+        ),
     ] = "auto",
     embedding_dtype: Annotated[
         str, typer.Option(help="Embeddings on disk: float32 or float16 (a new index).")
@@ -43,6 +48,13 @@ def index(
         bool, typer.Option("--prune", help="Remove indexed images of this gallery whose files have vanished.")
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
+    shard: Annotated[
+        str,
+        typer.Option(
+            help="Take only share I of N, as I/N, of the images: N processes fill one index on a server.",
+            show_default="by torchrun's RANK and WORLD_SIZE",
+        ),
+    ] = "",
 ) -> None:
     """Index a gallery: embeddings and visibility of every image, one FAISS index a region.
 
@@ -55,7 +67,8 @@ def index(
     from vpmsearch.indexer import index_gallery
     from vpmsearch.models.device import choose_device
 
-    images = read_gallery(dataset, gallery)
+    part = options.shard(shard)
+    images = [image for image in read_gallery(dataset, gallery) if part.takes(str(image.path))]
     chosen = choose_device(device)
     store, loaded = _open_or_create(index, weights, str(chosen), index_type, embedding_dtype, min_visibility)
     with store:
@@ -77,35 +90,35 @@ def index(
     )
     if report.duplicates:
         say(f"{report.duplicates} of the indexed images have the same bytes as another image")
-    if not report.indexed + report.unchanged + report.relabelled + report.moved:
+    if images and not report.indexed + report.unchanged + report.relabelled + report.moved:
         raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
 
 
 def _open_or_create(
-    path: Path, weights: Path | None, device: str, index_type: str, dtype: str, min_visibility: float | None
-) -> tuple[GalleryStore, LoadedWeights]:
-    """The store at `path` with the weights it was built with, or a new one."""
+    place: Place, weights: Path | None, device: str, index_type: str, dtype: str, min_visibility: float | None
+) -> tuple[Gallery, LoadedWeights]:
+    """The store at `place` with the weights it was built with, or a new one."""
     from dataclasses import replace
 
     from vpmsearch.errors import StoreNotFoundError
     from vpmsearch.models.weights import find_by_fingerprint, find_weights, read_weights
-    from vpmsearch.store import GalleryStore
+    from vpmsearch.opening import create_or_open, open_index
 
     try:
-        store = GalleryStore.open(path, device=device)
+        store = open_index(place, device=device)
     except StoreNotFoundError:
         loaded = read_weights(find_weights(weights))
         info = loaded.info if min_visibility is None else replace(loaded.info, min_visibility=min_visibility)
-        GalleryStore.create(path, info, embedding_dtype=dtype, index_type=index_type).close()
-        return GalleryStore.open(path, device=device), loaded
+        store = create_or_open(place, info, embedding_dtype=dtype, index_type=index_type, device=device)
+        store.check_model(loaded.info)
+        return store, loaded
     try:
         info = store.model_info
         loaded = read_weights(weights) if weights else find_by_fingerprint(info.fingerprint, info.weights)
         store.check_model(loaded.info)
         if index_type not in ("auto", store.index_type) or min_visibility not in (None, info.threshold):
-            say(
-                f"{path} exists: its own index type ({store.index_type}) and min_visibility ({info.threshold:.4g}) stay"
-            )
+            own = f"index type ({store.index_type}) and min_visibility ({info.threshold:.4g})"
+            say(f"{place} exists: its own {own} stay")
         return store, loaded
     except BaseException:
         store.close()

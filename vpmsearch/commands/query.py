@@ -14,6 +14,7 @@ from vpmsearch.commands.terminal import answer, answer_json, command, say
 
 if TYPE_CHECKING:
     from vpmsearch.calibration import Calibration
+    from vpmsearch.engines.place import Place
     from vpmsearch.extraction import Extractor
     from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
 
@@ -122,19 +123,18 @@ class _Answer:
 
 
 def _answers(
-    asked: _Asked, index: Path, weights: Path | None, device: str
+    asked: _Asked, index: Place, weights: Path | None, device: str
 ) -> tuple[list[_Answer], list[str], tuple[int, int]]:
     """Search; also what is wrong with images that cannot be read, and the grid of regions."""
     from vpmsearch.calibration import load_calibration, visible_regions
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
+    from vpmsearch.opening import open_index, searcher
     from vpmsearch.queries import only_regions, parse_regions, together
-    from vpmsearch.search import SearchEngine
-    from vpmsearch.store import GalleryStore
 
     chosen = choose_device(device)
-    with GalleryStore.open(index, device=str(chosen)) as store:
+    with open_index(index, device=str(chosen)) as store:
         info = store.model_info
         only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
@@ -142,9 +142,9 @@ def _answers(
         groups = [[path] for path in paths]
         if asked.together and paths:
             features, groups = together(features)[0], [paths]
-        engine = SearchEngine(store)
+        engine = searcher(store)
         results = engine.search(features, asked.top, asked.exact, filter=asked.filter, regions=only)
-        known = load_calibration(index, info.fingerprint, info.threshold)
+        known = load_calibration(store, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
         visible = [visible_regions(engine, seen[row : row + 1]) for row in range(len(seen))]
     found = zip(groups, results, visible, strict=True)

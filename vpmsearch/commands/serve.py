@@ -57,7 +57,7 @@ def serve(
     from vpmsearch.extraction import Extractor
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.store import GalleryStore
+    from vpmsearch.opening import open_index
     from vpmsearch.web.service import SearchService
     from vpmsearch.web.settings import ServeSettings, is_loopback, new_token
 
@@ -66,7 +66,7 @@ def serve(
         host=host, port=port, token=token, max_upload_bytes=max_upload * 2**20, searches_a_minute=rate
     )
     chosen = choose_device(device)
-    with GalleryStore.open(index, device=str(chosen)) as store:
+    with open_index(index, device=str(chosen)) as store:
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
         service = SearchService(store, Extractor(loaded, chosen), max_pixels=settings.max_pixels)
         say(f"{index}: {len(store.snapshot)} images")

@@ -86,14 +86,22 @@ def train(
         bool,
         typer.Option("--compile", help="Compile the model: a minute or two once, faster steps; needs a C++ compiler."),
     ] = False,
+    sync_norm: Annotated[
+        bool, typer.Option("--sync-norm", help="Under torchrun: normalise over the batch of all processes (GPUs).")
+    ] = False,
 ) -> None:
-    """Train VPM and write its weights."""
+    """Train VPM and write its weights.
+
+    Several GPUs train as one under `torchrun --nproc-per-node N -m vpmsearch train …`: a batch is shared by all, and
+    its losses are those that one process would have of the whole batch.
+    """
     from vpmsearch.data.datasets import read_dataset
-    from vpmsearch.errors import ModelError
+    from vpmsearch.errors import ModelError, TrainingError
     from vpmsearch.models.device import choose_device
     from vpmsearch.models.initial import PUBLISHED
     from vpmsearch.models.weights import DRAWN
     from vpmsearch.training.presets import changed, get_preset
+    from vpmsearch.training.ranks import joined, local_device, several
     from vpmsearch.training.systems import with_system
     from vpmsearch.training.trainer import Trainer
 
@@ -107,28 +115,38 @@ def train(
     if embedding_dim == 0:
         settings = replace(settings, embedding_dim=None)
     settings = changed(settings, setting or ())
-    chosen = choose_device(device)
+    chosen = local_device(choose_device(device))
+    if data is None and several():
+        raise TrainingError(
+            "several processes would draw the same pedestrians at once: draw them by one, or give --data"
+        )
     if output.suffix != ".safetensors":
         raise ModelError(f"--output {output}: weights are safetensors, so the name must end in .safetensors")
     images = read_dataset(dataset, data) if data else drawn_pedestrians()
     images, held_out = _split(images, hold_out, seed)
-    trainer = Trainer(
-        settings,
-        images.train,
-        dataset=images.name if data else DRAWN,
-        output=output,
-        device=chosen,
-        workers=options.default_workers(),
-        half=half,
-        compiled=compiled,
-    )
-    size = f"{trainer.data.num_classes} identities, {len(images.train)} images"
-    say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}")
-    if settings.init not in PUBLISHED:
-        say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else 'anew'}")
-    if resume and not trainer.files.checkpoint.is_file():
-        say(f"nothing to resume: there is no {trainer.files.checkpoint}; starting from the beginning")
-    run_training(trainer, resume=resume, held_out=held_out)
+    with joined(chosen) as ranks:
+        trainer = Trainer(
+            settings,
+            images.train,
+            dataset=images.name if data else DRAWN,
+            output=output,
+            device=chosen,
+            workers=options.default_workers(),
+            half=half,
+            compiled=compiled,
+            sync_norm=sync_norm,
+        )
+        if not ranks.first:
+            trainer.run(resume=resume)
+            return
+        size = f"{trainer.data.num_classes} identities, {len(images.train)} images"
+        together = f", {ranks.size} processes" if ranks.size > 1 else ""
+        say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}{together}")
+        if settings.init not in PUBLISHED:
+            say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else 'anew'}")
+        if resume and not trainer.files.checkpoint.is_file():
+            say(f"nothing to resume: there is no {trainer.files.checkpoint}; starting from the beginning")
+        run_training(trainer, resume=resume, held_out=held_out)
     answer(str(output))
 
 

@@ -88,8 +88,8 @@ class TrainingSet:
         self._cached_bytes = 0
         self._lock = Lock()
 
-    def batch(self, indices: Int64, seed: Sequence[int]) -> Batch:
-        """Cut a batch; the samples of its image j are decided by (seed, j).
+    def batch(self, indices: Int64, seed: Sequence[int], share: slice = slice(None)) -> Batch:
+        """Cut a batch, or a share of it; the samples of its image j are decided by (seed, j).
 
         Returns:
             One sample an index. With two views 2 · len(indices): all images whole, then all cut, in the same order.
@@ -97,7 +97,9 @@ class TrainingSet:
         Raises:
             ImageError: an image cannot be read.
         """
-        views = [self._views(int(i), np.random.default_rng([*seed, j])) for j, i in enumerate(indices)]
+        chosen = list(enumerate(indices))[share]
+        indices = indices[share]
+        views = [self._views(int(i), np.random.default_rng([*seed, j])) for j, i in chosen]
         samples = [sample for view in zip(*views, strict=True) for sample in view]
         pixels = np.stack([pixels for pixels, _ in samples]).transpose(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
         labels = np.stack([labels for _, labels in samples])

@@ -31,7 +31,7 @@ from vpmsearch.evaluation.single_shot import ShotDraws
 from vpmsearch.evaluation.verification import check_levels
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.indexer import stored_path
-from vpmsearch.store import Snapshot
+from vpmsearch.store import GalleryView
 from vpmsearch.types import Float32, Int64, RegionFeatures
 
 __all__ = [
@@ -85,22 +85,23 @@ def extract_labelled(
     return LabelledFeatures(RegionFeatures.concatenate(parts), pids, camids)
 
 
-def indexed_gallery(snapshot: Snapshot, gallery: Sequence[LabelledImage]) -> LabelledFeatures:
+def indexed_gallery(snapshot: GalleryView, gallery: Sequence[LabelledImage]) -> LabelledFeatures:
     """A data set's gallery, its features taken from an index so that the images need not be seen again.
 
     Raises:
         DataError: an image of the gallery is not in the index, or has no pid or camid.
     """
-    row_of = {record.path: row for row, record in enumerate(snapshot.records(np.arange(len(snapshot))))}
-    rows = np.array([row_of.get(stored_path(image.path), -1) for image in gallery], dtype=np.int64)
-    if (rows < 0).any():
-        missing = gallery[int(np.flatnonzero(rows < 0)[0])].path
+    records = snapshot.records_of(snapshot.image_ids)
+    id_of = {record.path: image_id for record, image_id in zip(records, snapshot.image_ids.tolist(), strict=True)}
+    ids = np.array([id_of.get(stored_path(image.path), -1) for image in gallery], dtype=np.int64)
+    if (ids < 0).any():
+        missing = gallery[int(np.flatnonzero(ids < 0)[0])].path
         raise DataError(
-            f"{int((rows < 0).sum())} of the gallery's {len(gallery)} images are not in the index (such as "
+            f"{int((ids < 0).sum())} of the gallery's {len(gallery)} images are not in the index (such as "
             f"{printable(missing)}); index the data set first, or evaluate without --index"
         )
     pids, camids = _labels(gallery)
-    return LabelledFeatures(RegionFeatures(snapshot.visibility[rows], snapshot.embeddings(rows)), pids, camids)
+    return LabelledFeatures(snapshot.features_of(ids), pids, camids)
 
 
 def _labels(images: Sequence[LabelledImage]) -> tuple[Int64, Int64]:

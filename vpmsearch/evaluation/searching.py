@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpmsearch.search import CANDIDATES_PER_REGION, SearchEngine
+from vpmsearch.search import CANDIDATES_PER_REGION, Searcher
 from vpmsearch.types import RegionFeatures, SearchResult
 
 RECALLS = (1, 10, 100)
@@ -44,7 +44,7 @@ class SearchMeasurement:
 
 
 def measure_search(
-    engine: SearchEngine, queries: RegionFeatures, on_progress: Callable[[int], None] = lambda queries: None
+    engine: Searcher, queries: RegionFeatures, on_progress: Callable[[int], None] = lambda queries: None
 ) -> SearchMeasurement:
     """Search with each query by itself, by default and exactly.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
 from vpmsearch.store.copies import restore
 from vpmsearch.store.gallery import GalleryStore
 from vpmsearch.store.index_types import INDEX_TYPES
@@ -19,8 +20,11 @@ from vpmsearch.store.writer import GalleryWriter
 __all__ = [
     "INDEX_TYPES",
     "CompactReport",
+    "Gallery",
     "GalleryStore",
+    "GalleryView",
     "GalleryWriter",
+    "ImageWriter",
     "Snapshot",
     "StoreStats",
     "VerifyReport",

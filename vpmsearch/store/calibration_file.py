@@ -1,7 +1,7 @@
 """The file in the folder of an index that keeps its calibration. What the numbers mean: `vpmsearch.calibration`.
 
 It is written whole or not at all and carries a checksum of its content. The catalog knows nothing of it; snapshots and
-restorations take it along, and `verify` looks at it.
+restorations take it along, and `verify` looks at it. A server keeps the same text in a column.
 """
 
 from __future__ import annotations
@@ -25,12 +25,9 @@ def write(folder: Path, values: dict[str, Any]) -> Path:
     Args:
         folder: the index, or a copy of it that is being made. values: what JSON can hold.
     """
-    body = json.dumps(values, separators=(",", ":"))
     path = folder / FILE_NAME
     with replacing(path) as temporary:
-        temporary.write_text(
-            json.dumps({"format": FORMAT, "blake2b": _digest(body), "calibration": body}), encoding="utf-8"
-        )
+        temporary.write_text(packed(values), encoding="utf-8")
     return path
 
 
@@ -41,46 +38,59 @@ def read(folder: Path) -> dict[str, Any] | None:
         StoreDamagedError: the file is not what was written.
     """
     try:
-        outer = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        text = (folder / FILE_NAME).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise damaged(folder / FILE_NAME) from error
+    return unpacked(text, folder / FILE_NAME)
+
+
+def packed(values: dict[str, Any]) -> str:
+    """As a text that tells when it was changed."""
+    body = json.dumps(values, separators=(",", ":"))
+    return json.dumps({"format": FORMAT, "blake2b": _digest(body), "calibration": body})
+
+
+def unpacked(text: str, where: object) -> dict[str, Any]:
+    """What was packed.
+
+    Args:
+        where: that the text was read from, for the error.
+
+    Raises:
+        StoreDamagedError: it is not what was packed.
+    """
+    try:
+        outer = json.loads(text)
         body = outer["calibration"]
         if outer["format"] != FORMAT or outer["blake2b"] != _digest(body):
             raise ValueError("checksum or format")
         values = json.loads(body)
         if not {"fingerprint", "min_visibility", "images"} <= values.keys():
             raise ValueError("keys")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise damaged(folder) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(where) from error
     found: dict[str, Any] = values
     return found
 
 
-def read_of(folder: Path, fingerprint: str, min_visibility: float) -> dict[str, Any] | None:
-    """What was written for these weights and this threshold; None where nothing was, or for others.
-
-    Raises:
-        StoreDamagedError: the file is not what was written.
-    """
-    values = read(folder)
+def of_model(values: dict[str, Any] | None, fingerprint: str, min_visibility: float) -> dict[str, Any] | None:
+    """What was written, if it is of these weights and this threshold; else None."""
     if values is None or (values["fingerprint"], values["min_visibility"]) != (fingerprint, min_visibility):
         return None
     return values
 
 
-def images_calibrated_on(folder: Path, info: ModelInfo) -> int | None:
-    """How many images an index held when it was calibrated; None where it was not, or for another model.
-
-    Raises:
-        StoreDamagedError: it is damaged.
-    """
-    values = read_of(folder, info.fingerprint, info.threshold)
-    return None if values is None else int(values["images"])
+def images_calibrated_on(values: dict[str, Any] | None, info: ModelInfo) -> int | None:
+    """How many images an index held when it was calibrated; None where it was not, or for another model."""
+    found = of_model(values, info.fingerprint, info.threshold)
+    return None if found is None else int(found["images"])
 
 
-def damaged(folder: Path) -> StoreDamagedError:
-    """The error for a file that is not what was written."""
-    return StoreDamagedError(f"{folder / FILE_NAME} is damaged; run `vpmsearch calibrate` again")
+def damaged(where: object) -> StoreDamagedError:
+    """The error for a calibration that is not what was written."""
+    return StoreDamagedError(f"{where} is damaged; run `vpmsearch calibrate` again")
 
 
 def copy(source: Path, target: Path) -> None:

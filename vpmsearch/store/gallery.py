@@ -12,9 +12,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from vpmsearch.errors import ModelMismatchError, StoreError
-from vpmsearch.store.calibration_file import images_calibrated_on
+from vpmsearch.errors import StoreError
+from vpmsearch.store import calibration_file
 from vpmsearch.store.catalog import FILE_NAME, Catalog
+from vpmsearch.store.checking import check_model
 from vpmsearch.store.copies import copy_index
 from vpmsearch.store.creation import create_index
 from vpmsearch.store.embeddings import DTYPES
@@ -173,17 +174,7 @@ class GalleryStore:
         Raises:
             ModelMismatchError: names what differs, in both.
         """
-        own = self.model_info
-        names = ["fingerprint", "num_regions", "embedding_dim"]
-        if (0, 0) not in (own.input_size, info.input_size):  # not given
-            names.append("input_size")
-        for name in names:
-            ours, theirs = getattr(own, name), getattr(info, name)
-            if ours != theirs:
-                raise ModelMismatchError(
-                    f"{self.path} was built with weights {own.weights or own.name or 'unnamed'} ({name} {ours}), not "
-                    f"with {info.weights or info.name or 'unnamed'} ({name} {theirs}); use those, or make a new index"
-                )
+        check_model(self.path, self.model_info, info)
 
     def writer(self, *, on_build: OnBuild = tell_nobody) -> GalleryWriter:
         """A writer, to be entered: `with store.writer() as writer:`.
@@ -250,8 +241,24 @@ class GalleryStore:
             model=dataclasses.asdict(self.model_info),
             index_type=self.index_type,
             embedding_dtype=self.embedding_dtype,
-            calibrated_on=images_calibrated_on(self.path, self.model_info),
+            calibrated_on=calibration_file.images_calibrated_on(self.calibration(), self.model_info),
         )
+
+    def calibration(self) -> dict[str, Any] | None:
+        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.calibration`.
+
+        Raises:
+            StoreDamagedError: it is not what was written.
+        """
+        return calibration_file.read(self.path)
+
+    def keep_calibration(self, values: dict[str, Any]) -> Path:
+        """Replace the calibration, whole or not at all.
+
+        Returns:
+            Where it is.
+        """
+        return calibration_file.write(self.path, values)
 
     def snapshot_to(self, target: str | os.PathLike[str]) -> int:
         """Copy the index as it is now, while a writer may work; the copy is an index like any other.

@@ -45,10 +45,20 @@ def migrations_folder(package: Path | None = None) -> Path:
     raise StoreError(f"the migrations that belong to {package} are missing; install vpmsearch again")
 
 
+SERVER_VERSIONS = "vpmsearch_version"
+"""Where a server's database, which may hold other people's tables too, notes its revision."""
+
+
 def _config(connection: Connection | None = None) -> Config:
+    """Each kind of database has a line of revisions of its own in the one folder: they share no table's form."""
     config = Config()
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    folder = migrations_folder()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.attributes["connection"] = connection
+    if connection is not None and connection.dialect.name == "postgresql":
+        config.set_main_option("path_separator", "newline")
+        config.set_main_option("version_locations", str(folder / "postgresql").replace("%", "%%"))
+        config.attributes["version_table"] = SERVER_VERSIONS
     return config
 
 

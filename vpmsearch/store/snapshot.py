@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vpmsearch.store.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.reader import Reader
 from vpmsearch.store.region_index import Allowed
 from vpmsearch.store.segments import FOLDER_NAME, OpenSegment, open_segment
-from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, SearchFilter
+from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
 _ATTEMPTS = 5
 _CONTRADICTION = "the catalog and the segments name different images"
@@ -188,9 +189,13 @@ class Snapshot:
                 wanted: Any = slice(places[0], places[-1] + 1) if contiguous else places
                 yield part.rows[start : start + size], part.files.embeddings[wanted]
 
-    def is_sound(self, row: int) -> bool:
-        """Whether the embeddings of an image's segment are what was written; each file is read once."""
-        number = int(self._part_of[row])
+    def is_sound(self, image_id: int) -> bool:
+        """Whether the embeddings of an image's segment are what was written; each file is read once.
+
+        Raises:
+            StoreError: it is not in the snapshot.
+        """
+        number = int(self._part_of[self.rows(np.array([image_id]))[0]])
         if number not in self._sound:
             files = self._parts[number].files
             path = files.folder / EMBEDDINGS_NAME
@@ -211,6 +216,35 @@ class Snapshot:
         if len(found) < len(np.unique(ids)):
             raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`")
         return [found[image_id] for image_id in ids.tolist()]
+
+    def records_of(self, image_ids: Sequence[int] | Int64) -> list[ImageRecord]:
+        """What the catalog knows about images, in the order asked.
+
+        Raises:
+            StoreError: one is not in the snapshot.
+        """
+        return self.records(self.rows(np.asarray(image_ids, dtype=np.int64)))
+
+    def features_of(self, image_ids: Sequence[int] | Int64) -> RegionFeatures:
+        """The features of images, in the order asked.
+
+        Raises:
+            StoreError: one is not in the snapshot.
+        """
+        rows = self.rows(np.asarray(image_ids, dtype=np.int64))
+        return RegionFeatures(self.visibility[rows], self.embeddings(rows))
+
+    def counts(self) -> dict[str, int]:
+        """How many images, removed and rejected ones, segments, identities and cameras there are."""
+        return self._reader.counts()
+
+    def camids(self) -> list[int]:
+        """The cameras, ascending."""
+        return self._reader.camids()
+
+    def captured(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last of the images that have a time were captured; None where none has."""
+        return self._reader.captured()
 
     def allow(self, allowed: Bool) -> Allowed:
         """The images that a search may find, (N,), for several calls of `search_region`."""

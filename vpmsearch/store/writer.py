@@ -10,15 +10,14 @@ from typing import Self
 
 import numpy as np
 
-from vpmsearch.errors import FeatureError, StoreError, VpmsearchError
+from vpmsearch.errors import StoreError, VpmsearchError
 from vpmsearch.store.catalog import Catalog
+from vpmsearch.store.checking import INT64, check_features, clean_record, storable_text
 from vpmsearch.store.locking import writer_lock
 from vpmsearch.store.rewriting import due, rewrite, take_back
 from vpmsearch.store.segments import FOLDER_NAME, OnBuild, remove_unreferenced, tell_nobody, write_segment
 from vpmsearch.store.values import Changes, StoredModel
 from vpmsearch.types import ImageRecord, RegionFeatures
-
-_INT64 = range(-(2**63), 2**63)
 
 
 class GalleryWriter:
@@ -93,8 +92,8 @@ class GalleryWriter:
             StoreError: a path is empty, no text, or pending already, or a pid or camid is not a 64-bit integer.
         """
         self._check_entered()
-        self._check_features(len(records), features)
-        clean = [_clean(record) for record in records]
+        check_features(self._model, len(records), features)
+        clean = [clean_record(record) for record in records]
         paths = set(self._paths)
         for record in clean:
             if record.path in paths:
@@ -109,25 +108,6 @@ class GalleryWriter:
             self._features.append(features)
         return ids
 
-    def _check_features(self, images: int, features: RegionFeatures) -> None:
-        info = self._model.info
-        if len(features) != images:
-            raise FeatureError(f"{images} records came with features of {len(features)} images")
-        if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
-            raise FeatureError(
-                f"the index holds {info.p} regions of {info.embedding_dim} numbers, "
-                f"not {features.num_regions} of {features.embedding_dim}; use the weights it was built with"
-            )
-        features.check_finite()
-        # A visibility is a share of the feature map; sums of float32 may pass 1 by rounding.
-        if (features.visibility > 1 + 1e-3).any():
-            raise FeatureError("a visibility is above 1; it must be C_i / (h·w), a share of the feature map")
-        largest = float(np.finfo(self._model.embedding_dtype).max)
-        if (np.abs(features.embeddings) > largest).any():
-            raise FeatureError(
-                f"an embedding does not fit {self._model.embedding_dtype}; create the index with float32"
-            )
-
     def remove(self, image_ids: Iterable[int]) -> int:
         """Remove images, pending ones too, at the next commit; ids that name none are ignored.
 
@@ -137,7 +117,7 @@ class GalleryWriter:
         self._check_entered()
         ids = {int(image_id) for image_id in image_ids}
         with self._catalog.read() as reader:
-            live = reader.live_among(image_id for image_id in ids if image_id in _INT64) - self._removed
+            live = reader.live_among(image_id for image_id in ids if image_id in INT64) - self._removed
         dropped = ids.intersection(self._ids)
         if dropped:
             keep = [row for row, image_id in enumerate(self._ids) if image_id not in dropped]
@@ -160,20 +140,20 @@ class GalleryWriter:
             StoreError: as in `add`.
         """
         self._check_entered()
-        clean = _clean(record)
+        clean = clean_record(record)
         self._updated[int(image_id)] = clean
 
     def reject(self, path: str, reason: str) -> None:
         """Note at the next commit that a file cannot be indexed; indexing it later takes the note back."""
         self._check_entered()
-        self._accepted.discard(_text(path))
-        self._rejected[_text(path)] = _text(reason)
+        self._accepted.discard(storable_text(path))
+        self._rejected[storable_text(path)] = storable_text(reason)
 
     def accept(self, path: str) -> None:
         """Take back at the next commit the note that a file cannot be indexed: it is as it was, or gone."""
         self._check_entered()
-        self._rejected.pop(_text(path), None)
-        self._accepted.add(_text(path))
+        self._rejected.pop(storable_text(path), None)
+        self._accepted.add(storable_text(path))
 
     def commit(self) -> None:
         """Make everything pending visible, and make it last; then merge small segments, should it be time.
@@ -239,20 +219,3 @@ class GalleryWriter:
             files = write_segment(segments, segment_id, ids, visibility, blocks, self._model, self._on_build)
             changes = replace(changes, visibility=visibility, files=files)
         self._catalog.apply(changes)
-
-
-def _text(value: str) -> str:
-    """Text that SQLite can hold: a file name that is not UTF-8 reaches Python with lone surrogates; NUL ends a text."""
-    return str(value).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
-
-
-def _clean(record: ImageRecord) -> ImageRecord:
-    """A record of plain Python values, as the database needs them."""
-    path = str(record.path)
-    if not path or _text(path) != path:
-        raise StoreError(f"{_text(path)!r} cannot be the path of an image; give the file a name that is text (UTF-8)")
-    pid = None if record.pid is None else int(record.pid)
-    camid = None if record.camid is None else int(record.camid)
-    if any(number is not None and number not in _INT64 for number in (pid, camid)):
-        raise StoreError(f"{path}: pid {pid} and camid {camid} must be 64-bit integers")
-    return replace(record, path=path, pid=pid, camid=camid, width=int(record.width), height=int(record.height))

@@ -34,6 +34,7 @@ from vpmsearch.training.losses import LossTerms, RegionClassifiers, vpm_loss
 from vpmsearch.training.memory import GalleryMemory
 from vpmsearch.training.optimizer import build_optimizer, set_learning_rate
 from vpmsearch.training.presets import TrainSettings
+from vpmsearch.training.ranks import ranks_here, synchronised
 from vpmsearch.training.start import start
 from vpmsearch.types import Int64
 
@@ -50,6 +51,7 @@ class Trainer:
         workers: threads that cut crops; 0 does it between steps.
         half: store the weights as float16.
         compiled: compile the model's forward pass.
+        sync_norm: normalise over the batch of all processes where several train together (`training.ranks`); on GPUs.
 
     Attributes:
         kept_classifiers: whether the run starts with the identity classifiers of the checkpoint it starts from.
@@ -70,8 +72,10 @@ class Trainer:
         workers: int = 2,
         half: bool = False,
         compiled: bool = False,
+        sync_norm: bool = False,
     ) -> None:
         torch.manual_seed(settings.seed)
+        self.ranks = ranks_here()
         self.settings, self.dataset_name, self.device = settings, dataset, device
         self.files, self.workers, self.half = TrainingFiles(output), workers, half
         self.model = ARCHITECTURES[settings.architecture](
@@ -83,6 +87,9 @@ class Trainer:
             settings.classifier, self.model.num_regions, self.model.embedding_dim, self.data.num_classes
         )
         self.kept_classifiers = start(self.model, self.classifiers, settings.init, self.data_digest)
+        if sync_norm and self.ranks.size > 1:
+            synchronised(self.model, device)
+            synchronised(self.classifiers, device)
         self.model.to(device).to(memory_format=torch.channels_last)
         self.classifiers.to(device)
         self._forward = CompiledForward(self.model) if compiled else self.model
@@ -146,9 +153,11 @@ class Trainer:
                 on_step(row)
                 step += 1
             self._check_finite(epoch)
-            self._save(Progress(epoch + 1, step, progress.run), rows)
             self.module.eval()
-            on_epoch(epoch, self.result)
+            if self.ranks.first:
+                self._save(Progress(epoch + 1, step, progress.run), rows)
+                on_epoch(epoch, self.result)
+            self.ranks.wait()
         return self.files.weights
 
     def _check_finite(self, epoch: int) -> None:
@@ -175,15 +184,16 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output = self._forward(self._normalised(batch.pixels))
             logits = self.classifiers(output.embeddings)
+        output = self.ranks.gathered_output(output, self._views)
         ranking = None
         if self.memory is not None:
-            ranking = self.memory.rank(output, self._to_device(batch.indices), self.settings.memory_temperature)
+            ranking = self.memory.rank(output, self._whole(batch.indices), self.settings.memory_temperature)
         terms = vpm_loss(
             output,
-            logits,
-            self._to_device(batch.labels),
-            self._to_device(batch.visible),
-            self._to_device(batch.targets),
+            self.ranks.gathered(logits, self._views),
+            self._whole(batch.labels),
+            self._whole(batch.visible),
+            self._whole(batch.targets),
             self.settings,
             ranking,
         )
@@ -196,6 +206,7 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
+        self.ranks.sum_gradients(self.module)
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
@@ -212,13 +223,22 @@ class Trainer:
 
     def _batches(self, epoch: int, order: Sequence[Int64]) -> Iterator[Batch]:
         requests = enumerate(order)
-        cut = lambda request: self.data.batch(request[1], (self.settings.seed, epoch, request[0]))  # noqa: E731
+        share = self.ranks.share(self.settings.pids_per_batch * self.settings.images_per_pid)
+        cut = lambda request: self.data.batch(request[1], (self.settings.seed, epoch, request[0]), share)  # noqa: E731
         return map_ahead(cut, requests, workers=self.workers, ahead=2 * self.workers)
 
     def _normalised(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
         """(B, 3, H, W) uint8 -> float, on the device."""
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True).float()
         return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
+    @property
+    def _views(self) -> int:
+        return 2 if self.data.settings.two_views else 1
+
+    def _whole(self, own: np.ndarray[Any, Any]) -> Tensor:
+        """A part of this rank's share of the batch as that of the whole batch."""
+        return self.ranks.gathered(self._to_device(own), self._views)
 
     def _to_device(self, array: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)

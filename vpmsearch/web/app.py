@@ -71,7 +71,7 @@ async def _keep_fresh(app: FastAPI) -> None:
     service: SearchService = app.state.service
     metrics: Metrics = app.state.metrics
     while True:
-        metrics.images.set(len(service.view.snapshot))
+        metrics.images.set(service.view.images)
         metrics.stale.set(bool(service.problem))
         await asyncio.sleep(app.state.settings.refresh_seconds)
         if await asyncio.to_thread(service.refresh):

@@ -66,7 +66,7 @@ async def health(request: Request) -> Health:
     service = service_of(request)
     known = has_token(request, request.app.state.settings.token)
     status = "stale" if service.problem else "ok"
-    images, problem = (len(service.view.snapshot), service.problem) if known else (None, None)
+    images, problem = (service.view.images, service.problem) if known else (None, None)
     return Health(status=status, version=vpmsearch.__version__, images=images, problem=problem)
 
 
@@ -168,7 +168,7 @@ def thumbnail(request: Request, image_id: ImageId) -> Response:
 def stats(request: Request) -> IndexStats:
     """What is in the index."""
     view = service_of(request).view
-    info, counts = view.snapshot.model_info, view.snapshot.reader.counts()
+    info, counts = view.snapshot.model_info, view.snapshot.counts()
     return IndexStats(
         **counts,
         grid=list(info.num_regions),

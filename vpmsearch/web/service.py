@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
 from PIL import Image
 
 from vpmsearch.calibration import Calibration, load_calibration, visible_regions
@@ -19,9 +19,10 @@ from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import decode_image, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.extraction import Extractor
+from vpmsearch.opening import searcher
 from vpmsearch.queries import only_regions
-from vpmsearch.search import SearchEngine
-from vpmsearch.store import GalleryStore, Snapshot
+from vpmsearch.search import Searcher
+from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
@@ -51,13 +52,14 @@ class Photograph:
 class View:
     """One state of the index: what a request sees from its beginning to its end."""
 
-    engine: SearchEngine
+    engine: Searcher
+    images: int
     camids: tuple[int, ...]
     captured: tuple[datetime, datetime] | None
     calibration: Calibration | None
 
     @property
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> GalleryView:
         """The images of that state."""
         return self.engine.snapshot
 
@@ -67,7 +69,7 @@ class View:
         Raises:
             StoreError: it is not in the index.
         """
-        return self.snapshot.records(self.snapshot.rows(np.array([image_id])))[0]
+        return self.snapshot.records_of([image_id])[0]
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class SearchService:
         ModelMismatchError: the weights are others.
     """
 
-    def __init__(self, store: GalleryStore, extractor: Extractor, *, max_pixels: int) -> None:
+    def __init__(self, store: Gallery, extractor: Extractor, *, max_pixels: int) -> None:
         store.check_model(extractor.weights.info)
         self.store, self.extractor, self.max_pixels = store, extractor, max_pixels
         self.problem = ""
@@ -131,12 +133,14 @@ class SearchService:
             return True
 
     def _look(self) -> View:
-        engine = SearchEngine(self.store)
-        reader, info = engine.snapshot.reader, engine.snapshot.model_info
-        calibration = load_calibration(self.store.path, info.fingerprint, info.threshold)
-        return View(engine, tuple(reader.camids()), reader.captured(), calibration)
+        engine = searcher(self.store)
+        snapshot, info = engine.snapshot, engine.snapshot.model_info
+        calibration = load_calibration(self.store, info.fingerprint, info.threshold)
+        return View(engine, len(snapshot), tuple(snapshot.camids()), snapshot.captured(), calibration)
 
     def _calibration_time(self) -> int:
+        if not isinstance(self.store.path, Path):
+            return 0  # on a server it is a commit
         try:
             return (self.store.path / CALIBRATION_NAME).stat().st_mtime_ns
         except OSError:
@@ -167,8 +171,7 @@ class SearchService:
         Raises:
             StoreError: it is not in the index.
         """
-        rows = view.snapshot.rows(np.array([image_id]))
-        return RegionFeatures(view.snapshot.visibility[rows], view.snapshot.embeddings(rows))
+        return view.snapshot.features_of([image_id])
 
     def search(
         self,
@@ -191,8 +194,7 @@ class SearchService:
         page = result.matches[offset : offset + limit]
         records: list[ImageRecord] = []
         if page:
-            ids = np.array([match.image_id for match in page], dtype=np.int64)
-            records = view.snapshot.records(view.snapshot.rows(ids))
+            records = view.snapshot.records_of([match.image_id for match in page])
         ranks = range(offset + 1, offset + 1 + len(page))
         matches = tuple(zip(ranks, page, records, strict=True))
         rates: tuple[float | None, ...] = (None,) * len(page)

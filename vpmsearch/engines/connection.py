@@ -1,0 +1,162 @@
+"""Connections to a PostgreSQL server, and what its errors mean. SQLAlchemy pools them; statements go to psycopg."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from vpmsearch.engines.place import Place
+from vpmsearch.errors import StoreError, StoreLockedError, StoreVersionError
+
+if TYPE_CHECKING:
+    import psycopg
+
+SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
+EXAMPLE = "postgresql+psycopg://user@host/database"
+_CONNECT_SECONDS = 10
+_POOL = 8
+
+
+class Server:
+    """Connections to the server of one index. Safe for several threads.
+
+    Raises:
+        StoreError: the URI cannot be used, or psycopg is not installed. Whether somebody answers is found out later.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        try:
+            url = make_url(place.text)
+            if url.drivername not in SCHEMES or not url.database:
+                raise ValueError("another scheme, or no database")
+            self._engine: Engine = create_engine(
+                url.set(drivername=SCHEMES[0]),
+                pool_size=_POOL,
+                max_overflow=_POOL,
+                pool_pre_ping=True,  # a server that was started anew, or failed over, costs a new connection
+                # Statements are planned each time: a plan for any query vector or list of ids is none for this one.
+                connect_args={"connect_timeout": _CONNECT_SECONDS, "prepare_threshold": None},
+            )
+        except (ArgumentError, NoSuchModuleError, ValueError) as error:
+            raise StoreError(f"{place} names no index: give a folder, or a database as {EXAMPLE}") from error
+        except ImportError as error:
+            raise StoreError(f"{place} needs psycopg: pip install 'vpmsearch[postgres]'") from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[psycopg.Cursor[Any]]:
+        """One read-only transaction of one moment (REPEATABLE READ); rows come in binary form."""
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with (
+            translated(self.place),
+            self._engine.connect() as connection,
+            connection.execution_options(**options).begin(),
+            _driver(connection).cursor(binary=True) as cursor,
+        ):
+            # Compiling takes longer than any statement here; a time in another zone may be before the year 1.
+            cursor.execute("SELECT set_config('jit', 'off', true), set_config('TimeZone', 'UTC', true)")
+            yield cursor
+
+    @contextmanager
+    def write(self) -> Iterator[psycopg.Cursor[Any]]:
+        """One transaction, committed at the end."""
+        with self.change() as connection, _driver(connection).cursor() as cursor:
+            yield cursor
+
+    @contextmanager
+    def change(self) -> Iterator[Connection]:
+        """The same, as Alembic needs it."""
+        with translated(self.place), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def held(self) -> Iterator[psycopg.Cursor[Any]]:
+        """A connection without a transaction, whose locks last until they are given back or the connection ends."""
+        with translated(self.place), self._engine.connect() as connection:
+            driver = _driver(connection.execution_options(isolation_level="AUTOCOMMIT"))
+            with driver.cursor() as cursor:
+                try:
+                    yield cursor
+                finally:
+                    connection.invalidate()  # closed, not pooled, and so are its locks
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver: Any = connection.connection.driver_connection
+    assert driver is not None
+    found: psycopg.Connection[Any] = driver
+    return found
+
+
+@contextmanager
+def translated(place: Place) -> Iterator[None]:
+    """Turn what psycopg raises, wrapped by SQLAlchemy or not, into the tree of vpmsearch.errors, chained."""
+    import psycopg
+
+    try:
+        yield
+    except (DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise _meaning(place, cause if isinstance(cause, psycopg.Error) else error) from error
+
+
+class ServerBusyError(StoreLockedError):
+    """Two transactions were in each other's way; the same again may well succeed."""
+
+
+class ConnectionLostError(StoreError):
+    """Nobody answers, or not any more."""
+
+
+_BY_STATE = {
+    "42501": "the role lacks a right ({reason}); grant it: docs/scaling.md names what each command needs",
+    "42P07": "other tables of the same names are there ({reason}); give vpmsearch a database or schema of its own",
+    "53100": "the server's disk is full ({reason}); free some space and repeat",
+    "53300": "the server has no connection left ({reason}); stop some clients or raise max_connections",
+    "53200": "the server is out of memory ({reason}); lower maintenance_work_mem or work_mem",
+    "25006": "this server only reads ({reason}): a standby, most likely; write to the primary",
+    "3D000": "there is no such database ({reason}); create it: createdb NAME",
+    "3F000": "there is no schema to create tables in ({reason}); create it, or leave search_path alone",
+    "57014": "the server cancelled a statement ({reason}); raise statement_timeout or lock_timeout",
+}
+_REFUSED = ("28000", "28P01")
+_OTHER_TABLES = ("42P01", "42703", "42704", "42883", "0A000")
+_BUSY = ("40001", "40P01", "55P03")
+
+
+def _meaning(place: Place, cause: Exception) -> StoreError:
+    state = getattr(cause, "sqlstate", None) or ""
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    reason = _reason(lines)
+    if state in _BY_STATE:
+        return StoreError(f"{place}: {_BY_STATE[state].format(reason=reason)}")
+    if state in _REFUSED or "authentication failed" in reason or "no password supplied" in reason:
+        return StoreError(f"{place}: the server lets nobody in so ({reason}); check user, password and pg_hba.conf")
+    if state in _BUSY:
+        return ServerBusyError(f"{place} is kept busy by another client ({reason}); repeat")
+    if state in _OTHER_TABLES:
+        return StoreVersionError(f"{place} is not as this vpmsearch expects ({reason}); run `vpmsearch upgrade` on it")
+    if not state or state.startswith(("08", "57P")):
+        if 'database "' in reason and "does not exist" in reason:
+            return StoreError(f"{place}: {_BY_STATE['3D000'].format(reason=reason)}")
+        return ConnectionLostError(
+            f"{place} does not answer ({reason}); what was committed is kept: repeat when the server is back"
+        )
+    return StoreError(f"{place}: {reason}")
+
+
+def _reason(lines: list[str]) -> str:
+    """The line that tells most: libpq tries several addresses and ends with a hint."""
+    for line in lines:
+        if "FATAL" in line or "failed:" in line:
+            return line.rpartition("FATAL:")[2].strip()
+    return lines[0].strip()

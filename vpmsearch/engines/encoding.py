@@ -1,0 +1,95 @@
+"""Features as PostgreSQL's binary COPY and pgvector have them: whole arrays at once, no row by row in Python."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
+
+COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+"""Signature, flags, and the length of an extension that there is none of."""
+COPY_END = b"\xff\xff"
+
+VECTOR_TYPES = {"float32": "vector", "float16": "halfvec"}
+"""pgvector's type by the dtype of an index."""
+_NUMBERS = {"float32": ">f4", "float16": ">f2"}
+
+# Shares of a map, 26 % apart from 2^-8 up; images of one cell show the same regions about as well.
+_EDGES = np.append(2.0 ** (np.arange(-24, 1) / 3), np.inf)
+_LOW = np.concatenate([[0.0, 0.0], _EDGES[:-1]])
+_HIGH = np.concatenate([[0.0], _EDGES[:-1], [1.01]])  # sums of float32 may pass 1 by rounding
+
+
+def cells(visibility: Float32) -> list[bytes]:
+    """Which cell each image falls into: p bytes.
+
+    Args:
+        visibility: (n, p), 0 where it does not count.
+    """
+    numbers = np.where(visibility > 0, np.searchsorted(_EDGES, visibility) + 1, 0).astype(np.uint8)
+    return [row.tobytes() for row in numbers]
+
+
+def cell_ranges(found: Sequence[bytes], p: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The least and the largest visibility of each region in cells: two (p, G)."""
+    numbers = np.frombuffer(b"".join(found), np.uint8).reshape(len(found), p).T  # (G · p,) -> (p, G)
+    return np.ascontiguousarray(_LOW[numbers]), np.ascontiguousarray(_HIGH[numbers])
+
+
+def feature_rows(image_ids: Int64, features: RegionFeatures, visible: Bool, dtype: str) -> bytes:
+    """Rows of region_feature (image_id, region, visibility, embedding) for COPY … (FORMAT binary), without its head.
+
+    Args:
+        image_ids: (n,). visible: (n, p), the regions that get a row. dtype: of the index.
+    """
+    numbers = np.dtype(_NUMBERS[dtype])
+    d = features.embedding_dim
+    vector_bytes = 4 + d * numbers.itemsize
+    row = np.dtype(
+        [
+            ("fields", ">i2"),
+            ("n1", ">i4"), ("image_id", ">i8"),
+            ("n2", ">i4"), ("region", ">i2"),
+            ("n3", ">i4"), ("visibility", ">f4"),
+            ("n4", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", numbers, (d,)),
+        ]
+    )  # fmt: skip
+    images, regions = np.nonzero(visible)  # by image, then region
+    rows = np.zeros(len(images), row)
+    for name, value in (("fields", 4), ("n1", 8), ("n2", 2), ("n3", 4), ("n4", vector_bytes), ("dim", d)):
+        rows[name] = value
+    rows["image_id"], rows["region"] = image_ids[images], regions
+    rows["visibility"] = features.visibility[images, regions]
+    rows["embedding"] = features.embeddings[images, regions]
+    return rows.tobytes()
+
+
+def decoded(values: Sequence[bytes], d: int, dtype: str) -> Float32:
+    """From pgvector's binary form: m values -> (m, d) float32."""
+    numbers = np.dtype(_NUMBERS[dtype])
+    raw = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), 4 + d * numbers.itemsize)
+    return np.ascontiguousarray(raw[:, 4:]).view(numbers).astype(np.float32)
+
+
+def vector_text(vector: Float32) -> str:
+    """A vector as pgvector reads it, every digit of it."""
+    return "[" + ",".join(map(repr, vector.tolist())) + "]"
+
+
+def digests(features: RegionFeatures, visible: Bool, dtype: str) -> list[bytes]:
+    """What `verify` knows an image's features by: BLAKE2b, 16 bytes, of its visibility and what it stores."""
+    stored = features.embeddings.astype(np.dtype(dtype).newbyteorder("<"))
+    visibility = features.visibility.astype("<f4")
+    return [_digest(visibility[i], stored[i][visible[i]]) for i in range(len(features))]
+
+
+def _digest(*arrays: NDArray[Any]) -> bytes:
+    found = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        found.update(array.tobytes())
+    return found.digest()

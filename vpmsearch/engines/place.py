@@ -1,0 +1,45 @@
+"""Where an index is: a folder of this machine, or a database."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^@]*(?=@)")
+_PASSWORD_OPTION = re.compile(r"(?<=password=)[^&]*")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What --index names. Its text for people, `str(place)`, never holds a password.
+
+    text: a path, or a URI such as postgresql+psycopg://user@host/database.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, where: str | os.PathLike[str] | Place) -> Place:
+        """A place as it is, or the one that a text or path names."""
+        return where if isinstance(where, Place) else cls(os.fspath(where))
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a URI; whether of a server that is supported is found out when it is opened."""
+        return _URI.match(self.text) is not None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder, None for a server."""
+        return None if self.is_server else Path(self.text)
+
+    def __str__(self) -> str:
+        if not self.is_server:
+            return str(Path(self.text))
+        return _PASSWORD_OPTION.sub("***", _PASSWORD.sub(r"\1:***", self.text))
+
+    def __repr__(self) -> str:  # in a traceback too
+        return f"Place({str(self)!r})"

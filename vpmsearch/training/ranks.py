@@ -1,0 +1,146 @@
+"""Several processes that train as one, started by torchrun: each sees its share of a batch, all its features.
+
+Losses that compare images (Eq. 7, the memory) need the whole batch. So outputs, labels and visible sets are gathered
+from all ranks; every rank computes the same losses of the same global batch, and differentiates its own share alone.
+The sum of the ranks' gradients is then that of one process with the whole batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vpmsearch.errors import TrainingError
+from vpmsearch.models.vpm import VpmOutput
+
+Array = TypeVar("Array", bound=NDArray[np.generic])
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together. One alone gathers and sums nothing."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this one writes files and talks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> slice:
+        """Which images of a batch this rank sees: every `size`-th.
+
+        Raises:
+            TrainingError: the ranks cannot have equal shares.
+        """
+        if batch % self.size:
+            raise TrainingError(
+                f"a batch of {batch} images cannot be shared by {self.size} processes; change pids_per_batch or "
+                "images_per_pid, or their number"
+            )
+        return slice(self.rank, None, self.size)
+
+    def gathered(self, own: Tensor, views: int = 1) -> Tensor:
+        """The rows of all ranks in the order of the whole batch; gradients go to this rank's own.
+
+        Args:
+            own: (views · n, …): n images, then the same again cut, if there are two views.
+        """
+        if self.size == 1:
+            return own
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own.detach().contiguous())
+        parts[self.rank] = own
+        rest = own.shape[1:]
+        split = torch.stack(parts).reshape(self.size, views, -1, *rest)  # (ranks, views · n, …) -> (ranks, views, n, …)
+        # Image j of the batch is image j // ranks of rank j % ranks: (ranks, views, n, …) -> (views · n · ranks, …)
+        return split.movedim(0, 2).reshape(-1, *rest)
+
+    def gathered_output(self, own: VpmOutput, views: int) -> VpmOutput:
+        """What the losses need of the model's output, of the whole batch; the rest stays this rank's."""
+        if self.size == 1:
+            return own
+        return replace(
+            own,
+            locator_logits=self.gathered(own.locator_logits, views),
+            visibility=self.gathered(own.visibility, views),
+            embeddings=self.gathered(own.embeddings, views),
+        )
+
+    def sum_gradients(self, module: nn.Module) -> None:
+        """Add up the ranks' gradients, each of its own share; afterwards all have those of the whole batch."""
+        if self.size == 1:
+            return
+        found = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        for parameter in found:  # one that a rank's share did not reach has none
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([parameter.grad.flatten() for parameter in found if parameter.grad is not None])
+        dist.all_reduce(flat)
+        start = 0
+        for parameter in found:
+            assert parameter.grad is not None
+            parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
+            start += parameter.numel()
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def ranks_here() -> Ranks:
+    """The processes that have been joined, or this one alone."""
+    return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """Under torchrun each process of a machine has a GPU of its own."""
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def several() -> bool:
+    """Whether torchrun started more than this process."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """Join the processes that torchrun started, for as long as the block runs; alone without it."""
+    if not several() or dist.is_initialized():
+        yield ranks_here()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(f"the processes of torchrun do not find one another: {error}") from error
+    try:
+        yield ranks_here()
+    finally:
+        dist.destroy_process_group()
+
+
+def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
+    """With batch normalisation over the batch of all ranks (SyncBatchNorm), which only GPUs have.
+
+    Raises:
+        TrainingError: on a CPU.
+    """
+    if device.type != "cuda":
+        raise TrainingError("--sync-norm needs GPUs: on a CPU normalisation is by each process's own share")
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    return converted
