@@ -54,17 +54,31 @@ def store(tmp_path: Path, info: ModelInfo) -> Iterator[GalleryStore]:
         yield store
 
 
-@pytest.fixture
-def filled(store: GalleryStore, make_features: MakeFeatures, make_records: Callable[..., list[ImageRecord]]):
-    """Two segments, 30 and 20 images with ids 1 to 50, of which 7 and 40 are removed."""
-    with store.writer() as writer:
+@pytest.fixture(scope="session")
+def filled_folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    info: ModelInfo,
+    make_features: MakeFeatures,
+    make_records: Callable[..., list[ImageRecord]],
+) -> Path:
+    """What `filled` is a copy of; nobody opens it."""
+    path = tmp_path_factory.mktemp("filled") / "index"
+    with GalleryStore.create(path, info) as store, store.writer() as writer:
         writer.add(make_records(30), make_features(30))
         writer.commit()
         writer.add(make_records(20, start=30), make_features(20, seed=1))
         writer.commit()
         assert writer.remove([7, 40]) == 2
         writer.commit()
-    return store
+    return path
+
+
+@pytest.fixture
+def filled(tmp_path: Path, filled_folder: Path) -> Iterator[GalleryStore]:
+    """Two segments, 30 and 20 images with ids 1 to 50, of which 7 and 40 are removed."""
+    shutil.copytree(filled_folder, tmp_path / "index")
+    with GalleryStore.open(tmp_path / "index") as store:
+        yield store
 
 
 @pytest.fixture
