@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tiny_trunk import tiny_backbone
 
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.models.backbones import BACKBONES
+from vpmsearch.store import GalleryStore, maintenance
 
 DATA_FILES = Path(__file__).parent / "data_files"
 
@@ -35,6 +37,27 @@ def tiny() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(BACKBONES, "tiny", tiny_backbone)
         yield "tiny"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """What was written is read from the system's cache, so nothing waits for the disk but processes of their own.
+
+    That files are synced at all, and before they are named, is shown by tests that put a call of theirs here.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("fsync", "fdatasync"):
+            patched.setattr(os, name, lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def impatient() -> Iterator[None]:
+    """A compaction waits five seconds for readers unless told otherwise; here nobody lets go meanwhile."""
+    with pytest.MonkeyPatch.context() as patched:
+        for function in (maintenance.compact, GalleryStore.compact):
+            patched.setitem(function.__kwdefaults__, "wait_seconds", 0.2)
+        yield
 
 
 @pytest.fixture(scope="session")

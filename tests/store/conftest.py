@@ -9,19 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpmsearch.store import GalleryStore, catalog, maintenance, migrate
+from vpmsearch.store import GalleryStore, catalog, migrate
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
 MakeFeatures = Callable[..., RegionFeatures]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def impatient() -> Iterator[None]:
-    """A compaction waits five seconds for readers unless told otherwise; here nobody lets go meanwhile."""
-    with pytest.MonkeyPatch.context() as patched:
-        for function in (maintenance.compact, GalleryStore.compact):
-            patched.setitem(function.__kwdefaults__, "wait_seconds", 0.2)
-        yield
 
 
 @pytest.fixture(scope="session")
