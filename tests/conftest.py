@@ -1,26 +1,34 @@
-"""What all tests share: one thread a process, no deadlines, and a handful of images drawn with numpy."""
+"""What all tests share: one thread a process, no deadlines, and a handful of images drawn with numpy.
+
+Torch and the store are imported by what needs them: xdist's own process loads this file before it starts any worker.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
-from tiny_trunk import tiny_backbone
 
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.models.backbones import BACKBONES
 
 DATA_FILES = Path(__file__).parent / "data_files"
 
-torch.set_num_threads(1)  # tests are many and small, and run beside each other
 # A busy machine is slow, not wrong.
 settings.register_profile("vpmsearch", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("vpmsearch")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests are many and small, and run beside each other."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +40,36 @@ def data_files() -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> Iterator[str]:
     """The name of a backbone that costs nothing, known to the package while the test runs."""
+    from tiny_trunk import tiny_backbone
+
+    from vpmsearch.models.backbones import BACKBONES
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(BACKBONES, "tiny", tiny_backbone)
         yield "tiny"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """What was written is read from the system's cache, so nothing waits for the disk but processes of their own.
+
+    That files are synced at all, and before they are named, is shown by tests that put a call of theirs here.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("fsync", "fdatasync"):
+            patched.setattr(os, name, lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def impatient() -> Iterator[None]:
+    """A compaction waits five seconds for readers unless told otherwise; here nobody lets go meanwhile."""
+    from vpmsearch.store import GalleryStore, maintenance
+
+    with pytest.MonkeyPatch.context() as patched:
+        for function in (maintenance.compact, GalleryStore.compact):
+            patched.setitem(function.__kwdefaults__, "wait_seconds", 0.2)
+        yield
 
 
 @pytest.fixture(scope="session")

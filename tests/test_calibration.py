@@ -99,10 +99,10 @@ def test_a_damaged_file_is_refused(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory):
+def engine(tmp_path_factory, tiny):
     """120 pictures of 40 pids; and the extractor."""
     folder = tmp_path_factory.mktemp("calibrated")
-    extractor = Extractor(read_weights(write_weights(folder / "tiny.safetensors")), torch.device("cpu"))
+    extractor = Extractor(read_weights(write_weights(folder / "tiny.safetensors", backbone=tiny)), torch.device("cpu"))
     paths = write_pictures(folder / "gallery", 120)
     images = [LabelledImage(path, pid=1 + i // 3, camid=1) for i, path in enumerate(paths)]
     with GalleryStore.create(folder / "index", extractor.weights.info) as store:

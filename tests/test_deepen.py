@@ -68,8 +68,7 @@ def assert_is_answer(result: SearchResult, expected: list[tuple[float, int]], k:
         assert match.distance == pytest.approx(by_id[match.image_id], rel=1e-5, abs=1e-6)
 
 
-@settings(max_examples=40)
-@given(
+DEEP_CASES = given(
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=3),
     p=st.integers(1, 5),
     d=st.sampled_from([1, 2, 8]),
@@ -84,7 +83,22 @@ def assert_is_answer(result: SearchResult, expected: list[tuple[float, int]], k:
     close=st.sampled_from([0, 3]),
     batch=st.sampled_from([1, 25]),
 )
-def test_complete_is_never_claimed_wrongly(
+
+
+@settings(max_examples=15)
+@DEEP_CASES
+def test_complete_is_never_claimed_wrongly(tmp_path_factory, **case):
+    check_completeness(tmp_path_factory, **case)
+
+
+@pytest.mark.slow
+@settings(max_examples=300)
+@DEEP_CASES
+def test_complete_is_never_claimed_wrongly_in_many_cases(tmp_path_factory, **case):
+    check_completeness(tmp_path_factory, **case)
+
+
+def check_completeness(
     tmp_path_factory, sizes, p, d, seed, kinds, centre, dtype, min_visibility, k, candidates, wanted, close, batch
 ):
     n = sum(sizes)

@@ -46,8 +46,8 @@ class CountingModel(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> LoadedWeights:
-    return read_weights(write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+def weights(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> LoadedWeights:
+    return read_weights(write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors", backbone=tiny))
 
 
 @pytest.fixture

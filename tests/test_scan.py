@@ -78,12 +78,11 @@ def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, 
         ids = snapshot.image_ids.tolist()
         wanted = [i for row, i in enumerate(ids) if allowed is None or allowed[row]]
         stored = RegionFeatures(gallery.visibility, gallery.embeddings.astype(dtype).astype(np.float32))
+        right = visibility_weighted_distance(
+            queries.embeddings, queries.visibility, stored.embeddings, stored.visibility
+        )
         for k in (1, 5, n + 1):
-            for row, found in enumerate(distances.scan(queries, k, allowed)):
-                distance = visibility_weighted_distance(
-                    queries.embeddings[row : row + 1], queries.visibility[row : row + 1],
-                    stored.embeddings, stored.visibility,
-                )[0]  # fmt: skip
+            for distance, found in zip(right, distances.scan(queries, k, allowed), strict=True):
                 expected = sorted((distance[i - 1], i) for i in wanted if distance[i - 1] < 1e30)[:k]
                 if place[1] > 1e4:  # squares leave float32: those that are found are right, in order
                     assert (np.diff(found[1]) >= 0).all()
@@ -91,8 +90,8 @@ def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, 
                 assert len(found[0]) == len(expected)
                 got = [(float(x), ids[r]) for x, r in zip(found[1], found[0].tolist(), strict=True)]
                 assert got == sorted(got)
-                for (value, image_id), (right, _) in zip(got, expected, strict=True):
-                    assert value == pytest.approx(right, rel=1e-5, abs=1e-30)
+                for (value, image_id), (nearest, _) in zip(got, expected, strict=True):
+                    assert value == pytest.approx(nearest, rel=1e-5, abs=1e-30)
                     assert value == pytest.approx(distance[image_id - 1], rel=1e-5, abs=1e-30)
 
 

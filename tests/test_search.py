@@ -87,9 +87,9 @@ def assert_is_ranking(result: SearchResult, expected: list[tuple[float, int]]) -
     """The oracle's distances, and its ids up to distances that float32 cannot tell apart."""
     assert len(result.matches) == len(expected)
     by_id = {image_id: distance for distance, image_id in expected}
-    for match, (distance, _) in zip(result.matches, expected, strict=True):
-        assert match.distance == pytest.approx(distance, rel=1e-5, abs=1e-6)
-        assert match.distance == pytest.approx(by_id[match.image_id], rel=1e-5, abs=1e-6)
+    distances = [match.distance for match in result.matches]
+    np.testing.assert_allclose(distances, [distance for distance, _ in expected], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(distances, [by_id[match.image_id] for match in result.matches], rtol=1e-5, atol=1e-6)
     assert len({match.image_id for match in result.matches}) == len(expected)
 
 

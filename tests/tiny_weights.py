@@ -16,15 +16,20 @@ EMBEDDING_DIM = 16
 
 
 def write_weights(
-    path: Path, *, seed: int = 0, grid: tuple[int, int] = (6, 1), dataset: str = "random numbers"
+    path: Path,
+    *,
+    seed: int = 0,
+    grid: tuple[int, int] = (6, 1),
+    dataset: str = "random numbers",
+    backbone: str = "resnet8",
 ) -> Path:
     """Random weights whose locator is sure of itself, so that images differ in which regions they show."""
     torch.manual_seed(seed)
-    model = Vpm("resnet8", grid, EMBEDDING_DIM).eval()
+    model = Vpm(backbone, grid, EMBEDDING_DIM).eval()
     with torch.no_grad():
         model.locator.weight.mul_(20)
     config = WeightsConfig(
-        backbone="resnet8",
+        backbone=backbone,
         num_regions=grid,
         embedding_dim=EMBEDDING_DIM,
         normalize_embeddings=False,

@@ -8,13 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from tiny_weights import write_pictures, write_weights
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from vpmsearch.commands import app
 from vpmsearch.models.weights import DRAWN
+
+COMMAND = get_command(app)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ Cli = Callable[..., Outcome]
 
 def run(*args: object, code: int = 0) -> Outcome:
     """Run a command and check its exit status; nothing may get out of it but the exit."""
-    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    with patch("typer.testing._get_command", return_value=COMMAND):  # made of the app once, not for every run
+        result = CliRunner().invoke(app, [str(arg) for arg in args])
     outcome = Outcome(result.stdout, result.stderr)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == code, outcome.stderr
@@ -64,15 +69,21 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Path:
     """Random weights."""
-    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
+    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors", backbone=tiny)
 
 
 @pytest.fixture(scope="session")
-def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_weights(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Path:
     """Other random weights, which say that they were trained on drawn pedestrians."""
-    return write_weights(tmp_path_factory.mktemp("weights") / "drawn.safetensors", seed=1, dataset=DRAWN)
+    return write_weights(tmp_path_factory.mktemp("weights") / "drawn.safetensors", seed=1, dataset=DRAWN, backbone=tiny)
+
+
+@pytest.fixture(scope="session")
+def common_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of a trunk that other processes know as well."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "common.safetensors")
 
 
 @pytest.fixture(scope="session")
@@ -101,3 +112,10 @@ def built(tmp_path_factory: pytest.TempPathFactory, gallery: Path, weights: Path
 def index(tmp_path: Path, built: Path) -> Path:
     """A copy of that index."""
     return Path(shutil.copytree(built, tmp_path / "index"))
+
+
+@pytest.fixture
+def common_index(tmp_path: Path, gallery: Path, common_weights: Path) -> Path:
+    """An index that other processes can search."""
+    run("index", gallery, "--index", tmp_path / "index", "--weights", common_weights)
+    return tmp_path / "index"

@@ -264,14 +264,17 @@ def test_a_reader_who_left_is_no_failure_worth_a_message(index: Path):
 
 
 @pytest.mark.slow
-def test_index_query_and_verify_as_processes(tmp_path: Path, gallery: Path, weights: Path):
+def test_index_query_and_verify_as_processes(tmp_path: Path, gallery: Path, common_weights: Path):
     import json
 
     name = b"caf\xe9.png"  # no UTF-8
     (tmp_path / "g").mkdir()
     picture(8).save(tmp_path / "g" / "8.png")
     Path(os.fsdecode(os.fsencode(tmp_path / "g") + b"/" + name)).write_bytes((tmp_path / "g/8.png").read_bytes())
-    latin = {"env": {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "VPMSEARCH_WEIGHTS": str(weights)}, "cwd": tmp_path}
+    latin = {
+        "env": {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "VPMSEARCH_WEIGHTS": str(common_weights)},
+        "cwd": tmp_path,
+    }
     indexed = process("index", gallery, **latin)
     assert (indexed.returncode, indexed.stdout) == (0, b"")
     again = process("index", b"g", **latin)

@@ -70,7 +70,7 @@ def test_a_short_token_is_refused(cli, index: Path, tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_finishes_what_it_began_and_exits_0(index: Path, gallery: Path, number: signal.Signals):
+def test_it_finishes_what_it_began_and_exits_0(common_index: Path, gallery: Path, number: signal.Signals):
     photograph = (gallery / "a" / "000.png").read_bytes()
     begun, signalled = threading.Event(), threading.Event()
 
@@ -80,7 +80,7 @@ def test_it_finishes_what_it_began_and_exits_0(index: Path, gallery: Path, numbe
         assert signalled.wait(30)
         yield body[100:]
 
-    with server(index) as (process, address), ThreadPoolExecutor(1) as pool:
+    with server(common_index) as (process, address), ThreadPoolExecutor(1) as pool:
         until_healthy(address)
         whole = httpx.Request("POST", f"{address}api/search", files={"photograph": photograph})
         content, headers = in_two_parts(whole.read()), {"Content-Type": whole.headers["Content-Type"]}
@@ -96,8 +96,8 @@ def test_it_finishes_what_it_began_and_exits_0(index: Path, gallery: Path, numbe
 
 
 @pytest.mark.slow
-def test_beyond_loopback_a_token_is_made(index: Path):
-    with server(index, "--host", "0.0.0.0") as (_, address):
+def test_beyond_loopback_a_token_is_made(common_index: Path):
+    with server(common_index, "--host", "0.0.0.0") as (_, address):
         base, _, token = address.partition("#token=")
         assert len(token) == 43
         base = base.replace("0.0.0.0", "127.0.0.1")
@@ -107,16 +107,16 @@ def test_beyond_loopback_a_token_is_made(index: Path):
 
 
 @pytest.mark.slow
-def test_the_token_of_the_environment(index: Path):
-    with server(index, VPMSEARCH_TOKEN=TOKEN) as (_, address):
+def test_the_token_of_the_environment(common_index: Path):
+    with server(common_index, VPMSEARCH_TOKEN=TOKEN) as (_, address):
         assert address.endswith(f"#token={TOKEN}")
 
 
 @pytest.mark.slow
-def test_two_hundred_searches_at_once(index: Path, gallery: Path, record_property):
+def test_two_hundred_searches_at_once(common_index: Path, gallery: Path, record_property):
     """None fails, and health is answered in between."""
     photographs = [path.read_bytes() for path in sorted(gallery.rglob("*.png"))]
-    with server(index) as (_, address):
+    with server(common_index) as (_, address):
         until_healthy(address)
 
         def ask(i: int) -> tuple[int, float, int]:

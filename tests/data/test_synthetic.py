@@ -71,7 +71,7 @@ def test_any_size(height, width):
 
 
 @given(who=st.integers(0, 10**6), yaw=st.floats(0, 2 * pi), phase=st.floats(0, 2 * pi), stride=st.floats(0, 0.5))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_a_figure_is_whole_and_stands_on_the_ground(who, yaw, phase, stride):
     shape = painted(figure(who, Pose(yaw, phase, stride)))
     rows, columns = np.flatnonzero(shape.any(axis=1)), np.flatnonzero(shape.any(axis=0))
@@ -228,9 +228,10 @@ def test_the_matcher_is_what_it_says():
         assert _rank1(copies, labels, across=True, measure=measure) == 1.0
 
 
-def test_colours_alone_do_not_solve_it():
-    """100 identities in four cameras; chance is 0.01."""
-    images, labels = _draw(100, 4, 2, DrawnSettings(cameras=4))
+@pytest.mark.parametrize("identities", [40, pytest.param(100, marks=pytest.mark.slow)])
+def test_colours_alone_do_not_solve_it(identities):
+    """In four cameras; chance is 1 of the identities."""
+    images, labels = _draw(identities, 4, 2, DrawnSettings(cameras=4))
     scores = {
         (mode, bands, measure): _rank1(images, labels, across=True, mode=mode, bands=bands, measure=measure)
         for mode in ("RGB", "HSV")
@@ -238,7 +239,7 @@ def test_colours_alone_do_not_solve_it():
         for measure in ("l1", "bhattacharyya")
     }
     assert max(scores.values()) < 0.5, scores
-    assert min(score for (_, bands, _), score in scores.items() if bands == 1) > 0.03, scores
+    assert min(score for (_, bands, _), score in scores.items() if bands == 1) > 3 / identities, scores
     # With the images of other people in the query's own camera, as in Market-1501, it is harder still.
     assert _rank1(images, labels, across=False, measure="bhattacharyya") < 0.25
 

@@ -16,6 +16,8 @@ from vpmsearch.evaluation.reproduce import Reproduction, verdicts
 from vpmsearch.training.presets import get_preset
 from vpmsearch.training.systems import SYSTEMS
 
+pytestmark = pytest.mark.usefixtures("tiny")
+
 # experiments ------------------------------------------------------------------------------------------------------
 
 
@@ -100,7 +102,7 @@ def runner(people: ReidDataset, output: Path, log: list[str], seed: int = 0, **p
     def train(name, trainer):
         log.append(f"train {name}")
         if not trainer.files.weights.exists():
-            write_weights(trainer.files.weights, seed=len(log))
+            write_weights(trainer.files.weights, seed=len(log), backbone="tiny")
 
     settings = get_preset("small", seed=seed)
     return Reproduction(settings, people, partial, output, device=torch.device("cpu"), train=train, tell=log.append)
@@ -125,7 +127,7 @@ def test_everything_is_measured_once(people, tmp_path: Path, monkeypatch: pytest
     log.clear()
     list(runner(people, tmp_path, log, seed=1).run(EXPERIMENT))
     assert len([line for line in log if "on holistic" in line]) == 2
-    write_weights(tmp_path / "pcb.safetensors", seed=99)
+    write_weights(tmp_path / "pcb.safetensors", seed=99, backbone="tiny")
     log.clear()
     list(runner(people, tmp_path, log, seed=1).run(EXPERIMENT))
     assert [line for line in log if "on holistic" in line] == ["pcb on holistic: γ 0.5"]

@@ -32,7 +32,7 @@ def test_it_covers_as_often_as_it_says():
     rng = np.random.default_rng(1)
     inside = 0
     for trial in range(100):
-        low, high = mean_interval((rng.random(300) < 0.6).astype(float), trial)
+        low, high = mean_interval((rng.random(90) < 0.6).astype(float), trial)
         inside += low <= 0.6 <= high
     assert 88 <= inside <= 100  # 95 expected; three standard deviations
 

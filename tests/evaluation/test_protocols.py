@@ -147,8 +147,8 @@ def test_crops_that_cannot_be(strategy: str, gamma: float):
 
 
 @pytest.fixture(scope="module")
-def extractor(tmp_path_factory: pytest.TempPathFactory) -> Extractor:
-    weights = read_weights(write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+def extractor(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Extractor:
+    weights = read_weights(write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors", backbone=tiny))
     return Extractor(weights, torch.device("cpu"), batch_size=4)
 
 

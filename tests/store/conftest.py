@@ -9,19 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpmsearch.store import GalleryStore, catalog, maintenance, migrate
+from vpmsearch.store import GalleryStore, catalog, migrate
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
 MakeFeatures = Callable[..., RegionFeatures]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def impatient() -> Iterator[None]:
-    """A compaction waits five seconds for readers unless told otherwise; here nobody lets go meanwhile."""
-    with pytest.MonkeyPatch.context() as patched:
-        for function in (maintenance.compact, GalleryStore.compact):
-            patched.setitem(function.__kwdefaults__, "wait_seconds", 0.2)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,17 +45,31 @@ def store(tmp_path: Path, info: ModelInfo) -> Iterator[GalleryStore]:
         yield store
 
 
-@pytest.fixture
-def filled(store: GalleryStore, make_features: MakeFeatures, make_records: Callable[..., list[ImageRecord]]):
-    """Two segments, 30 and 20 images with ids 1 to 50, of which 7 and 40 are removed."""
-    with store.writer() as writer:
+@pytest.fixture(scope="session")
+def filled_folder(
+    tmp_path_factory: pytest.TempPathFactory,
+    info: ModelInfo,
+    make_features: MakeFeatures,
+    make_records: Callable[..., list[ImageRecord]],
+) -> Path:
+    """What `filled` is a copy of; nobody opens it."""
+    path = tmp_path_factory.mktemp("filled") / "index"
+    with GalleryStore.create(path, info) as store, store.writer() as writer:
         writer.add(make_records(30), make_features(30))
         writer.commit()
         writer.add(make_records(20, start=30), make_features(20, seed=1))
         writer.commit()
         assert writer.remove([7, 40]) == 2
         writer.commit()
-    return store
+    return path
+
+
+@pytest.fixture
+def filled(tmp_path: Path, filled_folder: Path) -> Iterator[GalleryStore]:
+    """Two segments, 30 and 20 images with ids 1 to 50, of which 7 and 40 are removed."""
+    shutil.copytree(filled_folder, tmp_path / "index")
+    with GalleryStore.open(tmp_path / "index") as store:
+        yield store
 
 
 @pytest.fixture

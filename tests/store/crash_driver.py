@@ -11,11 +11,12 @@ import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fork_server import serve
-from operations import OPERATIONS
-from promises import Journal
+from operations import OPERATIONS, prepare
+from promises import Journal, read_state
 from sequence import Sequence
 
 import vpmsearch.store.migrate  # noqa: F401  Alembic, imported once instead of in each fork
@@ -52,5 +53,17 @@ def copy(beat: Callable[[], object], index: str, target: str, restoring: bool, f
         GalleryStore.open(index).snapshot_to(target)
 
 
+def warm_up() -> None:
+    """Do everything once, so that no fork has to begin with what is only needed once: SQLAlchemy's statements, say."""
+    with TemporaryDirectory() as folder:
+        for operation in ("later_commit", "compaction", "upgrading"):
+            index = Path(folder) / operation
+            prepare(operation, index)
+            with OPERATIONS[operation](index) as run:
+                run()
+            read_state(index)
+
+
 if __name__ == "__main__":
+    warm_up()
     serve({"sequence": run_sequence, "act": act, "copy": copy})

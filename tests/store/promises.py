@@ -19,7 +19,8 @@ import numpy as np
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import Float32, ImageRecord, ModelInfo, RegionFeatures
 
-INFO = ModelInfo((6, 1), 8, "sha256:feed", weights="vpm.safetensors", input_size=(384, 128))
+# Three regions: what is written for one region is written for each, and every region is more to kill, fail and check.
+INFO = ModelInfo((3, 1), 8, "sha256:feed", weights="vpm.safetensors", input_size=(384, 128))
 Held = tuple[str, int | None, str, str]  # path, pid, content hash, digest of visibility and embeddings
 
 

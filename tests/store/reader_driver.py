@@ -1,9 +1,10 @@
 """Run as a child process: one writer and some readers, each a process, on one index.
 
-    python reader_driver.py FOLDER SEED STEPS READERS
+    python reader_driver.py FOLDER SEED STEPS READERS PAUSE
 
 The writer notes its states in FOLDER/journal; reader i notes in FOLDER/answers-i, a line of JSON each, when it asked,
 when it had the answer, and the digest of all matches with their distances. The exit status is 1 when one has failed.
+Readers pause so many seconds between two searches: the writer needs a processor too.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from vpmsearch.store import GalleryStore
 from vpmsearch.types import RegionFeatures
 
 QUERIES = RegionFeatures.concatenate([features_of(f"query {number}", INFO) for number in range(4)])
-_PAUSE = 0.02  # seconds between two searches: the writer needs a processor too
 ALL = 1_000_000  # more matches than there are images
 Answer = tuple[int, str, int | None, float]  # id, path, pid, distance
 
@@ -43,7 +43,7 @@ def write(folder: Path, seed: int, steps: int) -> None:
     Sequence(folder / "index", Journal(folder / "journal"), seed, steps, lambda: None).run()
 
 
-def read(folder: Path, number: int) -> None:
+def read(folder: Path, number: int, pause: float) -> None:
     """Search until the writer is done, and once more."""
     query = QUERIES[[number % len(QUERIES)]]
     with _opened(folder / "index") as store, (folder / f"answers-{number}").open("w") as notes:
@@ -60,7 +60,7 @@ def read(folder: Path, number: int) -> None:
             answer = [(match.image_id, match.path, match.pid, match.distance) for match in exact]
             line = {"began": began, "ended": ended, "digest": digest_of(answer), "matches": len(answer)}
             notes.write(json.dumps(line) + "\n")
-            time.sleep(_PAUSE)
+            time.sleep(pause)
 
 
 def _opened(index: Path) -> GalleryStore:
@@ -92,10 +92,10 @@ def statuses(children: Iterable[int]) -> Iterator[int]:
 
 
 def main() -> int:
-    folder, seed, steps, readers = Path(sys.argv[1]), *map(int, sys.argv[2:])
+    folder, seed, steps, readers, pause = Path(sys.argv[1]), *map(int, sys.argv[2:5]), float(sys.argv[5])
     torch.set_num_threads(1)
     assert len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208  a fork copies no other thread
-    children = [forked(lambda number=number: read(folder, number)) for number in range(readers)]
+    children = [forked(lambda number=number: read(folder, number, pause)) for number in range(readers)]
     failed = any(statuses([forked(lambda: write(folder, seed, steps))]))
     (folder / "stop").touch()
     return int(any([*statuses(children), failed]))

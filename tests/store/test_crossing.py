@@ -11,7 +11,7 @@ from vpmsearch.search import SearchEngine
 from vpmsearch.store import GalleryStore, compact, restore, upgrade, verify
 from vpmsearch.types import ModelInfo, RegionFeatures
 
-IMAGES, QUERIES, P = 24, 3, 6
+IMAGES, QUERIES, P = 18, 3, 6
 HALF = 2.0**-11  # the largest relative error of a float16
 
 
@@ -26,7 +26,7 @@ def oracle(query, gallery, info):
             weights = [a * b if min(a, b) >= limit else 0.0 for a, b in pairs]
             if any(weights):
                 differences = query.embeddings[q].astype(np.float64) - gallery.embeddings[g].astype(np.float64)
-                distances = [math.sqrt(sum(x * x for x in row)) for row in differences.tolist()]
+                distances = [math.hypot(*row) for row in differences.tolist()]
                 found[q, g] = sum(w * d for w, d in zip(weights, distances, strict=True)) / sum(weights)
     return found
 
@@ -49,8 +49,8 @@ def test_whatever_it_was_written_with(tmp_path, make_features, make_records, nex
     with GalleryStore.create(path, ModelInfo(grid, d, "f"), embedding_dtype=dtype) as store:
         info = store.model_info
         with store.writer() as writer:
-            for start in range(0, IMAGES, 8):
-                writer.add(make_records(8, start), gallery[start : start + 8])
+            for start in range(0, IMAGES, 6):
+                writer.add(make_records(6, start), gallery[start : start + 6])
                 writer.commit()
     stored = RegionFeatures(gallery.visibility, gallery.embeddings.astype(dtype).astype(np.float32))
     expected, given = oracle(queries, stored, info), oracle(queries, gallery, info)

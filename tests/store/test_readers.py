@@ -77,9 +77,9 @@ def check_reader(folder: Path, number: int, entries: list[Entry]) -> int:
     return len({line["digest"] for line in lines})
 
 
-def run_readers(folder: Path, steps: int) -> None:
+def run_readers(folder: Path, steps: int, pause: float) -> None:
     script = Path(__file__).with_name("reader_driver.py")
-    command = [sys.executable, "-W", "error", str(script), str(folder), "3", str(steps), str(READERS)]
+    command = [sys.executable, "-W", "error", str(script), str(folder), "3", str(steps), str(READERS), str(pause)]
     done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     entries = Journal(folder / "journal").entries()
@@ -90,9 +90,9 @@ def run_readers(folder: Path, steps: int) -> None:
 
 
 def test_readers_see_committed_states(tmp_path: Path):
-    run_readers(tmp_path, 22)  # the creation, 18 commits, three compactions
+    run_readers(tmp_path, 15, 0.1)  # the creation, twelve commits, two compactions
 
 
 @pytest.mark.slow
 def test_readers_see_two_hundred_commits(tmp_path: Path):
-    run_readers(tmp_path, 234)
+    run_readers(tmp_path, 234, 0.02)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_settings import TINY
 
-import vpmsearch.training.trainer as module
 from vpmsearch.errors import TrainingError
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.training.compiled import CompiledForward
-from vpmsearch.training.presets import get_preset
 from vpmsearch.training.trainer import Trainer
 
-TINY = get_preset(
-    "small",
-    backbone="tiny",
-    input_size=(64, 32),
-    num_regions=(3, 1),
-    embedding_dim=16,
-    epochs=2,
-    pids_per_batch=3,
-    images_per_pid=2,
-    consistency_weight=1.0,
-    memory_weight=0.5,
-)
+SETTINGS = replace(TINY, epochs=2, consistency_weight=1.0, memory_weight=0.5)
 IMAGES = torch.rand(6, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -34,7 +24,7 @@ def trained(images, output, compiled, on_epoch=lambda epoch, model: None):
     """The trainer after its run, and the rows."""
     rows = []
     cpu = torch.device("cpu")
-    trainer = Trainer(TINY, images, dataset="drawn", output=output, device=cpu, workers=0, compiled=compiled)
+    trainer = Trainer(SETTINGS, images, dataset="drawn", output=output, device=cpu, workers=0, compiled=compiled)
     trainer.run(on_step=rows.append, on_epoch=on_epoch)
     return trainer, rows
 
@@ -54,7 +44,6 @@ def calls(monkeypatch):
         return forward
 
     monkeypatch.setattr(torch, "compile", compile)
-    monkeypatch.setattr(module, "source_revision", lambda: "0.1.0+test")
     return made
 
 

@@ -8,37 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_settings import TINY
 
-import vpmsearch.training.trainer as module
 from vpmsearch.errors import TrainingError, WeightsError
 from vpmsearch.models.weights import read_metadata
-from vpmsearch.training.presets import get_preset
 from vpmsearch.training.trainer import Trainer
 
-FIRST = get_preset(
-    "small",
-    backbone="tiny",
-    input_size=(64, 32),
-    num_regions=(3, 1),
-    embedding_dim=16,
-    epochs=6,
-    pids_per_batch=3,
-    images_per_pid=2,
-    learning_rate=1e-2,
-    trunk_learning_rate=1e-2,
-    warmup_steps=2,
-    consistency_weight=1.0,
-    memory_weight=0.5,
-)
+FIRST = replace(TINY, epochs=6, learning_rate=1e-2, trunk_learning_rate=1e-2, consistency_weight=1.0, memory_weight=0.5)
 
 pytestmark = pytest.mark.usefixtures("tiny")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fixed_revision():
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "source_revision", lambda: "0.1.0+test")
-        yield
 
 
 def trainer(settings, images, folder, name="vpm"):

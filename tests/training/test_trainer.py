@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_settings import TINY
 
 import vpmsearch
 import vpmsearch.training.trainer as module
@@ -26,20 +27,6 @@ from vpmsearch.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 REVISION = module.source_revision
-TINY = get_preset(
-    "small",
-    backbone="tiny",
-    init="random",
-    input_size=(64, 32),
-    num_regions=(3, 1),
-    embedding_dim=16,
-    epochs=3,
-    pids_per_batch=3,
-    images_per_pid=2,
-    learning_rate=1e-3,
-    trunk_learning_rate=1e-3,
-    warmup_steps=2,
-)
 VARIANTS = {
     "adamw": TINY,
     "resnet10": replace(TINY, backbone="resnet10"),
@@ -82,14 +69,6 @@ class Run:
 
 
 pytestmark = pytest.mark.usefixtures("tiny")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def fixed_revision():
-    """So that runs can be compared byte by byte while somebody commits; and git is not asked every epoch."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "source_revision", lambda: "0.1.0+test")
-        yield
 
 
 @pytest.fixture(

@@ -23,11 +23,10 @@ from vpmsearch.web.settings import ServeSettings
 
 
 @pytest.fixture(scope="session")
-def extractor(tmp_path_factory: pytest.TempPathFactory) -> Extractor:
+def extractor(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Extractor:
     """Random weights on the CPU."""
-    return Extractor(
-        read_weights(write_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")), torch.device("cpu")
-    )
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    return Extractor(read_weights(write_weights(path, backbone=tiny)), torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
