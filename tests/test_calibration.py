@@ -20,6 +20,7 @@ from vpmsearch.calibration import (
     Calibration,
     _is_stranger,
     _nearest_strangers,
+    _probes,
     calibrate,
     load_calibration,
 )
@@ -31,7 +32,7 @@ from vpmsearch.models.weights import read_weights
 from vpmsearch.search import SearchEngine
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.calibration_file import FILE_NAME
-from vpmsearch.types import Match, RegionFeatures
+from vpmsearch.types import ImageRecord, Match, ModelInfo, RegionFeatures
 
 HUNDRED = tuple(float(i) for i in range(1, 101))
 
@@ -142,6 +143,26 @@ def test_many_at_once_as_one_after_the_other(engine, monkeypatch, own_images):
     nobody = [(int(snapshot.image_ids[rows[0]]), 1)]
     monkeypatch.setattr(calibration, "_is_stranger", lambda *_: False)
     assert _nearest_strangers(searching, queries[:1], nobody) == [None]
+
+
+@pytest.mark.parametrize(("pids", "expected"), [([7, 0, -1], {7}), ([0], {0}), ([None, 0], {None})])
+def test_probes_are_of_known_people_where_there_are_any(tmp_path, pids, expected):
+    info = ModelInfo((2, 1), 4, "w")
+    records = [ImageRecord(f"{i}.jpg", f"hash {i}", pid=pids[i % len(pids)]) for i in range(30)]
+    rng = np.random.default_rng(0)
+    features = RegionFeatures(np.full((30, 2), 0.5, np.float32), rng.normal(size=(30, 2, 4)).astype(np.float32))
+    with GalleryStore.create(tmp_path / "index", info) as store:
+        with store.writer() as writer:
+            writer.add(records, features)
+            writer.commit()
+        probes = _probes(SearchEngine(store), 10, 0)
+        assert {record.pid for _, record in probes} == expected
+        assert len({image_id for image_id, _ in probes}) == 10
+        assert _probes(SearchEngine(store), 10, 1) != probes
+        every = _probes(SearchEngine(store), 100, 0)  # the others make up what is missing
+        assert sorted(image_id for image_id, _ in every) == list(range(1, 31))
+        first = [record.pid in expected for _, record in every]
+        assert first == sorted(first, reverse=True)
 
 
 def test_too_small_a_gallery(engine):

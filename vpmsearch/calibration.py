@@ -26,7 +26,7 @@ from vpmsearch.extraction import Extractor, Request
 from vpmsearch.scan import QUERY_ROWS
 from vpmsearch.search import Searcher
 from vpmsearch.store import Gallery, calibration_file
-from vpmsearch.types import Match, RegionFeatures
+from vpmsearch.types import ImageRecord, Match, RegionFeatures
 
 MATCH, UNSURE, NO_MATCH = "match", "unsure", "no match"
 ACCEPTED, DOUBTFUL = 0.05, 0.25
@@ -34,6 +34,8 @@ ACCEPTED, DOUBTFUL = 0.05, 0.25
 PROBES = 400
 BOXES = (None, CropBox(bottom=0.5), CropBox(top=0.5), CropBox(bottom=0.7), CropBox(top=0.3))
 """What is searched for of each image: all, and the halves and larger parts that partial photographs show."""
+LOOKED_UP = 1024
+"""Images whose pids are looked up at once when probes are drawn."""
 OWN_IMAGES = 64
 """Ranks that are looked at for the first image of somebody else, and eight times as many where there is none."""
 FEWEST = 40
@@ -135,15 +137,14 @@ def calibrate(
         DataError: too few images, or too few whose files are still there.
     """
     snapshot, info = engine.snapshot, engine.snapshot.model_info
-    ids = snapshot.image_ids[np.random.default_rng(seed).permutation(len(snapshot.image_ids))[:probes]]
-    records = snapshot.records_of(ids)
-    owners = [(image_id, record.pid) for image_id, record in zip(ids.tolist(), records, strict=True)]
+    chosen = _probes(engine, probes, seed)
+    owners = [(image_id, record.pid) for image_id, record in chosen]
     labelled = all(pid is not None for _, pid in owners)
     distances: list[list[float]] = [[] for _ in range(info.p)]
-    wanted = [(probe, box) for probe in range(len(ids)) for box in BOXES]
+    wanted = [(probe, box) for probe in range(len(chosen)) for box in BOXES]
     for start in range(0, len(wanted), QUERY_ROWS):
         some = wanted[start : start + QUERY_ROWS]
-        requests = (Request(i, Path(records[probe].path), box) for i, (probe, box) in enumerate(some))
+        requests = (Request(i, Path(chosen[probe][1].path), box) for i, (probe, box) in enumerate(some))
         probed, parts = list[int](), list[RegionFeatures]()
         for batch in extractor.extract(requests):
             probed += [some[seen.position][0] for seen in batch.seen]
@@ -159,6 +160,25 @@ def calibrate(
         raise DataError(f"{engine.store.path} has too few images with files to calibrate on; index more")
     ascending = tuple(tuple(sorted(each)) for each in distances)
     return Calibration(info.fingerprint, info.threshold, len(snapshot), labelled, ascending)
+
+
+def _probes(engine: Searcher, count: int, seed: int) -> list[tuple[int, ImageRecord]]:
+    """Images to search with, drawn at random: those of known people first where there are any.
+
+    Of distractors (pid 0) nobody knows which other images show the same person; counted as strangers, those would make
+    strangers look nearer than they are. Junk (pid below 0) is no photograph of a person.
+    """
+    snapshot = engine.snapshot
+    ids = snapshot.image_ids[np.random.default_rng(seed).permutation(len(snapshot.image_ids))]
+    known, others = list[tuple[int, ImageRecord]](), list[tuple[int, ImageRecord]]()
+    for start in range(0, len(ids), LOOKED_UP):
+        some = ids[start : start + LOOKED_UP]
+        for image_id, record in zip(some.tolist(), snapshot.records_of(some), strict=True):
+            group = known if record.pid is None or record.pid > 0 else others
+            group.append((image_id, record))
+        if len(known) >= count:
+            break
+    return [*known, *others][:count]
 
 
 def _nearest_strangers(
