@@ -60,7 +60,8 @@ def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, 
     n = sum(sizes)
     if place[1] > 1e4:
         dtype = "float32"
-    gallery, queries = features(n, p, d, seed, *place), features(3, p, d, seed + 1, *place)
+    queries = features(3, p, d, seed + 1, *place)
+    gallery = features(n, p, d, seed, place[0], min(place[1], 1e16))  # a store takes no more
     removed = (2,) if n > 4 else ()
     with (
         make_store(tmp_path_factory.mktemp("scan") / "index", gallery, tuple(sizes), removed, dtype) as store,

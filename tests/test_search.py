@@ -139,7 +139,7 @@ def test_both_paths_are_eq_4(tmp_path: Path, grid: tuple[int, int], min_visibili
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "ivf-pqfs"])
 def test_every_index_type_gives_the_exact_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
     # Lists and codes for small segments too: this is about finding everything, not about speed.
-    monkeypatch.setattr(region_index, "choose_type", lambda asked, n, d, device: asked if n >= 256 else "flat")
+    monkeypatch.setattr(region_index, "choose_type", lambda asked, n, d: asked if n >= 256 else "flat")
     gallery, queries = make_features(420, p=2, d=4, seed=3), make_features(3, p=2, d=4, seed=4)
     info = ModelInfo((2, 1), 4, "w", min_visibility=0)
     with GalleryStore.create(tmp_path / "index", info, index_type=kind) as store:

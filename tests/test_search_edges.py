@@ -51,7 +51,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("no GPU")
     path = tmp_path_factory.mktemp("edges") / "index"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(region_index, "choose_type", lambda asked, n, d, device: asked if n >= 100 else "flat")
+        patch.setattr(region_index, "choose_type", lambda asked, n, d: asked if n >= 100 else "flat")
         patch.setattr(search, "SCAN_BELOW", 0)
         info = ModelInfo((P, 1), D, "w", min_visibility=0)
         with GalleryStore.create(path, info, index_type=kind) as store, store.writer() as writer:

@@ -39,7 +39,7 @@ def certain_distance(reported: Float32, norm: float, dim: int) -> Float64:
     distance = np.asarray(reported, np.float64)
     with np.errstate(invalid="ignore"):  # ∞ − ∞
         squared = np.square(distance) - expansion_error(dim) * np.square(2 * norm + distance)
-    return np.where(np.isinf(distance), np.inf, np.sqrt(np.maximum(squared, 0)))
+    return np.where(np.isinf(distance), np.inf, np.sqrt(np.fmax(squared, 0)))
 
 
 class VisibilityGroups:

@@ -93,7 +93,9 @@ class SearchEngine:
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
         gpu = store.device.startswith("cuda") or (store.device == "auto" and torch.cuda.is_available())
-        self._device = torch.device((store.device if store.device != "auto" else "cuda") if gpu else "cpu")
+        # By number: which GPU plain "cuda" means is the thread's affair, and searches have several.
+        number = store.device.partition(":")[2] or "0"
+        self._device = torch.device(f"cuda:{number}" if gpu else "cpu")
         self._view = self._look_at(store.snapshot)
 
     def __repr__(self) -> str:
@@ -157,7 +159,7 @@ class SearchEngine:
             found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
             return _explained(view, queries, found)
 
-        little = len(queries) == 1 and (not scanned or images <= SCAN_BELOW)
+        little = len(queries) == 1 and (images <= SCAN_BELOW if scanned else scope.deepest <= CANDIDATES_PER_REGION)
         return on_one_core(answer) if little else answer()
 
 

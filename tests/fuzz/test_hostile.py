@@ -231,6 +231,26 @@ def test_each_number_of_a_faiss_files_head_may_be_anything(tmp_path, kind):
     assert "after its end" in faiss_file.problem(path)
 
 
+def test_each_number_that_tells_how_a_fast_scan_reads_its_codes_may_be_anything(tmp_path):
+    n, d = 1100, 6  # three pieces: with two, one would do as well
+    path = tmp_path / "a.faiss"
+    vectors = np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
+    RegionIndex.build(vectors, np.arange(n), "ivf-pqfs").write(path)
+    whole = path.read_bytes()
+    (lists,) = struct.unpack_from("<q", whole, 37)
+    quantizer, blocks = 98 + 4 * d * lists, whole.index(b"ilbl")
+    first = blocks + 36  # the list whose ids and codes come first
+    (held,) = struct.unpack_from("<q", whole, first)
+    codes = first + 8 + 8 * held
+    for place in (*range(quantizer, quantizer + 74), *range(blocks, first + 8), *range(codes, codes + 8)):
+        for number in (0, 1, 2, 3, 0x7F, 0xFF):
+            changed = bytearray(whole)
+            changed[place] = number
+            path.write_bytes(changed)
+            if whole[place] != number:
+                assert faiss_file.problem(path) != "", (place, number)
+
+
 def test_an_image_id_that_would_cost_all_memory(tmp_path):
     vectors = np.zeros((2, 4), np.float32)
     with pytest.raises(StoreDamagedError, match="limit"):

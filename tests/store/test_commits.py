@@ -174,6 +174,13 @@ def test_float16_refuses_what_it_cannot_hold(tmp_path, info, make_records):
         writer.add(make_records(1), features)
 
 
+def test_numbers_whose_squares_are_infinite_are_refused(tmp_path, info, make_records):
+    features = RegionFeatures(np.full((1, 6), 1 / 6, np.float32), np.full((1, 6, 8), 3e19, np.float32))
+    store = GalleryStore.create(tmp_path / "large", info)
+    with store.writer() as writer, pytest.raises(FeatureError, match=r"beyond 1e\+17"):
+        writer.add(make_records(1), features)
+
+
 def contents(store):
     view = GalleryStore.open(store.path).snapshot
     return view.image_ids.tolist(), view.embeddings(np.arange(len(view))).tolist(), store.rejected()

@@ -13,6 +13,10 @@ from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 INT64 = range(-(2**63), 2**63)
 
 
+LARGEST = 1e17
+"""Of a number in an embedding: sums of squares of float32 stay finite, without which FAISS ends the process."""
+
+
 def check_features(model: StoredModel, images: int, features: RegionFeatures) -> None:
     """Refuse features that are not of so many images by this model, or that cannot be stored.
 
@@ -31,6 +35,8 @@ def check_features(model: StoredModel, images: int, features: RegionFeatures) ->
     # A visibility is a share of the feature map; sums of float32 may pass 1 by rounding.
     if (features.visibility > 1 + 1e-3).any():
         raise FeatureError("a visibility is above 1; it must be C_i / (h·w), a share of the feature map")
+    if (np.abs(features.embeddings) > LARGEST).any():
+        raise FeatureError(f"an embedding is beyond {LARGEST:.0e}, where distances are infinite; use other weights")
     largest = float(np.finfo(model.embedding_dtype).max)
     if (np.abs(features.embeddings) > largest).any():
         raise FeatureError(f"an embedding does not fit {model.embedding_dtype}; create the index with float32")

@@ -27,16 +27,17 @@ _PQ_CODES = (48, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)  # bytes a vector that a
 _HNSW_LINKS = 32
 
 
-def choose_type(asked: str, n: int, d: int, device: str = "cpu") -> str:
+def choose_type(asked: str, n: int, d: int) -> str:
     """The type an index of n vectors of d numbers gets: the one rule.
 
     Up to `_AUTO_FLAT_BELOW` a scan is fast and exact, also where an index has seven segments of that size, as it may
     between two merges. Above, lists of a quarter of a byte a number are scanned at a fifth of the cost of one byte a
-    number, which is what a GPU gets; the candidates are re-ranked from the embeddings, so errors in the distance cost
-    little (docs/decisions/0005). Lists and codes also need vectors to be learned from.
+    number, which is what a machine with a GPU gets; the candidates are re-ranked from the embeddings, so errors in the
+    distance cost little (docs/decisions/0005). Lists and codes also need vectors to be learned from, and a fast scan
+    vectors that can be taken apart into pieces of at most `_FAST_LEAST` numbers.
     """
     if asked == "auto":
-        asked = "flat" if n < _AUTO_FLAT_BELOW else "ivf-pqfs" if gpu_of(device) is None else "ivf-sq8"
+        asked = "flat" if n < _AUTO_FLAT_BELOW else "ivf-sq8" if faiss.get_num_gpus() else "ivf-pqfs"
     if asked == "ivf-pqfs" and d > _FAST_LEAST * _fast_pieces(d):
         asked = "ivf-sq8"
     needed = {"hnsw": 0, "ivf-pq": _POINTS_PER_CENTROID * 2**_PQ_BITS}.get(asked, _IVF_FROM)

@@ -35,6 +35,7 @@ _LEAST_LISTS = 32  # that are looked through
 _EFFORT_SHARE = {"ivf-pqfs": 8}  # 1 of so many lists is looked through for 400 neighbours
 _EFFORT_SHARE_ELSE = 16
 _TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
+_LONGEST = 8  # times the median length: longer vectors are not learned from
 _LEAST_CENTROIDS = 256  # of codes of a byte
 _HNSW_EFFORT = 64
 _GPU_LIMIT = 2048  # neighbours, and lists, that a GPU search can select
@@ -142,10 +143,10 @@ class RegionIndex:
             on_added: told how many more vectors are in.
         """
         n = len(ids)
-        index = new_index(choose_type(kind, n, d, device), n, d)
+        index = new_index(choose_type(kind, n, d), n, d)
         if not index.is_trained:
             most = max(index.nlist, _LEAST_CENTROIDS) * _TRAINING_POINTS
-            index.train(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)))))
+            index.train(_typical(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))))))
         for start in range(0, n, _BLOCK):
             positions = np.arange(start, min(start + _BLOCK, n))
             index.add_with_ids(_ready(rows(positions)), np.ascontiguousarray(ids[positions], dtype=np.int64))
@@ -277,18 +278,37 @@ def _ready(vectors: NDArray[Any]) -> Float32:
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
+def _typical(sample: Float32) -> Float32:
+    """Without vectors of another length than the others: the tables of a fast scan have one scale for all codes, and
+    one code far out would leave no difference between the rest.
+    """
+    lengths = np.linalg.norm(sample.astype(np.float64), axis=1)
+    typical: Float32 = sample[lengths <= _LONGEST * np.median(lengths)]
+    return typical
+
+
 def _tidy(ids: Int64, squared: Float32, wanted: int) -> Found:
-    """Drop the −1, order by distance and then id, and take the root; rounding may leave a square below 0."""
+    """Drop the −1, order by distance and then id, and take the root; rounding may leave a square below 0.
+
+    A fast scan over codes that are all alike divides 0 by 0. Then nothing is known, which a distance of 0 says: the
+    bound of a search stays open.
+    """
     present = ids >= 0
-    ids, distances = ids[present], np.sqrt(np.maximum(squared[present], 0))
+    ids, distances = ids[present], np.sqrt(np.fmax(squared[present], 0))
     order = np.lexsort((ids, distances))[:wanted]
     return ids[order], distances[order]
 
 
-@functools.cache
+_one_at_a_time = threading.Lock()
+_known_resources: dict[int, tuple[Any, threading.Lock]] = {}
+
+
 def _resources(gpu: int) -> tuple[Any, threading.Lock]:
     """The scratch memory of a GPU and the lock it needs: searches that share it must not overlap."""
-    return faiss.StandardGpuResources(), threading.Lock()
+    with _one_at_a_time:  # indexes are opened beside each other
+        if gpu not in _known_resources:
+            _known_resources[gpu] = faiss.StandardGpuResources(), threading.Lock()
+        return _known_resources[gpu]
 
 
 class _GpuCopy:
