@@ -15,6 +15,7 @@ from tiny_weights import picture
 from vpmsearch.web.settings import ServeSettings
 
 webdriver = pytest.importorskip("selenium.webdriver")
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -48,7 +49,9 @@ class Page:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def until(self, condition, seconds: float = 60):
-        return WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(lambda _: condition())
+        # The page may draw its parts anew between two questions of one condition: ask again.
+        waiting = WebDriverWait(self.driver, seconds, 0.05, ignored_exceptions=[StaleElementReferenceException])
+        return waiting.until(lambda _: condition())
 
     def click(self, selector: str) -> None:
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.one(selector))
