@@ -1,11 +1,12 @@
 """What all tests share: one thread a process, no deadlines, and a handful of images drawn with numpy.
 
-Torch and the store are imported by what needs them: xdist's own process loads this file before it starts any worker.
+xdist's own process loads this file before it starts its workers, so nothing heavy is imported here but for them.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,17 +19,14 @@ from vpmsearch.data.datasets import LabelledImage
 
 DATA_FILES = Path(__file__).parent / "data_files"
 
+if "PYTEST_XDIST_WORKER" in os.environ or "auto" not in sys.argv:  # with `-n auto` the process itself runs no test
+    import torch  # before faiss, which then shares its OpenMP and so its one thread
+
+    torch.set_num_threads(1)  # tests are many and small, and run beside each other
+
 # A busy machine is slow, not wrong.
 settings.register_profile("vpmsearch", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("vpmsearch")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Tests are many and small, and run beside each other."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
