@@ -44,13 +44,13 @@ def load(path):
 def pixels(path):
     with Image.open(path) as image:
         assert image.format == "PNG"
-        return np.asarray(image.convert("RGB")).astype(int)
+        return np.asarray(image.convert("RGB")).astype(np.int16)
 
 
 def count(image, color, within=0):
     if isinstance(color, str):
         color = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-    return int((np.abs(image - np.array(color)).max(axis=2) <= within).sum())
+    return int((np.abs(image - np.array(color, np.int16)).max(axis=2) <= within).sum())
 
 
 def runs(mask):

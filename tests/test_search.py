@@ -136,11 +136,19 @@ def test_both_paths_are_eq_4(tmp_path: Path, grid: tuple[int, int], min_visibili
         assert few[row].matches == exact[row].matches[:4]
 
 
+@pytest.fixture(scope="module")
+def large() -> tuple[RegionFeatures, RegionFeatures, list[list[tuple[float, int]]]]:
+    """420 images, three queries, and their rankings without images 7 and 401."""
+    gallery, queries = make_features(420, p=2, d=4, seed=3), make_features(3, p=2, d=4, seed=4)
+    live = [image_id for image_id in range(1, 421) if image_id not in (7, 401)]
+    return gallery, queries, [oracle_ranking(queries, row, gallery, 0, live) for row in range(3)]
+
+
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "ivf-pqfs"])
-def test_every_index_type_gives_the_exact_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str):
+def test_every_index_type_gives_the_exact_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large, kind: str):
     # Lists and codes for small segments too: this is about finding everything, not about speed.
     monkeypatch.setattr(region_index, "choose_type", lambda asked, n, d: asked if n >= 256 else "flat")
-    gallery, queries = make_features(420, p=2, d=4, seed=3), make_features(3, p=2, d=4, seed=4)
+    gallery, queries, expected = large
     info = ModelInfo((2, 1), 4, "w", min_visibility=0)
     with GalleryStore.create(tmp_path / "index", info, index_type=kind) as store:
         fill(store, gallery, (400, 20), removed=(7, 401))
@@ -150,9 +158,8 @@ def test_every_index_type_gives_the_exact_ranking(tmp_path: Path, monkeypatch: p
         default = engine.search(queries, k=420, candidates=420)
         some = engine.search(queries, k=30, candidates=100, filter=SearchFilter(camids=(1,)))
         exact_some = engine.search(queries, k=420, exact=True, filter=SearchFilter(camids=(1,)))
-    live = [image_id for image_id in range(1, 421) if image_id not in (7, 401)]
     for row in range(3):
-        assert_is_ranking(exact[row], oracle_ranking(queries, row, gallery, 0, live))
+        assert_is_ranking(exact[row], expected[row])
         assert default[row].matches == exact[row].matches
         assert len(some[row].matches) == 30
         assert all(match.camid == 1 for match in some[row].matches)

@@ -40,8 +40,15 @@ def answers(path, queries):
     return [[(match.image_id, match.distance) for match in result.matches] for result in found]
 
 
-@pytest.mark.parametrize("d", [128, 2048])
-@pytest.mark.parametrize("grid", [(6, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("grid", "d"),
+    [
+        ((6, 1), 2048),
+        ((3, 2), 128),
+        pytest.param((6, 1), 128, marks=pytest.mark.slow),
+        pytest.param((3, 2), 2048, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_whatever_it_was_written_with(tmp_path, make_features, make_records, next_version, dtype, grid, d):
     path = tmp_path / "index"

@@ -90,7 +90,7 @@ def run_readers(folder: Path, steps: int, pause: float) -> None:
 
 
 def test_readers_see_committed_states(tmp_path: Path):
-    run_readers(tmp_path, 15, 0.1)  # the creation, twelve commits, two compactions
+    run_readers(tmp_path, 10, 0.1)  # the creation, eight commits, a compaction
 
 
 @pytest.mark.slow
