@@ -23,10 +23,7 @@ GROUPS = {  # target: inputs of the short form; a group is one process
     "others": {
         **dict.fromkeys(["weights", "checkpoint-sgd", "checkpoint-adamw"], 15),
         **dict.fromkeys(["csv", "jsonl"], 60),
-        **dict.fromkeys(
-            [f"faiss-{kind}" for kind in ("flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "ivf-pqfs")], 20
-        ),
-        **dict.fromkeys(["hdf5"], 20),
+        **dict.fromkeys(["hdf5", *(name for name in TARGETS if name.startswith("faiss-"))], 20),
         **dict.fromkeys(["sqlite", "sqlite-values"], 15),
     },
 }

@@ -11,8 +11,6 @@ from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
 INT64 = range(-(2**63), 2**63)
-
-
 LARGEST = 1e17
 """Of a number in an embedding: sums of squares of float32 stay finite, without which FAISS ends the process."""
 
@@ -35,10 +33,10 @@ def check_features(model: StoredModel, images: int, features: RegionFeatures) ->
     # A visibility is a share of the feature map; sums of float32 may pass 1 by rounding.
     if (features.visibility > 1 + 1e-3).any():
         raise FeatureError("a visibility is above 1; it must be C_i / (h·w), a share of the feature map")
-    if (np.abs(features.embeddings) > LARGEST).any():
+    greatest = float(np.abs(features.embeddings).max(initial=0))
+    if greatest > LARGEST:
         raise FeatureError(f"an embedding is beyond {LARGEST:.0e}, where distances are infinite; use other weights")
-    largest = float(np.finfo(model.embedding_dtype).max)
-    if (np.abs(features.embeddings) > largest).any():
+    if greatest > float(np.finfo(model.embedding_dtype).max):
         raise FeatureError(f"an embedding does not fit {model.embedding_dtype}; create the index with float32")
 
 
