@@ -29,8 +29,8 @@ from vpmsearch.training.trainer import Trainer
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "strong, three stages frozen": {},
+    "the locator moved by every loss": {"detach_locator": False},
     "the paper's γ and crops": {"gamma": (0.5, 1.0), "crops": ("bilateral",)},
-    "embeddings of any length": {"normalize_embeddings": False, "margin": None},
     "without the gallery memory": {"memory_weight": 0.0},
     # As many people a step as before, each in four images cut at random instead of two whole and the same two cut.
     "without whole views": {"memory_weight": 0.0, "consistency_weight": 0.0, "images_per_pid": 4},

@@ -63,6 +63,8 @@ class Vpm(nn.Module):
         self.num_regions = self.grid[0] * self.grid[1]
         self.embedding_dim = channels if embedding_dim is None else embedding_dim
         self.normalize_embeddings = normalize_embeddings
+        self.detach_locator = False
+        """Whether losses of embeddings leave the locator alone; says nothing once a model is trained."""
         self.locator: nn.Module = nn.Conv2d(channels, self.num_regions, 1, bias=False)  # W of Eq. 1
         self.reduction: nn.Module = nn.Identity()
         if embedding_dim is not None:
@@ -86,7 +88,8 @@ class Vpm(nn.Module):
         logits = self.locate(feature_map)
         probabilities = region_probabilities(logits)
         height, width = probabilities.shape[2:]
-        embeddings = region_embeddings(self.reduction(feature_map), probabilities)
+        weights = probabilities.detach() if self.detach_locator else probabilities
+        embeddings = region_embeddings(self.reduction(feature_map), weights)
         if self.normalize_embeddings:
             embeddings = F.normalize(embeddings, dim=2)
         return VpmOutput(

@@ -82,6 +82,7 @@ class Trainer:
             settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings
         )
         self.model.backbone.freeze(settings.freeze_stages)
+        self.model.detach_locator = settings.detach_locator
         self.data = TrainingSet(images, self._crop_settings())
         self.classifiers = RegionClassifiers(
             settings.classifier, self.model.num_regions, self.model.embedding_dim, self.data.num_classes
