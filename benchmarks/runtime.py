@@ -1,6 +1,6 @@
 """torch and onnxruntime on the same pixels, turn by turn: images a second, CPU seconds an image, largest difference.
 
-    pip install 'vpmsearch[onnx]' onnxruntime && python benchmarks/runtime.py --images 64 --rounds 5 --threads 2
+    pip install 'vpmsearch[onnx]' && python benchmarks/runtime.py --images 64 --rounds 5 --threads 2
 
 Wall-clock time is what one waits on an idle machine; CPU time is what to compare on one that does other work as well.
 The ratio is torch over onnxruntime: above 1, onnxruntime is faster.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from machine import report
 
 from vpmsearch.extraction import Extractor
 from vpmsearch.models.device import choose_device
-from vpmsearch.models.export import INPUT, OUTPUTS, export_onnx
+from vpmsearch.models.onnx_runtime import OnnxRuntime
 from vpmsearch.models.weights import find_weights, read_weights
 
 
@@ -43,28 +42,19 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--model", type=Path, help="exported before; default: exported now")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     loaded = read_weights(find_weights(args.weights))
     extractor = Extractor(loaded, choose_device("cpu"))
-    with tempfile.TemporaryDirectory() as folder:
-        path = args.model or export_onnx(loaded, Path(folder) / "model.onnx")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = args.threads
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     size = (args.batch_size, *loaded.config.input_size, 3)
     batches = [rng.integers(0, 256, size, dtype=np.uint8) for _ in range(max(1, args.images // args.batch_size))]
-    runs = {
-        "torch": extractor._features,
-        "onnxruntime": lambda pixels: session.run(list(OUTPUTS), {INPUT: pixels}),
-    }
-    features, (visibility, embeddings) = runs["torch"](batches[0]), runs["onnxruntime"](batches[0])  # and warm up
+    runs = {"torch": extractor._features, "onnxruntime": OnnxRuntime(loaded)}
+    by_torch, by_onnx = runs["torch"](batches[0]), runs["onnxruntime"](batches[0])  # and warm up
     differs = {
-        "visibility": float(np.abs(features.visibility - visibility).max()),
-        "embeddings": float(np.abs(features.embeddings - embeddings).max()),
+        "visibility": float(np.abs(by_torch.visibility - by_onnx.visibility).max()),
+        "embeddings": float(np.abs(by_torch.embeddings - by_onnx.embeddings).max()),
     }
     rows = []
     for _ in range(args.rounds):

@@ -6,7 +6,7 @@ Threads read, decode and resize the images of the next batches while the model w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -83,6 +83,7 @@ class Extractor:
         weights: of the model. device: where it runs; see `vpmsearch.models.device.choose_device`.
         batch_size: images a batch; None is 32 on the CPU (larger ones only cost memory) and 256 on a GPU.
         workers: threads that decode; None is two, or as many as there are cores up to 16 for a GPU.
+        runtime: what computes features in place of torch, on the CPU: (B, H, W, 3) uint8 RGB -> (B, p) and (B, p, d).
     """
 
     def __init__(
@@ -92,11 +93,13 @@ class Extractor:
         *,
         batch_size: int | None = None,
         workers: int | None = None,
+        runtime: Callable[[NDArray[np.uint8]], RegionFeatures] | None = None,
     ) -> None:
         gpu = device.type == "cuda"
         self.weights, self.device = weights, device
         self.batch_size = batch_size or (256 if gpu else 32)
         self.workers = workers if workers is not None else (min(16, os.cpu_count() or 2) if gpu else 2)
+        self._run = runtime or self._by_torch
         self.model = weights.model.to(device).to(memory_format=torch.channels_last)
         config = weights.config
         self._mean = torch.tensor(config.mean, device=device).view(1, 3, 1, 1) * 255
@@ -166,6 +169,9 @@ class Extractor:
         if len(pixels) == 0:
             p, d = self.model.num_regions, self.model.embedding_dim
             return RegionFeatures(np.zeros((0, p), np.float32), np.zeros((0, p, d), np.float32))
+        return self._run(pixels)
+
+    def _by_torch(self, pixels: NDArray[np.uint8]) -> RegionFeatures:
         half = self.device.type == "cuda"
         with torch.inference_mode(), torch.autocast(self.device.type, torch.float16, enabled=half):
             output = self.model(self._normalised(pixels))

@@ -86,6 +86,24 @@ def test_a_named_backbone_with_gradients_everywhere():
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("embedding_dim", [None, 4])
+def test_a_detached_locator_learns_from_its_labels_alone(embedding_dim):
+    """The output is the same; what is asked of embeddings moves the trunk and not the locator."""
+    model = settled(Vpm(tiny_backbone(), 3, embedding_dim))
+    before = model(images())
+    model.detach_locator = True
+    output = model(images())
+    torch.testing.assert_close(output.embeddings, before.embeddings, rtol=0, atol=0)
+    output.embeddings.square().sum().backward()
+    assert model.locator.weight.grad is None
+    assert all(parameter.grad is not None for parameter in model.backbone.parameters())
+    before.embeddings.square().sum().backward()  # without the setting Eq. 3 leads back to it
+    assert model.locator.weight.grad.abs().max() > 0
+    model.locator.weight.grad = None
+    model(images()).locator_logits.square().sum().backward()
+    assert model.locator.weight.grad.abs().max() > 0
+
+
 def test_defaults_are_the_papers():
     model = Vpm("resnet10")
     assert (model.grid, model.num_regions, model.embedding_dim) == ((6, 1), 6, 512)

@@ -36,6 +36,7 @@ VARIANTS = {
     "two-views": replace(TINY, consistency_weight=2.0, color_jitter=0.2, erase=0.5),
     "memory": replace(TINY, consistency_weight=1.0, memory_weight=0.5, memory_temperature=0.3),
     "average": replace(TINY, average_decay=0.8, shift=0.1),
+    "detached": replace(TINY, detach_locator=True),
 }
 
 
