@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import anyio
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
@@ -15,12 +14,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 import vpmsearch
-from vpmsearch.errors import DataError, DeviceError, FeatureError, StoreError, VpmsearchError
+from vpmsearch.errors import VpmsearchError
 from vpmsearch.web.endpoints import router
 from vpmsearch.web.guard import Guard
 from vpmsearch.web.metrics import Metrics
+from vpmsearch.web.problems import problem_of
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.settings import ServeSettings
+from vpmsearch.web.waiting import Line
 
 STATIC = Path(__file__).parent / "static"
 SEARCHES_AT_ONCE = 3
@@ -44,7 +45,7 @@ def create_app(service: SearchService, settings: ServeSettings) -> FastAPI:
     )
     metrics = Metrics()
     app.state.service, app.state.settings, app.state.metrics = service, settings, metrics
-    app.state.searching = anyio.CapacityLimiter(SEARCHES_AT_ONCE)
+    app.state.searching = Line(SEARCHES_AT_ONCE)
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _page, include_in_schema=False)
@@ -95,13 +96,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _our_problem(request: Request, error: Exception) -> Response:
-    """What the caller can mend is 422; an image that is not in the index, or not any more, 404; the rest is ours."""
-    text = " ".join(str(error).split())
-    if isinstance(error, StoreError):
-        return _problem(404 if "is not in the index" in text else 503, text)
-    if isinstance(error, FeatureError | DataError):
-        return _problem(422, text)
-    return _problem(503 if isinstance(error, DeviceError) else 500, text)
+    return _problem(*problem_of(error))
 
 
 def _problem(status: int, text: str, headers: object = None) -> JSONResponse:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-import anyio.to_thread
 from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Security, UploadFile
+from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
@@ -19,8 +19,10 @@ from vpmsearch.types import RegionFeatures
 from vpmsearch.web.answers import regions_seen, search_answer
 from vpmsearch.web.fields import LARGEST_ID, MAX_PHOTOGRAPHS, MAX_RANK, box_of, check_count, filter_of
 from vpmsearch.web.guard import COOKIE, has_token
+from vpmsearch.web.problems import problem_of
 from vpmsearch.web.schemas import Health, IndexStats, Problem, RegionsSeen, SearchAnswer
 from vpmsearch.web.service import SearchService
+from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
 
 Value = TypeVar("Value")
 
@@ -44,6 +46,7 @@ _IMAGE_ERRORS = _ERRORS | {
     404: {"model": Problem, "description": "No such image in the index, or its file is gone or has changed"},
     422: {"model": Problem, "description": "A field cannot be understood"},
 }
+_LINES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not changed"}}
 
 router = APIRouter(prefix="/api")
@@ -83,7 +86,7 @@ async def session(request: Request) -> Response:
     return answer
 
 
-@guarded.post("/search", responses=_UPLOAD_ERRORS)
+@guarded.post("/search", responses=_UPLOAD_ERRORS | _LINES, response_model=SearchAnswer)
 async def search(
     request: Request,
     photograph: Annotated[
@@ -106,10 +109,14 @@ async def search(
     exact: Annotated[bool, Form(description="Compare with every image instead of candidates.")] = False,
     offset: Annotated[int, Form(ge=0, lt=MAX_RANK, description="Ranks to skip.")] = 0,
     limit: Annotated[int, Form(ge=1, le=100, description="Matches to answer.")] = 24,
-) -> SearchAnswer:
+) -> SearchAnswer | Response:
     """Rank the images of the index by Eq. 4: by the regions that they and the query both show.
 
     Several photographs and images together are one query: of each region the one that shows most of it.
+
+    Asked with `Accept: application/x-ndjson` it answers in lines of JSON. First how it is getting on, whenever that
+    changes: `{"waiting": 3}`, searches that come before, or `{"doing": "seeing"}` or `{"doing": "searching"}`. Then
+    `{"answer": …}`, or `{"error": "…", "status": 422}`.
     """
     uploads, ids = photograph or [], image_id or []
     check_count(len(uploads) + len(ids))
@@ -119,19 +126,24 @@ async def search(
     only = filter_of(pid or (), camid or (), after, before, prefix)
     service = service_of(request)
 
-    def work() -> SearchAnswer:
+    def work(place: Place) -> SearchAnswer:
         view = service.view
         chosen = parse_regions(regions, view.snapshot.model_info.num_regions)
+        place.doing = "seeing" if uploads else "searching"
         # Read only now: who waits for a thread keeps his photographs in a temporary file, not in memory.
         parts = [service.see(upload.file.read(), part).features for upload, part in zip(uploads, boxes, strict=True)]
         parts += [service.stored_features(view, each) for each in ids]
         query, sources = together(RegionFeatures.concatenate(parts))
+        place.doing = "searching"
         page = min(limit, MAX_RANK - offset)
         found = service.search(view, query, offset=offset, limit=page, exact=exact, only=only, regions=chosen)
         request.app.state.metrics.searched(found.result)
         return search_answer(view, query, sources, chosen, found, offset)
 
-    return await _searching(request, work)
+    if MEDIA_TYPE in request.headers.get("accept", ""):
+        return StreamingResponse(_line(request).told(work, problem_of), media_type=MEDIA_TYPE)
+    place = Place()
+    return await _line(request).run(lambda: work(place), place)
 
 
 @guarded.post("/regions", responses=_UPLOAD_ERRORS)
@@ -189,7 +201,12 @@ async def metrics(request: Request) -> Response:
 
 async def _searching(request: Request, work: Callable[[], Value]) -> Value:
     """Run what keeps a core busy in one of few threads, so that pictures and health do not wait behind it."""
-    return await anyio.to_thread.run_sync(work, limiter=request.app.state.searching)
+    return await _line(request).run(work)
+
+
+def _line(request: Request) -> Line:
+    line: Line = request.app.state.searching
+    return line
 
 
 def _shown(load: Callable[[], Value]) -> Value:

@@ -3,6 +3,11 @@
 export class NeedsToken extends Error {}
 
 async function ask(path, options = {}) {
+  const response = await answered(path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+async function answered(path, options) {
   let response;
   try {
     response = await fetch(path, options);
@@ -10,7 +15,7 @@ async function ask(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer. Is it still running?");
   }
-  if (response.ok) return response.status === 204 ? null : response.json();
+  if (response.ok) return response;
   let text = `The server answered ${response.status}.`;
   try { text = (await response.json()).error || text; } catch { /* not JSON: the number must do */ }
   if (response.status === 401) throw new NeedsToken(text);
@@ -38,7 +43,8 @@ export function regions(photo, signal) {
   return ask("/api/regions", { method: "POST", body: form, signal });
 }
 
-export function search(photos, wanted, signal) {
+// `tell` hears how the search is getting on: {waiting: 3}, {doing: "searching"}.
+export function search(photos, wanted, signal, tell) {
   const form = new FormData();
   for (const photo of photos) {
     if (photo.id && !photo.box) { form.append("image_id", photo.id); continue; }
@@ -53,7 +59,31 @@ export function search(photos, wanted, signal) {
   form.append("exact", wanted.exact);
   form.append("offset", wanted.offset);
   form.append("limit", wanted.limit);
-  return ask("/api/search", { method: "POST", body: form, signal });
+  return followed("/api/search", { method: "POST", body: form, signal }, tell);
+}
+
+// An answer that comes in lines of JSON, the last of which is the answer itself or an error.
+async function followed(path, options, tell) {
+  const response = await answered(path, { ...options, headers: { Accept: "application/x-ndjson" } });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (;;) {
+    let part;
+    try {
+      part = await reader.read();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Error("The server stopped answering. Is it still running?");
+    }
+    if (part.done) throw new Error("The server stopped answering. Is it still running?");
+    const lines = (text + part.value).split("\n");
+    text = lines.pop();
+    for (const told of lines.map((line) => JSON.parse(line))) {
+      if (told.answer) return told.answer;
+      if (told.error) throw new Error(told.error);
+      tell(told);
+    }
+  }
 }
 
 // The file of an image of the index, to search with a part of it.

@@ -242,7 +242,7 @@ async function search(offset = 0) {
     prefix: by("prefix").value, camids: [...by("cameras").querySelectorAll("input:checked")].map((box) => box.value),
   };
   try {
-    answer = await api.search(photos, wanted, running.signal);
+    answer = await api.search(photos, wanted, running.signal, tell);
   } catch (error) {
     if (error.name === "AbortError") return;
     hits = [];
@@ -257,6 +257,12 @@ async function search(offset = 0) {
   const [verdict, meaning] = VERDICTS[answer.verdict] || ["", ""];
   show(hits.length ? `${meaning}${hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`
     : "No result: no image that passes the filters shares a region with the query.", hits.length ? verdict : "");
+}
+
+function tell({ waiting, doing }) {
+  const before = waiting === 1 ? "one search comes" : `${waiting} searches come`;
+  by("status").textContent = waiting ? `Searching… Waiting: ${before} first.`
+    : `Searching… ${{ seeing: "Looking at the query.", searching: "Comparing with the index." }[doing] || ""}`;
 }
 
 function show(text, verdict = "") {
