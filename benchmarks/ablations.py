@@ -71,8 +71,8 @@ def compared(name: str, rows: list[Evaluation], base: list[Evaluation]) -> list[
         found.append(
             {"run": name, "gamma": row.gamma, "rank1": float(row.metrics.cmc[0]), "map": row.metrics.mean_ap}
             | {"visible_f1": row.visible_f1, "queries": row.queries, "gallery": row.gallery}
-            | {"rank1_change": change.rank1, "rank1_change_interval": str(change.rank1_interval)}
-            | {"map_change": change.mean_ap, "map_change_interval": str(change.mean_ap_interval)}
+            | {"rank1_change": change.rank1, "rank1_change_interval": list(change.rank1_interval)}
+            | {"map_change": change.mean_ap, "map_change_interval": list(change.mean_ap_interval)}
         )
     return found
 
