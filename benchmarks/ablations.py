@@ -2,11 +2,11 @@
 
     python benchmarks/ablations.py --data Market-1501-v15.09.15 --runs runs/ablations
 
-Every run starts from the trunk in the package with three stages frozen and L_R weighted by 1, sees the same images in the same order (seed
-0) for `--epochs`, and is measured on identities held out of the training split, queries whole and cut. The trunk has
-probably seen these identities: the figures compare ingredients and say nothing of accuracy. A run that is there already
-is not made again, and one that was stopped goes on. Each row says what taking the ingredient away costs, with an
-interval paired over queries; it knows nothing of another seed.
+Every run starts from the trunk in the package with three stages frozen and L_R weighted by 1, sees the same images in
+the same order (seed 0) for `--epochs`, and is measured on identities held out of the training split, queries whole and
+cut. The trunk has probably seen these identities: the figures compare ingredients and say nothing of accuracy. A run
+that is there already is not made again, and one that was stopped goes on. Each row says what taking the ingredient away
+costs, with an interval paired over queries; it knows nothing of another seed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vpmsearch.training.presets import TrainSettings, get_preset
 from vpmsearch.training.trainer import Trainer
 
 SHORT = {"freeze_stages": 3, "region_loss_weight": 1.0}
-"""What suits a run of an epoch or two: a trunk that is to learn quickly where regions are forgets who people are."""
+"""For a run of an epoch or two: one that learns quickly where regions are forgets whom the trunk knew."""
 ABLATIONS: dict[str, dict[str, Any]] = {
     "strong, short": {},
     "the paper's γ and crops": {"gamma": (0.5, 1.0), "crops": ("bilateral",)},
