@@ -65,6 +65,8 @@ def test_evaluate_takes_the_gallery_from_an_index(cli, drawn: Path, weights: Pat
     indexed = cli("evaluate", "--data", drawn, "--index", "indexes/default", "--gamma", 0.5, "--json")
     plain = cli("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
     assert indexed.json == plain.json
+    matched = ("--data", drawn, "--index", "indexes/default", "--matcher", "mtrc")
+    assert "leave --index away" in cli("evaluate", *matched, code=1).error
     wrong = ("--data", drawn, "--index", "indexes/default", "--weights", other_weights)
     assert "none of these is that file" in cli("evaluate", *wrong, code=1).error
     cli("remove", drawn)
