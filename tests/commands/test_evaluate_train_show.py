@@ -65,6 +65,8 @@ def test_evaluate_takes_the_gallery_from_an_index(cli, drawn: Path, weights: Pat
     indexed = cli("evaluate", "--data", drawn, "--index", "indexes/default", "--gamma", 0.5, "--json")
     plain = cli("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
     assert indexed.json == plain.json
+    matched = ("--data", drawn, "--index", "indexes/default", "--matcher", "mtrc")
+    assert "leave --index away" in cli("evaluate", *matched, code=1).error
     wrong = ("--data", drawn, "--index", "indexes/default", "--weights", other_weights)
     assert "none of these is that file" in cli("evaluate", *wrong, code=1).error
     cli("remove", drawn)
@@ -135,10 +137,19 @@ def test_evaluate_older_matchers(cli, drawn: Path, weights: Path):
     (without,) = cli(*plain).json[0]["results"]
     (one,) = cli(*plain, "--matcher", "dsr", "--candidates", 1).json[0]["results"]
     assert one == without, "one candidate cannot be ordered"
-    rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("dsr", "sfr")]
-    assert len({row["map"] for row in (without, *rows)}) > 1
+    rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("dsr", "sfr", "amc-swm", "mtrc")]
+    assert len({row["map"] for row in (without, *rows)}) > 2
     assert "unknown matcher 'swm'" in cli(*plain, "--matcher", "swm", code=1).error
-    assert "leave --index" in cli(*plain, "--matcher", "dsr", "--single-shot", 2, code=1).error
+
+
+def test_evaluate_older_matchers_on_drawn_galleries(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--single-shot", 3, "--json")
+    (without,) = cli(*plain).json[0]["results"]
+    (one,) = cli(*plain, "--matcher", "mtrc", "--candidates", 1).json[0]["results"]
+    assert one == without, "one candidate cannot be ordered"
+    rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("sfr", "amc-swm")]
+    assert all(row["draws"] == 3 for row in rows)
+    assert len({row["map"] for row in (without, *rows)}) > 1
 
 
 def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
@@ -147,6 +158,14 @@ def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
     assert row["queries"] == 8
     assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
     assert "leave --matcher" in cli(*plain, "--reciprocal", "--matcher", "dsr", code=1).error
+
+
+def test_evaluate_expanded_queries(cli, drawn: Path, weights: Path):
+    plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
+    (row,) = cli(*plain, "--expand", 2).json[0]["results"]
+    assert row["queries"] == 8
+    assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
+    assert "--reciprocal and --single-shot" in cli(*plain, "--expand", 2, "--single-shot", 2, code=1).error
 
 
 def test_evaluate_pairs(cli, drawn: Path, weights: Path):

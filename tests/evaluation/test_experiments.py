@@ -12,6 +12,7 @@ from vpmsearch.data.datasets import LabelledImage, ReidDataset
 from vpmsearch.errors import DataError, TrainingError
 from vpmsearch.evaluation import reproduce
 from vpmsearch.evaluation.experiments import EXPERIMENTS, GAMMAS, Experiment, Ordering, Row, get_experiment
+from vpmsearch.evaluation.matching import MATCHERS
 from vpmsearch.evaluation.reproduce import Reproduction, verdicts
 from vpmsearch.training.presets import get_preset
 from vpmsearch.training.systems import SYSTEMS
@@ -51,6 +52,8 @@ def test_rows_are_the_papers():
     assert paper("table1-duke", "PCB", gamma=0.8) == [64.0]
     assert paper("table1-duke", "VPM", gamma=0.6) == [78.2]
     assert paper("table2", "SFR", source="partial-ilids") == [63.9, 74.8]
+    assert paper("table2", "MTRC", source="partial-reid") == [23.7, 27.3]
+    assert {row.matcher for row in EXPERIMENTS["table2"].rows} == {None, *MATCHERS}
     assert paper("table2", "VPM (bilateral)", source="partial-reid") == [67.7, 81.9]
     assert paper("table3", "MVPM-3", source="partial-ilids") == [58.8, 74.8, 82.4]
     assert paper("table3", "no triplet", source="holistic", gamma=1.0) == [91.3, 97.0, 77.8]
@@ -90,6 +93,8 @@ EXPERIMENT = Experiment(
         Row("MVPM-1", "vpm", gamma=0.5, weighting="uniform"),
         Row("PCB", "pcb", gamma=0.5),
         Row("VPM", "vpm", "partial-reid"),
+        Row("SFR", "vpm", "partial-reid", matcher="sfr"),
+        Row("MTRC", "vpm", "partial-reid", matcher="mtrc"),
         Row("old", None, paper={"rank1": 0.1}),
     ),
     (Ordering("VPM", "MVPM-1"), Ordering("VPM", "PCB")),
@@ -133,12 +138,29 @@ def test_everything_is_measured_once(people, tmp_path: Path, monkeypatch: pytest
     assert [line for line in log if "on holistic" in line] == ["pcb on holistic: γ 0.5"]
 
 
-def test_partial_data_sets_join_where_they_are(people, tmp_path: Path):
+def test_partial_data_sets_join_where_they_are(people, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     log: list[str] = []
+    ordered = set()
+    real = reproduce.evaluate_model
+
+    def spy(*given, **more):
+        ordered.add((more["matcher"], more["candidates"]))
+        return real(*given, **more)
+
+    monkeypatch.setattr(reproduce, "evaluate_model", spy)
     partial = ReidDataset("partial-reid", query=people.query, gallery=people.gallery)
     found = list(runner(people, tmp_path, log, **{"partial-reid": partial}).run(EXPERIMENT))
-    (one,) = (one for one in found if one.row.source == "partial-reid")
-    assert one.values["draws"] == 10
+    assert [line for line in log if "partial" in line] == [
+        "vpm on partial-reid: γ 1.0", "vpm on partial-reid by sfr: γ 1.0", "vpm on partial-reid by mtrc: γ 1.0"
+    ]  # fmt: skip
+    some = [one for one in found if one.row.source == "partial-reid"]
+    assert [one.values["draws"] for one in some] == [10, 10, 10]
+    assert {("sfr", len(people.gallery)), ("mtrc", len(people.gallery))} < ordered, "a matcher orders all there are"
+    assert len({tuple(line.ap for line in one.lines) for one in some}) > 1
+    log.clear()
+    again = list(runner(people, tmp_path, log, **{"partial-reid": partial}).run(EXPERIMENT))
+    assert [one.values for one in again] == [one.values for one in found]
+    assert log == ["train vpm", "train pcb"]
 
 
 def test_systems_that_are_the_same_are_trained_once(people, tmp_path: Path):

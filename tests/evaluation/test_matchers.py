@@ -12,7 +12,6 @@ from vpmsearch.evaluation.matchers import (
     RIDGE,
     WINDOWS,
     candidate_distances,
-    check_matcher,
     nearest_candidates,
     reconstruction_distances,
     reconstructor,
@@ -20,6 +19,7 @@ from vpmsearch.evaluation.matchers import (
     second_moments,
     spatial_features,
 )
+from vpmsearch.evaluation.matching import check_matcher
 from vpmsearch.evaluation.metrics import RankAccumulator
 from vpmsearch.evaluation.ranked import LabelledFeatures, rank_matched
 from vpmsearch.types import RegionFeatures
@@ -98,6 +98,10 @@ def test_each_query_meets_its_own_candidates():
             expected = plain_distance(query[row].double().numpy(), gallery[image].double().numpy(), RIDGE)
             assert found[row, place] == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert candidate_distances(second_moments(query[:0]), candidates[:0], ()).shape == (0, 2)
+    # An image that is one query's candidate as often as there are queries is not everybody's.
+    twice = candidate_distances(second_moments(query[:2]), np.array([[-1, -1], [3, 3]]), [(3, gallery[3])])
+    expected = plain_distance(query[1].double().numpy(), gallery[3].double().numpy(), RIDGE)
+    np.testing.assert_allclose(twice, [[np.inf, np.inf], [expected, expected]], rtol=1e-4)
 
 
 def test_candidates_come_first_and_the_rest_stays():
@@ -109,11 +113,13 @@ def test_candidates_come_first_and_the_rest_stays():
     np.testing.assert_array_equal(np.argsort(result, axis=1, kind="stable"), [[4, 3, 1, 0, 2], [2, 4, 0, 1, 3]])
     assert np.isinf(result[1, [0, 1, 3]]).all()
     assert nearest_candidates(distances, 99).shape == (2, 5)
+    equal = reordered(distances, candidates, np.ones_like(matched))
+    np.testing.assert_array_equal(np.argsort(equal, axis=1, kind="stable")[0], [1, 4, 3, 0, 2])
 
 
 def test_unknown_matchers():
     check_matcher("sfr")
-    with pytest.raises(DataError, match="unknown matcher 'swm'; choose one of dsr, sfr"):
+    with pytest.raises(DataError, match="unknown matcher 'swm'; choose one of dsr, sfr, amc-swm, mtrc"):
         check_matcher("swm")
 
 
@@ -133,12 +139,13 @@ def test_ranks_with_a_matcher_are_those_of_the_reordered_rows(count):
     pixels = [spatial_features(maps(n, 7, 3, 2, seed), (1,)) for n, seed in ((9, 7), (30, 8))]
     asked: list[int] = []
 
-    def gallery_pixels(rows):
-        asked.extend(rows.tolist())
-        return (pixels[1][row] for row in rows)
+    def match(rows):
+        assert rows.shape == (1, 9, min(count, (gallery.pids != -1).sum()))
+        wanted = np.unique(rows[rows >= 0])
+        asked.extend(wanted.tolist())
+        return candidate_distances(second_moments(pixels[0]), rows[0], ((i, pixels[1][i]) for i in wanted))[None]
 
-    found = rank_matched(query, gallery, second_moments(pixels[0]), gallery_pixels, candidates=count, min_visibility=0)
-    assert len(set(asked)) == len(asked)
+    found = rank_matched(query, gallery, match, candidates=count, min_visibility=0)
     assert all(gallery.pids[row] != -1 for row in asked)
     features = [a for s in (query, gallery) for a in (s.features.embeddings, s.features.visibility)]
     matrix = oracles.visibility_weighted_distance(*features)

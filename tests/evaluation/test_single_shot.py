@@ -14,6 +14,7 @@ from oracles import visibility_weighted_distance
 
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.protocols import LabelledFeatures, rank_single_shot
+from vpmsearch.evaluation.ranked import rank_matched_single_shot
 from vpmsearch.evaluation.single_shot import ShotDraws, shot_metrics
 from vpmsearch.types import RegionFeatures
 
@@ -110,3 +111,43 @@ def test_features_are_ranked_by_eq_4():
             for order in draws.orders
         ]
         np.testing.assert_array_equal(found.first_hit_rank[row], expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 99])
+def test_ranks_with_a_matcher(count):
+    """Each draw has its own candidates and their own distances; the matcher here is a table with a number a draw."""
+    rng = np.random.default_rng(4)
+
+    def side(n, least):
+        visibility = rng.dirichlet(np.ones(2), n).astype(np.float32)
+        visibility[rng.random((n, 2)) < 0.3] = 0
+        features = RegionFeatures(visibility, rng.normal(size=(n, 2, 3)).astype(np.float32))
+        return LabelledFeatures(features, rng.integers(least, 5, n), rng.integers(0, 2, n))
+
+    query, gallery = side(8, 1), side(30, -1)
+    table = rng.random((6, 8, 30))
+    draws = ShotDraws(gallery.pids, gallery.camids, 6, 0)
+    asked = []
+
+    def match(rows):
+        asked.append(rows)
+        draw, row, _ = np.ogrid[:6, :8, :0]
+        return np.where(rows >= 0, table[draw, row, rows], INF)
+
+    found = rank_matched_single_shot(query, gallery, match, draws, candidates=count, min_visibility=0)
+    (rows,) = asked
+    features = [a for s in (query, gallery) for a in (s.features.embeddings, s.features.visibility)]
+    matrix = visibility_weighted_distance(*features)
+    for q, draw in np.ndindex(8, 6):
+        pid, camid = query.pids[q], query.camids[q]
+        chosen = {}
+        for image in draws.orders[draw]:
+            if gallery.pids[image] != pid or gallery.camids[image] != camid:
+                identity = ("nobody knows", image) if gallery.pids[image] == 0 else gallery.pids[image]
+                chosen.setdefault(identity, image)
+        order = sorted((i for i in chosen.values() if matrix[q, i] < INF), key=lambda i: (matrix[q, i], i))
+        assert set(rows[draw, q].tolist()) - {-1} == set(order[:count])
+        order = [*sorted(order[:count], key=lambda i: table[draw, q, i]), *order[count:]]
+        right = chosen.get(pid)
+        expected = math.nan if right is None else order.index(right) + 1 if right in order else INF
+        np.testing.assert_equal(found.first_hit_rank[q, draw], expected)

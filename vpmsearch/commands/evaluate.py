@@ -85,7 +85,7 @@ def evaluate(
     ] = None,
     matcher: Annotated[
         str | None,
-        typer.Option(help="Order the nearest anew by dsr or sfr, on the model's feature maps.", show_default=False),
+        typer.Option(help="Order the nearest anew by dsr, sfr, amc-swm or mtrc, on feature maps.", show_default=False),
     ] = None,
     reciprocal: Annotated[
         bool,
@@ -94,6 +94,15 @@ def evaluate(
             help="Rank by neighbours in common (k-reciprocal, k1 20, k2 6, 0.3); all queries help each other.",
         ),
     ] = False,
+    expand: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Average each query, region by region, with its K nearest gallery images before ranking.",
+            show_default=False,
+        ),
+    ] = None,
     candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
     per_query: Annotated[
         Path | None,
@@ -145,6 +154,7 @@ def evaluate(
             matcher=matcher,
             candidates=candidates,
             reciprocal=reciprocal,
+            expand=expand,
             on_progress=advance,
         ):
             rows.append(row.to_json())

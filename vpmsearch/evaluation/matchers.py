@@ -25,23 +25,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpmsearch.errors import DataError
 from vpmsearch.types import Int64
 
 WINDOWS = {"dsr": (1,), "sfr": (1, 2, 3)}
 """Sides, in pixels of T, of the windows whose means are the pixels, by the matcher's name."""
 RIDGE = 1e-3
 """β, as in SFR."""
-
-
-def check_matcher(name: str) -> None:
-    """Refuse a matcher that there is not.
-
-    Raises:
-        DataError: it has no such name.
-    """
-    if name not in WINDOWS:
-        raise DataError(f"unknown matcher {name!r}; choose one of {', '.join(WINDOWS)}")
 
 
 def spatial_features(feature_map: Tensor, windows: Sequence[int]) -> Tensor:
@@ -104,7 +93,8 @@ def candidate_distances(
     """D of each query to its candidates.
 
     Args:
-        moments: (Q, d, d), C of the queries. candidates: (Q, k) numbers of gallery images, −1 for none.
+        moments: (Q, d, d), C of the queries. candidates: (Q, k) numbers of gallery images, −1 for none; one may be
+            named more than once.
         gallery: each image that is anybody's candidate, by its number, with its pixels (M, d).
 
     Returns:
@@ -117,8 +107,8 @@ def candidate_distances(
     numbers = candidates[rows, places]
     for number, pixels in gallery:
         some = slice(np.searchsorted(numbers, number), np.searchsorted(numbers, number, side="right"))
-        # Rows ascend: where they are all there are, nothing need be copied.
-        everybody = len(rows[some]) == len(moments)
+        # Where it is everybody's candidate once, nothing need be copied.
+        everybody = np.array_equal(rows[some], np.arange(len(moments)))
         asked = moments if everybody else moments[torch.from_numpy(rows[some]).to(moments.device)]
         distances = reconstruction_distances(asked, reconstructor(pixels, ridge))
         found[rows[some], places[some]] = distances.cpu().numpy()
@@ -133,9 +123,13 @@ def nearest_candidates(distances: NDArray[np.float64], count: int) -> Int64:
 
 
 def reordered(distances: NDArray[np.float64], candidates: Int64, matched: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances (B, G) that rank the candidates (B, k) by `matched` (B, k), and after them the rest as before."""
+    """Distances (B, G) that rank the candidates (B, k) by `matched` (B, k), and after them the rest as before.
+
+    Of equals that comes first which is first among the candidates. Eq. 4 is at least 0, so candidates get less.
+    """
     result = distances.copy()
     for row, (columns, values) in enumerate(zip(candidates, matched, strict=True)):
         there = columns >= 0
-        result[row, columns[there]] = values[there] - 2  # D is at most 1, Eq. 4 at least 0
+        order = np.argsort(values[there], kind="stable")
+        result[row, columns[there][order]] = np.arange(len(order)) - len(order)
     return result

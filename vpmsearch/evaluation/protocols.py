@@ -6,23 +6,26 @@ No (Q, G) matrix is held: see `vpmsearch.evaluation.ranking`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypedDict
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.matchers import WINDOWS, check_matcher, second_moments, spatial_features
+from vpmsearch.evaluation.matching import check_matcher, matched_images
 from vpmsearch.evaluation.metrics import QueryMetrics
 from vpmsearch.evaluation.ranked import (
     LabelledFeatures,
     pair_errors,
     rank,
+    rank_expanded,
     rank_matched,
+    rank_matched_single_shot,
     rank_reciprocal,
     rank_single_shot,
 )
@@ -154,6 +157,7 @@ def evaluate_model(
     matcher: str | None = None,
     candidates: int = CANDIDATES,
     reciprocal: bool = False,
+    expand: int | None = None,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -164,10 +168,11 @@ def evaluate_model(
         weightings: a row for each. seed: of the crops.
         min_visibility: None is the default of an index, 1/(2p).
         draws: rank that many galleries of one image an identity instead of all of it; the seed decides them too.
-        fmr: false-match rates to give the FNMR of, over pairs with all of the gallery.
-        matcher: order the nearest `candidates` of each query anew, see `vpmsearch.evaluation.matchers`; it sees the
+        fmr: false-match rates to give the FNMR of, over pairs with all of the gallery, always by plain Eq. 4.
+        matcher: order the nearest `candidates` of each query anew, see `vpmsearch.evaluation.matching`; it sees the
             images of the gallery again.
         reciprocal: rank by neighbours in common, see `vpmsearch.evaluation.reciprocal`.
+        expand: average each query with so many of its nearest, see `vpmsearch.evaluation.expansion`.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -180,7 +185,7 @@ def evaluate_model(
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
     check_levels(fmr)
-    _check_ways(matcher, reciprocal, draws, isinstance(gallery, LabelledFeatures))
+    _check_ways(matcher, reciprocal, expand, draws, isinstance(gallery, LabelledFeatures))
     gallery_images: Sequence[LabelledImage] = ()
     if isinstance(gallery, LabelledFeatures):
         seen_gallery = gallery
@@ -188,25 +193,9 @@ def evaluate_model(
         gallery_images = gallery
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
     shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed)
-
-    def ranked(seen_query: LabelledFeatures, boxes: Sequence[CropBox | None], weighting: Weighting) -> QueryMetrics:
-        sides, device = (seen_query, seen_gallery), extractor.device
-        if matcher is not None:
-            windows = WINDOWS[matcher]
-            return rank_matched(
-                *sides,
-                torch.cat([second_moments(pixels[None]) for pixels in _pixels(extractor, query, boxes, windows)]),
-                lambda rows: _pixels(extractor, [gallery_images[row] for row in rows], None, windows),
-                candidates=candidates,
-                min_visibility=threshold,
-                weighting=weighting,
-                device=device,
-            )
-        if reciprocal:
-            return rank_reciprocal(*sides, min_visibility=threshold, weighting=weighting, device=device)
-        if shots is None:
-            return rank(*sides, min_visibility=threshold, weighting=weighting, device=device).per_query()
-        return rank_single_shot(*sides, shots, min_visibility=threshold, weighting=weighting, device=device)
+    ranked = _Way(
+        extractor, query, gallery_images, seen_gallery, threshold, shots, matcher, candidates, reciprocal, expand
+    )
 
     for gamma, plan in plans.items():
         known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
@@ -247,32 +236,69 @@ def evaluate_model(
                 )
 
 
-def _check_ways(matcher: str | None, reciprocal: bool, draws: int | None, seen_already: bool) -> None:
+class _How(TypedDict):
+    """What all ways to rank are told."""
+
+    min_visibility: float
+    weighting: Weighting
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The way to rank that `evaluate_model` was asked for; see there. shots: the drawn galleries, if any."""
+
+    extractor: Extractor
+    query_images: Sequence[LabelledImage]
+    gallery_images: Sequence[LabelledImage]
+    gallery: LabelledFeatures
+    min_visibility: float
+    shots: ShotDraws | None
+    matcher: str | None
+    candidates: int
+    reciprocal: bool
+    expand: int | None
+
+    def __call__(self, query: LabelledFeatures, boxes: Sequence[CropBox | None], weighting: Weighting) -> QueryMetrics:
+        """The metrics of the queries, cut to `boxes`."""
+        sides = (query, self.gallery)
+        how = _How(min_visibility=self.min_visibility, weighting=weighting, device=self.extractor.device)
+        if self.matcher is not None:
+            match = partial(matched_images, self.matcher, self.extractor, self.query_images, boxes, self.gallery_images)
+            if self.shots is None:
+                return rank_matched(*sides, match, candidates=self.candidates, **how)
+            return rank_matched_single_shot(*sides, match, self.shots, candidates=self.candidates, **how)
+        if self.reciprocal:
+            return rank_reciprocal(*sides, **how)
+        if self.expand is not None:
+            return rank_expanded(*sides, self.expand, **how)
+        if self.shots is None:
+            return rank(*sides, **how).per_query()
+        return rank_single_shot(*sides, self.shots, **how)
+
+
+def _check_ways(
+    matcher: str | None, reciprocal: bool, expand: int | None, draws: int | None, seen_already: bool
+) -> None:
     """Refuse ways to rank that do not go together.
 
     Raises:
-        DataError: they do not, or there is no such matcher.
+        DataError: they do not, or there is no such matcher, or no neighbour to expand by.
     """
     if matcher is not None:
         check_matcher(matcher)
-        if seen_already or draws is not None:
-            raise DataError("a matcher needs the images of the gallery, all of it: leave --index or --single-shot away")
+        if seen_already:
+            raise DataError("a matcher needs the images of the gallery: leave --index away")
     if reciprocal and (matcher is not None or draws is not None):
         raise DataError("neighbours in common rank all of the gallery: leave --matcher and --single-shot away")
-
-
-def _pixels(
-    extractor: Extractor,
-    images: Sequence[LabelledImage],
-    boxes: Sequence[CropBox | None] | None,
-    windows: Sequence[int],
-) -> Iterator[Tensor]:
-    """The spatial features (N, d) of each image in turn."""
-    requests = (Request(i, image.path, boxes[i] if boxes else None) for i, image in enumerate(images))
-    for maps, rejected in extractor.extract_maps(requests):
-        if rejected:
-            raise DataError(f"{printable(rejected[0].path)}: {rejected[0].reason}; it could be read a moment ago")
-        yield from spatial_features(maps, windows)
+    if expand is not None:
+        if expand < 1:
+            raise DataError(f"a query is averaged with at least one neighbour, not {expand}")
+        if matcher is not None or reciprocal or draws is not None:
+            raise DataError(
+                "queries averaged with their nearest are ranked by Eq. 4 against all of the gallery: leave --matcher, "
+                "--reciprocal and --single-shot away"
+            )
 
 
 def _seen_crops(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vpmsearch.data.layouts import JUNK_PID
 from vpmsearch.equations import visibility_weighted_distance
-from vpmsearch.evaluation.matchers import candidate_distances, nearest_candidates, reordered
+from vpmsearch.evaluation.expansion import expanded_queries
+from vpmsearch.evaluation.matchers import nearest_candidates, reordered
 from vpmsearch.evaluation.metrics import Float64, QueryMetrics, RankAccumulator
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.evaluation.reciprocal import ReciprocalRanker
@@ -98,22 +98,36 @@ def rank_single_shot(
     device: torch.device | None = None,
 ) -> QueryMetrics:
     """Rank galleries of one image an identity by Eq. 4; arguments as `rank`, `draws` of that gallery."""
+    ranks = np.empty((len(query.pids), len(draws.drawn)))
+    every = _shot_distances(query, gallery, draws, min_visibility, weighting, device)
+    for row, distances in enumerate(every):
+        ranks[row] = draws.ranks(distances, int(query.pids[row]), int(query.camids[row]))
+    return shot_metrics(ranks)
+
+
+def _shot_distances(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    draws: ShotDraws,
+    min_visibility: float,
+    weighting: Weighting,
+    device: torch.device | None,
+) -> Iterator[Float64]:
+    """Eq. 4 of each query to the gallery, (G,); inf for images that no draw needs. The array is used again."""
     device = device or torch.device("cpu")
     columns = draws.columns()
     among = gallery.features[columns]
     g_embeddings = torch.from_numpy(among.embeddings).to(device)
     g_weights = torch.from_numpy(_weights(among, min_visibility, weighting)).to(device)
     q_weights = _weights(query.features, min_visibility, weighting)
-    ranks = np.empty((len(query.pids), len(draws.drawn)))
     distances = np.full(len(gallery.pids), np.inf)
-    for row, (pid, camid) in enumerate(zip(query.pids.tolist(), query.camids.tolist(), strict=True)):
+    for row in range(len(query.pids)):
         one = slice(row, row + 1)
         q_embedding = torch.from_numpy(query.features.embeddings[one]).to(device)
         q_weight = torch.from_numpy(q_weights[one]).to(device)
         found = visibility_weighted_distance(q_embedding, q_weight, g_embeddings, g_weights)  # (1, columns)
         distances[columns] = found[0].cpu().numpy()
-        ranks[row] = draws.ranks(distances, pid, camid)
-    return shot_metrics(ranks)
+        yield distances
 
 
 def _weights(features: RegionFeatures, min_visibility: float, weighting: Weighting) -> Float32:
@@ -144,23 +158,56 @@ def rank_reciprocal(
     return accumulator.per_query()
 
 
+def rank_expanded(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    neighbours: int,
+    *,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> QueryMetrics:
+    """Rank by Eq. 4 of queries averaged with their nearest, see `vpmsearch.evaluation.expansion`.
+
+    Args:
+        neighbours: gallery images that a query is averaged with. Others: as `rank`.
+    """
+    ranker, kept = _ranker(gallery, min_visibility, weighting, device)
+    among = gallery.features[kept]
+    expanded = expanded_queries(
+        query.features,
+        _weights(query.features, min_visibility, weighting),
+        among,
+        _weights(among, min_visibility, weighting),
+        ranker,
+        neighbours,
+    )
+    accumulator = RankAccumulator(gallery.pids[kept], gallery.camids[kept])
+    for block in ranker.rank(expanded, expanded.visibility, query.pids, query.camids):
+        accumulator.add(block)
+    return accumulator.per_query()
+
+
+Match = Callable[[Int64], Float64]
+"""Distances of candidates by an older matcher: (R, Q, k) rows of the gallery, −1 for none, in R galleries -> the same
+shape, inf where there is none."""
+
+
 def rank_matched(
     query: LabelledFeatures,
     gallery: LabelledFeatures,
-    query_moments: Tensor,
-    gallery_pixels: Callable[[Int64], Iterable[Tensor]],
+    match: Match,
     *,
     candidates: int,
     min_visibility: float,
     weighting: Weighting = "visibility",
     device: torch.device | None = None,
 ) -> QueryMetrics:
-    """Rank the nearest by Eq. 4 anew by `vpmsearch.evaluation.matchers`; the rest follows as it was.
+    """Rank the nearest by Eq. 4 anew by an older matcher; the rest follows as it was.
 
     Args:
-        query_moments: (Q, d, d), see `second_moments`. gallery_pixels: for rows of the gallery, the pixels (M, d) of
-            each in turn. candidates: how many a query, images of its own identity and camera left out.
-        Others: as `rank`.
+        match: see `Match`; asked once, with R = 1.
+        candidates: how many a query, images of its own identity and camera left out. Others: as `rank`.
     """
     ranker, kept = _ranker(gallery, min_visibility, weighting, device)
     pids, camids = gallery.pids[kept], gallery.camids[kept]
@@ -173,10 +220,35 @@ def rank_matched(
 
     none = np.empty((0, min(candidates, len(kept))), np.int64)
     nearest = np.concatenate([none, *(nearest_candidates(distances, candidates) for _, distances in blocks())])
-    wanted = np.unique(nearest[nearest >= 0])
-    among = zip(wanted.tolist(), gallery_pixels(kept[wanted]), strict=True)
-    matched = candidate_distances(query_moments, nearest, among)
+    rows = np.append(kept, -1)[nearest]  # −1 stays −1
+    matched = match(rows[None])[0]
     accumulator = RankAccumulator(pids, camids)
     for some, distances in blocks():
         accumulator.update(reordered(distances, nearest[some], matched[some]), query.pids[some], query.camids[some])
     return accumulator.per_query()
+
+
+def rank_matched_single_shot(
+    query: LabelledFeatures,
+    gallery: LabelledFeatures,
+    match: Match,
+    draws: ShotDraws,
+    *,
+    candidates: int,
+    min_visibility: float,
+    weighting: Weighting = "visibility",
+    device: torch.device | None = None,
+) -> QueryMetrics:
+    """Rank the nearest of each drawn gallery anew; arguments as `rank_matched` and `rank_single_shot`."""
+    asked = list(zip(query.pids.tolist(), query.camids.tolist(), strict=True))
+    nearest = np.full((len(draws.drawn), len(asked), min(candidates, len(gallery.pids))), -1)
+    for row, distances in enumerate(_shot_distances(query, gallery, draws, min_visibility, weighting, device)):
+        for draw, among in enumerate(draws.galleries(*asked[row])):
+            found = nearest_candidates(distances[None, among], candidates)[0]
+            nearest[draw, row, : len(found)] = np.append(among, -1)[found]
+    matched = match(nearest)
+    ranks = np.empty((len(asked), len(draws.drawn)))
+    for row, distances in enumerate(_shot_distances(query, gallery, draws, min_visibility, weighting, device)):
+        every = reordered(np.tile(distances, (len(draws.drawn), 1)), nearest[:, row], matched[:, row])  # (R, G)
+        ranks[row] = draws.ranks(every, *asked[row])
+    return shot_metrics(ranks)

@@ -123,11 +123,11 @@ class Reproduction:
                 yield from self._measured(self.weights(system), wanted)
 
     def _measured(self, weights: Path, rows: Sequence[Row]) -> Iterator[Measured]:
-        """Rows of one system, in order; all that are missing are measured first, a source at a time."""
+        """Rows of one system, in order; all that are missing are measured first, a source and matcher at a time."""
         print_ = fingerprint(weights)
         missing = [row for row in rows if self._known(row, weights, print_) is None]
-        for source in dict.fromkeys(row.source for row in missing):
-            self._measure([row for row in missing if row.source == source], weights, print_)
+        for way in dict.fromkeys((row.source, row.matcher) for row in missing):
+            self._measure([row for row in missing if (row.source, row.matcher) == way], weights, print_)
         for row in rows:
             found = self._known(row, weights, print_)
             if found is None:
@@ -135,10 +135,11 @@ class Reproduction:
             yield found
 
     def _measure(self, rows: Sequence[Row], weights: Path, print_: str) -> None:
-        source, seed = self._sources[rows[0].source], self._settings.seed
+        source, matcher, seed = self._sources[rows[0].source], rows[0].matcher, self._settings.seed
         gammas = tuple(dict.fromkeys(row.gamma for row in rows))
         weightings = tuple(dict.fromkeys(row.weighting for row in rows))
-        self._tell(f"{weights.stem} on {rows[0].source}: γ {', '.join(map(str, gammas))}")
+        by = f" by {matcher}" if matcher else ""
+        self._tell(f"{weights.stem} on {rows[0].source}{by}: γ {', '.join(map(str, gammas))}")
         found = evaluate_model(
             Extractor(read_weights(weights), self._device),
             source.query,
@@ -148,6 +149,8 @@ class Reproduction:
             weightings=weightings,
             seed=seed,
             draws=rows[0].draws,
+            matcher=matcher,
+            candidates=max(len(source.gallery), 1),  # all of them: in its paper a matcher ranks alone
         )
         for result in found:
             for row in rows:
@@ -173,12 +176,14 @@ class Reproduction:
     def _made_of(self, row: Row, print_: str) -> dict[str, Any]:
         """All that a measurement depends on."""
         source = self._sources[row.source]
-        return {"weights": print_, "seed": self._settings.seed, "crop": CROP, "draws": row.draws,
+        made = {"weights": print_, "seed": self._settings.seed, "crop": CROP, "draws": row.draws,
                 "gamma": row.gamma, "weighting": row.weighting,
                 "query": _digest(source.query), "gallery": _digest(source.gallery)}  # fmt: skip
+        return made | ({"matcher": row.matcher} if row.matcher else {})
 
     def _file(self, row: Row, weights: Path) -> Path:
-        return self._output / "measured" / f"{weights.stem}-{row.source}-{row.gamma:g}-{row.weighting}.csv"
+        by = f"-{row.matcher}" if row.matcher else ""
+        return self._output / "measured" / f"{weights.stem}-{row.source}-{row.gamma:g}-{row.weighting}{by}.csv"
 
 
 def verdicts(experiment: Experiment, measured: Sequence[Measured]) -> list[Verdict]:

@@ -54,32 +54,35 @@ class ShotDraws:
         own = np.flatnonzero((self._pids != JUNK_PID) & (self._pids != DISTRACTOR_PID))
         return np.unique(np.concatenate([own, *self.drawn]))
 
+    def galleries(self, pid: int, camid: int) -> Iterator[Int64]:
+        """The R galleries that a query is ranked against, ascending; without its identity where none of it counts."""
+        relevant = (self._pids == pid) & (self._camids != camid)
+        for order, drawn in zip(self.orders, self.drawn, strict=True):
+            yield np.sort(np.concatenate([drawn[self._pids[drawn] != pid], order[relevant[order]][:1]]))
+
     def ranks(self, distances: Float64, pid: int, camid: int) -> Float64:
         """(R,) of the relevant image among the drawn, from 1; ties in the order of the gallery, inf if not retrieved.
 
         Args:
-            distances: (G,) of one query; only `columns` are looked at. pid, camid: of the query.
+            distances: (G,) of one query, or (R, G) where a draw has its own; only `galleries`, all of them in
+                `columns`, are looked at. pid, camid: of the query.
 
         Returns:
             NaN in all places where the gallery has no relevant image.
         """
         if pid in (JUNK_PID, DISTRACTOR_PID):
             return np.full(len(self.orders), np.nan)
-        relevant = (self._pids == pid) & (self._camids != camid)
-        return np.array(list(self._ranks(distances, pid, relevant)))
+        return np.array(list(self._ranks(np.broadcast_to(distances, (len(self.orders), len(self._pids))), pid, camid)))
 
-    def _ranks(
-        self, distances: Float64, pid: int, relevant: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-    ) -> Iterator[float]:
-        if not relevant.any():
-            yield from [np.nan] * len(self.orders)
-            return
-        for order, drawn in zip(self.orders, self.drawn, strict=True):
-            right = order[np.argmax(relevant[order])]
-            others = drawn[self._pids[drawn] != pid]
-            near = distances[right]
-            before = (distances[others] < near) | ((distances[others] == near) & (others < right))
-            yield np.inf if np.isinf(near) else 1.0 + float(before.sum())
+    def _ranks(self, distances: Float64, pid: int, camid: int) -> Iterator[float]:
+        for gallery, found in zip(self.galleries(pid, camid), distances, strict=True):
+            right = gallery[self._pids[gallery] == pid]
+            if not len(right):
+                yield np.nan
+                continue
+            near = found[right]
+            before = (found[gallery] < near) | ((found[gallery] == near) & (gallery < right))
+            yield np.inf if np.isinf(near[0]) else 1.0 + float(before.sum())
 
 
 def shot_metrics(ranks: Float64) -> QueryMetrics:

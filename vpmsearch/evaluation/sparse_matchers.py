@@ -1,0 +1,155 @@
+"""MTRC and AMC+SWM of the paper's Table 2: a query's pixels of T as sparse sums of its candidates' pixels.
+
+The pixels of all k candidates are the columns of one dictionary D, in which the images compete: every pixel y of the
+query is coded once, and a candidate c is as near as its own part of the codes rebuilds the query:
+
+    x = argmin ½‖y − Dx‖² + λ Σ_a (1 + s_a) |x_a|        D_c = mean over pixels of ‖y − D_c x_c‖²
+
+"mtrc": sparse representation of local descriptors, each a task of its own, s = 0 (Liao, Jain, Li, *Partial Face
+Recognition: Alignment-Free Approach*, TPAMI 2013, whose MKD with multi-task sparse representation Table 2 calls MTRC).
+As there, a pixel is coded by the columns that are nearest to it, here 64, and not by all.
+
+"amc-swm": an ambiguity-sensitive matching classifier and sliding window matching (Zheng et al., *Partial Person
+Re-identification*, ICCV 2015). AMC makes pixels dear that say little about who it is: s_a is how like it the other
+candidates' pixels are, the mean over those images of their largest cosine with column a among the nearest columns, in
+[0, 1]. SWM is the layout as a whole: the query's map, pooled to windows of several sizes, slides over the candidate's,
+and the best place counts, with the mean of 1 − cosine over the window. The distance is the sum of both.
+
+The papers' descriptors are made by hand (Gabor ternary patterns at keypoints; colour and texture of patches) and their
+images keep their sizes; here both see the pixels of T of the model that is evaluated, scaled to length 1, an image
+stretched to the input size, every gallery image a class by itself. The ideas are the papers', the formula of s, the
+sizes of windows, λ and the weights of the sum are not: they are set here and tuned on nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SPARSE = ("amc-swm", "mtrc")
+PENALTY = 0.1
+"""λ, for pixels of length 1."""
+NEAREST = 64
+"""Columns that code a pixel."""
+STEPS, STIFFNESS, RELAXATION = 100, 0.5, 1.6
+"""Of ADMM: how many, ρ, and by how much each goes too far. With 64 columns of 64 or more numbers, cosines up to 0.9,
+distances are right to 1e-3; fewer numbers than columns, as in no model here, would need more steps."""
+SIDES = (0.5, 0.75, 1.0)
+"""Height and width of SWM's windows, each as a share of T's."""
+
+
+def sparse_distances(name: str, query: Tensor, gallery: Tensor) -> Tensor:
+    """Distances of one query to its candidates.
+
+    Args:
+        name: one of `SPARSE`. query: (d, h, w), its feature map. gallery: (k, d, h, w), pixels of length 1.
+
+    Returns:
+        (k,), ≥ 0. What a candidate is given depends on the others, but not on their order.
+    """
+    pixels = F.normalize(query.flatten(1).T, dim=1)  # (d, h, w) -> (h·w, d)
+    columns = gallery.flatten(2).transpose(1, 2)  # (k, d, h, w) -> (k, h·w, d)
+    if name == "mtrc":
+        return coding_distances(pixels, columns)
+    return coding_distances(pixels, columns, ambiguous=True) + window_distances(query, gallery)
+
+
+def coding_distances(
+    pixels: Tensor,
+    images: Tensor,
+    *,
+    ambiguous: bool = False,
+    penalty: float = PENALTY,
+    nearest: int = NEAREST,
+    steps: int = STEPS,
+) -> Tensor:
+    """D_c of k images that compete for one query.
+
+    Args:
+        pixels: (N, d) of the query. images: (k, M, d). Both of length 1, or 0. ambiguous: with s, else it is 0.
+        penalty: λ. nearest: columns that code a pixel. steps: of `sparse_codes`.
+
+    Returns:
+        (k,). 1 is nothing rebuilt; more than 1 is possible, as other images' columns may have to make up for it.
+    """
+    (k, m, d), n = images.shape, len(pixels)
+    if not k:
+        return pixels.new_zeros(0)
+    columns = images.reshape(k * m, d)
+    cosines = pixels @ columns.T  # (N, k·M)
+    chosen = cosines.abs().topk(min(nearest, k * m), dim=1).indices  # (N, T)
+    products, owners, local = cosines.gather(1, chosen), chosen // m, columns[chosen]
+    gram = local @ local.transpose(1, 2)  # (N, T, d) × (N, d, T)
+    penalties = torch.full_like(products, penalty)
+    if ambiguous:
+        penalties *= 1 + ambiguities(gram, owners, k)
+    codes = sparse_codes(gram, products, penalties, steps)
+    own = owners[:, :, None] == owners[:, None, :]  # (N, T, T)
+    # ‖y − D_c x_c‖² = ‖y‖² − Σ_a of c (2 yᵀa − (D_cᵀ D_c x_c)_a) x_a
+    within = ((gram * own) @ codes[:, :, None])[:, :, 0]
+    explained = torch.zeros_like(cosines).scatter_(1, chosen, (2 * products - within) * codes)
+    gained = explained.reshape(n, k, m).sum(dim=(0, 2))
+    distances: Tensor = ((pixels.square().sum() - gained) / n).clamp(min=0)
+    return distances
+
+
+def sparse_codes(gram: Tensor, products: Tensor, penalties: Tensor, steps: int = STEPS) -> Tensor:
+    """The x with the least ½xᵀGx − bᵀx + Σ_a penalty_a |x_a|, for n problems at once, from x = 0.
+
+    By ADMM with over-relaxation (Boyd et al., *Distributed Optimization and Statistical Learning*, 2011, section 6.4):
+    columns that are much alike, as pixels of deep features are, do not slow it down as they do gradient methods.
+
+    Args:
+        gram: (n, T, T), G. products: (n, T), b. penalties: (n, T), positive. steps: how often it goes on.
+
+    Returns:
+        (n, T). Equal columns with equal penalties get equal numbers, but for rounding.
+    """
+    ridge = STIFFNESS * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    inverse = torch.linalg.inv(gram + ridge)  # (n, T, T), once for all steps
+    codes, dual = torch.zeros_like(products), torch.zeros_like(products)
+    for _ in range(steps):
+        target = products + STIFFNESS * (codes - dual)
+        smooth = (inverse @ target[:, :, None])[:, :, 0]
+        moved = RELAXATION * smooth + (1 - RELAXATION) * codes + dual
+        codes = moved.sign() * F.relu(moved.abs() - penalties / STIFFNESS)
+        dual = moved - codes
+    return codes
+
+
+def ambiguities(gram: Tensor, owners: Tensor, count: int) -> Tensor:
+    """s: how like a column the other images' columns are, among those that code the same pixel.
+
+    Args:
+        gram: (N, T, T), cosines. owners: (N, T), the image of each column, 0 to count − 1. count: images, k.
+
+    Returns:
+        (N, T) in [0, 1]; an image that has none of the columns is not like any, and 0 where there is no other image.
+    """
+    n, t = owners.shape
+    where = owners[:, None, :].expand(n, t, t)
+    likest = gram.new_zeros(n, t, count).scatter_reduce(2, where, gram.clamp(0, 1), "amax")
+    likest.scatter_(2, owners[:, :, None], 0)
+    return likest.sum(dim=2) / max(count - 1, 1)
+
+
+def window_distances(query: Tensor, gallery: Tensor) -> Tensor:
+    """SWM: the mean of 1 − cosine over the window of a gallery image's map that is most like the query's, pooled to it.
+
+    Args:
+        query: (d, h, w), a feature map. gallery: (k, d, h', w'), pixels of length 1.
+
+    Returns:
+        (k,) in [0, 2]. Windows have each height and width of `SIDES`, at every place.
+    """
+    height, width = gallery.shape[2:]
+    tall, wide = (sorted({max(1, round(share * side)) for share in SIDES}) for side in (height, width))
+    likest = gallery.new_full((len(gallery),), -1)
+    for size in itertools.product(tall, wide):
+        window = F.normalize(F.adaptive_avg_pool2d(query, size), dim=0) / (size[0] * size[1])
+        cosines = F.conv2d(gallery, window[None]).flatten(1)  # (k, d, h', w') -> (k, places)
+        likest = torch.maximum(likest, cosines.amax(dim=1))
+    return (1 - likest).clamp(min=0)
