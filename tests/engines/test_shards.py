@@ -22,6 +22,7 @@ from test_server import people, recall
 from vpmsearch.engines import statements
 from vpmsearch.engines.encoding import vector_text
 from vpmsearch.engines.store import ServerStore
+from vpmsearch.engines.view import Reading
 from vpmsearch.errors import StoreError
 from vpmsearch.opening import create_index, open_index, searcher
 from vpmsearch.server_search import FeaturesOfNoImageError
@@ -106,10 +107,13 @@ def explained(store: ServerStore, among: Int64 | None) -> str:
     values |= {f"q{r}": vector_text(query.embeddings[0, r]) for r in range(6)}
     if among is not None:
         values["ids"] = among.tolist()
-    with store.snapshot.read() as reading:
+
+    def plan(reading: Reading) -> str:
         only = statements.Conditions()
         statement = statements.nearest(reading.layout, range(6), 10, only, among=among is not None)
         return "\n".join(row[0] for row in reading.rows(f"EXPLAIN (VERBOSE, COSTS OFF) {statement}", values))
+
+    return store.snapshot.read(plan)
 
 
 def test_the_recipe(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

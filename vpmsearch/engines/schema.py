@@ -88,6 +88,12 @@ def check(server: Server, cursor: Cursor) -> None:
         )
 
 
+def opened(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
+    """`check`, then `read_model`."""
+    check(server, cursor)
+    return read_model(server, cursor)
+
+
 def _check_server(server: Server, cursor: Cursor) -> None:
     cursor.execute("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
     number, name = _one(cursor)
@@ -228,16 +234,21 @@ def build_indexes(server: Server, model: StoredModel, index_id: str) -> None:
     method = METHODS[model.index_type]
     if not method:
         return
-    with server.read() as cursor:
+    names = [f"ann_{method}_{region}" for region in range(model.info.p)]
+
+    def missing_of(cursor: Cursor) -> set[str]:
         cursor.execute("SELECT 1 FROM model WHERE index_id = %s", [index_id])
         if cursor.fetchone() is None:  # another index has come to be here
-            return
+            return set()
         cursor.execute("SELECT count(*) FROM (SELECT 1 FROM image LIMIT %s) AS counted", [BUILD_FROM])
         images = _one(cursor)[0]
-        names = [f"ann_{method}_{region}" for region in range(model.info.p)]
+        if images == 0 or (model.index_type == "auto" and images < BUILD_FROM):
+            return set()
         cursor.execute("SELECT n FROM unnest(%s::text[]) AS n WHERE to_regclass(n) IS NULL", [names])
-        missing = {row[0] for row in cursor.fetchall()}
-    if not missing or images == 0 or (model.index_type == "auto" and images < BUILD_FROM):
+        return {row[0] for row in cursor.fetchall()}
+
+    missing = server.read(missing_of)
+    if not missing:
         return
     # First, so that no search takes a list for exact that half of the indexes made approximate.
     with server.write() as cursor:

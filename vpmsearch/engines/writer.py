@@ -140,10 +140,13 @@ class ServerWriter:
         """
         self._check_entered()
         ids = {int(image_id) for image_id in image_ids}
-        with self._server.read() as cursor:
-            asked = [image_id for image_id in ids if image_id in INT64]
+        asked = [image_id for image_id in ids if image_id in INT64]
+
+        def find(cursor: Cursor) -> set[int]:
             cursor.execute("SELECT id FROM image WHERE id = ANY(%s::bigint[])", [asked])
-            live = {row[0] for row in cursor.fetchall()} - self._removed
+            return {row[0] for row in cursor.fetchall()}
+
+        live = self._server.read(find) - self._removed
         dropped = ids.intersection(self._ids)
         if dropped:
             keep = [row for row, image_id in enumerate(self._ids) if image_id not in dropped]
