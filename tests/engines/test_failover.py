@@ -209,7 +209,7 @@ def test_a_standby_takes_over(tmp_path: Path, pair: tuple[PostgresServer, Postgr
         with open_index(standby.uri()) as reading:
             until(lambda: reading.refresh() or len(reading.snapshot) == 6)
             assert [r.matches for r in searcher(reading).search(seen, 6)] == [r.matches for r in before]
-            with pytest.raises(StoreError, match="this server only reads .*write to the primary"):
+            with pytest.raises(StoreError, match=r"this server only reads .*write to the primary"):
                 fill(reading, seen[:1], records[-1:])
 
         # Somebody writes until the primary is killed, far from all others so that answers stay the same.

@@ -127,8 +127,8 @@ class ServerStore:
     def refresh(self) -> bool:
         """Take a new view if something was committed since the last; True if so. Searches need none."""
         self._check_open()
+        fresh = self._look()  # without the lock: it may wait for the server, and others need not
         with self._lock:
-            fresh = self._look()
             if self._view is not None and fresh.state == self._view.state:
                 return False
             self._view = fresh
