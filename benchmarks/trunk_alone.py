@@ -55,7 +55,7 @@ def main() -> None:
     for row in found:
         values = row.to_json()
         rows.append({"grid": arguments.grid} | {name: values[name] for name in ("gamma", "crop", "rank1", "map")})
-        rows[-1] |= {"rank1_interval": str(values["rank1_interval"])}
+        rows[-1] |= {"rank1_interval": values["rank1_interval"]}
     report(rows, arguments.output)
 
 

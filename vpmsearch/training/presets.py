@@ -204,8 +204,8 @@ PRESETS: dict[str, TrainSettings] = {
     # a person stretched to twice their height. γ below 0.5 and windows anywhere, so that queries are never at the edge
     # of what was seen. And every batch is ranked against all whole images by Eq. 4 (memory_weight), as a search will.
     # The locator learns from L_R alone: from the bare trunk the other losses kept it from learning (L_R 1.70 after 120
-    # steps and 1.55 after 315, of 1.79 where nothing is known; without them 0.95 after 100 steps, and sooner with twice
-    # the weight), and every region of every half body counted as seen.
+    # steps and 1.55 after 315, of 1.79 where nothing is known; without them 0.95 after 100 steps), and every region of
+    # every half body counted as seen.
     "strong": replace(
         _FAST,
         preset="strong",
@@ -219,7 +219,6 @@ PRESETS: dict[str, TrainSettings] = {
         learning_rate=1e-3,
         trunk_learning_rate=3e-4,
         margin=0.3,
-        region_loss_weight=10.0,
         detach_locator=True,
         consistency_weight=2.0,
         memory_weight=2.0,

@@ -1,0 +1,160 @@
+"""Fill the tables of docs/results.md from the runs in docs/runs; with --check, fail if the page is stale.
+
+A run is what a command or benchmark printed as JSON, saved with the command, the revision, the machine and the seed.
+`<!-- table: NAME of RUN -->` in the page is followed by the table and `<!-- end -->`: nobody types a figure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vpmsearch.evaluation.experiments import MARKET1501
+
+PAGE = Path(__file__).parent / "results.md"
+RUNS = Path(__file__).parent / "runs"
+MARKED = re.compile(
+    r"(<!-- table: (?P<name>[\w-]+) of (?P<run>[\w-]+)(?: (?P<option>\S+))? -->\n).*?(<!-- end -->)", re.S
+)
+PAPER = {gamma: values[2] for gamma, values in MARKET1501.items()}
+Row = dict[str, Any]
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as a percentage."""
+    return f"{100 * value:.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """A difference of shares in points, "−0.0" being 0."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def between(interval: Sequence[float]) -> str:
+    """An interval of shares."""
+    return f"{percent(interval[0])}-{percent(interval[1])}"
+
+
+def change(value: float, interval: Sequence[float]) -> str:
+    """A paired difference and its interval."""
+    return f"{signed(value)} ({signed(interval[0])} to {signed(interval[1])})"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown."""
+    lines = [list(heads), ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def crops(rows: list[Row], crop: str) -> str:
+    """Rows of `evaluate --json` with one crop strategy: Eq. 4 beside all regions equal, and the paper's Table 1."""
+    seen = {(row["gamma"], row["weighting"]): row for row in rows if row["crop"] == crop}
+    gammas = sorted({gamma for gamma, _ in seen if gamma < 1 or crop == "bilateral"})
+    heads = [
+        "γ",
+        "rank-1 (95 %)",
+        "rank-5",
+        "rank-10",
+        "mAP (95 %)",
+        "mAP trapezoid",
+        "visible F1",
+        "rank-1, all equal",
+    ]
+    heads += ["Eq. 4 adds to rank-1 (95 %)", "to mAP (95 %)"]
+    if crop == "bilateral":
+        heads += ["paper: R-1 / R-5 / R-10 / mAP", "R-1 and mAP beyond the paper's"]
+    lines = []
+    for gamma in gammas:
+        row, equal = seen[gamma, "visibility"], seen[gamma, "uniform"]
+        line = [str(gamma), f"{percent(row['rank1'])} ({between(row['rank1_interval'])})"]
+        line += [percent(row["rank5"]), percent(row["rank10"])]
+        line += [f"{percent(row['map'])} ({between(row['map_interval'])})", percent(row["map_trapezoid"])]
+        line += [f"{row['visible_f1']:.3f}", percent(equal["rank1"])]
+        line += [change(row["rank1_gain"], row["rank1_gain_interval"])]
+        line += [change(row["map_gain"], row["map_gain_interval"])]
+        if crop == "bilateral":
+            paper = PAPER[gamma]
+            beyond = [
+                signed(ours - theirs / 100) for ours, theirs in ((row["rank1"], paper[0]), (row["map"], paper[3]))
+            ]
+            line += [" / ".join(map(str, paper)), ", ".join(beyond)]
+        lines.append(line)
+    return table(heads, lines)
+
+
+def ablations(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/ablations.py: one line a run."""
+    gammas = sorted({row["gamma"] for row in rows}, reverse=True)
+    heads = ["run", *(f"γ {gamma}: rank-1 / mAP" for gamma in gammas)]
+    heads += [f"change at γ {gamma}: rank-1 (95 %), mAP (95 %)" for gamma in gammas[1:]]
+    heads += [f"visible F1 at {gamma}" for gamma in gammas[1:]]
+    lines = []
+    for name in dict.fromkeys(row["run"] for row in rows):
+        own = {row["gamma"]: row for row in rows if row["run"] == name}
+        line = [name, *(f"{percent(own[g]['rank1'])} / {percent(own[g]['map'])}" for g in gammas)]
+        for gamma in gammas[1:]:
+            row = own[gamma]
+            both = [change(row[f"{what}_change"], row[f"{what}_change_interval"]) for what in ("rank1", "map")]
+            line.append(", ".join(both) if name != rows[0]["run"] else "")
+        line += [f"{own[gamma]['visible_f1']:.3f}" for gamma in gammas[1:]]
+        lines.append(line)
+    return table(heads, lines)
+
+
+def trunk(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/trunk_alone.py."""
+    lines = [
+        [str(row["gamma"]), f"{percent(row['rank1'])} ({between(row['rank1_interval'])})", percent(row["map"])]
+        for row in rows
+    ]
+    return table(["γ", "rank-1 (95 %)", "mAP"], lines)
+
+
+def questions(rows: list[Row], question: str) -> str:
+    """Rows of benchmarks/questions.py: one line a choice, the mean of both crops."""
+    asked = [row for row in rows if row["question"] == question]
+    gammas = sorted({row["gamma"] for row in asked}, reverse=True)
+    lines = []
+    for choice in dict.fromkeys(row["choice"] for row in asked):
+        line = [choice]
+        for gamma in gammas:
+            own = [row for row in asked if (row["choice"], row["gamma"]) == (choice, gamma)]
+            means = [sum(row[what] for row in own) / len(own) for what in ("rank1", "map")]
+            line.append(" / ".join(map(percent, means)))
+        lines.append(line)
+    return table([question, *(f"γ {gamma}: rank-1 / mAP" for gamma in gammas)], lines)
+
+
+def visibility(rows: list[Row], _: str) -> str:
+    """The same rows: how good the visibility is, by γ and crop."""
+    kinds = dict.fromkeys((row["gamma"], row["crop"], row["pixels"], row["visible_f1"]) for row in rows)
+    lines = [[str(gamma), crop, percent(pixels), f"{f1:.3f}"] for gamma, crop, pixels, f1 in kinds]
+    return table(["γ", "kept", "pixels of T in the right region, %", "visible F1"], lines)
+
+
+TABLES: dict[str, Callable[[list[Row], str], str]] = {
+    made.__name__: made for made in (crops, ablations, trunk, questions, visibility)
+}
+
+
+def page(text: str) -> str:
+    """The page as it should be."""
+
+    def filled(found: re.Match[str]) -> str:
+        run = json.loads((RUNS / f"{found['run']}.json").read_text(encoding="utf-8"))
+        return f"{found[1]}{TABLES[found['name']](run['rows'], found['option'] or '')}{found[5]}"
+
+    return MARKED.sub(filled, text)
+
+
+if __name__ == "__main__":
+    now = PAGE.read_text(encoding="utf-8")
+    if "--check" not in sys.argv:
+        PAGE.write_text(page(now), encoding="utf-8")
+    elif now != page(now):
+        sys.exit("docs/results.md is stale; run `make docs`")
