@@ -32,6 +32,9 @@ INDEXABLE = {"vector": 2000, "halfvec": 4000}
 """Numbers an indexed embedding may have; above 2,000 the index holds half precision."""
 LARGEST = 16_000
 _PLAIN = {"vector": 2000, "halfvec": 4000}  # numbers that fit a page of 8 KiB
+NEXT_VERSION = "version = version + 1 + floor(random() * 1000000)::bigint"
+"""What each commit does to `model`. A step at random, as a standby that is promoted may lack the last commits: those
+that follow must not come to the numbers under which clients know what was lost."""
 _CREATING = 0x76706D73  # of advisory locks: "vpms"
 
 
@@ -252,7 +255,7 @@ def build_indexes(server: Server, model: StoredModel, index_id: str) -> None:
         return
     # First, so that no search takes a list for exact that half of the indexes made approximate.
     with server.write() as cursor:
-        cursor.execute("UPDATE model SET built = %s, version = version + 1", [method])
+        cursor.execute(f"UPDATE model SET built = %s, {NEXT_VERSION}", [method])
     for region, name in enumerate(names):
         if name in missing:
             _build(server, model, method, region, name)

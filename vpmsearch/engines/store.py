@@ -194,7 +194,7 @@ class ServerStore:
         self._check_open()
         with self.server.write() as cursor:
             cursor.execute(
-                "UPDATE model SET calibration = %s, version = version + 1 WHERE index_id = %s",
+                f"UPDATE model SET calibration = %s, {schema.NEXT_VERSION} WHERE index_id = %s",
                 [calibration_file.packed(values), self._index_id],
             )
             if cursor.rowcount != 1:

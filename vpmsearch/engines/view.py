@@ -34,7 +34,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class State:
-    """version: counts commits. built: the method of the indexes over embeddings, "" without any."""
+    """version: grows with each commit. built: the method of the indexes over embeddings, "" without any."""
 
     version: int
     built: str
