@@ -23,7 +23,7 @@ from vpmsearch.indexer import IndexReport, index_gallery
 from vpmsearch.models.vpm import VpmOutput
 from vpmsearch.models.weights import LoadedWeights, read_weights
 from vpmsearch.search import SearchEngine
-from vpmsearch.store import GalleryStore, verify
+from vpmsearch.store import GalleryStore, Snapshot, verify
 from vpmsearch.store import segments as store_segments
 
 CPU = torch.device("cpu")
@@ -184,6 +184,24 @@ def test_many_new_labels_are_committed_as_they_come(
     monkeypatch.setattr(GalleryStore, "writer", watched)
     assert counts(run([LabelledImage(path, 1) for path in sorted(gallery.iterdir())])) == {"relabelled": 5}
     assert max(held) == 2  # never more in memory
+
+
+def test_labels_are_looked_up_many_at_once(
+    run: Run, store: GalleryStore, gallery: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run(gallery)
+    write_pictures(gallery, 9)
+    picture(50).save(gallery / "002.png")
+    run(gallery)
+    monkeypatch.setattr(indexer, "LOOKED_UP", 3)
+    looks: list[int] = []
+    real = Snapshot.records_of
+    monkeypatch.setattr(Snapshot, "records_of", lambda view, ids: (looks.append(len(ids)), real(view, ids))[1])
+    picture(51).save(gallery / "004.png")
+    images = [LabelledImage(path, 7 if path.stem == "006" else None) for path in sorted(gallery.iterdir())]
+    assert counts(run(images)) == {"unchanged": 7, "relabelled": 1, "indexed": 1, "replaced": 1}
+    assert looks == [3, 3, 2]
+    assert [r.pid for r in store.snapshot.records(np.arange(9)) if r.path.endswith("006.png")] == [7]
 
 
 def test_a_path_named_twice_counts_once(run: Run, extractor: Extractor, gallery: Path, monkeypatch):

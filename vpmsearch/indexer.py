@@ -20,6 +20,8 @@ COMMIT_IMAGES = 4096
 """Images a commit takes at most: a segment of 4,096 × 6 × 256 float32 is 24 MiB, and as much again in FAISS."""
 COMMIT_SECONDS = 120.0
 """Work that a crash may cost at most."""
+LOOKED_UP = 1024
+"""Unchanged files whose labels are looked up at once: on a server each look is a round trip."""
 
 
 @dataclass
@@ -103,6 +105,7 @@ class _Run:
         self.rejected_before = {path for path, _ in store.rejected()}
         self.report = IndexReport()
         self._named: set[str] = set()
+        self._same: list[tuple[str, LabelledImage]] = []  # of the same bytes; labels not compared yet
         self._committed_at = time.monotonic()
 
     def requests(self) -> Iterator[Request]:
@@ -115,8 +118,9 @@ class _Run:
             self._named.add(path)
             if not _is_utf8(path):
                 self._reject(Rejected(position, image.path, "the file's name is not valid UTF-8; rename it"))
-            elif not (self._is_unchanged(path, image) if path in self.known else self._is_elsewhere(path, image)):
+            elif not (self._is_same(path, image) if path in self.known else self._is_elsewhere(path, image)):
                 yield Request(position, image.path)
+        self._compare_labels()
 
     def take(self, batch: ExtractedBatch) -> None:
         """Add a batch's images, in place of those that had the same paths; commit when it is time."""
@@ -174,26 +178,33 @@ class _Run:
             return False
         return False
 
-    def _is_unchanged(self, path: str, image: LabelledImage) -> bool:
-        """The same bytes as before; labels that changed are brought up to date here."""
-        image_id, known_hash = self.known[path]
+    def _is_same(self, path: str, image: LabelledImage) -> bool:
+        """The same bytes as before; labels are compared later, many at once."""
         try:
-            if content_hash(image.path) != known_hash:
+            if content_hash(image.path) != self.known[path][1]:
                 return False
         except ImageError:
             return False  # extraction says what is wrong with it
-        record = self.snapshot.records_of([image_id])[0]
-        labelled = _labelled(record, path, image)
-        if path in self.rejected_before:  # it was damaged for a while
-            self.writer.accept(path)
-        if labelled == record:
-            self.report.unchanged += 1
-        else:
-            self.writer.update(image_id, labelled)
-            self.report.relabelled += 1
-            self._commit_if_due()
-        self.tell(1)
+        self._same.append((path, image))
+        if len(self._same) >= LOOKED_UP:
+            self._compare_labels()
         return True
+
+    def _compare_labels(self) -> None:
+        """Bring the labels of files with the same bytes up to date."""
+        same, self._same = self._same, []
+        ids = [self.known[path][0] for path, _ in same]
+        for (path, image), image_id, record in zip(same, ids, self.snapshot.records_of(ids), strict=True):
+            labelled = _labelled(record, path, image)
+            if path in self.rejected_before:  # it was damaged for a while
+                self.writer.accept(path)
+            if labelled == record:
+                self.report.unchanged += 1
+            else:
+                self.writer.update(image_id, labelled)
+                self.report.relabelled += 1
+                self._commit_if_due()
+            self.tell(1)
 
     def _is_elsewhere(self, path: str, image: LabelledImage) -> bool:
         """The bytes of an image known under another path: moved, if that file is gone, else a duplicate."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vpmsearch.equations import expansion_error, listed_distance, visibility_weighted_distance
-from vpmsearch.store import Snapshot
-from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
+from vpmsearch.store.values import StoredModel
+from vpmsearch.types import Bool, Float32, Int64, ModelInfo, RegionFeatures
 
 BLOCK_ROWS = 4096
 """Gallery images whose distances are held at once."""
@@ -39,6 +39,34 @@ Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
 NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
+class Scanned(Protocol):
+    """Images that can be scanned, by rows that ascend with the image id: a `Snapshot`, or what comes from a server."""
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The model whose embeddings they are."""
+
+    @property
+    def stored_model(self) -> StoredModel:
+        """And how they are stored."""
+
+    @property
+    def visibility(self) -> Float32:
+        """(N, p), as stored."""
+
+    @property
+    def visible(self) -> Bool:
+        """(N, p), which of them count."""
+
+    def __len__(self) -> int: ...
+
+    def stored(self, rows: Int64) -> NDArray[np.floating[Any]]:
+        """Embeddings (m, p, d) of some rows, in the order asked."""
+
+    def blocks(self, size: int) -> Iterator[tuple[Int64, NDArray[np.floating[Any]]]]:
+        """All of them: rows (m,) and embeddings (m, p, d), m up to `size`."""
+
+
 class Distances:
     """Eq. 4 between queries and the images of a snapshot, on one device.
 
@@ -47,7 +75,7 @@ class Distances:
             the first scan, as stored; by default on a GPU that has the memory.
     """
 
-    def __init__(self, snapshot: Snapshot, device: torch.device, *, keep: bool | None = None) -> None:
+    def __init__(self, snapshot: Scanned, device: torch.device, *, keep: bool | None = None) -> None:
         self._snapshot = snapshot
         self._device = device
         self._keep = keep

@@ -92,10 +92,7 @@ class SearchEngine:
 
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
-        gpu = store.device.startswith("cuda") or (store.device == "auto" and torch.cuda.is_available())
-        # By number: which GPU plain "cuda" means is the thread's affair, and searches have several.
-        number = store.device.partition(":")[2] or "0"
-        self._device = torch.device(f"cuda:{number}" if gpu else "cpu")
+        self._device = device_of(store)
         self._view = self._look_at(store.snapshot)
 
     def __repr__(self) -> str:
@@ -161,6 +158,14 @@ class SearchEngine:
 
         little = len(queries) == 1 and (images <= SCAN_BELOW if scanned else scope.deepest <= CANDIDATES_PER_REGION)
         return on_one_core(answer) if little else answer()
+
+
+def device_of(store: Gallery) -> torch.device:
+    """Where distances are computed for a store."""
+    gpu = store.device.startswith("cuda") or (store.device == "auto" and torch.cuda.is_available())
+    # By number: which GPU plain "cuda" means is the thread's affair, and searches have several.
+    number = store.device.partition(":")[2] or "0"
+    return torch.device(f"cuda:{number}" if gpu else "cpu")
 
 
 def counted_queries(

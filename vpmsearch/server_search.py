@@ -1,14 +1,16 @@
 """The search of an index on a server: lists and Eq. 4 in the server, depth and bound as in the embedded search.
 
-One REPEATABLE READ transaction a query. Candidates and Eq. 4 are two statements: as one the planner takes the
-candidates' number for anything and falls to scanning all embeddings.
+One REPEATABLE READ transaction a query, begun anew as a whole where the connection is lost. Candidates and Eq. 4 are
+two statements: as one the planner takes the candidates' number for anything and falls to scanning all embeddings. Many
+exact queries share a transaction, in which the embeddings are read once and compared here: in the server each query
+would read them again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,10 +22,11 @@ from vpmsearch.engines.encoding import vector_text
 from vpmsearch.engines.schema import Layout, lists_for
 from vpmsearch.engines.statements import Conditions, conditions
 from vpmsearch.engines.store import ServerStore
+from vpmsearch.engines.streaming import StreamedImages
 from vpmsearch.engines.view import Reading, ServerView
 from vpmsearch.errors import StoreDamagedError
-from vpmsearch.scan import NOTHING, Found
-from vpmsearch.search import CANDIDATES_PER_REGION, SCAN_BELOW, counted_queries, explained
+from vpmsearch.scan import NOTHING, Distances, Found
+from vpmsearch.search import CANDIDATES_PER_REGION, SCAN_BATCH, SCAN_BELOW, counted_queries, device_of, explained
 from vpmsearch.types import Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
 EF_LEAST, EF_MOST = 100, 1000
@@ -33,8 +36,8 @@ PROBES_LEAST, PROBED = 32, 32
 BOUND_AT_MOST = 2048
 """Images that are bounded one by one: each crosses the network."""
 
-
 _ATTEMPTS = 3
+Read = TypeVar("Read")
 
 
 class FeaturesOfNoImageError(StoreDamagedError):
@@ -79,21 +82,40 @@ class ServerSearch:
         """
         queries = counted_queries(self._view.model_info, self.store.path, features, k, regions)
         wanted, scope = filter or SearchFilter(), Scope(k, None, max(candidates, k))
+        if exact and len(queries) >= SCAN_BATCH:
+            return self._moment(lambda reading: self._compared(reading, queries, k, wanted))
         return [self._answer(queries[row : row + 1], scope, wanted, exact) for row in range(len(queries))]
 
-    def _answer(self, query: RegionFeatures, scope: Scope, wanted: SearchFilter, exact: bool) -> SearchResult:
-        """One query, again where a commit came between the moments that a coordinator and its shards show."""
+    def _moment(self, work: Callable[[Reading], Read]) -> Read:
+        """One transaction, again where a commit came between the moments that a coordinator and its shards show."""
         left = _ATTEMPTS
         while True:
             try:
-                with self._view.read() as reading:
-                    asked = _Query(self._view, reading, query, wanted)
-                    return asked.scanned(scope.k, exact=True) if exact else asked.answered(scope)
+                return self._view.read(work)
             except FeaturesOfNoImageError:
                 left -= 1
                 if not left:
                     raise
                 time.sleep(0.05)
+
+    def _answer(self, query: RegionFeatures, scope: Scope, wanted: SearchFilter, exact: bool) -> SearchResult:
+        def answer(reading: Reading) -> SearchResult:
+            asked = _Query(self._view, reading, query, wanted)
+            return asked.scanned(scope.k, exact=True) if exact else asked.answered(scope)
+
+        return self._moment(answer)
+
+    def _compared(self, reading: Reading, queries: RegionFeatures, k: int, wanted: SearchFilter) -> list[SearchResult]:
+        """Compare every image with many queries, here."""
+        start = time.perf_counter()
+        images = StreamedImages(reading, wanted)
+        found = Distances(images, device_of(self.store), keep=False).scan(queries, k)
+        each_ms = 1e3 * (time.perf_counter() - start) / len(queries)
+        results = []
+        for row, (rows, distances) in enumerate(found):
+            asked = _Query(self._view, reading, queries[row : row + 1], wanted)
+            results.append(asked.compared((images.image_ids[rows], distances), len(images), Timer({"scan": each_ms})))
+        return results
 
 
 class _Query:
@@ -128,6 +150,11 @@ class _Query:
         result = SearchResult((), images, exact, {}, depth, complete=True, bound_closed=True)
         return self._with_matches(result, best, timer)
 
+    def compared(self, best: Found, images: int, timer: Timer) -> SearchResult:
+        """What was found by comparing every image elsewhere."""
+        result = SearchResult((), images, True, {}, 0, complete=True, bound_closed=True)
+        return self._with_matches(result, best, timer)
+
     def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, Found]]:
         """The nearest images in each region that the query shows."""
         if not self._shown:
@@ -149,7 +176,7 @@ class _Query:
         if self._layout.built == "hnsw":
             settings = {"hnsw.ef_search": min(max(count, EF_LEAST), EF_MOST), "hnsw.iterative_scan": "relaxed_order"}
         elif self._layout.built == "ivfflat":
-            lists = lists_for(len(self._view))
+            lists = lists_for(self._view.about(self._reading))
             settings = {"ivfflat.probes": max(PROBES_LEAST, lists // PROBED), "ivfflat.iterative_scan": "relaxed_order"}
         else:
             return

@@ -41,11 +41,14 @@ def debian_programs() -> Path | None:
 class PostgresServer:
     """Starts at once; `kill` and `start` as often as wanted.
 
-    fast: without what survives a power failure. found: the folder of its programs; the wheel's if not given.
+    fast: without what survives a power failure. found: the folder of its programs; the wheel's if not given. follows: a
+    server whose standby it is, until `promote`.
     """
 
-    def __init__(self, folder: Path, *, fast: bool = True, found: Path | None = None) -> None:
-        found = found or programs()
+    def __init__(
+        self, folder: Path, *, fast: bool = True, found: Path | None = None, follows: PostgresServer | None = None
+    ) -> None:
+        found = follows._bin if follows is not None else found or programs()
         assert found is not None
         self._as = {"user": USER, "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
         self._folder, self._bin = folder, found
@@ -53,7 +56,12 @@ class PostgresServer:
             if not self._may_run():
                 self._bin = Path(shutil.copytree(found.parent, folder / "programs")) / "bin"
             shutil.chown(folder, USER, "nogroup")
-        self._run("initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        if follows is None:
+            self._run(
+                *("initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+            )
+        else:
+            self._run("pg_basebackup", "-D", folder / "data", "-U", "postgres", "-h", follows.folder, "-R", "-N")
         # No address but the socket: nobody on the network can reach it.
         lines = ["listen_addresses = ''", f"unix_socket_directories = '{folder}'", "max_connections = 60"]
         settings = (folder / "data" / "postgresql.auto.conf").open("a")
@@ -73,6 +81,10 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._run("pg_ctl", "-D", self._folder / "data", "-l", self._folder / "log", "-w", "-t", "60", "start")
+
+    def promote(self) -> None:
+        """Make the primary of a standby, and wait until it takes writes."""
+        self._run("pg_ctl", "-D", self._folder / "data", "-w", "-t", "60", "promote")
 
     def stop(self) -> None:
         """Stop it; harmless where it has stopped."""
@@ -129,14 +141,17 @@ def _runs(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def postgres(*, fast: bool = True, found: Path | None = None) -> Iterator[PostgresServer]:
+def postgres(
+    *, fast: bool = True, found: Path | None = None, follows: PostgresServer | None = None
+) -> Iterator[PostgresServer]:
     """A server for as long as the block runs, its extension in the schema public."""
     folder = Path(tempfile.mkdtemp(prefix="vpm-pg-", dir="/tmp"))  # a socket's path must be short
     folder.chmod(0o755)
     server = None
     try:
-        server = PostgresServer(folder, fast=fast, found=found)
-        server.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        server = PostgresServer(folder, fast=fast, found=found, follows=follows)
+        if follows is None:
+            server.execute("CREATE EXTENSION IF NOT EXISTS vector")
         yield server
     finally:
         if server is not None:

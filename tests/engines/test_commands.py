@@ -94,6 +94,28 @@ def test_the_commands(gallery: Path, server_place: Place, monkeypatch: pytest.Mo
 
 
 @pytest.mark.postgres
+def test_a_server_is_calibrated_as_a_folder_is(tmp_path: Path, server_place: Place):
+    weights = write_weights(tmp_path / "w.safetensors")
+    paths = write_pictures(tmp_path / "g", 12)
+    lines = ["path,pid,camid"] + [f"{path},{1 + i % 5},1" for i, path in enumerate(paths)]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    found = []
+    for index in (tmp_path / "index", server_place.text):
+        run("index", tmp_path / "list.csv", "--dataset", "csv", "--index", index, "--weights", weights)
+        assert "searches among 12 images" in run("calibrate", "--index", index, "--weights", weights)[0]
+        with open_index(index) as store:
+            found.append(store.calibration())
+    ours, theirs = found
+    assert ours.keys() == theirs.keys()
+    assert {name: ours[name] for name in ours if name != "distances"} == {
+        name: theirs[name] for name in theirs if name != "distances"
+    }
+    assert sum(map(len, ours["distances"])) == 12 * 5
+    for a, b in zip(ours["distances"], theirs["distances"], strict=True):
+        assert b == pytest.approx(a, rel=1e-5)
+
+
+@pytest.mark.postgres
 def test_each_mishap_is_one_line(tmp_path: Path, postgres_server: PostgresServer, new_place, monkeypatch):
     """Wrong URI, no server, no database, no index, an old server, another version, other weights."""
     ours, theirs = (write_weights(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (0, 1))

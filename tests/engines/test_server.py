@@ -68,6 +68,48 @@ def test_both_stores_give_the_same_answers(server_place, tmp_path, monkeypatch, 
                 assert [r.distance for r in y.regions] == pytest.approx([r.distance for r in x.regions], rel=1e-5)
 
 
+def strictly(found):
+    return [[(m.image_id, m.distance) for m in result.matches] for result in found]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_many_exact_queries_share_a_reading(server_place, monkeypatch, dtype):
+    """They are compared in this process, and the answers are those of the server, one by one."""
+    monkeypatch.setattr("vpmsearch.engines.streaming._LISTED", 7)
+    monkeypatch.setattr("vpmsearch.scan.BLOCK_ROWS", 16)
+    gallery, queries = make_features(60), make_features(20, seed=1)
+    gallery.embeddings[11] = gallery.embeddings[10]  # a tie
+    gallery.visibility[11] = gallery.visibility[10]
+    gallery.visibility[12] = 0  # shows nothing
+    queries.visibility[3] = 0
+    only = SearchFilter(camids=(1,))
+    with ServerStore.create(server_place, INFO, embedding_dtype=dtype) as store:
+        engine = searcher(store)
+        assert strictly(engine.search(queries, 5, True)) == [[]] * 20  # nothing is there
+        ids = fill(store, gallery)
+        for wanted in (SearchFilter(), only, SearchFilter(pids=(99,))):
+            monkeypatch.setattr("vpmsearch.server_search.SCAN_BATCH", 21)
+            alone = engine.search(queries, 70, True, filter=wanted)
+            monkeypatch.setattr("vpmsearch.server_search.SCAN_BATCH", 20)
+            together = engine.search(queries, 70, True, filter=wanted)
+            for one, other in zip(alone, together, strict=True):
+                assert (one.candidates, one.exact, one.complete) == (other.candidates, other.exact, other.complete)
+                assert [m.image_id for m in one.matches] == [m.image_id for m in other.matches]
+                for x, y in zip(one.matches, other.matches, strict=True):
+                    assert y.distance == pytest.approx(x.distance, rel=1e-5)
+                    assert x.regions == y.regions
+        assert together[0].matches == ()
+        assert ids[12] not in [m.image_id for result in engine.search(queries, 70, True) for m in result.matches]
+
+
+def test_features_that_are_missing_are_no_distance(postgres_server, server_store, server_place):
+    ids = fill(server_store, make_features(20))
+    where = server_place.text.partition("search_path%3D")[2].partition("%2C")[0]
+    postgres_server.execute(f"DELETE FROM {where}.region_feature WHERE image_id = {ids[4]}")
+    with pytest.raises(StoreDamagedError, match=f"lacks features of an image from {ids[0]} to {ids[-1]}"):
+        searcher(server_store).search(make_features(16, seed=1), 3, exact=True)
+
+
 # indexes over embeddings ------------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -18,8 +20,21 @@ if TYPE_CHECKING:
 
 SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
 EXAMPLE = "postgresql+psycopg://user@host/database"
-_CONNECT_SECONDS = 10
+RETRY_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 30.0, 0.25, 5.0
+"""For how long a read is tried again from when its connection was lost, and the pauses between, each twice the last."""
 _POOL = 8
+# A machine that vanishes is noticed within half a minute or so, not after the hours that TCP takes by itself.
+_TIMEOUTS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+# libpq's own form of several hosts: scheme://user@, a:5432,b:5433, /database?…
+_SEVERAL_HOSTS = re.compile(r"([^/]*://(?:[^/@]*@)?)([^/?@]*,[^/?@]*)(/.*)")
+
+Answer = TypeVar("Answer")
 
 
 class Server:
@@ -32,7 +47,7 @@ class Server:
     def __init__(self, place: Place) -> None:
         self.place = place
         try:
-            url = make_url(place.text)
+            url = _url(place.text)
             if url.drivername not in SCHEMES or not url.database:
                 raise ValueError("another scheme, or no database")
             self._engine: Engine = create_engine(
@@ -41,8 +56,11 @@ class Server:
                 max_overflow=_POOL,
                 pool_pre_ping=True,  # a server that was started anew, or failed over, costs a new connection
                 # Statements are planned each time: a plan for any query vector or list of ids is none for this one.
-                connect_args={"connect_timeout": _CONNECT_SECONDS, "prepare_threshold": None},
+                connect_args={name: value for name, value in _TIMEOUTS.items() if name not in url.query}
+                | {"prepare_threshold": None},
             )
+            self._several = "," in str(self._engine.dialect.create_connect_args(url)[1].get("host", ""))
+            self._reached = False
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise StoreError(f"{place} names no index: give a folder, or a database as {EXAMPLE}") from error
         except ImportError as error:
@@ -52,9 +70,30 @@ class Server:
         """Close all connections."""
         self._engine.dispose()
 
+    def read(self, work: Callable[[psycopg.Cursor[Any]], Answer]) -> Answer:
+        """What `work` finds in one read-only transaction of one moment (REPEATABLE READ); rows come in binary form.
+
+        All of it again, as a new transaction, where the connection is lost or the server starts or is promoted: for
+        `RETRY_SECONDS`. A server that never answered is not waited for, unless the URI names others beside it.
+
+        Raises:
+            ConnectionLostError, ServerBusyError: it came to nothing in that time.
+        """
+        end, pause = None, FIRST_PAUSE
+        while True:
+            try:
+                with self._transaction() as cursor:
+                    return work(cursor)
+            except (ConnectionLostError, ServerBusyError) as error:
+                now = time.monotonic()
+                end = now + RETRY_SECONDS if end is None else end
+                if now + pause > end or not (self._reached or self._several or isinstance(error, ServerStartingError)):
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
     @contextmanager
-    def read(self) -> Iterator[psycopg.Cursor[Any]]:
-        """One read-only transaction of one moment (REPEATABLE READ); rows come in binary form."""
+    def _transaction(self) -> Iterator[psycopg.Cursor[Any]]:
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         with (
             translated(self.place),
@@ -64,6 +103,7 @@ class Server:
         ):
             # Compiling takes longer than any statement here; a time in another zone may be before the year 1.
             cursor.execute("SELECT set_config('jit', 'off', true), set_config('TimeZone', 'UTC', true)")
+            self._reached = True
             yield cursor
 
     @contextmanager
@@ -88,6 +128,18 @@ class Server:
                     yield cursor
                 finally:
                     connection.invalidate()  # closed, not pooled, and so are its locks
+
+
+def _url(text: str) -> URL:
+    """A URI as SQLAlchemy takes it: of several hosts each, with its port, is a parameter of its own."""
+    if several := _SEVERAL_HOSTS.fullmatch(text):
+        head, hosts, rest = several.groups()
+        text = f"{head}{rest}{'&' if '?' in rest else '?'}host={hosts}"
+    url = make_url(text)
+    named = url.query.get("host", "")
+    if isinstance(named, str) and "," in named and "port" not in url.query:
+        url = url.update_query_dict({"host": named.split(",")})
+    return url
 
 
 def _driver(connection: Connection) -> psycopg.Connection[Any]:
@@ -117,6 +169,10 @@ class ConnectionLostError(StoreError):
     """Nobody answers, or not any more."""
 
 
+class ServerStartingError(ConnectionLostError):
+    """Somebody answers who takes no connections yet."""
+
+
 _BY_STATE = {
     "42501": "the role lacks a right ({reason}); grant it: docs/scaling.md names what each command needs",
     "42P07": "other tables of the same names are there ({reason}); give vpmsearch a database or schema of its own",
@@ -134,6 +190,8 @@ _BUSY = ("40001", "40P01", "55P03")
 
 
 def _meaning(place: Place, cause: Exception) -> StoreError:
+    import psycopg
+
     state = getattr(cause, "sqlstate", None) or ""
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     reason = _reason(lines)
@@ -145,10 +203,11 @@ def _meaning(place: Place, cause: Exception) -> StoreError:
         return ServerBusyError(f"{place} is kept busy by another client ({reason}); repeat")
     if state in _OTHER_TABLES:
         return StoreVersionError(f"{place} is not as this vpmsearch expects ({reason}); run `vpmsearch upgrade` on it")
-    if not state or state.startswith(("08", "57P")):
+    if state.startswith(("08", "57P")) or (not state and not isinstance(cause, psycopg.ProgrammingError)):
         if 'database "' in reason and "does not exist" in reason:
             return StoreError(f"{place}: {_BY_STATE['3D000'].format(reason=reason)}")
-        return ConnectionLostError(
+        starting = state == "57P03" or reason.startswith("the database system is")
+        return (ServerStartingError if starting else ConnectionLostError)(
             f"{place} does not answer ({reason}); what was committed is kept: repeat when the server is back"
         )
     return StoreError(f"{place}: {reason}")

@@ -32,6 +32,9 @@ INDEXABLE = {"vector": 2000, "halfvec": 4000}
 """Numbers an indexed embedding may have; above 2,000 the index holds half precision."""
 LARGEST = 16_000
 _PLAIN = {"vector": 2000, "halfvec": 4000}  # numbers that fit a page of 8 KiB
+NEXT_VERSION = "version = version + 1 + floor(random() * 1000000)::bigint"
+"""What each commit does to `model`. A step at random, as a standby that is promoted may lack the last commits: those
+that follow must not come to the numbers under which clients know what was lost."""
 _CREATING = 0x76706D73  # of advisory locks: "vpms"
 
 
@@ -86,6 +89,12 @@ def check(server: Server, cursor: Cursor) -> None:
             f"{server.place} has revision {', '.join(found) or 'none'} and this version of vpmsearch needs {REVISION}; "
             "run `vpmsearch upgrade` on it, or update vpmsearch if a newer one wrote it"
         )
+
+
+def opened(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
+    """`check`, then `read_model`."""
+    check(server, cursor)
+    return read_model(server, cursor)
 
 
 def _check_server(server: Server, cursor: Cursor) -> None:
@@ -228,20 +237,25 @@ def build_indexes(server: Server, model: StoredModel, index_id: str) -> None:
     method = METHODS[model.index_type]
     if not method:
         return
-    with server.read() as cursor:
+    names = [f"ann_{method}_{region}" for region in range(model.info.p)]
+
+    def missing_of(cursor: Cursor) -> set[str]:
         cursor.execute("SELECT 1 FROM model WHERE index_id = %s", [index_id])
         if cursor.fetchone() is None:  # another index has come to be here
-            return
+            return set()
         cursor.execute("SELECT count(*) FROM (SELECT 1 FROM image LIMIT %s) AS counted", [BUILD_FROM])
         images = _one(cursor)[0]
-        names = [f"ann_{method}_{region}" for region in range(model.info.p)]
+        if images == 0 or (model.index_type == "auto" and images < BUILD_FROM):
+            return set()
         cursor.execute("SELECT n FROM unnest(%s::text[]) AS n WHERE to_regclass(n) IS NULL", [names])
-        missing = {row[0] for row in cursor.fetchall()}
-    if not missing or images == 0 or (model.index_type == "auto" and images < BUILD_FROM):
+        return {row[0] for row in cursor.fetchall()}
+
+    missing = server.read(missing_of)
+    if not missing:
         return
     # First, so that no search takes a list for exact that half of the indexes made approximate.
     with server.write() as cursor:
-        cursor.execute("UPDATE model SET built = %s, version = version + 1", [method])
+        cursor.execute(f"UPDATE model SET built = %s, {NEXT_VERSION}", [method])
     for region, name in enumerate(names):
         if name in missing:
             _build(server, model, method, region, name)

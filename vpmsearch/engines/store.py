@@ -11,7 +11,7 @@ from typing import Any, Self
 from vpmsearch.engines import checks, schema
 from vpmsearch.engines.connection import Server
 from vpmsearch.engines.place import Place
-from vpmsearch.engines.view import ServerView
+from vpmsearch.engines.view import Reading, ServerView
 from vpmsearch.engines.writer import ServerWriter
 from vpmsearch.errors import StoreError
 from vpmsearch.store import calibration_file
@@ -29,9 +29,7 @@ class ServerStore:
         self.place, self.device = place, device
         self.server = Server(place)
         try:
-            with self.server.read() as cursor:
-                schema.check(self.server, cursor)
-                self._model, self._index_id = schema.read_model(self.server, cursor)
+            self._model, self._index_id = self.server.read(lambda cursor: schema.opened(self.server, cursor))
             self._view: ServerView | None = self._look()
         except BaseException:
             self.server.close()
@@ -129,8 +127,8 @@ class ServerStore:
     def refresh(self) -> bool:
         """Take a new view if something was committed since the last; True if so. Searches need none."""
         self._check_open()
+        fresh = self._look()  # without the lock: it may wait for the server, and others need not
         with self._lock:
-            fresh = self._look()
             if self._view is not None and fresh.state == self._view.state:
                 return False
             self._view = fresh
@@ -159,13 +157,11 @@ class ServerStore:
 
     def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash) of all images committed by now."""
-        with self.snapshot.read() as reading:
-            return reading.live_files()
+        return self.snapshot.read(Reading.live_files)
 
     def rejected(self) -> list[tuple[str, str]]:
         """(path, reason) of the files that could not be indexed, by path."""
-        with self.snapshot.read() as reading:
-            return reading.rejected()
+        return self.snapshot.read(Reading.rejected)
 
     def find(
         self,
@@ -178,8 +174,7 @@ class ServerStore:
     ) -> list[int]:
         """Ids, ascending, of the images that meet every condition given; all images when none is."""
         wanted = SearchFilter(tuple(pids), tuple(camids), after, before, prefix)
-        with self.snapshot.read() as reading:
-            found: list[int] = reading.ids(wanted, paths).tolist()
+        found: list[int] = self.snapshot.read(lambda reading: reading.ids(wanted, paths)).tolist()
         return found
 
     def calibration(self) -> dict[str, Any] | None:
@@ -188,8 +183,7 @@ class ServerStore:
         Raises:
             StoreDamagedError: it is not what was written.
         """
-        with self.snapshot.read() as reading:
-            return reading.calibration()
+        return self.snapshot.read(Reading.calibration)
 
     def keep_calibration(self, values: dict[str, Any]) -> Place:
         """Replace the calibration, as a commit of its own.
@@ -200,7 +194,7 @@ class ServerStore:
         self._check_open()
         with self.server.write() as cursor:
             cursor.execute(
-                "UPDATE model SET calibration = %s, version = version + 1 WHERE index_id = %s",
+                f"UPDATE model SET calibration = %s, {schema.NEXT_VERSION} WHERE index_id = %s",
                 [calibration_file.packed(values), self._index_id],
             )
             if cursor.rowcount != 1:
@@ -210,27 +204,32 @@ class ServerStore:
 
     def stats(self) -> StoreStats:
         """What the index holds now. Bytes are the server's, dead rows included until it vacuums."""
+        return self.snapshot.read(self._stats)
+
+    def _stats(self, reading: Reading) -> StoreStats:
         p = self.model_info.p
-        with self.snapshot.read() as reading:
-            sizes, kinds = checks.sizes(reading)
-            visible = [0] * p
-            for region, count in reading.rows("SELECT region, count(*) FROM region_feature GROUP BY region"):
-                visible[region] = count
-            means = ", ".join(f"coalesce(avg(visibility[{region + 1}]::float8), 0)" for region in range(p))
-            return StoreStats(
-                **reading.counts(),
-                bytes_on_disk=sizes,
-                region_images=visible,
-                region_visibility=list(reading.rows(f"SELECT {means} FROM image")[0]),
-                region_index_types=[kinds] * p,
-                model=dataclasses.asdict(self.model_info),
-                index_type=self.index_type,
-                embedding_dtype=self.embedding_dtype,
-                calibrated_on=calibration_file.images_calibrated_on(reading.calibration(), self.model_info),
-            )
+        sizes, kinds = checks.sizes(reading)
+        visible = [0] * p
+        for region, count in reading.rows("SELECT region, count(*) FROM region_feature GROUP BY region"):
+            visible[region] = count
+        means = ", ".join(f"coalesce(avg(visibility[{region + 1}]::float8), 0)" for region in range(p))
+        return StoreStats(
+            **reading.counts(),
+            bytes_on_disk=sizes,
+            region_images=visible,
+            region_visibility=list(reading.rows(f"SELECT {means} FROM image")[0]),
+            region_index_types=[kinds] * p,
+            model=dataclasses.asdict(self.model_info),
+            index_type=self.index_type,
+            embedding_dtype=self.embedding_dtype,
+            calibrated_on=calibration_file.images_calibrated_on(reading.calibration(), self.model_info),
+        )
 
     def verify(self) -> VerifyReport:
         """Check every row against every other and its digest; damage is reported, never raised."""
-        with self.snapshot.read() as reading:
+
+        def verify(reading: Reading) -> VerifyReport:
             problems = checks.check(reading)
             return VerifyReport(not problems, reading.count(SearchFilter()), tuple(problems))
+
+        return self.snapshot.read(verify)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +17,14 @@ from vpmsearch.engines.statements import CELLS, conditions
 from vpmsearch.errors import StoreError
 from vpmsearch.store.calibration_file import unpacked
 from vpmsearch.store.values import StoredModel
-from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter, as_utc
+from vpmsearch.types import Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter, as_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import psycopg
 
     Cursor: TypeAlias = psycopg.Cursor[Any]
+
+Answer = TypeVar("Answer")
 
 MOST_CELLS = 20_000
 """Cells that a search bounds; where there are more, depth is settled without the bound."""
@@ -35,7 +34,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class State:
-    """version: counts commits. built: the method of the indexes over embeddings, "" without any."""
+    """version: grows with each commit. built: the method of the indexes over embeddings, "" without any."""
 
     version: int
     built: str
@@ -51,6 +50,14 @@ class Cells:
     high: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Embeddings:
+    """embeddings: (n, p, d), 0 where none is stored. count: how many are."""
+
+    embeddings: Float32
+    count: int
+
+
 class ServerView:
     """The images of an index on a server. Each call sees what is committed when it is made."""
 
@@ -58,21 +65,18 @@ class ServerView:
         self._server, self._index_id = server, index_id
         self.stored_model = stored_model
         self.model_info: ModelInfo = stored_model.info
-        with self.read() as reading:
-            self._state = reading.state
+        self._state: State = self.read(lambda reading: reading.state)
         self._count: int | None = None
         self._ids: Int64 | None = None
         self._cells: Cells | None = None
 
-    @contextmanager
-    def read(self) -> Iterator[Reading]:
-        """A transaction of one moment.
+    def read(self, work: Callable[[Reading], Answer]) -> Answer:
+        """What `work` finds in a transaction of one moment; as a whole again where the connection is lost.
 
         Raises:
-            StoreError: another index has come to be at this place.
+            StoreError: another index has come to be at this place. Else as `Server.read`.
         """
-        with self._server.read() as cursor:
-            yield Reading(self._server, cursor, self.stored_model, self._index_id)
+        return self._server.read(lambda cursor: work(Reading(self._server, cursor, self.stored_model, self._index_id)))
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -83,14 +87,12 @@ class ServerView:
     def image_ids(self) -> Int64:
         """(N,) ascending, as they were when first asked for."""
         if self._ids is None:
-            with self.read() as reading:
-                self._ids = reading.ids(SearchFilter())
+            self._ids = self.read(lambda reading: reading.ids(SearchFilter()))
         return self._ids
 
     def __len__(self) -> int:
         if self._count is None:
-            with self.read() as reading:
-                self._count = reading.count(SearchFilter())
+            return self.read(self.about)
         return self._count
 
     def records_of(self, image_ids: Sequence[int] | Int64) -> list[ImageRecord]:
@@ -99,8 +101,7 @@ class ServerView:
         Raises:
             StoreError: one is not in the index.
         """
-        with self.read() as reading:
-            found = reading.records(image_ids)
+        found = self.read(lambda reading: reading.records(image_ids))
         return [found[image_id] for image_id in _present(image_ids, found)]
 
     def features_of(self, image_ids: Sequence[int] | Int64) -> RegionFeatures:
@@ -109,11 +110,10 @@ class ServerView:
         Raises:
             StoreError: one is not in the index.
         """
-        with self.read() as reading:
-            parts = [
-                reading.features(image_ids[start : start + _BLOCK]) for start in range(0, len(image_ids) or 1, _BLOCK)
-            ]
-        return RegionFeatures.concatenate(parts)
+        starts = range(0, len(image_ids) or 1, _BLOCK)
+        return RegionFeatures.concatenate(
+            self.read(lambda reading: [reading.features(image_ids[start : start + _BLOCK]) for start in starts])
+        )
 
     def is_sound(self, image_id: int) -> bool:
         """Whether its features are what was written.
@@ -121,25 +121,31 @@ class ServerView:
         Raises:
             StoreError: it is not in the index.
         """
-        with self.read() as reading:
+
+        def is_sound(reading: Reading) -> bool:
             features = reading.features([image_id])
             visible = self.model_info.visible(features.visibility)
             return digests(features, visible, self.stored_model.embedding_dtype) == reading.digests([image_id])
 
+        return self.read(is_sound)
+
     def counts(self) -> dict[str, int]:
         """How many images, rejected ones, identities and cameras there are; nothing removed stays, nor are segments."""
-        with self.read() as reading:
-            return reading.counts()
+        return self.read(Reading.counts)
 
     def camids(self) -> list[int]:
         """The cameras, ascending."""
-        with self.read() as reading:
-            return reading.camids()
+        return self.read(Reading.camids)
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured."""
-        with self.read() as reading:
-            return reading.captured()
+        return self.read(Reading.captured)
+
+    def about(self, reading: Reading) -> int:
+        """How many images there are, as counted once, in a transaction that is under way if nobody has."""
+        if self._count is None:
+            self._count = reading.count(SearchFilter())
+        return self._count
 
     def cells(self, reading: Reading) -> Cells | None:
         """The cells of images that a transaction sees; None where there are too many."""
@@ -209,13 +215,21 @@ class Reading:
         stored = dict(self.rows("SELECT id, visibility FROM image WHERE id = ANY(%s)", [ids]))
         place = {image_id: row for row, image_id in enumerate(dict.fromkeys(_present(ids, stored)))}
         visibility = np.array([stored[image_id] for image_id in place], np.float32).reshape(len(place), info.p)
+        embeddings = self.embeddings(list(place)).embeddings
+        order = [place[image_id] for image_id in ids]
+        return RegionFeatures(visibility[order], embeddings[order])
+
+    def embeddings(self, image_ids: Sequence[int]) -> Embeddings:
+        """What is stored of images that are named once each."""
+        info, place = self.model.info, {image_id: row for row, image_id in enumerate(image_ids)}
         embeddings = np.zeros((len(place), info.p, info.embedding_dim), np.float32)
-        rows = self.rows("SELECT image_id, region, embedding FROM region_feature WHERE image_id = ANY(%s)", [ids])
+        rows = self.rows(
+            "SELECT image_id, region, embedding FROM region_feature WHERE image_id = ANY(%s)", [list(place)]
+        )
         if rows:
             vectors = decoded([row[2] for row in rows], info.embedding_dim, self.model.embedding_dtype)
             embeddings[[place[row[0]] for row in rows], [row[1] for row in rows]] = vectors
-        order = [place[image_id] for image_id in ids]
-        return RegionFeatures(visibility[order], embeddings[order])
+        return Embeddings(embeddings, len(rows))
 
     def digests(self, image_ids: Sequence[int] | Int64) -> list[bytes]:
         """What features were known by when they were written, in the order asked."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from vpmsearch.engines.connection import Server, ServerBusyError
 from vpmsearch.engines.encoding import COPY_END, COPY_HEAD, cells, digests, feature_rows
-from vpmsearch.engines.schema import build_indexes
+from vpmsearch.engines.schema import NEXT_VERSION, build_indexes
 from vpmsearch.errors import StoreError
 from vpmsearch.store.checking import INT64, check_features, clean_record, storable_text
 from vpmsearch.store.values import StoredModel
@@ -140,10 +140,13 @@ class ServerWriter:
         """
         self._check_entered()
         ids = {int(image_id) for image_id in image_ids}
-        with self._server.read() as cursor:
-            asked = [image_id for image_id in ids if image_id in INT64]
+        asked = [image_id for image_id in ids if image_id in INT64]
+
+        def find(cursor: Cursor) -> set[int]:
             cursor.execute("SELECT id FROM image WHERE id = ANY(%s::bigint[])", [asked])
-            live = {row[0] for row in cursor.fetchall()} - self._removed
+            return {row[0] for row in cursor.fetchall()}
+
+        live = self._server.read(find) - self._removed
         dropped = ids.intersection(self._ids)
         if dropped:
             keep = [row for row, image_id in enumerate(self._ids) if image_id not in dropped]
@@ -212,7 +215,7 @@ class ServerWriter:
         if rejected:
             cursor.executemany("INSERT INTO rejected VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", rejected)
         # Last: writers wait for one another from here on.
-        cursor.execute("UPDATE model SET version = version + 1 WHERE index_id = %s", [self._index_id])
+        cursor.execute(f"UPDATE model SET {NEXT_VERSION} WHERE index_id = %s", [self._index_id])
         if cursor.rowcount != 1:
             raise StoreError(f"another index has come to be at {self._server.place}; nothing was committed")
 

@@ -1,0 +1,68 @@
+"""A server's images as `vpmsearch.scan` reads them: their embeddings cross the network, a block at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.engines.statements import conditions
+from vpmsearch.engines.view import Reading
+from vpmsearch.errors import StoreDamagedError
+from vpmsearch.types import Float32, Int64, SearchFilter
+
+_LISTED = 65_536  # images whose visibilities are held as Python objects at once
+
+
+class StreamedImages:
+    """The images that one transaction sees and that pass a filter. Rows ascend with the image id.
+
+    Attributes:
+        image_ids: (N,). visibility: (N, p), as stored. visible: (N, p).
+    """
+
+    def __init__(self, reading: Reading, wanted: SearchFilter) -> None:
+        self._reading = reading
+        self.stored_model, self.model_info = reading.model, reading.model.info
+        ids, visibility = [np.zeros(0, np.int64)], [np.zeros((0, self.model_info.p), np.float32)]
+        only = conditions(wanted)
+        after = -1
+        while True:
+            rows = reading.rows(
+                f"SELECT i.id, i.visibility FROM image i{only.where('i.id > %(after)s')} ORDER BY i.id LIMIT {_LISTED}",
+                dict(only.values) | {"after": after},
+            )
+            if not rows:
+                break
+            ids.append(np.fromiter((row[0] for row in rows), np.int64, len(rows)))
+            visibility.append(np.array([row[1] for row in rows], np.float32))
+            after = rows[-1][0]
+        self.image_ids: Int64 = np.concatenate(ids)
+        self.visibility: Float32 = np.concatenate(visibility)
+        self.visible: NDArray[np.bool_] = self.model_info.visible(self.visibility)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def stored(self, rows: NDArray[np.integer]) -> Float32:
+        """Embeddings (m, p, d), in the order asked; 0 where a region is not visible.
+
+        Raises:
+            StoreDamagedError: the server has not all of them.
+        """
+        asked, places = np.unique(rows, return_inverse=True)
+        found = self._reading.embeddings(self.image_ids[asked].tolist())
+        if found.count != self.visible[asked].sum():
+            first, last = self.image_ids[asked[[0, -1]]]
+            where = self._reading.server.place
+            raise StoreDamagedError(
+                f"{where} lacks features of an image from {first} to {last}; `vpmsearch verify` names it"
+            )
+        return found.embeddings[places]
+
+    def blocks(self, size: int) -> Iterator[tuple[Int64, Float32]]:
+        """All of them: rows (m,) and embeddings (m, p, d), m up to `size`."""
+        for start in range(0, len(self), size):
+            rows = np.arange(start, min(start + size, len(self)))
+            yield rows, self.stored(rows)
