@@ -14,6 +14,7 @@ from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
 from vpmsearch.models.weights import DRAWN, read_weights
 from vpmsearch.training import presets
 
+RANKING = {"matcher": None, "candidates": None, "reciprocal": False, "expand": None}
 KEYS = ["gamma", "crop", "rank1", "rank3", "rank5", "rank10", "map", "map_trapezoid", "minp", "queries", "gallery"]
 
 
@@ -52,7 +53,8 @@ def test_evaluate_json_is_the_contract(cli, drawn: Path, weights: Path):
     assert list(found) == ["results"]
     assert [(row["gamma"], row["crop"]) for row in found["results"]] == [(0.5, "top"), (1.0, "top")]
     for row in found["results"]:
-        assert set(row) == {*KEYS, "weighting", "rank1_interval", "map_interval", "visible_f1"}
+        assert set(row) == {*KEYS, *RANKING, "weighting", "rank1_interval", "map_interval", "visible_f1"}
+        assert {key: row[key] for key in RANKING} == RANKING
         assert (row["queries"], row["gallery"], row["weighting"]) == (8, 9, "visibility")
         assert all(0 <= row[key] <= 1 for key in KEYS[2:9])
     assert "tiny-0" in outcome.stderr
@@ -136,7 +138,8 @@ def test_evaluate_older_matchers(cli, drawn: Path, weights: Path):
     plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
     (without,) = cli(*plain).json[0]["results"]
     (one,) = cli(*plain, "--matcher", "dsr", "--candidates", 1).json[0]["results"]
-    assert one == without, "one candidate cannot be ordered"
+    assert one == without | {"matcher": "dsr", "candidates": 1}, "one candidate cannot be ordered"
+    assert "ranked by dsr of 1 by Eq. 4" in cli(*plain[:-1], "--matcher", "dsr", "--candidates", 1).stdout
     rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("dsr", "sfr", "amc-swm", "mtrc")]
     assert len({row["map"] for row in (without, *rows)}) > 2
     assert "unknown matcher 'swm'" in cli(*plain, "--matcher", "swm", code=1).error
@@ -146,7 +149,7 @@ def test_evaluate_older_matchers_on_drawn_galleries(cli, drawn: Path, weights: P
     plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--single-shot", 3, "--json")
     (without,) = cli(*plain).json[0]["results"]
     (one,) = cli(*plain, "--matcher", "mtrc", "--candidates", 1).json[0]["results"]
-    assert one == without, "one candidate cannot be ordered"
+    assert one == without | {"matcher": "mtrc", "candidates": 1}, "one candidate cannot be ordered"
     rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("sfr", "amc-swm")]
     assert all(row["draws"] == 3 for row in rows)
     assert len({row["map"] for row in (without, *rows)}) > 1
@@ -155,6 +158,7 @@ def test_evaluate_older_matchers_on_drawn_galleries(cli, drawn: Path, weights: P
 def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
     plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
     (row,) = cli(*plain, "--reciprocal").json[0]["results"]
+    assert {key: row[key] for key in RANKING} == RANKING | {"reciprocal": True}
     assert row["queries"] == 8
     assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
     assert "leave --matcher" in cli(*plain, "--reciprocal", "--matcher", "dsr", code=1).error
@@ -162,8 +166,15 @@ def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
 
 def test_evaluate_expanded_queries(cli, drawn: Path, weights: Path):
     plain = ("evaluate", "--data", drawn, "--weights", weights, "--gamma", 0.5, "--json")
-    (row,) = cli(*plain, "--expand", 2).json[0]["results"]
+    files = [Path("plain.csv"), Path("expanded.csv")]
+    (row,) = cli(*plain, "--expand", 2, "--fmr", 0.5, "--per-query", files[1]).json[0]["results"]
     assert row["queries"] == 8
+    assert {key: row[key] for key in RANKING} == RANKING | {"expand": 2}
+    (pairs,) = cli(*plain, "--fmr", 0.5, "--per-query", files[0]).json[0]["results"]
+    assert (row["fnmr"], row["fnmr_ranking"]) == (pairs["fnmr"], "Eq. 4"), "pairs are never of averaged queries"
+    last = cli("compare", *files).stdout.splitlines()[-1]
+    assert last == "the first is ranked by Eq. 4, the second by Eq. 4, expanded by 2"
+    assert cli("compare", *files, "--json").json[0]["results"][0]["rankings"] == ["Eq. 4", "Eq. 4, expanded by 2"]
     assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
     assert "--reciprocal and --single-shot" in cli(*plain, "--expand", 2, "--single-shot", 2, code=1).error
 

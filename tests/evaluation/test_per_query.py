@@ -14,13 +14,15 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.metrics import QueryMetrics
 from vpmsearch.evaluation.per_query import QueryLine, compare, query_lines, read_query_lines, write_query_lines
-from vpmsearch.evaluation.rows import Evaluation
+from vpmsearch.evaluation.rows import Evaluation, Ranking
 
 
 def lines(ap, rank1=None, gamma=0.5, weighting="visibility"):
     hits = [float(value > 0.5) for value in ap] if rank1 is None else rank1
     return [
-        QueryLine(f"query/{i}.jpg", i, 1, gamma, "top", weighting, 0, 0, 1, gamma, hit, 1, 1, value, value, value)
+        QueryLine(
+            f"query/{i}.jpg", i, 1, gamma, "top", weighting, 0, 0, 1, gamma, hit, 1, 1, value, value, value, "Eq. 4"
+        )
         for i, (value, hit) in enumerate(zip(ap, hits, strict=True))
     ]
 
@@ -30,7 +32,8 @@ def test_a_row_becomes_lines():
     ap = np.array([0.9, 0.2, np.nan])
     metrics = QueryMetrics(ap, ap / 2, ap / 3, first)
     boxes = (CropBox(bottom=0.5), None, CropBox(left=0.25))
-    row = Evaluation(0.5, "random", "uniform", metrics.means(), metrics, 0.0, 2, 9, boxes=boxes)
+    ranking = Ranking("sfr", 50)
+    row = Evaluation(0.5, "random", "uniform", metrics.means(), metrics, 0.0, 2, 9, boxes=boxes, ranking=ranking)
     images = [LabelledImage(Path(f"/deep/down/query/{i}.jpg"), i, 2) for i in range(3)]
     a, b, c = query_lines(row, images)
     assert (a.query, a.pid, a.camid, a.protocol) == ("query/0.jpg", 0, 2, (0.5, "random", "uniform"))
@@ -39,6 +42,7 @@ def test_a_row_becomes_lines():
     assert (a.rank1, b.rank1, b.rank5, b.rank10) == (1, 0, 0, 1)
     assert (b.ap, b.ap_trapezoid, b.inp) == pytest.approx((0.2, 0.1, 0.2 / 3))
     assert c.left == 0.25
+    assert {a.ranking, b.ranking, c.ranking} == {"sfr of 50 by Eq. 4"}
     assert math.isnan(c.ap)
     assert math.isnan(c.rank1)
 
@@ -48,6 +52,9 @@ def test_there_and_back(tmp_path: Path):
     some = lines([0.1 + 0.2, 1 / 3, 1.0])
     write_query_lines(path, some)
     assert read_query_lines(path) == some
+    # A file of before the last column does not say how it was ranked.
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in path.read_text().splitlines()))
+    assert read_query_lines(path) == [replace(line, ranking="") for line in some]
     write_query_lines(path, [])
     assert read_query_lines(path) == []
 

@@ -43,3 +43,6 @@ def compare(
             f"{row.mean_ap:+7.4f}  [{row.mean_ap_interval.low:+.4f}, {row.mean_ap_interval.high:+.4f}]  "
             f"{row.won:5d}  {row.lost:5d}  {row.verdict}"
         )
+    for before, after in dict.fromkeys(row.rankings for row in found if row.rankings[0] != row.rankings[1]):
+        unsaid = "(it does not say)"
+        answer(f"the first is ranked by {before or unsaid}, the second by {after or unsaid}")

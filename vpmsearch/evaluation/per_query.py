@@ -27,7 +27,7 @@ class QueryLine:
     query: the image's file name and its folder's. pid, camid: its labels. gamma, crop, weighting: as in `Evaluation`.
     left, top, right, bottom: what was kept of the image, in fractions of it. rank1, rank5, rank10: 1 for a hit, else 0;
     a share of the draws where the gallery was drawn. ap, ap_trapezoid, inp: in 0-1. All six are NaN where the query
-    has nothing to find.
+    has nothing to find. ranking: what ordered the gallery, as `Ranking` says it; empty in files of before it was saved.
     """
 
     query: str
@@ -46,6 +46,7 @@ class QueryLine:
     ap: float
     ap_trapezoid: float
     inp: float
+    ranking: str = ""
 
     @property
     def protocol(self) -> tuple[float, str, str]:
@@ -70,7 +71,8 @@ def query_lines(row: Evaluation, query: Sequence[LabelledImage]) -> list[QueryLi
         assert image.camid is not None
         name = printable(Path(*image.path.parts[-2:]))
         corners = (whole.left, whole.top, whole.right, whole.bottom)
-        lines.append(QueryLine(name, image.pid, image.camid, row.gamma, row.crop, row.weighting, *corners, *numbers))
+        how = (row.gamma, row.crop, row.weighting)
+        lines.append(QueryLine(name, image.pid, image.camid, *how, *corners, *numbers, str(row.ranking)))
     return lines
 
 
@@ -100,6 +102,8 @@ def read_query_lines(path: Path) -> list[QueryLine]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
+            if reader.fieldnames == list(kinds)[:-1]:  # of before `ranking` was saved
+                kinds.popitem()
             if reader.fieldnames != list(kinds):
                 raise DataError(f"{path} is not one that `vpmsearch evaluate --per-query` wrote: its columns differ")
             return [QueryLine(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in reader]
@@ -113,7 +117,7 @@ class Difference(NamedTuple):
     """How much better the second of two models is under one protocol, by the same queries.
 
     rank1, mean_ap: of the second less the first, in −1 to 1, with paired 95 % intervals. won, lost: queries whose AP is
-    higher or lower with the second.
+    higher or lower with the second. rankings: what ordered the gallery in the first and the second, see `QueryLine`.
     """
 
     gamma: float
@@ -126,6 +130,7 @@ class Difference(NamedTuple):
     mean_ap_interval: Interval
     won: int
     lost: int
+    rankings: tuple[str, str]
 
     @property
     def verdict(self) -> str:
@@ -175,5 +180,5 @@ def _difference(first: Sequence[QueryLine], second: Sequence[QueryLine]) -> Diff
     return Difference(
         gamma, crop, weighting, int(valid.sum()),
         float(hits[valid].mean()), mean_interval(hits), float(ap[valid].mean()), mean_interval(ap),
-        int((ap > 0).sum()), int((ap < 0).sum()),
+        int((ap > 0).sum()), int((ap < 0).sum()), (first[0].ranking, second[0].ranking),
     )  # fmt: skip

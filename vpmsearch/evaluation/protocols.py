@@ -29,7 +29,7 @@ from vpmsearch.evaluation.ranked import (
     rank_reciprocal,
     rank_single_shot,
 )
-from vpmsearch.evaluation.rows import Evaluation, Gain, Weighting
+from vpmsearch.evaluation.rows import Evaluation, Gain, Ranking, Weighting
 from vpmsearch.evaluation.single_shot import ShotDraws
 from vpmsearch.evaluation.verification import check_levels
 from vpmsearch.extraction import Extractor, Request
@@ -185,7 +185,8 @@ def evaluate_model(
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
     check_levels(fmr)
-    _check_ways(matcher, reciprocal, expand, draws, isinstance(gallery, LabelledFeatures))
+    ranking = Ranking(matcher, candidates if matcher is not None else None, reciprocal, expand)
+    _check_ways(ranking, draws, isinstance(gallery, LabelledFeatures))
     gallery_images: Sequence[LabelledImage] = ()
     if isinstance(gallery, LabelledFeatures):
         seen_gallery = gallery
@@ -193,9 +194,7 @@ def evaluate_model(
         gallery_images = gallery
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
     shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed)
-    ranked = _Way(
-        extractor, query, gallery_images, seen_gallery, threshold, shots, matcher, candidates, reciprocal, expand
-    )
+    ranked = _Way(extractor, query, gallery_images, seen_gallery, threshold, shots, ranking)
 
     for gamma, plan in plans.items():
         known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
@@ -233,6 +232,7 @@ def evaluate_model(
                     )
                     if fmr
                     else {},
+                    ranking=ranking,
                 )
 
 
@@ -254,37 +254,37 @@ class _Way:
     gallery: LabelledFeatures
     min_visibility: float
     shots: ShotDraws | None
-    matcher: str | None
-    candidates: int
-    reciprocal: bool
-    expand: int | None
+    ranking: Ranking
 
     def __call__(self, query: LabelledFeatures, boxes: Sequence[CropBox | None], weighting: Weighting) -> QueryMetrics:
         """The metrics of the queries, cut to `boxes`."""
         sides = (query, self.gallery)
         how = _How(min_visibility=self.min_visibility, weighting=weighting, device=self.extractor.device)
-        if self.matcher is not None:
-            match = partial(matched_images, self.matcher, self.extractor, self.query_images, boxes, self.gallery_images)
+        if self.ranking.matcher is not None:
+            match = partial(
+                matched_images, self.ranking.matcher, self.extractor, self.query_images, boxes, self.gallery_images
+            )
             if self.shots is None:
-                return rank_matched(*sides, match, candidates=self.candidates, **how)
-            return rank_matched_single_shot(*sides, match, self.shots, candidates=self.candidates, **how)
-        if self.reciprocal:
+                return rank_matched(*sides, match, candidates=self.ranking.candidates or CANDIDATES, **how)
+            return rank_matched_single_shot(
+                *sides, match, self.shots, candidates=self.ranking.candidates or CANDIDATES, **how
+            )
+        if self.ranking.reciprocal:
             return rank_reciprocal(*sides, **how)
-        if self.expand is not None:
-            return rank_expanded(*sides, self.expand, **how)
+        if self.ranking.expand is not None:
+            return rank_expanded(*sides, self.ranking.expand, **how)
         if self.shots is None:
             return rank(*sides, **how).per_query()
         return rank_single_shot(*sides, self.shots, **how)
 
 
-def _check_ways(
-    matcher: str | None, reciprocal: bool, expand: int | None, draws: int | None, seen_already: bool
-) -> None:
+def _check_ways(ranking: Ranking, draws: int | None, seen_already: bool) -> None:
     """Refuse ways to rank that do not go together.
 
     Raises:
         DataError: they do not, or there is no such matcher, or no neighbour to expand by.
     """
+    matcher, reciprocal, expand = ranking.matcher, ranking.reciprocal, ranking.expand
     if matcher is not None:
         check_matcher(matcher)
         if seen_already:

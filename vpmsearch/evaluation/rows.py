@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,28 @@ from vpmsearch.evaluation.metrics import QueryMetrics, RankMetrics
 
 Weighting = Literal["visibility", "uniform"]
 """How the regions count: "visibility" is Eq. 4; "uniform" lets all regions count equally (MVPM-1 of Table 3)."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What ordered the gallery: Eq. 4 alone, or what came on top of it.
+
+    matcher: an older matcher, see `evaluation.matching`. candidates: how many of the nearest by Eq. 4 it orders anew;
+    None is all there are, by the matcher alone. reciprocal: by neighbours in common. expand: by Eq. 4 of queries that
+    are averaged with so many of their nearest.
+    """
+
+    matcher: str | None = None
+    candidates: int | None = None
+    reciprocal: bool = False
+    expand: int | None = None
+
+    def __str__(self) -> str:
+        if self.matcher is not None:
+            return self.matcher if self.candidates is None else f"{self.matcher} of {self.candidates} by Eq. 4"
+        if self.reciprocal:
+            return "Eq. 4, reciprocal"
+        return "Eq. 4" if self.expand is None else f"Eq. 4, expanded by {self.expand}"
 
 
 @dataclass(frozen=True)
@@ -37,7 +59,7 @@ class Evaluation:
     """One row of results: the protocol, its metrics (0-1), and how many images it rests on.
 
     boxes: the crop of each query; None is the whole image. draws: galleries drawn, where it is single-shot. fnmr: the
-    false-non-match rate by the false-match rate, where asked for.
+    false-non-match rate by the false-match rate, where asked for; by Eq. 4 alone, whatever `ranking` is.
     per_query: what the means are of. visible_f1: how well the model knows which regions a query shows, see
     `visible_set_f1`. gain: over the row of "uniform", where that was asked for too.
     """
@@ -54,6 +76,7 @@ class Evaluation:
     boxes: tuple[CropBox | None, ...] = ()
     draws: int | None = None
     fnmr: Mapping[float, float] = field(default_factory=dict)
+    ranking: Ranking = Ranking()
 
     @property
     def rank1_interval(self) -> Interval:
@@ -66,12 +89,16 @@ class Evaluation:
         return mean_interval(self.per_query.ap)
 
     def to_json(self) -> dict[str, Any]:
-        """The row as `evaluate --json` prints it: CMC, mAP in both forms and mINP as fractions, intervals as pairs."""
+        """The row as `evaluate --json` prints it: CMC, mAP in both forms and mINP as fractions, intervals as pairs.
+
+        The keys matcher, candidates, reciprocal and expand are those of `Ranking`.
+        """
         cmc = self.metrics.cmc
         row: dict[str, Any] = {
             "gamma": self.gamma,
             "crop": self.crop,
             "weighting": self.weighting,
+            **asdict(self.ranking),
             **{f"rank{k}": float(cmc[k - 1]) for k in (1, 3, 5, 10)},
             "map": self.metrics.mean_ap,
             "map_trapezoid": self.metrics.mean_ap_trapezoid,
@@ -84,6 +111,7 @@ class Evaluation:
         }
         if self.fnmr:
             row["fnmr"] = {str(fmr): value for fmr, value in self.fnmr.items()}
+            row["fnmr_ranking"] = str(Ranking())
         if self.draws:
             row["draws"] = self.draws
         if self.gain:
