@@ -123,9 +123,9 @@ def test_unknown_matchers():
         check_matcher("swm")
 
 
-@pytest.mark.parametrize("count", [1, 4, 99])
+@pytest.mark.parametrize("count", [1, 4, 99, None])
 def test_ranks_with_a_matcher_are_those_of_the_reordered_rows(count):
-    """From features to metrics: the candidates by D, then the rest by Eq. 4."""
+    """From features to metrics: the candidates by D, then the rest by Eq. 4; None is the matcher alone."""
     rng = np.random.default_rng(6)
 
     def side(n):
@@ -140,7 +140,7 @@ def test_ranks_with_a_matcher_are_those_of_the_reordered_rows(count):
     asked: list[int] = []
 
     def match(rows):
-        assert rows.shape == (1, 9, min(count, (gallery.pids != -1).sum()))
+        assert rows.shape == (1, 9, min(count or 99, (gallery.pids != -1).sum()))
         wanted = np.unique(rows[rows >= 0])
         asked.extend(wanted.tolist())
         return candidate_distances(second_moments(pixels[0]), rows[0], ((i, pixels[1][i]) for i in wanted))[None]
@@ -149,15 +149,20 @@ def test_ranks_with_a_matcher_are_those_of_the_reordered_rows(count):
     assert all(gallery.pids[row] != -1 for row in asked)
     features = [a for s in (query, gallery) for a in (s.features.embeddings, s.features.visibility)]
     matrix = oracles.visibility_weighted_distance(*features)
+    unseen = 0
     for row in range(9):
         own = (gallery.pids == query.pids[row]) & (gallery.camids == query.camids[row])
         matrix[row, own | (gallery.pids == -1)] = np.inf
         order = [image for image in np.argsort(matrix[row], kind="stable") if np.isfinite(matrix[row, image])]
+        if count is None:
+            unseen += int((~own & (gallery.pids != -1)).sum()) - len(order)
+            order = np.flatnonzero(~own & (gallery.pids != -1)).tolist()
         d = pixels[0][row].double().numpy(), pixels[1].double().numpy()
         first = sorted(order[:count], key=lambda image: plain_distance(d[0], d[1][image], RIDGE))
-        for place, image in enumerate([*first, *order[count:]]):
+        for place, image in enumerate([*first, *order[len(first) :]]):
             matrix[row, image] = place
     expected = RankAccumulator(gallery.pids, gallery.camids)
     expected.update(matrix, query.pids, query.camids)
     np.testing.assert_allclose(found.ap, expected.per_query().ap)
     np.testing.assert_array_equal(found.first_hit_rank, expected.per_query().first_hit_rank)
+    assert count is not None or unseen, "some images share no region with a query"

@@ -113,7 +113,7 @@ def test_features_are_ranked_by_eq_4():
         np.testing.assert_array_equal(found.first_hit_rank[row], expected)
 
 
-@pytest.mark.parametrize("count", [1, 2, 99])
+@pytest.mark.parametrize("count", [1, 2, 99, None])
 def test_ranks_with_a_matcher(count):
     """Each draw has its own candidates and their own distances; the matcher here is a table with a number a draw."""
     rng = np.random.default_rng(4)
@@ -145,9 +145,10 @@ def test_ranks_with_a_matcher(count):
             if gallery.pids[image] != pid or gallery.camids[image] != camid:
                 identity = ("nobody knows", image) if gallery.pids[image] == 0 else gallery.pids[image]
                 chosen.setdefault(identity, image)
-        order = sorted((i for i in chosen.values() if matrix[q, i] < INF), key=lambda i: (matrix[q, i], i))
+        there = [i for i in chosen.values() if count is None or matrix[q, i] < INF]
+        order = sorted(there, key=lambda i: (matrix[q, i], i))
         assert set(rows[draw, q].tolist()) - {-1} == set(order[:count])
-        order = [*sorted(order[:count], key=lambda i: table[draw, q, i]), *order[count:]]
+        order = [*sorted(order[:count], key=lambda i: table[draw, q, i]), *order[count or 99 :]]
         right = chosen.get(pid)
         expected = math.nan if right is None else order.index(right) + 1 if right in order else INF
         np.testing.assert_equal(found.first_hit_rank[q, draw], expected)

@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_matchers import maps
 
-from vpmsearch.errors import DataError
-from vpmsearch.evaluation.matching import MATCHERS, matched_maps
 from vpmsearch.evaluation.sparse_matchers import (
     PENALTY,
     SPARSE,
@@ -196,39 +194,3 @@ def test_ambiguous_pixels_count_for_less(dtype):
     torch.testing.assert_close(weighed, plain)
     assert weighed.dtype == dtype
     assert weighed[0] < 0.02 < 0.98 < weighed[1]
-
-
-@pytest.mark.parametrize("name", MATCHERS)
-def test_matched_maps(name):
-    """Two galleries of candidates, missing ones among them; a gallery by itself gives the same."""
-    query, gallery = alike(3, 12, 3, 2, 10), alike(9, 12, 3, 2, 11)
-    candidates = np.array([[[0, 5, -1], [8, 2, 5], [-1, -1, -1]], [[5, 0, 8], [-1, 2, -1], [0, 2, 5]]])
-    wanted = np.array([0, 2, 5, 8])
-    found = matched_maps(name, iter(query), wanted, (gallery[i] for i in wanted), candidates)
-    np.testing.assert_array_equal(np.isinf(found), candidates < 0)
-    for draw in (0, 1):
-        alone = matched_maps(name, iter(query), wanted, (gallery[i] for i in wanted), candidates[draw, None])
-        np.testing.assert_allclose(alone[0], found[draw], atol=1e-6)
-    if name in SPARSE:
-        expected = sparse_distances(name, query[1], scaled(gallery[[8, 2, 5]]))
-        np.testing.assert_allclose(found[0, 1], expected, atol=1e-3)  # float16 in between
-    nobody = matched_maps(name, iter(query), wanted[:0], (), np.full((1, 3, 2), -1))
-    assert np.isinf(nobody).all()
-    assert matched_maps(name, (), wanted[:0], (), np.empty((1, 0, 2), np.int64)).shape == (1, 0, 2)
-
-
-def test_no_room_is_said(monkeypatch: pytest.MonkeyPatch):
-    class Full:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *what):
-            pass
-
-        def write(self, what):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("vpmsearch.evaluation.matching.tempfile.TemporaryFile", Full)
-    gallery = alike(1, 4, 1, 1, 0)
-    with pytest.raises(DataError, match=r"No space left.*TMPDIR"):
-        matched_maps("mtrc", iter(gallery), np.array([0]), iter(gallery), np.array([[[0]]]))

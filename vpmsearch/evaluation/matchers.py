@@ -68,8 +68,8 @@ def reconstructor(gallery: Tensor, ridge: float = RIDGE) -> Tensor:
     """
     pixels = gallery.double()
     gram = pixels @ pixels.T + ridge * torch.eye(len(pixels), dtype=torch.float64, device=pixels.device)
-    projection = pixels.T @ torch.linalg.solve(gram, pixels)  # (d, M) × (M, d)
-    found: Tensor = 2 * projection - projection @ projection
+    solved = torch.linalg.solve(gram, pixels)  # (M, d); P = YᵀS, here with pixels as rows
+    found: Tensor = pixels.T @ (2 * solved - (solved @ pixels.T) @ solved)  # no product of d × d matrices
     return found.to(gallery.dtype)
 
 
@@ -107,11 +107,12 @@ def candidate_distances(
     numbers = candidates[rows, places]
     for number, pixels in gallery:
         some = slice(np.searchsorted(numbers, number), np.searchsorted(numbers, number, side="right"))
-        # Where it is everybody's candidate once, nothing need be copied.
-        everybody = np.array_equal(rows[some], np.arange(len(moments)))
-        asked = moments if everybody else moments[torch.from_numpy(rows[some]).to(moments.device)]
+        # Once for a query, however often it names the image; where everybody does, nothing need be copied.
+        asking, again = np.unique(rows[some], return_inverse=True)
+        everybody = len(asking) == len(moments)
+        asked = moments if everybody else moments[torch.from_numpy(asking).to(moments.device)]
         distances = reconstruction_distances(asked, reconstructor(pixels, ridge))
-        found[rows[some], places[some]] = distances.cpu().numpy()
+        found[rows[some], places[some]] = distances.cpu().numpy()[again]
     return found
 
 

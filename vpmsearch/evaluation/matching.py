@@ -1,19 +1,25 @@
 """The older matchers of Table 2 on images: their feature maps, seen once, and the distances of candidates.
 
-DSR and SFR compare pair by pair (`evaluation.matchers`). For MTRC and AMC+SWM a query's candidates compete
-(`evaluation.sparse_matchers`), so the gallery's maps are kept in a temporary file, as float16.
+DSR and SFR compare pair by pair (`evaluation.matchers`); for MTRC and AMC+SWM a query's candidates compete
+(`evaluation.sparse_matchers`). The gallery's maps are seen once for a whole evaluation, whatever γ, crop and weighting,
+and kept in a temporary file, as float16: 2·d·h·w bytes an image. Memory is bounded: matrices of queries are held in
+blocks, and candidates whose maps are too large together are refused.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from typing import IO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vpmsearch.data.crops import CropBox
@@ -27,6 +33,12 @@ from vpmsearch.extraction import Extractor, Request
 from vpmsearch.types import Int64
 
 MATCHERS = (*WINDOWS, *SPARSE)
+_LONGEST = 1024.0
+"""Length of a kept map's longest pixel: float16 then has room above, and full precision for pixels far shorter."""
+_MOMENT_BYTES = 2**29
+"""Of d × d matrices of queries that are held at once."""
+_CANDIDATE_BYTES = 2**32
+"""Of the maps, as float32, of candidates that compete for one query."""
 
 
 def check_matcher(name: str) -> None:
@@ -39,40 +51,121 @@ def check_matcher(name: str) -> None:
         raise DataError(f"unknown matcher {name!r}; choose one of {', '.join(MATCHERS)}")
 
 
-def matched_images(
-    name: str,
-    extractor: Extractor,
-    query: Sequence[LabelledImage],
-    boxes: Sequence[CropBox | None],
-    gallery: Sequence[LabelledImage],
-    candidates: Int64,
-) -> Float64:
-    """Distances of Q queries to their candidates in R galleries, from the images.
+class KeptMaps:
+    """Feature maps of the gallery, each seen once, in a temporary file; a context manager that removes it.
 
     Args:
-        name: of the matcher. query: Q images. boxes: the crop of each, None is the whole image. gallery: G images.
-        candidates: (R, Q, k) rows of the gallery, −1 for none.
+        see: gives the maps (d, h, w) of rows of the gallery, in turn, all of one size.
+    """
 
-    Returns:
-        (R, Q, k); inf where there is none.
+    def __init__(self, see: Callable[[Int64], Iterable[Tensor]]) -> None:
+        self._see = see
+        self._place: dict[int, int] = {}
+        self._shape: tuple[int, ...] = ()
+        with _no_room("feature maps of the gallery"):
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by __exit__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):  # it is gone after; what found no room was said before
+            self._file.close()
+
+    def keep(self, rows: Int64) -> None:
+        """See those of the rows that are not kept yet.
+
+        Raises:
+            DataError: an image cannot be read any more, or the maps find no room.
+        """
+        missing = np.array([row for row in rows.tolist() if row not in self._place], dtype=np.int64)
+        needed = 0
+        for done, (row, map_) in enumerate(zip(missing.tolist(), self._see(missing), strict=True)):
+            longest = map_.norm(dim=0).amax().clamp(min=torch.finfo(map_.dtype).tiny)
+            kept = (map_ / longest * _LONGEST).cpu().numpy().astype(np.float16)
+            if not done:
+                self._shape, needed = kept.shape, len(missing) * kept.nbytes
+            with _no_room(f"the {len(missing)} feature maps of the gallery, {needed / 1e9:.1f} GB,"):
+                if not done and shutil.disk_usage(tempfile.gettempdir()).free < needed:
+                    raise OSError(28, "No space left on device")
+                self._file.seek(len(self._place) * kept.nbytes)
+                self._file.write(kept.tobytes())
+            self._place[row] = len(self._place)
+        with _no_room(f"the {len(missing)} feature maps of the gallery, {needed / 1e9:.1f} GB,"):
+            self._file.flush()
+
+    def maps(self, rows: Int64) -> Tensor:
+        """(k, d, h, w) float32 of rows that are kept, each scaled by a number of its own."""
+        if not len(rows):
+            return torch.empty((0, *(self._shape or (1, 1, 1))))
+        every = np.memmap(self._file, np.float16, "r", shape=(len(self._place), *self._shape))
+        return torch.from_numpy(every[[self._place[row] for row in rows.tolist()]].astype(np.float32))
+
+
+@contextmanager
+def _no_room(what: str) -> Iterator[None]:
+    """Say what found no room, where."""
+    try:
+        yield
+    except OSError as error:
+        # gettempdir itself fails where no folder can be written
+        where = tempfile.tempdir or "any temporary folder"
+        raise DataError(
+            f"{what} find no room in {where} ({error.strerror or error}); set TMPDIR to a folder with more"
+        ) from error
+
+
+class ImageMatcher:
+    """An older matcher on images, for one evaluation; a context manager that removes what it kept.
+
+    Args:
+        name: of the matcher. query: Q images. gallery: G images.
 
     Raises:
-        DataError: an image cannot be read any more, or the maps find no room.
+        DataError: there is nowhere to keep maps.
     """
+
+    def __init__(
+        self, name: str, extractor: Extractor, query: Sequence[LabelledImage], gallery: Sequence[LabelledImage]
+    ) -> None:
+        self._name, self._extractor, self._query = name, extractor, query
+        self._kept = KeptMaps(lambda rows: feature_maps(extractor, [gallery[row] for row in rows], None))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._kept.__exit__(kind, error, trace)
+
+    def __call__(self, boxes: Sequence[CropBox | None], candidates: Int64) -> Float64:
+        """Distances of the queries to their candidates in R galleries.
+
+        Args:
+            boxes: the crop of each query, None is the whole image. candidates: (R, Q, k) rows of the gallery, −1 for
+                none.
+
+        Returns:
+            (R, Q, k); inf where there is none.
+
+        Raises:
+            DataError: an image cannot be read any more, the maps find no room, or too many candidates compete.
+        """
+        return matched_maps(self._name, feature_maps(self._extractor, self._query, boxes), self._kept, candidates)
+
+
+def matched_maps(name: str, query: Iterable[Tensor], gallery: KeptMaps, candidates: Int64) -> Float64:
+    """The same from feature maps (d, h, w), in turn those of the queries."""
     wanted = np.unique(candidates[candidates >= 0])
-    asked = feature_maps(extractor, query, boxes)
-    among = feature_maps(extractor, [gallery[row] for row in wanted], None)
-    return matched_maps(name, asked, wanted, among, candidates)
-
-
-def matched_maps(
-    name: str, query: Iterable[Tensor], wanted: Int64, gallery: Iterable[Tensor], candidates: Int64
-) -> Float64:
-    """The same from feature maps (d, h, w): Q of the queries, and those of the gallery's rows `wanted`, ascending."""
+    if not len(wanted):
+        return np.full(candidates.shape, np.inf)
+    gallery.keep(wanted)
     if name in WINDOWS:
-        return _pair_by_pair(WINDOWS[name], query, wanted, gallery, candidates)
-    with tempfile.TemporaryFile() as file:
-        return _competing(name, query, wanted, _kept(gallery, file), candidates)
+        return _pair_by_pair(WINDOWS[name], iter(query), gallery, candidates)
+    return _competing(name, query, gallery, candidates)
 
 
 def feature_maps(
@@ -90,46 +183,35 @@ def feature_maps(
         yield from maps
 
 
-def _pair_by_pair(
-    windows: Sequence[int], query: Iterable[Tensor], wanted: Int64, gallery: Iterable[Tensor], candidates: Int64
-) -> Float64:
+def _pair_by_pair(windows: Sequence[int], query: Iterator[Tensor], gallery: KeptMaps, candidates: Int64) -> Float64:
     draws, count, k = candidates.shape
-    if not candidates.size:
-        return np.full(candidates.shape, np.inf)
-    moments = torch.cat([second_moments(spatial_features(map_[None], windows)) for map_ in query])
     flat = candidates.transpose(1, 0, 2).reshape(count, draws * k)  # (R, Q, k) -> (Q, R·k)
-    pixels = (spatial_features(map_[None], windows)[0] for map_ in gallery)
-    found = candidate_distances(moments, flat, zip(wanted.tolist(), pixels, strict=True))
+    found = np.full(flat.shape, np.inf)
+    start = 0
+    for first in query:
+        size = max(1, _MOMENT_BYTES // (4 * len(first) ** 2))
+        block = itertools.chain([first], itertools.islice(query, size - 1))
+        moments = torch.cat([second_moments(spatial_features(map_[None], windows)) for map_ in block])
+        some = slice(start, start + len(moments))
+        wanted = np.unique(flat[some][flat[some] >= 0])
+        pixels = (spatial_features(gallery.maps(wanted[[i]]).to(first), windows)[0] for i in range(len(wanted)))
+        found[some] = candidate_distances(moments, flat[some], zip(wanted.tolist(), pixels, strict=True))
+        start = some.stop
     return found.reshape(count, draws, k).transpose(1, 0, 2)
 
 
-def _kept(gallery: Iterable[Tensor], file: IO[bytes]) -> NDArray[np.float16]:
-    """Maps (G, h, w, d), their pixels scaled to length 1, in a file; (0, 1, 1, 1) of none."""
-    shape: tuple[int, ...] = (0, 1, 1, 1)
-    try:
-        for row, map_ in enumerate(gallery):
-            pixels = F.normalize(map_.permute(1, 2, 0), dim=2)  # (d, h, w) -> (h, w, d)
-            shape = (row + 1, *pixels.shape)
-            file.write(pixels.cpu().numpy().astype(np.float16).tobytes())
-        file.flush()
-    except OSError as error:
-        raise DataError(
-            f"the gallery's feature maps, so far {shape[0]}, find no room in {tempfile.gettempdir()} "
-            f"({error.strerror or error}); set TMPDIR to a folder with more"
-        ) from error
-    return np.memmap(file, np.float16, "r", shape=shape) if shape[0] else np.empty(shape, np.float16)
-
-
-def _competing(
-    name: str, query: Iterable[Tensor], wanted: Int64, gallery: NDArray[np.float16], candidates: Int64
-) -> Float64:
+def _competing(name: str, query: Iterable[Tensor], gallery: KeptMaps, candidates: Int64) -> Float64:
     found = np.full(candidates.shape, np.inf)
+    most = int((candidates >= 0).sum(axis=2).max())
     for row, map_ in enumerate(query):
+        if (size := 4 * most * math.prod(map_.shape)) > _CANDIDATE_BYTES:
+            raise DataError(
+                f"{most} candidates compete for a query by {name}: their feature maps take {size / 1e9:.1f} GB of "
+                f"memory at once, and at most {_CANDIDATE_BYTES / 1e9:.1f} may; ask for fewer --candidates"
+            )
         for draw, rows in enumerate(candidates[:, row]):
             there = rows >= 0
             if there.any():
-                kept = torch.from_numpy(gallery[np.searchsorted(wanted, rows[there])]).to(map_)
-                # (k, h, w, d) -> (k, d, h, w); float16 has moved lengths a little
-                images = F.normalize(kept, dim=3).permute(0, 3, 1, 2)
+                images = F.normalize(gallery.maps(rows[there]).to(map_), dim=1)  # pixels (k, d, h, w) of length 1
                 found[draw, row, there] = sparse_distances(name, map_, images).cpu().numpy()
     return found

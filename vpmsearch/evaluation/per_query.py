@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +72,8 @@ def query_lines(row: Evaluation, query: Sequence[LabelledImage]) -> list[QueryLi
         name = printable(Path(*image.path.parts[-2:]))
         corners = (whole.left, whole.top, whole.right, whole.bottom)
         how = (row.gamma, row.crop, row.weighting)
-        lines.append(QueryLine(name, image.pid, image.camid, *how, *corners, *numbers, str(row.ranking)))
+        line = QueryLine(name, image.pid, image.camid, *how, *corners, *numbers)
+        lines.append(replace(line, ranking=str(row.ranking)))
     return lines
 
 

@@ -6,6 +6,7 @@ No (Q, G) matrix is held: see `vpmsearch.evaluation.ranking`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypedDict
@@ -17,7 +18,7 @@ from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.matching import check_matcher, matched_images
+from vpmsearch.evaluation.matching import ImageMatcher, check_matcher
 from vpmsearch.evaluation.metrics import QueryMetrics
 from vpmsearch.evaluation.ranked import (
     LabelledFeatures,
@@ -155,7 +156,7 @@ def evaluate_model(
     draws: int | None = None,
     fmr: Sequence[float] = (),
     matcher: str | None = None,
-    candidates: int = CANDIDATES,
+    candidates: int | None = CANDIDATES,
     reciprocal: bool = False,
     expand: int | None = None,
     on_progress: Callable[[int], None] = lambda images: None,
@@ -170,7 +171,8 @@ def evaluate_model(
         draws: rank that many galleries of one image an identity instead of all of it; the seed decides them too.
         fmr: false-match rates to give the FNMR of, over pairs with all of the gallery, always by plain Eq. 4.
         matcher: order the nearest `candidates` of each query anew, see `vpmsearch.evaluation.matching`; it sees the
-            images of the gallery again.
+            images of the gallery again. candidates: None is every image that counts, those too that show no region
+            that the query shows: the matcher ranks alone.
         reciprocal: rank by neighbours in common, see `vpmsearch.evaluation.reciprocal`.
         expand: average each query with so many of its nearest, see `vpmsearch.evaluation.expansion`.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
@@ -194,46 +196,54 @@ def evaluate_model(
         gallery_images = gallery
         seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
     shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed)
-    ranked = _Way(extractor, query, gallery_images, seen_gallery, threshold, shots, ranking)
-
-    for gamma, plan in plans.items():
-        known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
-        for crop, seen_query in _seen_crops(extractor, query, plan, on_progress):
-            f1 = visible_set_f1(
-                seen_query.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
-            )
-            # What two strategies cut alike, as whole queries are, is ranked once.
-            boxes = tuple(plan[crop])
-            if boxes not in known:
-                known[boxes] = {weighting: ranked(seen_query, boxes, weighting) for weighting in weightings}
-            for weighting, per_query in known[boxes].items():
-                metrics, gain = per_query.means(), None
-                if weighting == "visibility" and "uniform" in known[boxes]:
-                    gain = Gain.of(per_query, known[boxes]["uniform"])
-                yield Evaluation(
-                    gamma,
-                    crop,
-                    weighting,
-                    metrics,
-                    per_query,
-                    f1,
-                    queries=metrics.num_valid_queries,
-                    gallery=len(seen_gallery.pids),
-                    gain=gain,
-                    boxes=boxes,
-                    draws=draws,
-                    fnmr=pair_errors(
-                        seen_query,
-                        seen_gallery,
-                        fmr,
-                        min_visibility=threshold,
-                        weighting=weighting,
-                        device=extractor.device,
-                    )
-                    if fmr
-                    else {},
-                    ranking=ranking,
+    with _matcher(ranking, extractor, query, gallery_images) as image_matcher:
+        ranked = _Way(extractor, seen_gallery, threshold, shots, ranking, image_matcher)
+        for gamma, plan in plans.items():
+            known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
+            for crop, seen_query in _seen_crops(extractor, query, plan, on_progress):
+                f1 = visible_set_f1(
+                    seen_query.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
                 )
+                # What two strategies cut alike, as whole queries are, is ranked once.
+                boxes = tuple(plan[crop])
+                if boxes not in known:
+                    known[boxes] = {weighting: ranked(seen_query, boxes, weighting) for weighting in weightings}
+                for weighting, per_query in known[boxes].items():
+                    metrics, gain = per_query.means(), None
+                    if weighting == "visibility" and "uniform" in known[boxes]:
+                        gain = Gain.of(per_query, known[boxes]["uniform"])
+                    yield Evaluation(
+                        gamma,
+                        crop,
+                        weighting,
+                        metrics,
+                        per_query,
+                        f1,
+                        queries=metrics.num_valid_queries,
+                        gallery=len(seen_gallery.pids),
+                        gain=gain,
+                        boxes=boxes,
+                        draws=draws,
+                        fnmr=pair_errors(
+                            seen_query,
+                            seen_gallery,
+                            fmr,
+                            min_visibility=threshold,
+                            weighting=weighting,
+                            device=extractor.device,
+                        )
+                        if fmr
+                        else {},
+                        ranking=ranking,
+                    )
+
+
+def _matcher(
+    ranking: Ranking, extractor: Extractor, query: Sequence[LabelledImage], gallery: Sequence[LabelledImage]
+) -> AbstractContextManager[ImageMatcher | None]:
+    if ranking.matcher is None:
+        return nullcontext()
+    return ImageMatcher(ranking.matcher, extractor, query, gallery)
 
 
 class _How(TypedDict):
@@ -249,26 +259,21 @@ class _Way:
     """The way to rank that `evaluate_model` was asked for; see there. shots: the drawn galleries, if any."""
 
     extractor: Extractor
-    query_images: Sequence[LabelledImage]
-    gallery_images: Sequence[LabelledImage]
     gallery: LabelledFeatures
     min_visibility: float
     shots: ShotDraws | None
     ranking: Ranking
+    matcher: ImageMatcher | None
 
     def __call__(self, query: LabelledFeatures, boxes: Sequence[CropBox | None], weighting: Weighting) -> QueryMetrics:
         """The metrics of the queries, cut to `boxes`."""
         sides = (query, self.gallery)
         how = _How(min_visibility=self.min_visibility, weighting=weighting, device=self.extractor.device)
-        if self.ranking.matcher is not None:
-            match = partial(
-                matched_images, self.ranking.matcher, self.extractor, self.query_images, boxes, self.gallery_images
-            )
+        if self.matcher is not None:
+            match, candidates = partial(self.matcher, boxes), self.ranking.candidates
             if self.shots is None:
-                return rank_matched(*sides, match, candidates=self.ranking.candidates or CANDIDATES, **how)
-            return rank_matched_single_shot(
-                *sides, match, self.shots, candidates=self.ranking.candidates or CANDIDATES, **how
-            )
+                return rank_matched(*sides, match, candidates=candidates, **how)
+            return rank_matched_single_shot(*sides, match, self.shots, candidates=candidates, **how)
         if self.ranking.reciprocal:
             return rank_reciprocal(*sides, **how)
         if self.ranking.expand is not None:

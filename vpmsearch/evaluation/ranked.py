@@ -198,7 +198,7 @@ def rank_matched(
     gallery: LabelledFeatures,
     match: Match,
     *,
-    candidates: int,
+    candidates: int | None,
     min_visibility: float,
     weighting: Weighting = "visibility",
     device: torch.device | None = None,
@@ -207,7 +207,8 @@ def rank_matched(
 
     Args:
         match: see `Match`; asked once, with R = 1.
-        candidates: how many a query, images of its own identity and camera left out. Others: as `rank`.
+        candidates: how many a query, images of its own identity and camera left out. None is all others, by the
+            matcher alone: those too that Eq. 4 cannot reach. Others: as `rank`.
     """
     ranker, kept = _ranker(gallery, min_visibility, weighting, device)
     pids, camids = gallery.pids[kept], gallery.camids[kept]
@@ -216,10 +217,11 @@ def rank_matched(
     def blocks() -> Iterator[tuple[slice, Float64]]:
         for some, distances in ranker.distances(query.features, weights):
             own = (query.pids[some, None] == pids) & (query.camids[some, None] == camids)
-            yield some, np.where(own, np.inf, distances)
+            yield some, np.where(own, np.inf, distances if candidates is not None else 0.0)
 
-    none = np.empty((0, min(candidates, len(kept))), np.int64)
-    nearest = np.concatenate([none, *(nearest_candidates(distances, candidates) for _, distances in blocks())])
+    count = len(kept) if candidates is None else min(candidates, len(kept))
+    none = np.empty((0, count), np.int64)
+    nearest = np.concatenate([none, *(nearest_candidates(distances, count) for _, distances in blocks())])
     rows = np.append(kept, -1)[nearest]  # −1 stays −1
     matched = match(rows[None])[0]
     accumulator = RankAccumulator(pids, camids)
@@ -234,17 +236,20 @@ def rank_matched_single_shot(
     match: Match,
     draws: ShotDraws,
     *,
-    candidates: int,
+    candidates: int | None,
     min_visibility: float,
     weighting: Weighting = "visibility",
     device: torch.device | None = None,
 ) -> QueryMetrics:
     """Rank the nearest of each drawn gallery anew; arguments as `rank_matched` and `rank_single_shot`."""
     asked = list(zip(query.pids.tolist(), query.camids.tolist(), strict=True))
-    nearest = np.full((len(draws.drawn), len(asked), min(candidates, len(gallery.pids))), -1)
+    most = max(map(len, draws.drawn))  # of a gallery
+    count = most if candidates is None else min(candidates, most)
+    nearest = np.full((len(draws.drawn), len(asked), count), -1)
     for row, distances in enumerate(_shot_distances(query, gallery, draws, min_visibility, weighting, device)):
         for draw, among in enumerate(draws.galleries(*asked[row])):
-            found = nearest_candidates(distances[None, among], candidates)[0]
+            near = distances[among] if candidates is not None else np.zeros(len(among))
+            found = nearest_candidates(near[None], count)[0]
             nearest[draw, row, : len(found)] = np.append(among, -1)[found]
     matched = match(nearest)
     ranks = np.empty((len(asked), len(draws.drawn)))
