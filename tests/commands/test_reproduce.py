@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from vpmsearch.commands.reproduce import _row, _table
 from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+from vpmsearch.evaluation.experiments import get_experiment
+from vpmsearch.evaluation.reproduce import Measured
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +24,17 @@ def test_what_is_missing_is_said_before_any_training(cli, drawn: Path):
     plain = ("--data", drawn, "--preset", "small")
     assert "table2 needs --partial-reid DIR or --partial-ilids DIR" in cli("reproduce", "table2", *plain, code=1).error
     assert "unknown experiment 'table9'" in cli("reproduce", "table9", *plain, code=1).error
+
+
+def test_rows_of_matchers_say_on_what():
+    experiment = get_experiment("table2")
+    values = {"rank1": 0.66, "rank3": 0.8, "queries": 60, "rank1_interval": (0.6, 0.7)}
+    measured = [Measured(row, values, ()) for row in experiment.rows if row.source == "partial-reid"]
+    *_, last = _table(experiment, measured, [])
+    assert last == "MTRC, AMC+SWM, DSR, SFR: on the maps of vpm-bilateral; the paper's figures are of other features"
+    assert len(_table(experiment, measured[4:], [])) == 2 + 3
+    rows = [_row(found, experiment.columns) for found in measured]
+    assert [row["matcher"] for row in rows] == ["mtrc", "amc-swm", "dsr", "sfr", None, None, None]
 
 
 @pytest.mark.slow

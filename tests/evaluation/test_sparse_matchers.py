@@ -15,6 +15,7 @@ from test_matchers import maps
 from vpmsearch.evaluation.sparse_matchers import (
     PENALTY,
     SPARSE,
+    ambiguities,
     coding_distances,
     sparse_codes,
     sparse_distances,
@@ -59,7 +60,7 @@ def plain_coding(pixels, images, ambiguous, penalty, nearest):
     total = np.zeros(len(images))
     for pixel in pixels:
         cosines = columns @ pixel
-        chosen = sorted(range(len(columns)), key=lambda a: -abs(cosines[a]))[:nearest]
+        chosen = sorted(range(len(columns)), key=lambda a: -cosines[a])[:nearest]
         some, whose = columns[chosen], owners[chosen]
         penalties = np.full(len(chosen), penalty)
         if ambiguous:
@@ -103,6 +104,17 @@ def scaled(feature_maps):
 
 def columns_of(feature_maps):
     return scaled(feature_maps).flatten(2).transpose(1, 2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_ambiguities_in_blocks(count, monkeypatch: pytest.MonkeyPatch):
+    """Of 7 pixels with 6 columns each, 3 pixels at a time."""
+    monkeypatch.setattr("vpmsearch.evaluation.sparse_matchers.AT_ONCE", 3 * 6 * count)
+    columns = F.normalize(maps(7, 6, 4, 1, 8).flatten(2), dim=2)  # (7, 6, 4)
+    owners = torch.from_numpy(np.random.default_rng(9).integers(0, count, (7, 6)))
+    found = ambiguities(columns @ columns.transpose(1, 2), owners, count)
+    expected = [plain_ambiguities(some.numpy(), its.tolist(), count) for some, its in zip(columns, owners, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("ambiguous", [False, True])

@@ -85,7 +85,13 @@ def evaluate(
     ] = None,
     matcher: Annotated[
         str | None,
-        typer.Option(help="Order the nearest anew by dsr, sfr, amc-swm or mtrc, on feature maps.", show_default=False),
+        typer.Option(
+            help=(
+                "Order the nearest anew by dsr, sfr, amc-swm or mtrc, on feature maps; the gallery's are kept in TMPDIR, "
+                "up to some GB."
+            ),
+            show_default=False,
+        ),
     ] = None,
     reciprocal: Annotated[
         bool,

@@ -90,9 +90,9 @@ def _say_what_is_left_out(experiment: Experiment, partial: dict[Source, ReidData
     """Rows without their data set are missing in the table: tell why, or that nothing is left."""
     from vpmsearch.errors import DataError
 
-    needed = dict.fromkeys(row.source for row in experiment.rows if row.system and row.source != "holistic")
+    needed = dict.fromkeys(row.source for row in experiment.rows if row.source != "holistic")
     lost = [source for source in needed if source not in partial]
-    if lost and all(row.source in lost for row in experiment.rows if row.system):
+    if lost and all(row.source in lost for row in experiment.rows):
         raise DataError(f"{experiment.name} needs {' or '.join(f'--{source} DIR' for source in lost)}")
     for source in lost:
         say(f"without --{source} DIR the rows of {source} are left out")
@@ -108,8 +108,8 @@ def _train(name: str, trainer: Trainer) -> None:
 def _row(found: Measured, columns: Sequence[str]) -> dict[str, Any]:
     """A row as it is saved: ours, the paper's and the difference, as fractions."""
     row, values = found.row, found.values
-    flat: dict[str, Any] = {"label": row.label, "system": row.system, "source": row.source, "gamma": row.gamma,
-                            "weighting": row.weighting, "queries": values["queries"]}  # fmt: skip
+    flat: dict[str, Any] = {"label": row.label, "system": row.system, "matcher": row.matcher, "source": row.source,
+                            "gamma": row.gamma, "weighting": row.weighting, "queries": values["queries"]}  # fmt: skip
     for name in columns:
         paper = row.paper.get(name)
         flat |= {name: values[name], f"{name}_paper": paper}
@@ -151,10 +151,11 @@ def _table(experiment: Experiment, measured: Sequence[Measured], outcomes: Seque
         row = found.row
         cells = "".join(f"  {_cell(found.values[name], row.paper.get(name)):>14s}" for name in columns)
         lines.append(f"{row.label:16s}  {row.source:13s}  {row.gamma:5.2f}{cells}")
-    quoted = [row for row in experiment.rows if row.system is None]
-    for row in quoted:
-        cells = "".join(f"  {_cell(None, row.paper.get(name)):>14s}" for name in columns)
-        lines.append(f"{row.label:16s}  {row.source:13s}  {row.gamma:5.2f}{cells}")
+    for system in dict.fromkeys(found.row.system for found in measured if found.row.matcher):
+        matched = dict.fromkeys(
+            found.row.label for found in measured if found.row.matcher and found.row.system == system
+        )
+        lines.append(f"{', '.join(matched)}: on the maps of {system}; the paper's figures are of other features")
     for one in outcomes:
         low, high = one.difference.rank1_interval
         lines.append(
@@ -164,8 +165,8 @@ def _table(experiment: Experiment, measured: Sequence[Measured], outcomes: Seque
     return lines
 
 
-def _cell(ours: float | None, paper: float | None) -> str:
-    mine = "-" if ours is None else f"{100 * ours:.1f}"
+def _cell(ours: float, paper: float | None) -> str:
+    mine = f"{100 * ours:.1f}"
     return mine if paper is None else f"{mine} ({100 * paper:.1f})"
 
 

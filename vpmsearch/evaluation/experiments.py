@@ -20,13 +20,13 @@ SHOT_DRAWS = 10
 class Row:
     """One measurement.
 
-    label: as the paper calls it. system: of `training.systems.SYSTEMS`; None is a method quoted from the paper, not
-    trained here. matcher: orders the whole gallery anew, see `evaluation.matching`. paper: its figures as fractions, by
-    the names of `Evaluation.to_json`; empty where it has none.
+    label: as the paper calls it. system: of `training.systems.SYSTEMS`. matcher: orders the whole gallery by itself,
+    on the maps of that system, see `evaluation.matching`. paper: its figures as fractions, by the names of
+    `Evaluation.to_json`; empty where it has none.
     """
 
     label: str
-    system: str | None
+    system: str
     source: Source = "holistic"
     gamma: float = 1.0
     weighting: Weighting = "visibility"
@@ -61,7 +61,7 @@ class Experiment:
     @property
     def systems(self) -> tuple[str, ...]:
         """What has to be trained, each once."""
-        return tuple(dict.fromkeys(row.system for row in self.rows if row.system))
+        return tuple(dict.fromkeys(row.system for row in self.rows))
 
 
 def _percent(names: tuple[str, ...], *values: float) -> dict[str, float]:

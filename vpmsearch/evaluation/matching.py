@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,9 +26,18 @@ from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.matchers import WINDOWS, candidate_distances, second_moments, spatial_features
+from vpmsearch.evaluation.matchers import RIDGE, WINDOWS, candidate_distances, second_moments, spatial_features
 from vpmsearch.evaluation.metrics import Float64
-from vpmsearch.evaluation.sparse_matchers import SPARSE, sparse_distances
+from vpmsearch.evaluation.sparse_matchers import (
+    NEAREST,
+    PENALTY,
+    RELAXATION,
+    SIDES,
+    SPARSE,
+    STEPS,
+    STIFFNESS,
+    sparse_distances,
+)
 from vpmsearch.extraction import Extractor, Request
 from vpmsearch.types import Int64
 
@@ -49,6 +58,14 @@ def check_matcher(name: str) -> None:
     """
     if name not in MATCHERS:
         raise DataError(f"unknown matcher {name!r}; choose one of {', '.join(MATCHERS)}")
+
+
+def matcher_settings(name: str) -> dict[str, Any]:
+    """All that a matcher's distances depend on but its name and the maps, as JSON has it."""
+    if name in WINDOWS:
+        return {"windows": list(WINDOWS[name]), "ridge": RIDGE}
+    found: dict[str, Any] = {"penalty": PENALTY, "nearest": NEAREST, "admm": [STEPS, STIFFNESS, RELAXATION]}
+    return found | ({"sides": list(SIDES)} if name == "amc-swm" else {})
 
 
 class KeptMaps:

@@ -21,6 +21,7 @@ from vpmsearch.atomic import replacing
 from vpmsearch.data.datasets import LabelledImage, ReidDataset
 from vpmsearch.errors import DataError, TrainingError
 from vpmsearch.evaluation.experiments import Experiment, Row, Source
+from vpmsearch.evaluation.matching import matcher_settings
 from vpmsearch.evaluation.per_query import (
     Difference,
     QueryLine,
@@ -116,7 +117,7 @@ class Reproduction:
         return self._trained[name]
 
     def run(self, experiment: Experiment) -> Iterator[Measured]:
-        """Measure every row that can be; rows whose data set is not there, or that are only quoted, are left out."""
+        """Measure every row that can be; rows whose data set is not there are left out."""
         for system in experiment.systems:
             wanted = [row for row in experiment.rows if row.system == system and row.source in self._sources]
             if wanted:
@@ -150,7 +151,7 @@ class Reproduction:
             seed=seed,
             draws=rows[0].draws,
             matcher=matcher,
-            candidates=max(len(source.gallery), 1),  # all of them: in its paper a matcher ranks alone
+            candidates=None,  # all of them: in its paper a matcher ranks alone
         )
         for result in found:
             for row in rows:
@@ -179,7 +180,9 @@ class Reproduction:
         made = {"weights": print_, "seed": self._settings.seed, "crop": CROP, "draws": row.draws,
                 "gamma": row.gamma, "weighting": row.weighting,
                 "query": _digest(source.query), "gallery": _digest(source.gallery)}  # fmt: skip
-        return made | ({"matcher": row.matcher} if row.matcher else {})
+        return made | (
+            {"matcher": row.matcher, "matcher_settings": matcher_settings(row.matcher)} if row.matcher else {}
+        )
 
     def _file(self, row: Row, weights: Path) -> Path:
         by = f"-{row.matcher}" if row.matcher else ""

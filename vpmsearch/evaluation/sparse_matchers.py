@@ -7,7 +7,7 @@ query is coded once, and a candidate c is as near as its own part of the codes r
 
 "mtrc": sparse representation of local descriptors, each a task of its own, s = 0 (Liao, Jain, Li, *Partial Face
 Recognition: Alignment-Free Approach*, TPAMI 2013, whose MKD with multi-task sparse representation Table 2 calls MTRC).
-As there, a pixel is coded by the columns that are nearest to it, here 64, and not by all.
+As there, a pixel is coded by the columns of the largest inner products with it, here 64, and not by all.
 
 "amc-swm": an ambiguity-sensitive matching classifier and sliding window matching (Zheng et al., *Partial Person
 Re-identification*, ICCV 2015). AMC makes pixels dear that say little about who it is: s_a is how like it the other
@@ -37,6 +37,8 @@ NEAREST = 64
 STEPS, STIFFNESS, RELAXATION = 100, 0.5, 1.6
 """Of ADMM: how many, ρ, and by how much each goes too far. With 64 columns of 64 or more numbers, cosines up to 0.9,
 distances are right to 1e-3; fewer numbers than columns, as in no model here, would need more steps."""
+AT_ONCE = 2**24
+"""Numbers that the ambiguities of a block of pixels take."""
 SIDES = (0.5, 0.75, 1.0)
 """Height and width of SWM's windows, each as a share of T's."""
 
@@ -48,7 +50,8 @@ def sparse_distances(name: str, query: Tensor, gallery: Tensor) -> Tensor:
         name: one of `SPARSE`. query: (d, h, w), its feature map. gallery: (k, d, h, w), pixels of length 1.
 
     Returns:
-        (k,), ≥ 0. What a candidate is given depends on the others, but not on their order.
+        (k,), ≥ 0. What a candidate is given depends on the others, but not on their order, unless columns of several
+        are equally near a pixel where the nearest are cut off.
     """
     pixels = F.normalize(query.flatten(1).T, dim=1)  # (d, h, w) -> (h·w, d)
     columns = gallery.flatten(2).transpose(1, 2)  # (k, d, h, w) -> (k, h·w, d)
@@ -80,7 +83,7 @@ def coding_distances(
         return pixels.new_zeros(0)
     columns = images.reshape(k * m, d)
     cosines = pixels @ columns.T  # (N, k·M)
-    chosen = cosines.abs().topk(min(nearest, k * m), dim=1).indices  # (N, T)
+    chosen = cosines.topk(min(nearest, k * m), dim=1).indices  # (N, T)
     products, owners, local = cosines.gather(1, chosen), chosen // m, columns[chosen]
     gram = local @ local.transpose(1, 2)  # (N, T, d) × (N, d, T)
     penalties = torch.full_like(products, penalty)
@@ -129,11 +132,15 @@ def ambiguities(gram: Tensor, owners: Tensor, count: int) -> Tensor:
     Returns:
         (N, T) in [0, 1]; an image that has none of the columns is not like any, and 0 where there is no other image.
     """
-    n, t = owners.shape
-    where = owners[:, None, :].expand(n, t, t)
-    likest = gram.new_zeros(n, t, count).scatter_reduce(2, where, gram.clamp(0, 1), "amax")
-    likest.scatter_(2, owners[:, :, None], 0)
-    return likest.sum(dim=2) / max(count - 1, 1)
+    t = owners.shape[1]
+    size = max(1, AT_ONCE // (t * count))
+    parts = []
+    for cosines, its in zip(gram.split(size), owners.split(size), strict=True):
+        where = its[:, None, :].expand(-1, t, t)
+        likest = gram.new_zeros(len(its), t, count).scatter_reduce(2, where, cosines.clamp(0, 1), "amax")
+        likest.scatter_(2, its[:, :, None], 0)
+        parts.append(likest.sum(dim=2) / max(count - 1, 1))
+    return torch.cat(parts)
 
 
 def window_distances(query: Tensor, gallery: Tensor) -> Tensor:
