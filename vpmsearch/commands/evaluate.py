@@ -87,8 +87,8 @@ def evaluate(
         str | None,
         typer.Option(
             help=(
-                "Order the nearest anew by dsr, sfr, amc-swm or mtrc, on feature maps; the gallery's are kept in TMPDIR, "
-                "up to some GB."
+                "Order the nearest anew by dsr, sfr, amc-swm or mtrc, on feature maps; the gallery's are kept in "
+                "TMPDIR, up to some GB."
             ),
             show_default=False,
         ),

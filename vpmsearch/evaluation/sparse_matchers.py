@@ -132,10 +132,11 @@ def ambiguities(gram: Tensor, owners: Tensor, count: int) -> Tensor:
     Returns:
         (N, T) in [0, 1]; an image that has none of the columns is not like any, and 0 where there is no other image.
     """
-    t = owners.shape[1]
+    n, t = owners.shape
     size = max(1, AT_ONCE // (t * count))
     parts = []
-    for cosines, its in zip(gram.split(size), owners.split(size), strict=True):
+    for start in range(0, n, size):
+        cosines, its = gram[start : start + size], owners[start : start + size]
         where = its[:, None, :].expand(-1, t, t)
         likest = gram.new_zeros(len(its), t, count).scatter_reduce(2, where, cosines.clamp(0, 1), "amax")
         likest.scatter_(2, its[:, :, None], 0)
