@@ -8,6 +8,7 @@ blocks, and candidates whose maps are too large together are refused.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import shutil
@@ -105,8 +106,8 @@ class KeptMaps:
             if not done:
                 self._shape, needed = kept.shape, len(missing) * kept.nbytes
             with _no_room(f"the {len(missing)} feature maps of the gallery, {needed / 1e9:.1f} GB,"):
-                if not done and shutil.disk_usage(tempfile.gettempdir()).free < needed:
-                    raise OSError(28, "No space left on device")
+                if not done and (free := shutil.disk_usage(tempfile.gettempdir()).free) < needed:
+                    raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB are free")
                 self._file.seek(len(self._place) * kept.nbytes)
                 self._file.write(kept.tobytes())
             self._place[row] = len(self._place)
