@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -82,12 +84,21 @@ def test_many_exact_queries_share_a_reading(server_place, monkeypatch, dtype):
     gallery.visibility[11] = gallery.visibility[10]
     gallery.visibility[12] = 0  # shows nothing
     queries.visibility[3] = 0
-    only = SearchFilter(camids=(1,))
+    noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    records = [replace(record, captured_at=noon + timedelta(hours=i)) for i, record in enumerate(make_records(60))]
+    filters = (
+        SearchFilter(),
+        SearchFilter(camids=(1,)),
+        SearchFilter(captured_after=noon + timedelta(hours=20)),
+        SearchFilter(captured_after=noon + timedelta(hours=5), captured_before=noon + timedelta(hours=40)),
+        SearchFilter(path_prefix="/g/cam2/"),
+        SearchFilter(pids=(99,)),
+    )
     with ServerStore.create(server_place, INFO, embedding_dtype=dtype) as store:
         engine = searcher(store)
         assert strictly(engine.search(queries, 5, True)) == [[]] * 20  # nothing is there
-        ids = fill(store, gallery)
-        for wanted in (SearchFilter(), only, SearchFilter(pids=(99,))):
+        ids = fill(store, gallery, records)
+        for wanted in filters:
             monkeypatch.setattr("vpmsearch.server_search.SCAN_BATCH", 21)
             alone = engine.search(queries, 70, True, filter=wanted)
             monkeypatch.setattr("vpmsearch.server_search.SCAN_BATCH", 20)

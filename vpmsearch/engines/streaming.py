@@ -27,17 +27,17 @@ class StreamedImages:
         self.stored_model, self.model_info = reading.model, reading.model.info
         ids, visibility = [np.zeros(0, np.int64)], [np.zeros((0, self.model_info.p), np.float32)]
         only = conditions(wanted)
-        after = -1
+        last = -1  # a parameter that no filter has
         while True:
             rows = reading.rows(
-                f"SELECT i.id, i.visibility FROM image i{only.where('i.id > %(after)s')} ORDER BY i.id LIMIT {_LISTED}",
-                dict(only.values) | {"after": after},
+                f"SELECT i.id, i.visibility FROM image i{only.where('i.id > %(beyond)s')} ORDER BY i.id LIMIT {_LISTED}",
+                dict(only.values) | {"beyond": last},
             )
             if not rows:
                 break
             ids.append(np.fromiter((row[0] for row in rows), np.int64, len(rows)))
             visibility.append(np.array([row[1] for row in rows], np.float32))
-            after = rows[-1][0]
+            last = rows[-1][0]
         self.image_ids: Int64 = np.concatenate(ids)
         self.visibility: Float32 = np.concatenate(visibility)
         self.visible: NDArray[np.bool_] = self.model_info.visible(self.visibility)
