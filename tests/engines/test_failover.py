@@ -132,6 +132,26 @@ def test_who_never_answered_is_not_waited_for(clock: Clock):
         answering(clock, psycopg.errors.LockNotAvailable("x"), "never", reached=False)
 
 
+def test_no_read_is_tried_again_while_a_writer_is_open(clock: Clock):
+    """The next server may lack what the writer knows."""
+    server = Server(Place(TWO))
+    server._reached, server._writers = True, 1
+    begun = 0
+
+    @contextmanager
+    def transaction() -> Iterator[None]:
+        nonlocal begun
+        begun += 1
+        with translated(server.place):
+            raise GONE
+        yield
+
+    server._transaction = transaction  # type: ignore[method-assign, assignment]
+    with pytest.raises(ConnectionLostError):
+        server.read(lambda cursor: None)
+    assert (begun, clock.pauses) == (1, [])
+
+
 @pytest.mark.parametrize(
     ("uri", "host", "port"),
     [
@@ -238,7 +258,10 @@ def test_a_standby_takes_over(tmp_path: Path, pair: tuple[PostgresServer, Postgr
         assert service.problem == ""
         promotion.join()
         writing.join()
-        assert len(failures) <= 1  # none, where the kill fell between two commits
+        if failures:  # it was writing when the primary was killed, and is no writer of the new one
+            assert "does not answer" in str(failures[0])
+        else:
+            assert acknowledged[-1] == len(records)
         held = store.live_files().keys()
         assert {record.path for record in records[: acknowledged[-1]]} <= held
         rest = records[acknowledged[-1] :]
@@ -246,6 +269,33 @@ def test_a_standby_takes_over(tmp_path: Path, pair: tuple[PostgresServer, Postgr
         assert store.live_files().keys() == {record.path for record in records}
         assert store.verify().ok
         assert len(store.snapshot) == len(records)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_a_writer_does_not_survive_a_failover(pair: tuple[PostgresServer, PostgresServer]):
+    """What it was told by the old primary may not hold at the new one, though connections to that are to be had."""
+    primary, standby = pair
+    records, features = make_records(12), make_features(12)
+    create_index(uri_of(*pair), INFO).close()
+    with open_index(uri_of(*pair)) as store:
+        with store.writer() as writer:
+            ids = writer.add(records[:4], features[:4])
+            writer.commit()
+            writer.add(records[4:8], features[4:8])
+            writer.remove(ids[:1])
+            primary.kill()
+            standby.promote()
+            with open_index(uri_of(*pair)) as other:
+                fill(other, features[8:], records[8:])
+            assert len(store.live_files()) == 8  # a read finds the new primary
+            for _ in range(2):
+                with pytest.raises(StoreError, match="does not answer"):
+                    writer.commit()
+        assert store.live_files().keys() == {record.path for record in records[:4] + records[8:]}
+        fill(store, features[4:8], records[4:8])  # a new one
+        assert store.verify().ok
+        assert len(store.live_files()) == 12
 
 
 @pytest.mark.slow

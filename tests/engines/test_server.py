@@ -11,11 +11,11 @@ import pytest
 from galleries import INFO, fill, make_calibration, make_features, make_records
 from postgres_server import PostgresServer
 
-from vpmsearch.engines import encoding, schema
-from vpmsearch.engines.connection import Server
+from vpmsearch.engines import connection, encoding, schema
+from vpmsearch.engines.connection import ConnectionLostError, Server
 from vpmsearch.engines.place import Place
 from vpmsearch.engines.store import ServerStore
-from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
+from vpmsearch.errors import DataError, ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.opening import create_index, open_index, searcher
 from vpmsearch.store.migrate import _config
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
@@ -366,8 +366,45 @@ def test_a_server_that_stops_answering(server_store, postgres_server: PostgresSe
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "
             "AND pid <> pg_backend_pid()"
         )
-        writer.commit()  # by a new connection
-    assert len(server_store.snapshot) == 5
+        for _ in range(2):  # the second chance is none either
+            with pytest.raises(ConnectionLostError, match="does not answer"):
+                writer.commit()
+        with pytest.raises(ConnectionLostError, match="does not answer"):
+            writer.remove([1])
+    assert len(server_store.snapshot) == 3
+
+
+def test_a_writer_finds_out_that_it_was_lost_though_nothing_is_pending(server_store, postgres_server: PostgresServer):
+    fill(server_store, make_features(3))
+    with server_store.writer() as writer:
+        writer.commit()
+        postgres_server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+            "AND pid <> pg_backend_pid()"
+        )
+        assert len(server_store.live_files()) == 3  # a read finds a new connection
+        with pytest.raises(ConnectionLostError, match="does not answer"):
+            writer.commit()
+
+
+def test_a_shard_that_is_lost_is_no_lost_connection(server_store, monkeypatch):
+    """The server says so while it answers; to ask again would cost half a minute."""
+    monkeypatch.setattr(connection.time, "sleep", lambda seconds: pytest.fail("it was tried again"))
+    raising = "DO $$ BEGIN RAISE 'could not connect to server \"shard1\"' USING ERRCODE = '{}'; END $$"
+    for state in ("08001", "08006", "57P01"):
+        with pytest.raises(StoreError, match="shard1") as caught:
+            server_store.server.read(lambda cursor, state=state: cursor.execute(raising.format(state)))
+        assert not isinstance(caught.value, ConnectionLostError)
+
+
+def test_a_value_that_no_server_takes_is_no_lost_connection(server_store, monkeypatch):
+    monkeypatch.setattr(connection.time, "sleep", lambda seconds: pytest.fail("it was tried again"))
+    for prefix in ("a\0b", "a\udc80"):
+        with pytest.raises(DataError, match="no path starts with"):
+            SearchFilter(path_prefix=prefix)
+    with pytest.raises(StoreError, match="NUL") as caught:
+        server_store.find(paths=["a\0b"])
+    assert not isinstance(caught.value, ConnectionLostError)
 
 
 # encoding ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class Server:
             )
             self._several = "," in str(self._engine.dialect.create_connect_args(url)[1].get("host", ""))
             self._reached = False
+            self._writers, self._counting = 0, threading.Lock()
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise StoreError(f"{place} names no index: give a folder, or a database as {EXAMPLE}") from error
         except ImportError as error:
@@ -74,7 +76,8 @@ class Server:
         """What `work` finds in one read-only transaction of one moment (REPEATABLE READ); rows come in binary form.
 
         All of it again, as a new transaction, where the connection is lost or the server starts or is promoted: for
-        `RETRY_SECONDS`. A server that never answered is not waited for, unless the URI names others beside it.
+        `RETRY_SECONDS`. A server that never answered is not waited for, unless the URI names others beside it; nor is
+        one that is lost while a writer is open.
 
         Raises:
             ConnectionLostError, ServerBusyError: it came to nothing in that time.
@@ -89,6 +92,8 @@ class Server:
                 end = now + RETRY_SECONDS if end is None else end
                 if now + pause > end or not (self._reached or self._several or isinstance(error, ServerStartingError)):
                     raise
+                if self._writers and isinstance(error, ConnectionLostError):
+                    raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -99,6 +104,7 @@ class Server:
             translated(self.place),
             self._engine.connect() as connection,
             connection.execution_options(**options).begin(),
+            translated(self.place, _driver(connection)),
             _driver(connection).cursor(binary=True) as cursor,
         ):
             # Compiling takes longer than any statement here; a time in another zone may be before the year 1.
@@ -119,15 +125,54 @@ class Server:
             yield connection
 
     @contextmanager
-    def held(self) -> Iterator[psycopg.Cursor[Any]]:
-        """A connection without a transaction, whose locks last until they are given back or the connection ends."""
+    def held(self) -> Iterator[Held]:
+        """One connection for a writer. Meanwhile no read is tried again: another server may lack what the writer knows.
+
+        Its locks last until they are given back or the connection ends.
+        """
         with translated(self.place), self._engine.connect() as connection:
             driver = _driver(connection.execution_options(isolation_level="AUTOCOMMIT"))
-            with driver.cursor() as cursor:
-                try:
-                    yield cursor
-                finally:
-                    connection.invalidate()  # closed, not pooled, and so are its locks
+            driver.isolation_level = driver.read_only = None  # what a read before it left there
+            with self._counting:
+                self._writers += 1
+            try:
+                yield Held(self.place, driver)
+            finally:
+                with self._counting:
+                    self._writers -= 1
+                connection.invalidate()  # closed, not pooled, and so are its locks
+
+
+class Held:
+    """A connection that no other replaces: once it is lost, all that is done by it fails."""
+
+    def __init__(self, place: Place, connection: psycopg.Connection[Any]) -> None:
+        self.place, self._connection = place, connection
+
+    @contextmanager
+    def write(self) -> Iterator[psycopg.Cursor[Any]]:
+        """One transaction, committed at the end.
+
+        Raises:
+            ConnectionLostError: the connection is lost, now or since an earlier transaction.
+        """
+        if self._connection.closed:
+            raise ConnectionLostError(
+                f"{self.place} does not answer this writer any more (its connection was lost); what was committed is "
+                "kept: repeat when the server is back"
+            )
+        with (
+            translated(self.place, self._connection),
+            self._connection.transaction(),
+            self._connection.cursor() as cursor,
+        ):
+            yield cursor
+
+    def execute(self, statement: str, values: list[object]) -> tuple[Any, ...] | None:
+        """One statement without a transaction; its first row."""
+        with translated(self.place, self._connection), self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchone()
 
 
 def _url(text: str) -> URL:
@@ -150,15 +195,21 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
 
 
 @contextmanager
-def translated(place: Place) -> Iterator[None]:
-    """Turn what psycopg raises, wrapped by SQLAlchemy or not, into the tree of vpmsearch.errors, chained."""
+def translated(place: Place, connection: psycopg.Connection[Any] | None = None) -> Iterator[None]:
+    """Turn what psycopg raises, wrapped by SQLAlchemy or not, into the tree of vpmsearch.errors, chained.
+
+    Args:
+        connection: whose errors they are, if there is one already: while it lasts, a server that tells of a lost
+            connection means its own, to a shard.
+    """
     import psycopg
 
     try:
         yield
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise _meaning(place, cause if isinstance(cause, psycopg.Error) else error) from error
+        lasts = connection is not None and not connection.closed
+        raise _meaning(place, cause if isinstance(cause, psycopg.Error) else error, lasts) from error
 
 
 class ServerBusyError(StoreLockedError):
@@ -189,7 +240,7 @@ _OTHER_TABLES = ("42P01", "42703", "42704", "42883", "0A000")
 _BUSY = ("40001", "40P01", "55P03")
 
 
-def _meaning(place: Place, cause: Exception) -> StoreError:
+def _meaning(place: Place, cause: Exception, lasts: bool) -> StoreError:
     import psycopg
 
     state = getattr(cause, "sqlstate", None) or ""
@@ -203,7 +254,9 @@ def _meaning(place: Place, cause: Exception) -> StoreError:
         return ServerBusyError(f"{place} is kept busy by another client ({reason}); repeat")
     if state in _OTHER_TABLES:
         return StoreVersionError(f"{place} is not as this vpmsearch expects ({reason}); run `vpmsearch upgrade` on it")
-    if state.startswith(("08", "57P")) or (not state and not isinstance(cause, psycopg.ProgrammingError)):
+    # Without a state it is the client's own error: of a value that no server takes, or of the connection.
+    of_connection = not state and isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+    if of_connection or (state.startswith(("08", "57P")) and not lasts):
         if 'database "' in reason and "does not exist" in reason:
             return StoreError(f"{place}: {_BY_STATE['3D000'].format(reason=reason)}")
         starting = state == "57P03" or reason.startswith("the database system is")

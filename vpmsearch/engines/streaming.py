@@ -27,10 +27,10 @@ class StreamedImages:
         self.stored_model, self.model_info = reading.model, reading.model.info
         ids, visibility = [np.zeros(0, np.int64)], [np.zeros((0, self.model_info.p), np.float32)]
         only = conditions(wanted)
-        last = -1  # a parameter that no filter has
+        where, last = only.where("i.id > %(beyond)s"), -1  # a parameter that no filter has
         while True:
             rows = reading.rows(
-                f"SELECT i.id, i.visibility FROM image i{only.where('i.id > %(beyond)s')} ORDER BY i.id LIMIT {_LISTED}",
+                f"SELECT i.id, i.visibility FROM image i{where} ORDER BY i.id LIMIT {_LISTED}",
                 dict(only.values) | {"beyond": last},
             )
             if not rows:
