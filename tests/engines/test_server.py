@@ -15,6 +15,8 @@ from vpmsearch.engines import connection, encoding, schema
 from vpmsearch.engines.connection import ConnectionLostError, Server
 from vpmsearch.engines.place import Place
 from vpmsearch.engines.store import ServerStore
+from vpmsearch.engines.streaming import StreamedImages
+from vpmsearch.engines.view import Reading
 from vpmsearch.errors import DataError, ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.opening import create_index, open_index, searcher
 from vpmsearch.store.migrate import _config
@@ -119,6 +121,52 @@ def test_features_that_are_missing_are_no_distance(postgres_server, server_store
     postgres_server.execute(f"DELETE FROM {where}.region_feature WHERE image_id = {ids[4]}")
     with pytest.raises(StoreDamagedError, match=f"lacks features of an image from {ids[0]} to {ids[-1]}"):
         searcher(server_store).search(make_features(16, seed=1), 3, exact=True)
+
+
+def test_features_that_are_missing_for_a_moment_are_waited_for(server_store, monkeypatch):
+    """On shards a removal shows there before it shows at the coordinator."""
+    ids = fill(server_store, make_features(20))
+    engine, queries, begun = searcher(server_store), make_features(16, seed=1), []
+    right, whole = engine.search(queries, 3, exact=True), Reading.embeddings
+
+    def embeddings(self, image_ids):
+        found = whole(self, image_ids)
+        begun.append(self)
+        return replace(found, count=found.count - (self is begun[0]))  # the first transaction misses one
+
+    monkeypatch.setattr(Reading, "embeddings", embeddings)
+    assert strictly(engine.search(queries, 3, exact=True)) == strictly(right)
+    assert begun[-1] is not begun[0]
+    assert len(ids) == 20
+
+
+def test_blocks_are_bounded_by_bytes(server_store, monkeypatch):
+    fill(server_store, make_features(20))
+    monkeypatch.setattr("vpmsearch.engines.streaming._BLOCK_BYTES", 7 * 4 * 6 * 8 + 1)
+
+    def sizes(reading):
+        return [len(rows) for rows, _ in StreamedImages(reading, SearchFilter()).blocks(10**6)]
+
+    assert server_store.snapshot.read(sizes) == [7, 7, 6]
+
+
+def test_an_older_view_is_not_put_over_a_newer_one(server_store, server_place, monkeypatch):
+    looks, look = [], server_store._look
+
+    def slow():
+        view = look()
+        looks.append(view)
+        if len(looks) == 1:  # this one takes so long that another commit, and a look at it, come between
+            fill(server_store, make_features(3))
+            assert server_store.snapshot is looks[-1]
+        return view
+
+    with open_index(server_place) as other:
+        fill(other, make_features(2), make_records(2, first=50))
+    monkeypatch.setattr(server_store, "_look", slow)
+    assert not server_store.refresh()  # nothing since that other look
+    assert len(server_store.snapshot) == 5
+    assert server_store.snapshot.state == looks[-1].state != looks[0].state
 
 
 # indexes over embeddings ------------------------------------------------------------------------------------------

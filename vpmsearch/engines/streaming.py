@@ -12,7 +12,12 @@ from vpmsearch.engines.view import Reading
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.types import Float32, Int64, SearchFilter
 
+_BLOCK_BYTES = 32 << 20  # of embeddings at once
 _LISTED = 65_536  # images whose visibilities are held as Python objects at once
+
+
+class FeaturesMissingError(StoreDamagedError):
+    """An image lacks features. On shards also for a moment, as a removal is there before it is at the coordinator."""
 
 
 class StreamedImages:
@@ -49,20 +54,21 @@ class StreamedImages:
         """Embeddings (m, p, d), in the order asked; 0 where a region is not visible.
 
         Raises:
-            StoreDamagedError: the server has not all of them.
+            FeaturesMissingError: the server has not all of them.
         """
         asked, places = np.unique(rows, return_inverse=True)
         found = self._reading.embeddings(self.image_ids[asked].tolist())
         if found.count != self.visible[asked].sum():
             first, last = self.image_ids[asked[[0, -1]]]
             where = self._reading.server.place
-            raise StoreDamagedError(
+            raise FeaturesMissingError(
                 f"{where} lacks features of an image from {first} to {last}; `vpmsearch verify` names it"
             )
         return found.embeddings[places]
 
     def blocks(self, size: int) -> Iterator[tuple[Int64, Float32]]:
-        """All of them: rows (m,) and embeddings (m, p, d), m up to `size`."""
+        """All of them: rows (m,) and embeddings (m, p, d), m up to `size` and to what fits 32 MiB."""
+        size = min(size, max(1, _BLOCK_BYTES // (4 * self.model_info.p * self.model_info.embedding_dim)))
         for start in range(0, len(self), size):
             rows = np.arange(start, min(start + size, len(self)))
             yield rows, self.stored(rows)
