@@ -163,6 +163,11 @@ def test_no_read_is_tried_again_while_a_writer_is_open(clock: Clock):
         ("postgresql://u@/d?host=a,b&port=5432,5433", "a,b", "5432,5433"),
         ("postgresql://u@/d?host=/tmp/a,/tmp/b", "/tmp/a,/tmp/b", ","),
         ("postgresql://u@/d?host=/tmp/a:5433,/tmp/b", "/tmp/a,/tmp/b", "5433,"),
+        ("postgresql://u@/d?host=a,b&port=5432", "a,b", "5432,5432"),
+        ("postgresql://u:p@a,b/d?port=5433", "a,b", "5433,5433"),
+        ("postgresql://u@[::1]:5432,[::2]:5433/d", "::1,::2", "5432,5433"),
+        ("postgresql://u@/d?host=[::1]:5432,b", "::1,b", "5432,"),
+        ("postgresql://u@/d?host=::1,b", "::1,b", ","),
         ("postgresql://u:p@a:5433/d?options=-csearch_path%3Dx,public", "a", 5433),
         ("postgresql://u@/d?host=/tmp/a", "/tmp/a", None),
     ],
@@ -175,6 +180,36 @@ def test_several_hosts(uri: str, host: str, port: object):
     assert found.get("password", "p") == "p"
     assert server._several == ("," in host)
     assert ":p@" not in str(server.place)
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("postgresql://a,b,c/d?port=1,2", "3 hosts and 2 ports"),
+        ("postgresql://a:1,b/d?port=2", "leave one of them out"),
+        ("postgresql://a:x,b/d", "'x' is no port"),
+    ],
+)
+def test_hosts_and_ports_that_do_not_fit(uri: str, text: str):
+    with pytest.raises(StoreError, match=text):
+        Server(Place(uri))
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ('FATAL:  password authentication failed for user "u"', "lets nobody in so .password authentication failed"),
+        ('FATAL:  database "d" does not exist', "no such database"),
+        ('FATAL:  role "u" does not exist', "lets nobody in so .role"),
+    ],
+)
+def test_what_the_first_of_several_hosts_said_counts(clock: Clock, said: str, text: str):
+    """psycopg begins with the last one's error."""
+    refused = "connection failed: connection to server on socket failed: Connection refused"
+    lines = [refused, "Multiple connection attempts failed. All failures were:", f"- host: 'a': {said}", f"- {refused}"]
+    with pytest.raises(StoreError, match=text):
+        answering(clock, psycopg.OperationalError("\n".join(lines)), "never", uri=TWO)
+    assert clock.pauses == []
 
 
 # a standby --------------------------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ _TIMEOUTS = {
 }
 # libpq's own form of several hosts: scheme://user@, a:5432,b:5433, /database?…
 _SEVERAL_HOSTS = re.compile(r"([^/]*://(?:[^/@]*@)?)([^/?@]*,[^/?@]*)(/.*)")
+# [v6]:port, v6 alone, or host:port; a host may be the folder of a socket.
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*|.*:.*:.*?))(?::(?P<port>[^:]*))?")
 
 Answer = TypeVar("Answer")
 
@@ -63,6 +65,8 @@ class Server:
             self._several = "," in str(self._engine.dialect.create_connect_args(url)[1].get("host", ""))
             self._reached = False
             self._writers, self._counting = 0, threading.Lock()
+        except _HostsError as error:
+            raise StoreError(f"{place}: {error}") from error
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise StoreError(f"{place} names no index: give a folder, or a database as {EXAMPLE}") from error
         except ImportError as error:
@@ -175,16 +179,39 @@ class Held:
             return cursor.fetchone()
 
 
+class _HostsError(ValueError):
+    """Hosts and ports that do not fit each other."""
+
+
 def _url(text: str) -> URL:
-    """A URI as SQLAlchemy takes it: of several hosts each, with its port, is a parameter of its own."""
+    """A URI as SQLAlchemy takes it: several hosts and their ports are parameters, as many of one as of the other.
+
+    Raises:
+        _HostsError: hosts and ports do not fit each other.
+    """
     if several := _SEVERAL_HOSTS.fullmatch(text):
         head, hosts, rest = several.groups()
         text = f"{head}{rest}{'&' if '?' in rest else '?'}host={hosts}"
     url = make_url(text)
-    named = url.query.get("host", "")
-    if isinstance(named, str) and "," in named and "port" not in url.query:
-        url = url.update_query_dict({"host": named.split(",")})
-    return url
+    named, asked = (_parts(url.query.get(name, "")) for name in ("host", "port"))
+    if len(named) < 2:
+        return url
+    pairs = [_HOST_AND_PORT.fullmatch(host) for host in named]
+    hosts_of, ports = zip(*[(pair["v6"] or pair["host"], pair["port"] or "") for pair in pairs if pair], strict=True)
+    if asked and any(ports):
+        raise _HostsError("ports stand beside the hosts and in port= too; leave one of them out")
+    if asked:
+        ports = tuple(asked * len(named) if len(asked) == 1 else asked)  # libpq's rule: one port is everybody's
+    if len(ports) != len(named):
+        raise _HostsError(f"{len(named)} hosts and {len(ports)} ports; give one port, or one for each host")
+    if wrong := next((port for port in ports if port and not port.isdecimal()), None):
+        raise _HostsError(f"{wrong!r} is no port")
+    return url.update_query_dict({"host": ",".join(hosts_of), "port": ",".join(ports)})
+
+
+def _parts(value: str | tuple[str, ...]) -> list[str]:
+    """What stands between commas, or was given several times."""
+    return [part for each in ([value] if isinstance(value, str) else value) if each for part in each.split(",")]
 
 
 def _driver(connection: Connection) -> psycopg.Connection[Any]:
@@ -236,6 +263,7 @@ _BY_STATE = {
     "57014": "the server cancelled a statement ({reason}); raise statement_timeout or lock_timeout",
 }
 _REFUSED = ("28000", "28P01")
+_NO_ROLE = re.compile(r'^role ".*" does not exist')
 _OTHER_TABLES = ("42P01", "42703", "42704", "42883", "0A000")
 _BUSY = ("40001", "40P01", "55P03")
 
@@ -248,7 +276,12 @@ def _meaning(place: Place, cause: Exception, lasts: bool) -> StoreError:
     reason = _reason(lines)
     if state in _BY_STATE:
         return StoreError(f"{place}: {_BY_STATE[state].format(reason=reason)}")
-    if state in _REFUSED or "authentication failed" in reason or "no password supplied" in reason:
+    if (
+        state in _REFUSED
+        or "authentication failed" in reason
+        or "no password supplied" in reason
+        or _NO_ROLE.search(reason)
+    ):
         return StoreError(f"{place}: the server lets nobody in so ({reason}); check user, password and pg_hba.conf")
     if state in _BUSY:
         return ServerBusyError(f"{place} is kept busy by another client ({reason}); repeat")
@@ -267,8 +300,9 @@ def _meaning(place: Place, cause: Exception, lasts: bool) -> StoreError:
 
 
 def _reason(lines: list[str]) -> str:
-    """The line that tells most: libpq tries several addresses and ends with a hint."""
-    for line in lines:
+    """The line that tells most: of several hosts each has its own, the last one's first, and libpq ends with a hint."""
+    lasting = [line for line in lines if "authentication failed" in line or "does not exist" in line]
+    for line in [*lasting, *lines]:
         if "FATAL" in line or "failed:" in line:
             return line.rpartition("FATAL:")[2].strip()
     return lines[0].strip()
