@@ -203,6 +203,7 @@ class _Run:
             else:
                 self.writer.update(image_id, labelled)
                 self.report.relabelled += 1
+                self._commit_if_due()
             self.tell(1)
         self._commit_if_due()  # also where nothing changed: on a server it finds out whether the writer still is one
 
