@@ -205,6 +205,7 @@ class _Run:
                 self.report.relabelled += 1
                 self._commit_if_due()
             self.tell(1)
+        self._commit_if_due()  # also where nothing changed: on a server it finds out whether the writer still is one
 
     def _is_elsewhere(self, path: str, image: LabelledImage) -> bool:
         """The bytes of an image known under another path: moved, if that file is gone, else a duplicate."""

@@ -22,7 +22,7 @@ from vpmsearch.engines.encoding import vector_text
 from vpmsearch.engines.schema import Layout, lists_for
 from vpmsearch.engines.statements import Conditions, conditions
 from vpmsearch.engines.store import ServerStore
-from vpmsearch.engines.streaming import StreamedImages
+from vpmsearch.engines.streaming import FeaturesMissingError, StreamedImages
 from vpmsearch.engines.view import Reading, ServerView
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.scan import NOTHING, Distances, Found
@@ -92,7 +92,7 @@ class ServerSearch:
         while True:
             try:
                 return self._view.read(work)
-            except FeaturesOfNoImageError:
+            except (FeaturesMissingError, FeaturesOfNoImageError):
                 left -= 1
                 if not left:
                     raise

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.errors import FeatureError, ModelError
+from vpmsearch.errors import DataError, FeatureError, ModelError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -219,6 +219,9 @@ class SearchFilter:
 
     captured_after is inclusive, captured_before exclusive; an image without a time passes neither. path_prefix: how
     the path starts.
+
+    Raises:
+        DataError: path_prefix is no text (UTF-8 without NUL), so no path starts so.
     """
 
     pids: tuple[int, ...] = ()
@@ -226,6 +229,14 @@ class SearchFilter:
     captured_after: datetime | None = None
     captured_before: datetime | None = None
     path_prefix: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            self.path_prefix.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"no path starts with {self.path_prefix!r}: it is not UTF-8") from error
+        if "\0" in self.path_prefix:
+            raise DataError(f"no path starts with {self.path_prefix!r}: it holds a NUL")
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,26 @@ def test_who_never_answered_is_not_waited_for(clock: Clock):
         answering(clock, psycopg.errors.LockNotAvailable("x"), "never", reached=False)
 
 
+def test_no_read_is_tried_again_while_a_writer_is_open(clock: Clock):
+    """The next server may lack what the writer knows."""
+    server = Server(Place(TWO))
+    server._reached, server._writers = True, 1
+    begun = 0
+
+    @contextmanager
+    def transaction() -> Iterator[None]:
+        nonlocal begun
+        begun += 1
+        with translated(server.place):
+            raise GONE
+        yield
+
+    server._transaction = transaction  # type: ignore[method-assign, assignment]
+    with pytest.raises(ConnectionLostError):
+        server.read(lambda cursor: None)
+    assert (begun, clock.pauses) == (1, [])
+
+
 @pytest.mark.parametrize(
     ("uri", "host", "port"),
     [
@@ -143,6 +163,11 @@ def test_who_never_answered_is_not_waited_for(clock: Clock):
         ("postgresql://u@/d?host=a,b&port=5432,5433", "a,b", "5432,5433"),
         ("postgresql://u@/d?host=/tmp/a,/tmp/b", "/tmp/a,/tmp/b", ","),
         ("postgresql://u@/d?host=/tmp/a:5433,/tmp/b", "/tmp/a,/tmp/b", "5433,"),
+        ("postgresql://u@/d?host=a,b&port=5432", "a,b", "5432,5432"),
+        ("postgresql://u:p@a,b/d?port=5433", "a,b", "5433,5433"),
+        ("postgresql://u@[::1]:5432,[::2]:5433/d", "::1,::2", "5432,5433"),
+        ("postgresql://u@/d?host=[::1]:5432,b", "::1,b", "5432,"),
+        ("postgresql://u@/d?host=::1,b", "::1,b", ","),
         ("postgresql://u:p@a:5433/d?options=-csearch_path%3Dx,public", "a", 5433),
         ("postgresql://u@/d?host=/tmp/a", "/tmp/a", None),
     ],
@@ -155,6 +180,36 @@ def test_several_hosts(uri: str, host: str, port: object):
     assert found.get("password", "p") == "p"
     assert server._several == ("," in host)
     assert ":p@" not in str(server.place)
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("postgresql://a,b,c/d?port=1,2", "3 hosts and 2 ports"),
+        ("postgresql://a:1,b/d?port=2", "leave one of them out"),
+        ("postgresql://a:x,b/d", "'x' is no port"),
+    ],
+)
+def test_hosts_and_ports_that_do_not_fit(uri: str, text: str):
+    with pytest.raises(StoreError, match=text):
+        Server(Place(uri))
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ('FATAL:  password authentication failed for user "u"', "lets nobody in so .password authentication failed"),
+        ('FATAL:  database "d" does not exist', "no such database"),
+        ('FATAL:  role "u" does not exist', "lets nobody in so .role"),
+    ],
+)
+def test_what_the_first_of_several_hosts_said_counts(clock: Clock, said: str, text: str):
+    """psycopg begins with the last one's error."""
+    refused = "connection failed: connection to server on socket failed: Connection refused"
+    lines = [refused, "Multiple connection attempts failed. All failures were:", f"- host: 'a': {said}", f"- {refused}"]
+    with pytest.raises(StoreError, match=text):
+        answering(clock, psycopg.OperationalError("\n".join(lines)), "never", uri=TWO)
+    assert clock.pauses == []
 
 
 # a standby --------------------------------------------------------------------------------------------------------
@@ -238,7 +293,10 @@ def test_a_standby_takes_over(tmp_path: Path, pair: tuple[PostgresServer, Postgr
         assert service.problem == ""
         promotion.join()
         writing.join()
-        assert len(failures) <= 1  # none, where the kill fell between two commits
+        if failures:  # it was writing when the primary was killed, and is no writer of the new one
+            assert "does not answer" in str(failures[0])
+        else:
+            assert acknowledged[-1] == len(records)
         held = store.live_files().keys()
         assert {record.path for record in records[: acknowledged[-1]]} <= held
         rest = records[acknowledged[-1] :]
@@ -246,6 +304,33 @@ def test_a_standby_takes_over(tmp_path: Path, pair: tuple[PostgresServer, Postgr
         assert store.live_files().keys() == {record.path for record in records}
         assert store.verify().ok
         assert len(store.snapshot) == len(records)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_a_writer_does_not_survive_a_failover(pair: tuple[PostgresServer, PostgresServer]):
+    """What it was told by the old primary may not hold at the new one, though connections to that are to be had."""
+    primary, standby = pair
+    records, features = make_records(12), make_features(12)
+    create_index(uri_of(*pair), INFO).close()
+    with open_index(uri_of(*pair)) as store:
+        with store.writer() as writer:
+            ids = writer.add(records[:4], features[:4])
+            writer.commit()
+            writer.add(records[4:8], features[4:8])
+            writer.remove(ids[:1])
+            primary.kill()
+            standby.promote()
+            with open_index(uri_of(*pair)) as other:
+                fill(other, features[8:], records[8:])
+            assert len(store.live_files()) == 8  # a read finds the new primary
+            for _ in range(2):
+                with pytest.raises(StoreError, match="does not answer"):
+                    writer.commit()
+        assert store.live_files().keys() == {record.path for record in records[:4] + records[8:]}
+        fill(store, features[4:8], records[4:8])  # a new one
+        assert store.verify().ok
+        assert len(store.live_files()) == 12
 
 
 @pytest.mark.slow

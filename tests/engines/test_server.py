@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from galleries import INFO, fill, make_calibration, make_features, make_records
 from postgres_server import PostgresServer
 
-from vpmsearch.engines import encoding, schema
-from vpmsearch.engines.connection import Server
+from vpmsearch.engines import connection, encoding, schema
+from vpmsearch.engines.connection import ConnectionLostError, Server
 from vpmsearch.engines.place import Place
 from vpmsearch.engines.store import ServerStore
-from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
+from vpmsearch.engines.streaming import StreamedImages
+from vpmsearch.engines.view import Reading
+from vpmsearch.errors import DataError, ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.opening import create_index, open_index, searcher
 from vpmsearch.store.migrate import _config
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
@@ -82,12 +86,21 @@ def test_many_exact_queries_share_a_reading(server_place, monkeypatch, dtype):
     gallery.visibility[11] = gallery.visibility[10]
     gallery.visibility[12] = 0  # shows nothing
     queries.visibility[3] = 0
-    only = SearchFilter(camids=(1,))
+    noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    records = [replace(record, captured_at=noon + timedelta(hours=i)) for i, record in enumerate(make_records(60))]
+    filters = (
+        SearchFilter(),
+        SearchFilter(camids=(1,)),
+        SearchFilter(captured_after=noon + timedelta(hours=20)),
+        SearchFilter(captured_after=noon + timedelta(hours=5), captured_before=noon + timedelta(hours=40)),
+        SearchFilter(path_prefix="/g/cam2/"),
+        SearchFilter(pids=(99,)),
+    )
     with ServerStore.create(server_place, INFO, embedding_dtype=dtype) as store:
         engine = searcher(store)
         assert strictly(engine.search(queries, 5, True)) == [[]] * 20  # nothing is there
-        ids = fill(store, gallery)
-        for wanted in (SearchFilter(), only, SearchFilter(pids=(99,))):
+        ids = fill(store, gallery, records)
+        for wanted in filters:
             monkeypatch.setattr("vpmsearch.server_search.SCAN_BATCH", 21)
             alone = engine.search(queries, 70, True, filter=wanted)
             monkeypatch.setattr("vpmsearch.server_search.SCAN_BATCH", 20)
@@ -108,6 +121,52 @@ def test_features_that_are_missing_are_no_distance(postgres_server, server_store
     postgres_server.execute(f"DELETE FROM {where}.region_feature WHERE image_id = {ids[4]}")
     with pytest.raises(StoreDamagedError, match=f"lacks features of an image from {ids[0]} to {ids[-1]}"):
         searcher(server_store).search(make_features(16, seed=1), 3, exact=True)
+
+
+def test_features_that_are_missing_for_a_moment_are_waited_for(server_store, monkeypatch):
+    """On shards a removal shows there before it shows at the coordinator."""
+    ids = fill(server_store, make_features(20))
+    engine, queries, begun = searcher(server_store), make_features(16, seed=1), []
+    right, whole = engine.search(queries, 3, exact=True), Reading.embeddings
+
+    def embeddings(self, image_ids):
+        found = whole(self, image_ids)
+        begun.append(self)
+        return replace(found, count=found.count - (self is begun[0]))  # the first transaction misses one
+
+    monkeypatch.setattr(Reading, "embeddings", embeddings)
+    assert strictly(engine.search(queries, 3, exact=True)) == strictly(right)
+    assert begun[-1] is not begun[0]
+    assert len(ids) == 20
+
+
+def test_blocks_are_bounded_by_bytes(server_store, monkeypatch):
+    fill(server_store, make_features(20))
+    monkeypatch.setattr("vpmsearch.engines.streaming._BLOCK_BYTES", 7 * 4 * 6 * 8 + 1)
+
+    def sizes(reading):
+        return [len(rows) for rows, _ in StreamedImages(reading, SearchFilter()).blocks(10**6)]
+
+    assert server_store.snapshot.read(sizes) == [7, 7, 6]
+
+
+def test_an_older_view_is_not_put_over_a_newer_one(server_store, server_place, monkeypatch):
+    looks, look = [], server_store._look
+
+    def slow():
+        view = look()
+        looks.append(view)
+        if len(looks) == 1:  # this one takes so long that another commit, and a look at it, come between
+            fill(server_store, make_features(3))
+            assert server_store.snapshot is looks[-1]
+        return view
+
+    with open_index(server_place) as other:
+        fill(other, make_features(2), make_records(2, first=50))
+    monkeypatch.setattr(server_store, "_look", slow)
+    assert not server_store.refresh()  # nothing since that other look
+    assert len(server_store.snapshot) == 5
+    assert server_store.snapshot.state == looks[-1].state != looks[0].state
 
 
 # indexes over embeddings ------------------------------------------------------------------------------------------
@@ -355,8 +414,45 @@ def test_a_server_that_stops_answering(server_store, postgres_server: PostgresSe
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "
             "AND pid <> pg_backend_pid()"
         )
-        writer.commit()  # by a new connection
-    assert len(server_store.snapshot) == 5
+        for _ in range(2):  # the second chance is none either
+            with pytest.raises(ConnectionLostError, match="does not answer"):
+                writer.commit()
+        with pytest.raises(ConnectionLostError, match="does not answer"):
+            writer.remove([1])
+    assert len(server_store.snapshot) == 3
+
+
+def test_a_writer_finds_out_that_it_was_lost_though_nothing_is_pending(server_store, postgres_server: PostgresServer):
+    fill(server_store, make_features(3))
+    with server_store.writer() as writer:
+        writer.commit()
+        postgres_server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+            "AND pid <> pg_backend_pid()"
+        )
+        assert len(server_store.live_files()) == 3  # a read finds a new connection
+        with pytest.raises(ConnectionLostError, match="does not answer"):
+            writer.commit()
+
+
+def test_a_shard_that_is_lost_is_no_lost_connection(server_store, monkeypatch):
+    """The server says so while it answers; to ask again would cost half a minute."""
+    monkeypatch.setattr(connection.time, "sleep", lambda seconds: pytest.fail("it was tried again"))
+    raising = "DO $$ BEGIN RAISE 'could not connect to server \"shard1\"' USING ERRCODE = '{}'; END $$"
+    for state in ("08001", "08006", "57P01"):
+        with pytest.raises(StoreError, match="shard1") as caught:
+            server_store.server.read(lambda cursor, state=state: cursor.execute(raising.format(state)))
+        assert not isinstance(caught.value, ConnectionLostError)
+
+
+def test_a_value_that_no_server_takes_is_no_lost_connection(server_store, monkeypatch):
+    monkeypatch.setattr(connection.time, "sleep", lambda seconds: pytest.fail("it was tried again"))
+    for prefix in ("a\0b", "a\udc80"):
+        with pytest.raises(DataError, match="no path starts with"):
+            SearchFilter(path_prefix=prefix)
+    with pytest.raises(StoreError, match="NUL") as caught:
+        server_store.find(paths=["a\0b"])
+    assert not isinstance(caught.value, ConnectionLostError)
 
 
 # encoding ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ _TIMEOUTS = {
 }
 # libpq's own form of several hosts: scheme://user@, a:5432,b:5433, /database?…
 _SEVERAL_HOSTS = re.compile(r"([^/]*://(?:[^/@]*@)?)([^/?@]*,[^/?@]*)(/.*)")
+# [v6]:port, v6 alone, or host:port; a host may be the folder of a socket.
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*|.*:.*:.*?))(?::(?P<port>[^:]*))?")
 
 Answer = TypeVar("Answer")
 
@@ -61,6 +64,9 @@ class Server:
             )
             self._several = "," in str(self._engine.dialect.create_connect_args(url)[1].get("host", ""))
             self._reached = False
+            self._writers, self._counting = 0, threading.Lock()
+        except _HostsError as error:
+            raise StoreError(f"{place}: {error}") from error
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise StoreError(f"{place} names no index: give a folder, or a database as {EXAMPLE}") from error
         except ImportError as error:
@@ -74,7 +80,8 @@ class Server:
         """What `work` finds in one read-only transaction of one moment (REPEATABLE READ); rows come in binary form.
 
         All of it again, as a new transaction, where the connection is lost or the server starts or is promoted: for
-        `RETRY_SECONDS`. A server that never answered is not waited for, unless the URI names others beside it.
+        `RETRY_SECONDS`. A server that never answered is not waited for, unless the URI names others beside it; nor is
+        one that is lost while a writer is open.
 
         Raises:
             ConnectionLostError, ServerBusyError: it came to nothing in that time.
@@ -89,6 +96,8 @@ class Server:
                 end = now + RETRY_SECONDS if end is None else end
                 if now + pause > end or not (self._reached or self._several or isinstance(error, ServerStartingError)):
                     raise
+                if self._writers and isinstance(error, ConnectionLostError):
+                    raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -99,6 +108,7 @@ class Server:
             translated(self.place),
             self._engine.connect() as connection,
             connection.execution_options(**options).begin(),
+            translated(self.place, _driver(connection)),
             _driver(connection).cursor(binary=True) as cursor,
         ):
             # Compiling takes longer than any statement here; a time in another zone may be before the year 1.
@@ -119,27 +129,89 @@ class Server:
             yield connection
 
     @contextmanager
-    def held(self) -> Iterator[psycopg.Cursor[Any]]:
-        """A connection without a transaction, whose locks last until they are given back or the connection ends."""
+    def held(self) -> Iterator[Held]:
+        """One connection for a writer. Meanwhile no read is tried again: another server may lack what the writer knows.
+
+        Its locks last until they are given back or the connection ends.
+        """
         with translated(self.place), self._engine.connect() as connection:
             driver = _driver(connection.execution_options(isolation_level="AUTOCOMMIT"))
-            with driver.cursor() as cursor:
-                try:
-                    yield cursor
-                finally:
-                    connection.invalidate()  # closed, not pooled, and so are its locks
+            driver.isolation_level = driver.read_only = None  # what a read before it left there
+            with self._counting:
+                self._writers += 1
+            try:
+                yield Held(self.place, driver)
+            finally:
+                with self._counting:
+                    self._writers -= 1
+                connection.invalidate()  # closed, not pooled, and so are its locks
+
+
+class Held:
+    """A connection that no other replaces: once it is lost, all that is done by it fails."""
+
+    def __init__(self, place: Place, connection: psycopg.Connection[Any]) -> None:
+        self.place, self._connection = place, connection
+
+    @contextmanager
+    def write(self) -> Iterator[psycopg.Cursor[Any]]:
+        """One transaction, committed at the end.
+
+        Raises:
+            ConnectionLostError: the connection is lost, now or since an earlier transaction.
+        """
+        if self._connection.closed:
+            raise ConnectionLostError(
+                f"{self.place} does not answer this writer any more (its connection was lost); what was committed is "
+                "kept: repeat when the server is back"
+            )
+        with (
+            translated(self.place, self._connection),
+            self._connection.transaction(),
+            self._connection.cursor() as cursor,
+        ):
+            yield cursor
+
+    def execute(self, statement: str, values: list[object]) -> tuple[Any, ...] | None:
+        """One statement without a transaction; its first row."""
+        with translated(self.place, self._connection), self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchone()
+
+
+class _HostsError(ValueError):
+    """Hosts and ports that do not fit each other."""
 
 
 def _url(text: str) -> URL:
-    """A URI as SQLAlchemy takes it: of several hosts each, with its port, is a parameter of its own."""
+    """A URI as SQLAlchemy takes it: several hosts and their ports are parameters, as many of one as of the other.
+
+    Raises:
+        _HostsError: hosts and ports do not fit each other.
+    """
     if several := _SEVERAL_HOSTS.fullmatch(text):
         head, hosts, rest = several.groups()
         text = f"{head}{rest}{'&' if '?' in rest else '?'}host={hosts}"
     url = make_url(text)
-    named = url.query.get("host", "")
-    if isinstance(named, str) and "," in named and "port" not in url.query:
-        url = url.update_query_dict({"host": named.split(",")})
-    return url
+    named, asked = (_parts(url.query.get(name, "")) for name in ("host", "port"))
+    if len(named) < 2:
+        return url
+    pairs = [_HOST_AND_PORT.fullmatch(host) for host in named]
+    hosts_of, ports = zip(*[(pair["v6"] or pair["host"], pair["port"] or "") for pair in pairs if pair], strict=True)
+    if asked and any(ports):
+        raise _HostsError("ports stand beside the hosts and in port= too; leave one of them out")
+    if asked:
+        ports = tuple(asked * len(named) if len(asked) == 1 else asked)  # libpq's rule: one port is everybody's
+    if len(ports) != len(named):
+        raise _HostsError(f"{len(named)} hosts and {len(ports)} ports; give one port, or one for each host")
+    if wrong := next((port for port in ports if port and not port.isdecimal()), None):
+        raise _HostsError(f"{wrong!r} is no port")
+    return url.update_query_dict({"host": ",".join(hosts_of), "port": ",".join(ports)})
+
+
+def _parts(value: str | tuple[str, ...]) -> list[str]:
+    """What stands between commas, or was given several times."""
+    return [part for each in ([value] if isinstance(value, str) else value) if each for part in each.split(",")]
 
 
 def _driver(connection: Connection) -> psycopg.Connection[Any]:
@@ -150,15 +222,21 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
 
 
 @contextmanager
-def translated(place: Place) -> Iterator[None]:
-    """Turn what psycopg raises, wrapped by SQLAlchemy or not, into the tree of vpmsearch.errors, chained."""
+def translated(place: Place, connection: psycopg.Connection[Any] | None = None) -> Iterator[None]:
+    """Turn what psycopg raises, wrapped by SQLAlchemy or not, into the tree of vpmsearch.errors, chained.
+
+    Args:
+        connection: whose errors they are, if there is one already: while it lasts, a server that tells of a lost
+            connection means its own, to a shard.
+    """
     import psycopg
 
     try:
         yield
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise _meaning(place, cause if isinstance(cause, psycopg.Error) else error) from error
+        lasts = connection is not None and not connection.closed
+        raise _meaning(place, cause if isinstance(cause, psycopg.Error) else error, lasts) from error
 
 
 class ServerBusyError(StoreLockedError):
@@ -185,11 +263,12 @@ _BY_STATE = {
     "57014": "the server cancelled a statement ({reason}); raise statement_timeout or lock_timeout",
 }
 _REFUSED = ("28000", "28P01")
+_NO_ROLE = re.compile(r'^role ".*" does not exist')
 _OTHER_TABLES = ("42P01", "42703", "42704", "42883", "0A000")
 _BUSY = ("40001", "40P01", "55P03")
 
 
-def _meaning(place: Place, cause: Exception) -> StoreError:
+def _meaning(place: Place, cause: Exception, lasts: bool) -> StoreError:
     import psycopg
 
     state = getattr(cause, "sqlstate", None) or ""
@@ -197,13 +276,20 @@ def _meaning(place: Place, cause: Exception) -> StoreError:
     reason = _reason(lines)
     if state in _BY_STATE:
         return StoreError(f"{place}: {_BY_STATE[state].format(reason=reason)}")
-    if state in _REFUSED or "authentication failed" in reason or "no password supplied" in reason:
+    if (
+        state in _REFUSED
+        or "authentication failed" in reason
+        or "no password supplied" in reason
+        or _NO_ROLE.search(reason)
+    ):
         return StoreError(f"{place}: the server lets nobody in so ({reason}); check user, password and pg_hba.conf")
     if state in _BUSY:
         return ServerBusyError(f"{place} is kept busy by another client ({reason}); repeat")
     if state in _OTHER_TABLES:
         return StoreVersionError(f"{place} is not as this vpmsearch expects ({reason}); run `vpmsearch upgrade` on it")
-    if state.startswith(("08", "57P")) or (not state and not isinstance(cause, psycopg.ProgrammingError)):
+    # Without a state it is the client's own error: of a value that no server takes, or of the connection.
+    of_connection = not state and isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+    if of_connection or (state.startswith(("08", "57P")) and not lasts):
         if 'database "' in reason and "does not exist" in reason:
             return StoreError(f"{place}: {_BY_STATE['3D000'].format(reason=reason)}")
         starting = state == "57P03" or reason.startswith("the database system is")
@@ -214,8 +300,9 @@ def _meaning(place: Place, cause: Exception) -> StoreError:
 
 
 def _reason(lines: list[str]) -> str:
-    """The line that tells most: libpq tries several addresses and ends with a hint."""
-    for line in lines:
+    """The line that tells most: of several hosts each has its own, the last one's first, and libpq ends with a hint."""
+    lasting = [line for line in lines if "authentication failed" in line or "does not exist" in line]
+    for line in [*lasting, *lines]:
         if "FATAL" in line or "failed:" in line:
             return line.rpartition("FATAL:")[2].strip()
     return lines[0].strip()

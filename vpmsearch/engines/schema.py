@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vpmsearch.engines.connection import Server
+from vpmsearch.engines.connection import Held, Server
 from vpmsearch.engines.encoding import VECTOR_TYPES
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.values import StoredModel
@@ -229,8 +229,8 @@ def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
     return StoredModel(info, row[10], row[11]), str(row[12])
 
 
-def build_indexes(server: Server, model: StoredModel, index_id: str) -> None:
-    """Build what is missing of the indexes over embeddings, a region at a time; the caller keeps other writers away.
+def build_indexes(held: Held, model: StoredModel, index_id: str) -> None:
+    """Build what is missing of the indexes over embeddings, a region at a time; `held` keeps other writers away.
 
     Interrupted, it goes on with the next region when it is called again.
     """
@@ -250,22 +250,23 @@ def build_indexes(server: Server, model: StoredModel, index_id: str) -> None:
         cursor.execute("SELECT n FROM unnest(%s::text[]) AS n WHERE to_regclass(n) IS NULL", [names])
         return {row[0] for row in cursor.fetchall()}
 
-    missing = server.read(missing_of)
+    with held.write() as cursor:
+        missing = missing_of(cursor)
     if not missing:
         return
     # First, so that no search takes a list for exact that half of the indexes made approximate.
-    with server.write() as cursor:
+    with held.write() as cursor:
         cursor.execute(f"UPDATE model SET built = %s, {NEXT_VERSION}", [method])
     for region, name in enumerate(names):
         if name in missing:
-            _build(server, model, method, region, name)
+            _build(held, model, method, region, name)
 
 
-def _build(server: Server, model: StoredModel, method: str, region: int, name: str) -> None:
+def _build(held: Held, model: StoredModel, method: str, region: int, name: str) -> None:
     layout = Layout(VECTOR_TYPES[model.embedding_dtype], model.info.embedding_dim, method)
     kind = layout.indexed
     column = "embedding" if kind == layout.column else f"(embedding::{kind}({layout.d}))"
-    with server.write() as cursor:
+    with held.write() as cursor:
         options = ""
         if method == "ivfflat":
             cursor.execute(f"SELECT count(*) FROM {partition(region)}")

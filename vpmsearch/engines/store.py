@@ -34,7 +34,7 @@ class ServerStore:
         except BaseException:
             self.server.close()
             raise
-        self._lock = threading.Lock()
+        self._lock, self._changes = threading.Lock(), 0
         self._closed = False
 
     @classmethod
@@ -119,24 +119,36 @@ class ServerStore:
     def snapshot(self) -> ServerView:
         """What searches see."""
         self._check_open()
-        with self._lock:
-            if self._view is None:
-                self._view = self._look()
-            return self._view
+        while True:
+            with self._lock:
+                if self._view is not None:
+                    return self._view
+            self._renew()
 
     def refresh(self) -> bool:
         """Take a new view if something was committed since the last; True if so. Searches need none."""
         self._check_open()
-        fresh = self._look()  # without the lock: it may wait for the server, and others need not
-        with self._lock:
-            if self._view is not None and fresh.state == self._view.state:
-                return False
-            self._view = fresh
-            return True
+        return self._renew()
+
+    def _renew(self) -> bool:
+        """Look without the lock, as it may wait for the server; again where the view was changed meanwhile.
+
+        What was looked at before such a change may be older than it.
+        """
+        while True:
+            with self._lock:
+                before, changes = self._view, self._changes
+            fresh = self._look()
+            with self._lock:
+                if changes == self._changes:
+                    if before is not None and fresh.state == before.state:
+                        return False
+                    self._view, self._changes = fresh, changes + 1
+                    return True
 
     def _outdate(self) -> None:
         with self._lock:
-            self._view = None
+            self._view, self._changes = None, self._changes + 1
 
     def check_model(self, info: ModelInfo) -> None:
         """Refuse another model than the index was built with.

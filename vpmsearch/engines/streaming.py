@@ -12,7 +12,12 @@ from vpmsearch.engines.view import Reading
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.types import Float32, Int64, SearchFilter
 
+_BLOCK_BYTES = 32 << 20  # of embeddings at once
 _LISTED = 65_536  # images whose visibilities are held as Python objects at once
+
+
+class FeaturesMissingError(StoreDamagedError):
+    """An image lacks features. On shards also for a moment, as a removal is there before it is at the coordinator."""
 
 
 class StreamedImages:
@@ -27,17 +32,17 @@ class StreamedImages:
         self.stored_model, self.model_info = reading.model, reading.model.info
         ids, visibility = [np.zeros(0, np.int64)], [np.zeros((0, self.model_info.p), np.float32)]
         only = conditions(wanted)
-        after = -1
+        where, last = only.where("i.id > %(beyond)s"), -1  # a parameter that no filter has
         while True:
             rows = reading.rows(
-                f"SELECT i.id, i.visibility FROM image i{only.where('i.id > %(after)s')} ORDER BY i.id LIMIT {_LISTED}",
-                dict(only.values) | {"after": after},
+                f"SELECT i.id, i.visibility FROM image i{where} ORDER BY i.id LIMIT {_LISTED}",
+                dict(only.values) | {"beyond": last},
             )
             if not rows:
                 break
             ids.append(np.fromiter((row[0] for row in rows), np.int64, len(rows)))
             visibility.append(np.array([row[1] for row in rows], np.float32))
-            after = rows[-1][0]
+            last = rows[-1][0]
         self.image_ids: Int64 = np.concatenate(ids)
         self.visibility: Float32 = np.concatenate(visibility)
         self.visible: NDArray[np.bool_] = self.model_info.visible(self.visibility)
@@ -49,20 +54,21 @@ class StreamedImages:
         """Embeddings (m, p, d), in the order asked; 0 where a region is not visible.
 
         Raises:
-            StoreDamagedError: the server has not all of them.
+            FeaturesMissingError: the server has not all of them.
         """
         asked, places = np.unique(rows, return_inverse=True)
         found = self._reading.embeddings(self.image_ids[asked].tolist())
         if found.count != self.visible[asked].sum():
             first, last = self.image_ids[asked[[0, -1]]]
             where = self._reading.server.place
-            raise StoreDamagedError(
+            raise FeaturesMissingError(
                 f"{where} lacks features of an image from {first} to {last}; `vpmsearch verify` names it"
             )
         return found.embeddings[places]
 
     def blocks(self, size: int) -> Iterator[tuple[Int64, Float32]]:
-        """All of them: rows (m,) and embeddings (m, p, d), m up to `size`."""
+        """All of them: rows (m,) and embeddings (m, p, d), m up to `size` and to what fits 32 MiB."""
+        size = min(size, max(1, _BLOCK_BYTES // (4 * self.model_info.p * self.model_info.embedding_dim)))
         for start in range(0, len(self), size):
             rows = np.arange(start, min(start + size, len(self)))
             yield rows, self.stored(rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
-from vpmsearch.engines.connection import Server, ServerBusyError
+from vpmsearch.engines.connection import ConnectionLostError, Server, ServerBusyError
 from vpmsearch.engines.encoding import COPY_END, COPY_HEAD, cells, digests, feature_rows
 from vpmsearch.engines.schema import NEXT_VERSION, build_indexes
 from vpmsearch.errors import StoreError
@@ -43,6 +43,7 @@ class ServerWriter:
     Several may write at once. Of one path the first commit stays, if the others have the same bytes; with other bytes
     they fail. While it is open it holds a shared lock, and the last to leave builds the indexes over embeddings that
     are missing. After a commit that failed nothing has changed and what was pending still is: commit again, or leave.
+    All it does is done by the one connection that holds the lock: after a failover, what it knows may not be true.
     """
 
     def __init__(self, server: Server, model: StoredModel, index_id: str, committed: Callable[[], None]) -> None:
@@ -53,8 +54,8 @@ class ServerWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._lock = stack.enter_context(self._server.held())
-            self._lock.execute("SELECT pg_advisory_lock_shared(%s)", [self._lock_name])
+            self._connection = stack.enter_context(self._server.held())
+            self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [self._lock_name])
             self._held = stack.pop_all()
         return self
 
@@ -65,17 +66,14 @@ class ServerWriter:
             return
         with held:
             if kind is None and self._is_last():
-                build_indexes(self._server, self._model, self._index_id)
+                build_indexes(self._connection, self._model, self._index_id)
                 self._committed()
 
     def _is_last(self) -> bool:
         """Whether nobody else writes; from then on nobody starts to until the lock is given back."""
-        import psycopg
-
         try:
-            self._lock.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_name])
-            row = self._lock.fetchone()
-        except psycopg.OperationalError:  # its connection was lost, and the lock with it: the next writer builds
+            row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_name])
+        except ConnectionLostError:  # its connection was lost, and the lock with it: the next writer builds
             return False
         return bool(row and row[0])
 
@@ -122,7 +120,7 @@ class ServerWriter:
         self._paths = paths
         if not clean:
             return []
-        with self._server.write() as cursor:
+        with self._connection.write() as cursor:
             cursor.execute(
                 "SELECT nextval(pg_get_serial_sequence('image', 'id')) FROM generate_series(1, %s)", [len(clean)]
             )
@@ -141,12 +139,9 @@ class ServerWriter:
         self._check_entered()
         ids = {int(image_id) for image_id in image_ids}
         asked = [image_id for image_id in ids if image_id in INT64]
-
-        def find(cursor: Cursor) -> set[int]:
+        with self._connection.write() as cursor:
             cursor.execute("SELECT id FROM image WHERE id = ANY(%s::bigint[])", [asked])
-            return {row[0] for row in cursor.fetchall()}
-
-        live = self._server.read(find) - self._removed
+            live = {row[0] for row in cursor.fetchall()} - self._removed
         dropped = ids.intersection(self._ids)
         if dropped:
             keep = [row for row, image_id in enumerate(self._ids) if image_id not in dropped]
@@ -183,15 +178,17 @@ class ServerWriter:
         """Make everything pending visible, and make it last.
 
         Raises:
-            StoreError: it could not be written. Where the connection was lost in the midst of it, it may have been:
-                to commit again is right in either case.
+            StoreError: it could not be written. ConnectionLostError: nor will anything be by this writer, also where
+                nothing is pending; what was pending may have been committed.
         """
         self._check_entered()
         if not (self._ids or self._removed or self._updated or self._rejected or self._accepted):
+            with self._connection.write() as cursor:  # whoever ends with this must know that it was one server
+                cursor.execute("SELECT 1")
             return
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._server.write() as cursor:
+                with self._connection.write() as cursor:
                     self._write(cursor)
                 break
             except ServerBusyError:  # two writers with the same files, in different order
