@@ -31,11 +31,13 @@ def test_only_what_the_system_is_about_changes(preset, name):
 
 def test_checkpoints_from_before_these_settings_go_on():
     """A run's identity names them only where they change something."""
-    new = {"architecture", "triplet_weight", "identity_visibility", "triplet_visibility"}
+    systems = {"architecture", "triplet_weight", "identity_visibility", "triplet_visibility"}
+    new = {*systems, "detach_locator"}
     plain = get_preset("fast")
     assert set(plain.to_json()) - set(plain.identity()) == new
     assert all(plain.identity()[key] == value for key, value in plain.to_json().items() if key not in new)
-    assert set(with_system(plain, "pcb").identity()) & new == new - {"triplet_weight"}
+    assert set(with_system(plain, "pcb").identity()) & new == systems - {"triplet_weight"}
+    assert set(get_preset("fast", detach_locator=True).identity()) & new == {"detach_locator"}
     assert with_system(plain, "mvpm-2").identity() != with_system(plain, "mvpm-3").identity() != plain.identity()
 
 
