@@ -35,7 +35,8 @@ from vpmsearch.store import GalleryStore
 from vpmsearch.types import RegionFeatures
 
 # of `evaluate --json`
-KEYS = ["gamma", "crop", "weighting", "rank1", "rank3", "rank5", "rank10"]
+KEYS = ["gamma", "crop", "weighting", "matcher", "candidates", "reciprocal", "expand"]
+KEYS += ["rank1", "rank3", "rank5", "rank10"]
 KEYS += ["map", "map_trapezoid", "minp", "rank1_interval", "map_interval", "visible_f1", "queries", "gallery"]
 GAIN_KEYS = ["rank1_gain", "rank1_gain_interval", "map_gain", "map_gain_interval"]
 
