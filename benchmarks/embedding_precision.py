@@ -68,7 +68,7 @@ def main() -> None:
                 | {"of_10": float(np.mean([np.isin(a, b).mean() for a, b in zip(*nearest, strict=True)]))}
                 | {"rank1": float(metrics.cmc[0]), "map": metrics.mean_ap}
             )
-    report(rows, args.output)
+    report(rows, args.output, args.seed)
 
 
 if __name__ == "__main__":

@@ -212,8 +212,8 @@ def main() -> None:
         }
         shots = two_shots(extractor, images, indexed_gallery(store.snapshot, images.gallery), queries)
         rows = open_set(store, extractor, queries, args)
-    report(rows, args.output)
-    report(shots, args.output and args.output.with_stem(f"{args.output.stem}-two-shots"))
+    report(rows, args.output, args.seed)
+    report(shots, args.output and args.output.with_stem(f"{args.output.stem}-two-shots"), args.seed)
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def main() -> None:
                     | {"visible_f1": query.f1, "question": question, "choice": choice}
                     | {"rank1": float(found.cmc[0]), "map": found.mean_ap}
                 )
-    report(rows, arguments.output)
+    report(rows, arguments.output, arguments.seed)
 
 
 if __name__ == "__main__":

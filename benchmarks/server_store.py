@@ -114,7 +114,7 @@ def main() -> None:
                     "complete": float(np.mean([result.complete for result in found[name, False]])),
                 }
             )
-        report(rows, args.output)
+        report(rows, args.output, args.seed)
         ours, theirs = found["folder", True], found["server", True]
         same = sum(
             [m.path for m in a.matches] == [m.path for m in b.matches] for a, b in zip(ours, theirs, strict=True)

@@ -56,7 +56,7 @@ def main() -> None:
         values = row.to_json()
         rows.append({"grid": arguments.grid} | {name: values[name] for name in ("gamma", "crop", "rank1", "map")})
         rows[-1] |= {"rank1_interval": values["rank1_interval"]}
-    report(rows, arguments.output)
+    report(rows, arguments.output, arguments.seed)
 
 
 if __name__ == "__main__":

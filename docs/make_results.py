@@ -21,6 +21,7 @@ MARKED = re.compile(
     r"(<!-- table: (?P<name>[\w-]+) of (?P<run>[\w-]+)(?: (?P<option>\S+))? -->\n).*?(<!-- end -->)", re.S
 )
 PAPER = {gamma: values[2] for gamma, values in MARKET1501.items()}
+TITLES = {"rank1": "rank-1 (95 %)", "rank3": "rank-3", "rank5": "rank-5", "rank10": "rank-10", "map": "mAP"}
 Row = dict[str, Any]
 
 
@@ -70,14 +71,17 @@ def crops(rows: list[Row], crop: str) -> str:
         heads += ["paper: R-1 / R-5 / R-10 / mAP", "R-1 and mAP beyond the paper's"]
     lines = []
     for gamma in gammas:
-        row, equal = seen[gamma, "visibility"], seen[gamma, "uniform"]
+        row, equal = seen[gamma, "visibility"], seen.get((gamma, "uniform"))
         line = [str(gamma), f"{percent(row['rank1'])} ({between(row['rank1_interval'])})"]
         line += [percent(row["rank5"]), percent(row["rank10"])]
         line += [f"{percent(row['map'])} ({between(row['map_interval'])})", percent(row["map_trapezoid"])]
-        line += [f"{row['visible_f1']:.3f}", percent(equal["rank1"])]
-        line += [change(row["rank1_gain"], row["rank1_gain_interval"])]
-        line += [change(row["map_gain"], row["map_gain_interval"])]
-        if crop == "bilateral":
+        line += [f"{row['visible_f1']:.3f}", percent(equal["rank1"]) if equal else ""]
+        line += [
+            change(row[f"{what}_gain"], row[f"{what}_gain_interval"]) if equal else "" for what in ("rank1", "map")
+        ]
+        if crop == "bilateral" and gamma not in PAPER:
+            line += ["", ""]
+        elif crop == "bilateral":
             paper = PAPER[gamma]
             beyond = [
                 signed(ours - theirs / 100) for ours, theirs in ((row["rank1"], paper[0]), (row["map"], paper[3]))
@@ -137,9 +141,40 @@ def visibility(rows: list[Row], _: str) -> str:
     return table(["γ", "kept", "pixels of T in the right region, %", "visible F1"], lines)
 
 
+def reproduced(rows: list[Row], _: str) -> str:
+    """Rows of `reproduce --json`: ours, the paper's in brackets, and how far ours is from it."""
+    names = [name for name in rows[0] if f"{name}_paper" in rows[0]]
+    heads = ["system", "queries cut to γ", *(TITLES[name] for name in names)]
+    lines = []
+    for row in rows:
+        line = [row["label"] + (", of " + row["source"] if row["source"] != "holistic" else ""), f"{row['gamma']:g}"]
+        for name in names:
+            text, paper = percent(row[name]), row[f"{name}_paper"]
+            if name == "rank1":
+                text += f" ({between((row['rank1_low'], row['rank1_high']))})"
+            line.append(text if paper is None else f"{text} [{percent(paper)}, {signed(row[f'{name}_difference'])}]")
+        lines.append(line)
+    return table(heads, lines)
+
+
+def orderings(found: list[Row], _: str) -> str:
+    """Orderings of `reproduce --json`: each at each γ, with the paired gain in rank-1."""
+    lines = [
+        [f"{one['better']} above {one['worse']}", f"{one['gamma']:g}"]
+        + [change(one["rank1_gain"], one["rank1_gain_interval"]), one["outcome"]]
+        for one in found
+    ]
+    return table(["the paper's ordering", "queries cut to γ", "gain in rank-1 (95 %)", "here"], lines)
+
+
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
-    made.__name__: made for made in (crops, ablations, trunk, questions, visibility)
+    made.__name__: made for made in (crops, ablations, trunk, questions, visibility, reproduced, orderings)
 }
+
+
+def _part(name: str) -> str:
+    """Which part of a run a table shows."""
+    return name if name == "orderings" else "rows"
 
 
 def page(text: str) -> str:
@@ -147,7 +182,7 @@ def page(text: str) -> str:
 
     def filled(found: re.Match[str]) -> str:
         run = json.loads((RUNS / f"{found['run']}.json").read_text(encoding="utf-8"))
-        return f"{found[1]}{TABLES[found['name']](run['rows'], found['option'] or '')}{found[5]}"
+        return f"{found[1]}{TABLES[found['name']](run[_part(found['name'])], found['option'] or '')}{found[5]}"
 
     return MARKED.sub(filled, text)
 

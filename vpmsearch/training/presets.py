@@ -203,9 +203,9 @@ PRESETS: dict[str, TrainSettings] = {
     # well a region is seen rather than whose it is. One more stage of the trunk is free, as its early layers never saw
     # a person stretched to twice their height. γ below 0.5 and windows anywhere, so that queries are never at the edge
     # of what was seen. And every batch is ranked against all whole images by Eq. 4 (memory_weight), as a search will.
-    # The locator learns from L_R alone: from the bare trunk the other losses kept it from learning (L_R 1.70 after 120
-    # steps and 1.55 after 315, of 1.79 where nothing is known; without them 0.95 after 100 steps), and every region of
-    # every half body counted as seen.
+    # The locator learns from L_R alone: from the bare trunk with the other losses L_R was 1.70 after 120 steps and 1.55
+    # after 315, of 1.79 where nothing is known, and every region of every half body counted as seen; detached it was
+    # 0.95 after 100. Chosen by that loss of one run each; which one searches better at the end was not measured.
     "strong": replace(
         _FAST,
         preset="strong",
