@@ -1,4 +1,4 @@
-"""Keep what a command prints as JSON, with command, revision, machine and seed: a run for the tables of docs/results.md.
+"""Keep what a command prints as JSON, with command, revision, machine and seed: a run for tables of docs/results.md.
 
     python benchmarks/save_run.py docs/runs/table1.json vpmsearch reproduce table1 --data Market-1501-v15.09.15 --json
 

@@ -160,8 +160,12 @@ def reproduced(rows: list[Row], _: str) -> str:
 def orderings(found: list[Row], _: str) -> str:
     """Orderings of `reproduce --json`: each at each γ, with the paired gain in rank-1."""
     lines = [
-        [f"{one['better']} above {one['worse']}", f"{one['gamma']:g}"]
-        + [change(one["rank1_gain"], one["rank1_gain_interval"]), one["outcome"]]
+        [
+            f"{one['better']} above {one['worse']}",
+            f"{one['gamma']:g}",
+            change(one["rank1_gain"], one["rank1_gain_interval"]),
+            one["outcome"],
+        ]
         for one in found
     ]
     return table(["the paper's ordering", "queries cut to γ", "gain in rank-1 (95 %)", "here"], lines)
