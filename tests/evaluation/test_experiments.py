@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -108,7 +110,15 @@ def runner(people: ReidDataset, output: Path, log: list[str], seed: int = 0, **p
             write_weights(trainer.files.weights, seed=len(log), backbone="tiny")
 
     settings = get_preset("small", seed=seed)
-    return Reproduction(settings, people, partial, output, device=torch.device("cpu"), train=train, tell=log.append)
+
+    @contextmanager
+    def watch(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        log.append(what)
+        seen: list[int] = []
+        yield seen.append
+        assert sum(seen) == total
+
+    return Reproduction(settings, people, partial, output, device=torch.device("cpu"), train=train, watch=watch)
 
 
 def test_everything_is_measured_once(people, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

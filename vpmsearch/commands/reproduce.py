@@ -73,7 +73,7 @@ def reproduce(
         partial["partial-ilids"] = read_dataset("partial-ilids", partial_ilids)
     holistic = read_dataset(dataset, data)
     _say_what_is_left_out(wanted, partial)
-    run = Reproduction(settings, holistic, partial, output, device=choose_device(device), train=_train, tell=say)
+    run = Reproduction(settings, holistic, partial, output, device=choose_device(device), train=_train, watch=progress)
     measured = sorted(run.run(wanted), key=lambda found: wanted.rows.index(found.row))
     outcomes = verdicts(wanted, measured)
     rows = [_row(found, wanted.columns) for found in measured]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from vpmsearch.evaluation.per_query import (
     read_query_lines,
     write_query_lines,
 )
-from vpmsearch.evaluation.protocols import evaluate_model
+from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
+from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.extraction import Extractor
 from vpmsearch.models.weights import fingerprint, read_weights
 from vpmsearch.training.presets import TrainSettings
@@ -39,6 +41,8 @@ from vpmsearch.training.trainer import Trainer, source_revision
 
 CROP = "bilateral"
 """How queries are cut: the paper does not say for Table 1 and Fig. 4."""
+Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Given what begins and how many images it will see; told of each batch while it goes on."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Reproduction:
         settings: that train VPM; the other systems are changes to them. They hold the seed, of the crops too.
         holistic: to train on, and to test with cut queries. partial: the data sets of Table 2 and 3 that are there.
         output: folder for all that is made. device: where models run. train: runs a trainer, resuming; given to show
-            progress. tell: told what is measured.
+            progress. watch: shows how measuring gets on.
     """
 
     def __init__(
@@ -89,11 +93,11 @@ class Reproduction:
         *,
         device: torch.device,
         train: Callable[[str, Trainer], None] = lambda name, trainer: _run(trainer),
-        tell: Callable[[str], None] = lambda text: None,
+        watch: Watch = lambda what, total: nullcontext(lambda images: None),
     ) -> None:
         self._settings, self._output, self._device = settings, output, device
         self._sources: dict[Source, ReidDataset] = {"holistic": holistic, **partial}
-        self._train, self._tell = train, tell
+        self._train, self._watch = train, watch
         self._trained: dict[str, Path] = {}
 
     def weights(self, system: str) -> Path:
@@ -140,19 +144,27 @@ class Reproduction:
         gammas = tuple(dict.fromkeys(row.gamma for row in rows))
         weightings = tuple(dict.fromkeys(row.weighting for row in rows))
         by = f" by {matcher}" if matcher else ""
-        self._tell(f"{weights.stem} on {rows[0].source}{by}: γ {', '.join(map(str, gammas))}")
-        found = evaluate_model(
-            Extractor(read_weights(weights), self._device),
-            source.query,
-            source.gallery,
-            gammas=gammas,
-            crops=(CROP,),
-            weightings=weightings,
-            seed=seed,
-            draws=rows[0].draws,
-            matcher=matcher,
-            candidates=None,  # all of them: in its paper a matcher ranks alone
-        )
+        what = f"{weights.stem} on {rows[0].source}{by}: γ {', '.join(map(str, gammas))}"
+        images = len(source.gallery) + queries_to_see(len(source.query), gammas, (CROP,), seed)
+        with self._watch(what, images) as advance:
+            found = evaluate_model(
+                Extractor(read_weights(weights), self._device),
+                source.query,
+                source.gallery,
+                gammas=gammas,
+                crops=(CROP,),
+                weightings=weightings,
+                seed=seed,
+                draws=rows[0].draws,
+                matcher=matcher,
+                candidates=None,  # all of them: in its paper a matcher ranks alone
+                on_progress=advance,
+            )
+            self._keep(found, rows, weights, print_)
+
+    def _keep(self, found: Iterable[Evaluation], rows: Sequence[Row], weights: Path, print_: str) -> None:
+        """Write each result as it comes."""
+        source = self._sources[rows[0].source]
         for result in found:
             for row in rows:
                 if (row.gamma, row.weighting) == (result.gamma, result.weighting):
