@@ -143,8 +143,7 @@ def _extractor(loaded: LoadedWeights, device: torch.device, batch_size: int | No
         return Extractor(loaded, device, batch_size=batch_size)
     from vpmsearch.models.onnx_runtime import OnnxRuntime
 
-    onnx = OnnxRuntime(loaded, on_export=lambda path: say(f"exporting the model, once, to {path}: some 15 seconds"))
-    return Extractor(loaded, device, batch_size=batch_size, runtime=onnx)
+    return Extractor(loaded, device, batch_size=batch_size, runtime=OnnxRuntime(loaded, say))
 
 
 def announce(loaded: LoadedWeights) -> None:
