@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+from fake_onnx import FakeOnnx
 from tiny_weights import write_pictures
 
 from vpmsearch.models import onnx_runtime
+from vpmsearch.models.export import check_packages
+from vpmsearch.models.weights import read_weights
 from vpmsearch.store import GalleryStore
 
 
@@ -33,16 +39,69 @@ def test_the_same_index_both_ways(cli, common_weights: Path, tmp_path: Path, mon
         np.testing.assert_allclose(features[runtime].visibility, features["torch"].visibility, atol=1e-6)
 
 
-def test_a_runtime_that_is_not_there(cli, gallery: Path, weights: Path, monkeypatch):
+@pytest.fixture
+def exports(weights: Path, tmp_path: Path, monkeypatch) -> FakeOnnx:
+    """No onnxruntime and no export, but what they would do, with a cache of its own."""
+    monkeypatch.setenv(onnx_runtime.CACHE, str(tmp_path / "cache"))
+    return FakeOnnx(monkeypatch, read_weights(weights))
+
+
+def test_a_runtime_that_is_not_known(cli, gallery: Path):
     assert "'tensorrt' is not one of torch, onnx" in cli("index", gallery, "--runtime", "tensorrt", code=2).stderr
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    run = ("index", gallery, "--weights", weights, "--runtime", "onnx", "--device", "cpu")
-    assert cli(*run, code=1).error == "the runtime onnx needs onnxruntime: pip install 'vpmsearch[onnx]'"
 
 
-def test_onnx_runs_on_the_cpu_alone(cli, gallery: Path, monkeypatch):
-    import torch
+@pytest.mark.parametrize("missing", ["onnxruntime", "onnx", "onnxscript"])
+def test_a_missing_package_leaves_no_index_behind(
+    cli, gallery: Path, weights: Path, tmp_path: Path, exports, monkeypatch, missing: str
+):
+    monkeypatch.setattr(onnx_runtime, "check_packages", check_packages)  # the real one again
+    for package in ("onnx", "onnxscript"):  # installed or not
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    monkeypatch.setitem(sys.modules, missing, None)
+    index = tmp_path / "new"
+    said = cli("index", gallery, "--index", index, "--weights", weights, "--runtime", "onnx", code=1)
+    what = "the runtime onnx" if missing == "onnxruntime" else "exporting a model"
+    assert said.error == f"{what} needs {missing}: pip install 'vpmsearch[onnx]'"
+    assert not index.exists()
+    assert not (tmp_path / "cache").exists()
 
-    monkeypatch.setattr("vpmsearch.models.device.choose_device", lambda name: torch.device("cuda"))
-    said = cli("index", gallery, "--runtime", "onnx", code=2).stderr
-    assert "runs on the CPU and not on cuda" in said
+
+def test_a_runtime_that_fails_leaves_no_index_behind(
+    cli, gallery: Path, weights: Path, other_weights: Path, tmp_path: Path, exports
+):
+    """It knows the other weights not at all."""
+    index = tmp_path / "new"
+    run = ("index", gallery, "--index", index, "--runtime", "onnx", "--weights")
+    assert "does not give what torch gives" in cli(*run, other_weights, code=1).error
+    assert not index.exists()
+    cli(*run, weights)
+    assert index.is_dir()
+
+
+def test_an_index_that_is_there_is_left_as_it_was(cli, gallery: Path, index: Path, exports, monkeypatch):
+    before = cli("stats", "--index", index, "--json").json
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    cli("index", gallery, "--index", index, "--runtime", "onnx", code=1)
+    assert cli("stats", "--index", index, "--json").json == before
+
+
+def test_a_cache_that_cannot_be_used_is_said_and_no_more(cli, gallery: Path, weights: Path, tmp_path: Path, exports):
+    (tmp_path / "cache").write_text("a file, not a folder")
+    said = cli("index", gallery, "--weights", weights, "--runtime", "onnx").stderr
+    assert said.count("$XDG_CACHE_HOME may name another folder") == 1
+    assert "6 indexed" in said
+
+
+def test_onnx_runs_on_the_cpu_alone(cli, gallery: Path, weights: Path, tmp_path: Path, exports, monkeypatch):
+    """On a machine with a GPU "auto" is the CPU; a GPU that was asked for is refused before the gallery is read."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for device in ("cuda", "cuda:0"):
+        run = ("index", tmp_path / "no gallery", "--runtime", "onnx", "--device", device)
+        assert (
+            cli(*run, code=1).error == f"the runtime onnx runs on the CPU and not on {device}; use --device cpu or auto"
+        )
+    for device in ("auto", "cpu"):
+        index, before = tmp_path / device, len(exports.seen)
+        cli("index", gallery, "--index", index, "--weights", weights, "--runtime", "onnx", "--device", device)
+        assert len(exports.seen) > before

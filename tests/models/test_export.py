@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,10 @@ def test_what_cannot_be_written(tiny, tmp_path: Path, monkeypatch):
     for path, message in ((tmp_path / "model.pt", "ends in .onnx"), (tmp_path / "no" / "model.onnx", "no folder")):
         with pytest.raises(DataError, match=message):
             check_onnx(path)
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(DataError, match=r"pip install 'vpmsearch\[onnx\]'"):
-        export_onnx(tiny, tmp_path / "model.onnx")
+    for package in ("onnxscript", "onnx"):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(DataError, match=rf"^exporting a model needs {package}: pip install 'vpmsearch\[onnx\]'$"):
+            export_onnx(tiny, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

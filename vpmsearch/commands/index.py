@@ -11,6 +11,8 @@ from vpmsearch.commands import options
 from vpmsearch.commands.terminal import building, command, progress, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from vpmsearch.engines.place import Place
@@ -53,7 +55,7 @@ def index(
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
     runtime: Annotated[
-        str, typer.Option(help="torch, or onnx: onnxruntime, faster on a CPU. Needs vpmsearch[onnx].")
+        str, typer.Option(help="torch, or onnx: onnxruntime, on the CPU, where it is faster. Needs vpmsearch[onnx].")
     ] = "torch",
     shard: Annotated[
         str,
@@ -71,19 +73,22 @@ def index(
     from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
     from vpmsearch.indexer import index_gallery
-    from vpmsearch.models.device import choose_device
 
     part = options.shard(shard)
-    images = [image for image in read_gallery(dataset, gallery) if part.takes(str(image.path))]
-    chosen = choose_device(device)
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
-    if runtime == "onnx" and chosen.type != "cpu":
-        raise typer.BadParameter(f"onnx runs on the CPU and not on {chosen}; add --device cpu", param_hint="--runtime")
-    store, loaded = _open_or_create(index, weights, str(chosen), index_type, embedding_dtype, min_visibility)
+    chosen = _device(device, runtime)
+    images = [image for image in read_gallery(dataset, gallery) if part.takes(str(image.path))]
+    store, extractor = _open_or_create(
+        index,
+        weights,
+        str(chosen),
+        index_type,
+        embedding_dtype,
+        min_visibility,
+        lambda loaded: _extractor(loaded, chosen, batch_size, runtime),
+    )
     with store:
-        announce(loaded)
-        extractor = _extractor(loaded, chosen, batch_size, runtime)
         below = (gallery if gallery.is_dir() else gallery.parent) if prune else None
         with progress("indexing", len(images)) as advance:
             report = index_gallery(
@@ -104,10 +109,30 @@ def index(
         raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
 
 
+def _device(name: str, runtime: str) -> torch.device:
+    """Where to compute; onnx does so on the CPU alone."""
+    from vpmsearch.errors import DeviceError
+    from vpmsearch.models.device import choose_device
+
+    chosen = choose_device("cpu" if (name, runtime) == ("auto", "onnx") else name)
+    if runtime == "onnx" and chosen.type != "cpu":
+        raise DeviceError(f"the runtime onnx runs on the CPU and not on {chosen}; use --device cpu or auto")
+    return chosen
+
+
 def _open_or_create(
-    place: Place, weights: Path | None, device: str, index_type: str, dtype: str, min_visibility: float | None
-) -> tuple[Gallery, LoadedWeights]:
-    """The store at `place` with the weights it was built with, or a new one."""
+    place: Place,
+    weights: Path | None,
+    device: str,
+    index_type: str,
+    dtype: str,
+    min_visibility: float | None,
+    extractor_of: Callable[[LoadedWeights], Extractor],
+) -> tuple[Gallery, Extractor]:
+    """The store at `place` and what sees for it: with the weights it was built with, or a new one.
+
+    A new one is made only when there is something that sees: a runtime that is not there leaves no empty index behind.
+    """
     from dataclasses import replace
 
     from vpmsearch.errors import StoreNotFoundError
@@ -119,9 +144,10 @@ def _open_or_create(
     except StoreNotFoundError:
         loaded = read_weights(find_weights(weights))
         info = loaded.info if min_visibility is None else replace(loaded.info, min_visibility=min_visibility)
+        extractor = extractor_of(loaded)
         store = create_or_open(place, info, embedding_dtype=dtype, index_type=index_type, device=device)
         store.check_model(loaded.info)
-        return store, loaded
+        return store, extractor
     try:
         info = store.model_info
         loaded = read_weights(weights) if weights else find_by_fingerprint(info.fingerprint, info.weights)
@@ -129,22 +155,22 @@ def _open_or_create(
         if index_type not in ("auto", store.index_type) or min_visibility not in (None, info.threshold):
             own = f"index type ({store.index_type}) and min_visibility ({info.threshold:.4g})"
             say(f"{place} exists: its own {own} stay")
-        return store, loaded
+        return store, extractor_of(loaded)
     except BaseException:
         store.close()
         raise
 
 
 def _extractor(loaded: LoadedWeights, device: torch.device, batch_size: int | None, runtime: str) -> Extractor:
-    """A model by torch or onnxruntime."""
+    """A model by torch or onnxruntime; says which weights it has."""
     from vpmsearch.extraction import Extractor
 
+    announce(loaded)
     if runtime == "torch":
         return Extractor(loaded, device, batch_size=batch_size)
     from vpmsearch.models.onnx_runtime import OnnxRuntime
 
-    onnx = OnnxRuntime(loaded, on_export=lambda path: say(f"exporting the model, once, to {path}: some 15 seconds"))
-    return Extractor(loaded, device, batch_size=batch_size, runtime=onnx)
+    return Extractor(loaded, device, batch_size=batch_size, runtime=OnnxRuntime(loaded, say))
 
 
 def announce(loaded: LoadedWeights) -> None:

@@ -69,11 +69,25 @@ def export_onnx(weights: LoadedWeights, output: Path) -> Path:
         WeightsError: the weights are damaged.
     """
     check_onnx(output)
+    content = onnx_bytes(weights)
     try:
-        import onnx
-        import onnxscript  # noqa: F401 (torch.onnx needs it)
-    except ModuleNotFoundError as error:
-        raise DataError(f"export-onnx needs {error.name}: pip install 'vpmsearch[onnx]'") from error
+        with replacing(output) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise DataError(f"cannot write {output}: {error.strerror or error}") from error
+    return output
+
+
+def onnx_bytes(weights: LoadedWeights) -> bytes:
+    """The content of the file that `export_onnx` writes; takes some 15 seconds.
+
+    Raises:
+        DataError: the packages are not installed.
+        WeightsError: the weights are damaged.
+    """
+    check_packages()
+    import onnx
+
     config = weights.config
     module = PixelModel(weights.model, config.mean, config.std).eval()
     # Two images: a batch of one would be taken for a constant.
@@ -96,12 +110,20 @@ def export_onnx(weights: LoadedWeights, output: Path) -> Path:
     entry = made.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(_described(weights))
     onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def check_packages() -> None:
+    """Refuse before the work what an export cannot do without.
+
+    Raises:
+        DataError: a package is not installed.
+    """
     try:
-        with replacing(output) as temporary:
-            temporary.write_bytes(made.SerializeToString())
-    except OSError as error:
-        raise DataError(f"cannot write {output}: {error.strerror or error}") from error
-    return output
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401 (torch.onnx needs it)
+    except ModuleNotFoundError as error:
+        raise DataError(f"exporting a model needs {error.name}: pip install 'vpmsearch[onnx]'") from error
 
 
 def check_onnx(output: Path) -> None:
