@@ -207,6 +207,26 @@ def test_the_last_writer_to_leave_builds_the_indexes(server_place):
         assert store.verify().ok
 
 
+def test_how_far_the_indexes_are_is_told_and_that_memory_is_short(server_place, caplog):
+    options = "&options=-cmaintenance_work_mem%3D1MB%20-csearch_path%3D"
+    short = Place(server_place.text.replace("&options=-csearch_path%3D", options))
+    assert short != server_place
+    told: list[tuple[int, int]] = []
+    features = make_features(2000, p=2, d=16)
+    with (
+        ServerStore.create(short, ModelInfo((2, 1), 16, "w", min_visibility=0), index_type="hnsw") as store,
+        store.writer(on_build=lambda done, total: told.append((done, total))) as writer,
+    ):
+        writer.add(make_records(2000), features)
+        writer.commit()
+        assert not told
+    upper, lower = (features.visibility > 0).sum(axis=0).tolist()
+    assert told == [(0, upper + lower), (upper, upper + lower), (upper + lower, upper + lower)]
+    warnings = [record.getMessage() for record in caplog.records if record.name == "vpmsearch.engines"]
+    assert warnings
+    assert all("more maintenance_work_mem (hnsw graph no longer fits" in text for text in warnings)
+
+
 def test_large_embeddings_are_indexed_in_half_precision(server_place, new_place, monkeypatch):
     monkeypatch.setattr("vpmsearch.server_search.SCAN_BELOW", 0)
     gallery = make_features(40, p=1, d=2100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -18,6 +19,8 @@ from vpmsearch.errors import StoreError, StoreLockedError, StoreVersionError
 
 if TYPE_CHECKING:
     import psycopg
+
+log = logging.getLogger("vpmsearch.engines")
 
 SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
 EXAMPLE = "postgresql+psycopg://user@host/database"
@@ -137,6 +140,7 @@ class Server:
         with translated(self.place), self._engine.connect() as connection:
             driver = _driver(connection.execution_options(isolation_level="AUTOCOMMIT"))
             driver.isolation_level = driver.read_only = None  # what a read before it left there
+            driver.add_notice_handler(_tell_of_memory)
             with self._counting:
                 self._writers += 1
             try:
@@ -177,6 +181,16 @@ class Held:
         with translated(self.place, self._connection), self._connection.cursor() as cursor:
             cursor.execute(statement, values)
             return cursor.fetchone()
+
+
+def _tell_of_memory(notice: psycopg.errors.Diagnostic) -> None:
+    """Pgvector says while it builds an index that it will go on slowly, which nobody would see."""
+    if "maintenance_work_mem" in (notice.message_primary or ""):
+        log.warning(
+            "building this index takes several times as long as with more maintenance_work_mem (%s); docs/scaling.md "
+            "says how much and how to give it",
+            notice.message_primary,
+        )
 
 
 class _HostsError(ValueError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vpmsearch.engines.connection import Held, Server
 from vpmsearch.engines.encoding import VECTOR_TYPES
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
+from vpmsearch.store.segments import OnBuild, tell_nobody
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ModelInfo
 
@@ -229,10 +230,11 @@ def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
     return StoredModel(info, row[10], row[11]), str(row[12])
 
 
-def build_indexes(held: Held, model: StoredModel, index_id: str) -> None:
+def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBuild = tell_nobody) -> None:
     """Build what is missing of the indexes over embeddings, a region at a time; `held` keeps other writers away.
 
-    Interrupted, it goes on with the next region when it is called again.
+    Interrupted, it goes on with the next region when it is called again. `on_build` is told at the beginning and after
+    each region: embeddings in the new indexes, and how many there will be.
     """
     method = METHODS[model.index_type]
     if not method:
@@ -257,9 +259,22 @@ def build_indexes(held: Held, model: StoredModel, index_id: str) -> None:
     # First, so that no search takes a list for exact that half of the indexes made approximate.
     with held.write() as cursor:
         cursor.execute(f"UPDATE model SET built = %s, {NEXT_VERSION}", [method])
-    for region, name in enumerate(names):
-        if name in missing:
-            _build(held, model, method, region, name)
+    wanted = {region: name for region, name in enumerate(names) if name in missing}
+    with held.write() as cursor:
+        vectors = {region: _vectors(cursor, region) for region in wanted}
+    done, total = 0, sum(vectors.values())
+    on_build(done, total)
+    for region, name in wanted.items():
+        _build(held, model, method, region, name)
+        done += vectors[region]
+        on_build(done, total)
+
+
+def _vectors(cursor: Cursor, region: int) -> int:
+    """Embeddings of a region."""
+    cursor.execute(f"SELECT count(*) FROM {partition(region)}")
+    count: int = _one(cursor)[0]
+    return count
 
 
 def _build(held: Held, model: StoredModel, method: str, region: int, name: str) -> None:
@@ -269,8 +284,7 @@ def _build(held: Held, model: StoredModel, method: str, region: int, name: str) 
     with held.write() as cursor:
         options = ""
         if method == "ivfflat":
-            cursor.execute(f"SELECT count(*) FROM {partition(region)}")
-            options = f" WITH (lists = {lists_for(_one(cursor)[0])})"
+            options = f" WITH (lists = {lists_for(_vectors(cursor, region))})"
         cursor.execute(f"CREATE INDEX {name} ON {partition(region)} USING {method} ({column} {kind}_l2_ops){options}")
         cursor.execute(f"ANALYZE {partition(region)}")
 

@@ -162,10 +162,11 @@ class ServerStore:
         """A writer, to be entered: `with store.writer() as writer:`.
 
         Args:
-            on_build: never told: the server builds the indexes, and does not say how far it is.
+            on_build: told of the embeddings in its indexes when the last writer leaves and a region is done: the server
+                builds them, and does not say how far it is within a region.
         """
         self._check_open()
-        return ServerWriter(self.server, self._model, self._index_id, self._outdate)
+        return ServerWriter(self.server, self._model, self._index_id, self._outdate, on_build)
 
     def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash) of all images committed by now."""

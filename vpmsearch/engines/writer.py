@@ -16,6 +16,7 @@ from vpmsearch.engines.encoding import COPY_END, COPY_HEAD, cells, digests, feat
 from vpmsearch.engines.schema import NEXT_VERSION, build_indexes
 from vpmsearch.errors import StoreError
 from vpmsearch.store.checking import INT64, check_features, clean_record, storable_text
+from vpmsearch.store.segments import OnBuild
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ImageRecord, RegionFeatures
 
@@ -46,8 +47,11 @@ class ServerWriter:
     All it does is done by the one connection that holds the lock: after a failover, what it knows may not be true.
     """
 
-    def __init__(self, server: Server, model: StoredModel, index_id: str, committed: Callable[[], None]) -> None:
-        self._server, self._model, self._index_id, self._committed = server, model, index_id, committed
+    def __init__(
+        self, server: Server, model: StoredModel, index_id: str, committed: Callable[[], None], on_build: OnBuild
+    ) -> None:
+        self._server, self._model, self._index_id = server, model, index_id
+        self._committed, self._on_build = committed, on_build
         self._lock_name = int.from_bytes(bytes.fromhex(index_id)[:8], signed=True)
         self._held: ExitStack | None = None
         self._forget()
@@ -66,7 +70,7 @@ class ServerWriter:
             return
         with held:
             if kind is None and self._is_last():
-                build_indexes(self._connection, self._model, self._index_id)
+                build_indexes(self._connection, self._model, self._index_id, self._on_build)
                 self._committed()
 
     def _is_last(self) -> bool:
