@@ -22,6 +22,12 @@ MARKED = re.compile(
 )
 PAPER = {gamma: values[2] for gamma, values in MARKET1501.items()}
 TITLES = {"rank1": "rank-1 (95 %)", "rank3": "rank-3", "rank5": "rank-5", "rank10": "rank-10", "map": "mAP"}
+WAYS = {
+    "from_features": "ours, Eq. 4 and ranking",
+    "of_matrix": "ours, of a matrix of distances",
+    "torchreid_python": "torchreid, Python, of a matrix",
+    "torchreid_cython": "torchreid, Cython, of a matrix",
+}
 Row = dict[str, Any]
 
 
@@ -141,6 +147,15 @@ def visibility(rows: list[Row], _: str) -> str:
     return table(["γ", "kept", "pixels of T in the right region, %", "visible F1"], lines)
 
 
+def torchreid(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/torchreid_ranking.py."""
+    lines = [
+        [WAYS[row["way"]], f"{row['cpu_s']:.1f}", f"{row['times_of_matrix']:.1f}", f"{row['differs']:.0e}"]
+        for row in rows
+    ]
+    return table(["way", "CPU seconds", "times ours of a matrix", "CMC and mAP differ by"], lines)
+
+
 def reproduced(rows: list[Row], _: str) -> str:
     """Rows of `reproduce --json`: ours, the paper's in brackets, and how far ours is from it."""
     names = [name for name in rows[0] if f"{name}_paper" in rows[0]]
@@ -172,7 +187,7 @@ def orderings(found: list[Row], _: str) -> str:
 
 
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
-    made.__name__: made for made in (crops, ablations, trunk, questions, visibility, reproduced, orderings)
+    made.__name__: made for made in (crops, ablations, trunk, questions, visibility, torchreid, reproduced, orderings)
 }
 
 

@@ -88,6 +88,11 @@ def test_the_trunk_and_the_visibility(results):
     ]  # fmt: skip
 
 
+def test_torchreid_stands_beside_ours(results):
+    one = {"way": "torchreid_cython", "cpu_s": 2.61, "times_of_matrix": 2.31, "differs": 4.6e-7}
+    assert cells(results["torchreid"]([one], ""))[2] == ["torchreid, Cython, of a matrix", "2.6", "2.3", "5e-07"]
+
+
 def test_rows_of_the_paper_stand_beside_ours(results):
     one = {"label": "VPM", "system": "vpm", "source": "holistic", "gamma": 0.5, "rank1_low": 0.4, "rank1_high": 0.6}
     one |= {"rank1": 0.5, "rank1_paper": 0.709, "rank1_difference": -0.209, "map": 0.25, "map_paper": None}
