@@ -2,6 +2,7 @@
 
     python benchmarks/extraction.py --images 512 --rounds 3
     python benchmarks/extraction.py --gallery Market-1501-v15.09.15/bounding_box_test
+    python benchmarks/extraction.py --onnx      # in turns with `index --runtime onnx`; needs vpmsearch[onnx]
 
 Expected on two CPU cores with the weights in the package: a ratio of 0.9 or more.
 """
@@ -22,6 +23,7 @@ from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
 from vpmsearch.extraction import Extractor
 from vpmsearch.indexer import index_gallery
 from vpmsearch.models.device import choose_device
+from vpmsearch.models.onnx_runtime import OnnxRuntime
 from vpmsearch.models.weights import find_weights, read_weights
 from vpmsearch.store import GalleryStore
 
@@ -59,9 +61,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--onnx", action="store_true", help="index by onnxruntime too")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    extractor = Extractor(read_weights(find_weights(args.weights)), choose_device(args.device))
+    loaded = read_weights(find_weights(args.weights))
+    extractor = Extractor(loaded, choose_device(args.device))
     with tempfile.TemporaryDirectory() as folder:
         if args.gallery is None:
             settings = DrawnSettings(identities=args.images, cameras=1, shots=1)
@@ -69,8 +73,15 @@ def main() -> None:
                 draw_pedestrian(pid, 1, 0, settings=settings).save(Path(folder) / f"{pid:05d}.jpg", quality=92)
         images = read_gallery("folder", args.gallery or folder)[: args.images]
         forward_rate(extractor, extractor.batch_size)  # warm up
-        pairs = [(forward_rate(extractor, len(images)), index_rate(extractor, images)) for _ in range(args.rounds)]
-    rows = [{"forward_per_s": f, "index_per_s": i, "ratio": i / f} for f, i in pairs]
+        by_onnx = Extractor(loaded, choose_device("cpu"), runtime=OnnxRuntime(loaded, print)) if args.onnx else None
+        rows = []
+        for _ in range(args.rounds):
+            forward, index = forward_rate(extractor, len(images)), index_rate(extractor, images)
+            row = {"forward_per_s": forward, "index_per_s": index, "ratio": index / forward}
+            if by_onnx:
+                rate = index_rate(by_onnx, images)
+                row |= {"onnx_index_per_s": rate, "onnx_ratio": rate / index}
+            rows.append(row)
     median = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
     report([*rows, median], args.output)
 
