@@ -129,12 +129,12 @@ async def search(
     def work(place: Place) -> SearchAnswer:
         view = service.view
         chosen = parse_regions(regions, view.snapshot.model_info.num_regions)
-        place.doing = "seeing" if uploads else "searching"
+        place.now("seeing" if uploads else "searching")
         # Read only now: who waits for a thread keeps his photographs in a temporary file, not in memory.
         parts = [service.see(upload.file.read(), part).features for upload, part in zip(uploads, boxes, strict=True)]
         parts += [service.stored_features(view, each) for each in ids]
         query, sources = together(RegionFeatures.concatenate(parts))
-        place.doing = "searching"
+        place.now("searching")
         page = min(limit, MAX_RANK - offset)
         found = service.search(view, query, offset=offset, limit=page, exact=exact, only=only, regions=chosen)
         request.app.state.metrics.searched(found.result)
