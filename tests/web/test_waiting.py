@@ -40,7 +40,7 @@ class Hold:
         if place is not None:
             place.now("searching")
         self.begun.set()
-        assert self.free.wait(20)
+        assert self.free.wait(60)
         self.ended.set()
         return Answer(value=1)
 
@@ -273,15 +273,41 @@ def until_idle(address):
     raise AssertionError("it still answers")
 
 
-def test_the_api_answers_in_lines_what_it_answers_at_once(client, photo):
-    form = {"files": {"photograph": photo}, "data": {"limit": "5"}}
-    plain = client.post("/api/search", **form).json()
-    response = client.post("/api/search", headers={"Accept": MEDIA_TYPE}, **form)
+@pytest.mark.parametrize(("path", "data"), [("/api/search", {"limit": "5"}), ("/api/regions", {"box": "0,0,1,0.5"})])
+def test_the_api_answers_in_lines_what_it_answers_at_once(client, photo, path, data):
+    form = {"files": {"photograph": photo}, "data": data}
+    plain = client.post(path, **form).json()
+    response = client.post(path, headers={"Accept": MEDIA_TYPE}, **form)
     assert (response.status_code, response.headers["content-type"]) == (200, MEDIA_TYPE)
+    assert (response.headers["x-accel-buffering"], response.headers["cache-control"]) == ("no", "no-store")
     told = [json.loads(line) for line in response.text.splitlines()]
     answer = told[-1]["answer"]
     assert {key for line in told[:-1] for key in line} <= {"waiting", "doing"}
     assert answer | {"elapsed_ms": 0} == plain | {"elapsed_ms": 0}
+
+
+def test_failures_are_counted_whatever_the_kind_of_answer(client, service, photo, monkeypatch, caplog):
+    def fails(*arguments, **options):
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(service, "search", fails)
+    for headers in ({}, {"Accept": MEDIA_TYPE}):
+        for files in ({"photograph": photo}, {"photograph": b"no image"}):
+            response = client.post("/api/search", headers=headers, files=files)
+            said = json.loads(response.text.splitlines()[-1])
+            assert "a secret" not in said["error"]
+            assert said.get("status", response.status_code) == (500 if files["photograph"] == photo else 422)
+        client.post("/api/regions", headers=headers, files={"photograph": photo})  # does not fail
+        client.get("/api/images/99/regions", headers=headers)
+    assert caplog.text.count("ZeroDivisionError: a secret") == 2  # once each
+    counted = [
+        line for line in client.get("/api/metrics").text.splitlines() if line.startswith("vpmsearch_failed_total")
+    ]
+    assert sorted(counted) == [
+        'vpmsearch_failed_total{route="/api/images/{image_id}/regions",status="404"} 2.0',
+        'vpmsearch_failed_total{route="/api/search",status="422"} 2.0',
+        'vpmsearch_failed_total{route="/api/search",status="500"} 2.0',
+    ]
 
 
 def test_the_api_says_in_lines_what_is_wrong(client, photo):
@@ -299,7 +325,15 @@ def test_the_api_says_in_lines_what_is_wrong(client, photo):
     assert (wrong.status_code, list(wrong.json())) == (422, ["error"]), "what is seen before the search is no stream"
 
 
-def test_the_schema_names_both_kinds_of_answer(client):
-    content = client.get("/api/openapi.json").json()["paths"]["/api/search"]["post"]["responses"]["200"]["content"]
+@pytest.mark.parametrize(
+    ("path", "method", "answer"),
+    [
+        ("/api/search", "post", "SearchAnswer"),
+        ("/api/regions", "post", "RegionsSeen"),
+        ("/api/images/{image_id}/regions", "get", "RegionsSeen"),
+    ],
+)
+def test_the_schema_names_both_kinds_of_answer(client, path, method, answer):
+    content = client.get("/api/openapi.json").json()["paths"][path][method]["responses"]["200"]["content"]
     assert set(content) == {"application/json", MEDIA_TYPE}
-    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/SearchAnswer"}
+    assert content["application/json"]["schema"] == {"$ref": f"#/components/schemas/{answer}"}
