@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 
+import httpx2
 import pytest
 from pydantic import BaseModel
+from small_index import serving
 
 from vpmsearch.errors import FeatureError
 from vpmsearch.web import waiting
 from vpmsearch.web.problems import problem_of
+from vpmsearch.web.settings import ServeSettings
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
 
 
@@ -24,6 +28,21 @@ class Answer(BaseModel):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(waiting, "TICK", 0.01)
+
+
+class Hold:
+    """Work that has begun and is not done before it is let."""
+
+    def __init__(self):
+        self.begun, self.free, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self, place=None):
+        if place is not None:
+            place.now("searching")
+        self.begun.set()
+        assert self.free.wait(60)
+        self.ended.set()
+        return Answer(value=1)
 
 
 async def until(condition):
@@ -80,7 +99,7 @@ def test_what_is_told_on_the_way():
         await until(lambda: len(line._waiting) == 1)
 
         def work(place):
-            place.doing = "searching"
+            place.now("searching")
             assert free[2].wait(20)
             return Answer(value=5)
 
@@ -114,31 +133,181 @@ def test_errors_have_the_status_they_would_have_had(error, status, text, caplog)
 
 def test_whoever_goes_away_gives_up_his_place():
     async def main():
-        line, free, worked = Line(1), threading.Event(), []
-        first = asyncio.ensure_future(line.run(free.wait))
-        await until(lambda: not line._waiting)
+        line, hold, worked = Line(1), Hold(), []
+        first = asyncio.ensure_future(line.run(hold))
+        await until(hold.begun.is_set)
         lines = line.told(lambda place: worked.append(1), problem_of)
         assert json.loads(await anext(lines)) == {"waiting": 0}
         assert len(line._waiting) == 1
         await lines.aclose()
         await until(lambda: not line._waiting)
-        free.set()
+        hold.free.set()
         await first
-        await asyncio.sleep(0.05)
+        await line.drained()
         assert not worked
 
     asyncio.run(main())
 
 
-def test_the_api_answers_in_lines_what_it_answers_at_once(client, photo):
-    form = {"files": {"photograph": photo}, "data": {"limit": "5"}}
-    plain = client.post("/api/search", **form).json()
-    response = client.post("/api/search", headers={"Accept": MEDIA_TYPE}, **form)
+async def hang_up(line, hold):
+    lines = line.told(hold, problem_of)
+    async for text in lines:
+        if json.loads(text) == {"doing": "searching"}:
+            break
+    await lines.aclose()
+
+
+async def cancel(line, hold):
+    running = asyncio.ensure_future(line.run(hold))
+    await until(hold.begun.is_set)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.parametrize("leave", [hang_up, cancel])
+def test_what_has_begun_keeps_its_thread_though_nobody_waits_for_it(leave):
+    async def main():
+        line, hold, next_hold = Line(1), Hold(), Hold()
+        next_hold.free.set()
+        await leave(line, hold)
+        following = asyncio.ensure_future(line.run(lambda: (hold.ended.is_set(), next_hold())[0]))
+        await asyncio.sleep(0.1)
+        begun = next_hold.begun.is_set()
+        hold.free.set()
+        assert not begun
+        assert await following is True, "it began before the thread was free"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("leave", [hang_up, cancel])
+def test_drained_is_when_the_threads_are_done(leave):
+    async def main():
+        line, hold = Line(2), Hold()
+        await leave(line, hold)
+        threading.Timer(0.1, hold.free.set).start()
+        await line.drained()
+        assert hold.ended.is_set()
+
+    asyncio.run(main())
+
+
+def test_whoever_is_cancelled_at_whatever_moment_never_more_run_at_once():
+    threads, lock, running, most = 2, threading.Lock(), [], [0]
+
+    def work():
+        with lock:
+            running.append(1)
+            most[0] = max(most[0], len(running))
+        time.sleep(0.002)
+        with lock:
+            running.pop()
+        return True
+
+    async def main():
+        line, tasks = Line(threads), []
+        for number in range(60):
+            tasks.append(asyncio.ensure_future(line.run(work)))
+            for _ in range(number % 5):  # before it begins to run, while it waits, between that and its thread, …
+                await asyncio.sleep(0)
+            if number % 2:
+                tasks[number - number % 3].cancel()
+            await asyncio.sleep(0.001 * (number % 3))
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(each) for each in ended} == {bool, asyncio.CancelledError}
+        both = threading.Barrier(threads)  # all threads are there still
+        assert len(await asyncio.gather(*(line.run(lambda: both.wait(20)) for _ in range(threads)))) == threads
+        assert not line._waiting
+        await line.drained()
+
+    asyncio.run(main())
+    assert most[0] <= threads
+
+
+def test_a_search_for_nobody_stops_at_its_next_step():
+    async def main():
+        line, hold, steps = Line(1), Hold(), []
+
+        def work(place):
+            hold(place)
+            steps.append("seen")
+            place.now("searching")
+            steps.append("searched")
+
+        lines = line.told(work, problem_of)
+        assert json.loads(await anext(lines)) == {"doing": "searching"}
+        await lines.aclose()
+        hold.free.set()
+        await line.drained()
+        assert steps == ["seen"]
+
+    asyncio.run(main())
+
+
+def test_the_server_stops_when_the_search_of_one_who_hung_up_is_done(service, photo, monkeypatch):
+    hold, search = Hold(), service.search
+
+    def holding(*arguments, **options):
+        hold()
+        return search(*arguments, **options)
+
+    monkeypatch.setattr(service, "search", holding)
+    with serving(service, ServeSettings(port=0)) as address:
+        url, headers = f"{address}/api/search", {"Accept": MEDIA_TYPE}
+        with httpx2.stream("POST", url, headers=headers, files={"photograph": photo}, timeout=30) as response:
+            assert any(json.loads(line) == {"doing": "searching"} for line in response.iter_lines())
+        until_idle(address)
+        assert hold.begun.is_set()
+        assert not hold.ended.is_set()
+        threading.Timer(0.3, hold.free.set).start()
+    assert hold.ended.is_set()
+
+
+def until_idle(address):
+    """Until the server knows that whoever asked has hung up."""
+    for _ in range(2000):
+        if "vpmsearch_active_requests 1.0" in httpx2.get(f"{address}/api/metrics").text:
+            return
+        time.sleep(0.01)
+    raise AssertionError("it still answers")
+
+
+@pytest.mark.parametrize(("path", "data"), [("/api/search", {"limit": "5"}), ("/api/regions", {"box": "0,0,1,0.5"})])
+def test_the_api_answers_in_lines_what_it_answers_at_once(client, photo, path, data):
+    form = {"files": {"photograph": photo}, "data": data}
+    plain = client.post(path, **form).json()
+    response = client.post(path, headers={"Accept": MEDIA_TYPE}, **form)
     assert (response.status_code, response.headers["content-type"]) == (200, MEDIA_TYPE)
+    assert (response.headers["x-accel-buffering"], response.headers["cache-control"]) == ("no", "no-store")
     told = [json.loads(line) for line in response.text.splitlines()]
     answer = told[-1]["answer"]
     assert {key for line in told[:-1] for key in line} <= {"waiting", "doing"}
     assert answer | {"elapsed_ms": 0} == plain | {"elapsed_ms": 0}
+
+
+def test_failures_are_counted_whatever_the_kind_of_answer(client, service, photo, monkeypatch, caplog):
+    def fails(*arguments, **options):
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(service, "search", fails)
+    for headers in ({}, {"Accept": MEDIA_TYPE}):
+        for files in ({"photograph": photo}, {"photograph": b"no image"}):
+            response = client.post("/api/search", headers=headers, files=files)
+            said = json.loads(response.text.splitlines()[-1])
+            assert "a secret" not in said["error"]
+            assert said.get("status", response.status_code) == (500 if files["photograph"] == photo else 422)
+        client.post("/api/regions", headers=headers, files={"photograph": photo})  # does not fail
+        client.get("/api/images/99/regions", headers=headers)
+    assert caplog.text.count("ZeroDivisionError: a secret") == 2  # once each
+    counted = [
+        line for line in client.get("/api/metrics").text.splitlines() if line.startswith("vpmsearch_failed_total")
+    ]
+    assert sorted(counted) == [
+        'vpmsearch_failed_total{route="/api/images/{image_id}/regions",status="404"} 2.0',
+        'vpmsearch_failed_total{route="/api/search",status="422"} 2.0',
+        'vpmsearch_failed_total{route="/api/search",status="500"} 2.0',
+    ]
 
 
 def test_the_api_says_in_lines_what_is_wrong(client, photo):
@@ -156,7 +325,15 @@ def test_the_api_says_in_lines_what_is_wrong(client, photo):
     assert (wrong.status_code, list(wrong.json())) == (422, ["error"]), "what is seen before the search is no stream"
 
 
-def test_the_schema_names_both_kinds_of_answer(client):
-    content = client.get("/api/openapi.json").json()["paths"]["/api/search"]["post"]["responses"]["200"]["content"]
+@pytest.mark.parametrize(
+    ("path", "method", "answer"),
+    [
+        ("/api/search", "post", "SearchAnswer"),
+        ("/api/regions", "post", "RegionsSeen"),
+        ("/api/images/{image_id}/regions", "get", "RegionsSeen"),
+    ],
+)
+def test_the_schema_names_both_kinds_of_answer(client, path, method, answer):
+    content = client.get("/api/openapi.json").json()["paths"][path][method]["responses"]["200"]["content"]
     assert set(content) == {"application/json", MEDIA_TYPE}
-    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/SearchAnswer"}
+    assert content["application/json"]["schema"] == {"$ref": f"#/components/schemas/{answer}"}

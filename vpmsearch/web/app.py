@@ -65,6 +65,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         refreshing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await refreshing
+        await app.state.searching.drained()  # who closes the service after this closes it under no search
 
 
 async def _keep_fresh(app: FastAPI) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Security, UploadFile
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import vpmsearch
@@ -18,13 +19,14 @@ from vpmsearch.queries import parse_regions, region_names, together
 from vpmsearch.types import RegionFeatures
 from vpmsearch.web.answers import regions_seen, search_answer
 from vpmsearch.web.fields import LARGEST_ID, MAX_PHOTOGRAPHS, MAX_RANK, box_of, check_count, filter_of
-from vpmsearch.web.guard import COOKIE, has_token
+from vpmsearch.web.guard import COOKIE, has_token, route_of
 from vpmsearch.web.problems import problem_of
 from vpmsearch.web.schemas import Health, IndexStats, Problem, RegionsSeen, SearchAnswer
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
 
 Value = TypeVar("Value")
+Answer = TypeVar("Answer", bound=BaseModel)
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
@@ -129,37 +131,49 @@ async def search(
     def work(place: Place) -> SearchAnswer:
         view = service.view
         chosen = parse_regions(regions, view.snapshot.model_info.num_regions)
-        place.doing = "seeing" if uploads else "searching"
+        place.now("seeing" if uploads else "searching")
         # Read only now: who waits for a thread keeps his photographs in a temporary file, not in memory.
         parts = [service.see(upload.file.read(), part).features for upload, part in zip(uploads, boxes, strict=True)]
         parts += [service.stored_features(view, each) for each in ids]
         query, sources = together(RegionFeatures.concatenate(parts))
-        place.doing = "searching"
+        place.now("searching")
         page = min(limit, MAX_RANK - offset)
         found = service.search(view, query, offset=offset, limit=page, exact=exact, only=only, regions=chosen)
         request.app.state.metrics.searched(found.result)
         return search_answer(view, query, sources, chosen, found, offset)
 
-    if MEDIA_TYPE in request.headers.get("accept", ""):
-        return StreamingResponse(_line(request).told(work, problem_of), media_type=MEDIA_TYPE)
-    place = Place()
-    return await _line(request).run(lambda: work(place), place)
+    return await _in_turn(request, work)
 
 
-@guarded.post("/regions", responses=_UPLOAD_ERRORS)
+@guarded.post("/regions", responses=_UPLOAD_ERRORS | _LINES, response_model=RegionsSeen)
 async def regions(
     request: Request, photograph: Annotated[UploadFile, File(description="A photograph.")], box: Box = ""
-) -> RegionsSeen:
-    """Which regions the model sees where in a photograph, or in a part of it."""
+) -> RegionsSeen | Response:
+    """Which regions the model sees where in a photograph, or in a part of it.
+
+    Waits in the same line as the searches, and tells of it in lines of JSON where a search would.
+    """
     service, part = service_of(request), box_of(box)
-    return regions_seen(service, await _searching(request, lambda: service.see(photograph.file.read(), part)))
+
+    def work(place: Place) -> RegionsSeen:
+        place.now("seeing")
+        return regions_seen(service, service.see(photograph.file.read(), part))
+
+    return await _in_turn(request, work)
 
 
-@guarded.get("/images/{image_id}/regions", responses=_IMAGE_ERRORS)
-async def image_regions(request: Request, image_id: ImageId, box: Annotated[str, Query()] = "") -> RegionsSeen:
+@guarded.get("/images/{image_id}/regions", responses=_IMAGE_ERRORS | _LINES, response_model=RegionsSeen)
+async def image_regions(
+    request: Request, image_id: ImageId, box: Annotated[str, Query()] = ""
+) -> RegionsSeen | Response:
     """The same, of an image of the index."""
     service, part = service_of(request), box_of(box)
-    return regions_seen(service, await _searching(request, lambda: _shown(lambda: service.see_stored(image_id, part))))
+
+    def work(place: Place) -> RegionsSeen:
+        place.now("seeing")
+        return regions_seen(service, _shown(lambda: service.see_stored(image_id, part)))
+
+    return await _in_turn(request, work)
 
 
 @guarded.get("/images/{image_id}", responses=_IMAGE_ERRORS | _JPEG, response_class=Response)
@@ -199,14 +213,27 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _searching(request: Request, work: Callable[[], Value]) -> Value:
-    """Run what keeps a core busy in one of few threads, so that pictures and health do not wait behind it."""
-    return await _line(request).run(work)
+async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer | Response:
+    """Run what keeps a core busy in one of few threads, so that pictures and health do not wait behind it.
 
-
-def _line(request: Request) -> Line:
+    The answer itself, or lines of JSON for whoever accepts them; failures of both are counted.
+    """
     line: Line = request.app.state.searching
-    return line
+
+    def failed(error: Exception) -> tuple[int, str]:
+        status, text = problem_of(error)
+        request.app.state.metrics.failed.labels(route_of(request.scope), status).inc()
+        return status, text
+
+    if MEDIA_TYPE in request.headers.get("accept", ""):
+        at_once = {"X-Accel-Buffering": "no"}  # nginx would else keep the lines back until there are many
+        return StreamingResponse(line.told(work, failed), media_type=MEDIA_TYPE, headers=at_once)
+    place = Place()
+    try:
+        return await line.run(lambda: work(place), place)
+    except Exception as error:
+        status, text = failed(error)
+        raise HTTPException(status, text) from error
 
 
 def _shown(load: Callable[[], Value]) -> Value:

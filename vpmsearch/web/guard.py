@@ -115,7 +115,7 @@ class Guard:
         finally:
             self._active -= 1
             self.metrics.active.set(self._active)
-            route = _route(scope)
+            route = route_of(scope)
             method = request.method if request.method in ("GET", "POST") else "other"
             self.metrics.requests.labels(method, route, status).inc()
             self.metrics.seconds.labels(route).observe(time.monotonic() - start)
@@ -175,7 +175,7 @@ class Guard:
         return receiving
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
     """The pattern of the path, since ids would make a series each. FastAPI's versions differ in giving the prefix."""
     path = str(getattr(scope.get("route"), "path", "other"))
     return f"/api{path}" if scope["path"].startswith("/api/") and path[0] == "/" and path[:5] != "/api/" else path

@@ -23,6 +23,9 @@ class Metrics:
         self.stages = Histogram(
             "vpmsearch_search_seconds", "Time of a search.", ["stage"], buckets=_SECONDS, registry=self.registry
         )
+        self.failed = Counter(
+            "vpmsearch_failed", "Searches and looks at images that failed.", ["route", "status"], registry=self.registry
+        )  # also those whose answer came in lines: of these `requests` knows only that the lines began, which is 200
         self.candidates = Counter("vpmsearch_candidates", "Images compared by Eq. 4.", registry=self.registry)
         self.active = Gauge("vpmsearch_active_requests", "Requests being answered.", registry=self.registry)
         self.images = Gauge("vpmsearch_images", "Images in the index.", registry=self.registry)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import anyio
-import anyio.to_thread
 from pydantic import BaseModel
 
 Value = TypeVar("Value")
@@ -19,37 +19,50 @@ TICK = 0.25
 """Seconds between two looks at how a search is getting on; one that takes less tells nothing but its answer."""
 
 
+class GoneError(Exception):
+    """Whoever asked has gone: the search may stop. Nobody hears it."""
+
+
 @dataclass(eq=False)
 class Place:
-    """Somebody's place in the line, and once it is his turn what is being done for him."""
+    """Somebody's place in the line, and once it is his turn what is being done for him. `gone`: he has left."""
 
     doing: str = ""
+    gone: bool = False
+
+    def now(self, doing: str) -> None:
+        """Say what is done next.
+
+        Raises:
+            GoneError: nobody is there for whom to do it.
+        """
+        if self.gone:
+            raise GoneError
+        self.doing = doing
 
 
 class Line:
     """Runs what is brought to it in so many threads, first come first served.
+
+    A thread takes the next only when it is done with the one before, whether or not somebody still waits for that: so
+    never more run at once, whoever hangs up or is cancelled, at whatever moment.
 
     Args:
         threads: that run at once.
     """
 
     def __init__(self, threads: int) -> None:
-        self._limiter = anyio.CapacityLimiter(threads)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._waiting: dict[Place, None] = {}  # in the order in which they came
 
     async def run(self, work: Callable[[], Value], place: Place | None = None) -> Value:
-        """What `work` gives, when it is its turn; whoever stops waiting before loses his place."""
-        place = place or Place()
+        """What `work` gives, when it is its turn.
 
-        def begun() -> Value:
-            self._waiting.pop(place, None)
-            return work()
-
-        self._waiting[place] = None
-        try:
-            return await anyio.to_thread.run_sync(begun, limiter=self._limiter)
-        finally:
-            self._waiting.pop(place, None)
+        Whoever stops waiting before loses his place. What has begun is not interrupted; it may stop where it calls
+        `Place.now`.
+        """
+        with self._in_line(work, place or Place()) as running:
+            return await running
 
     def before(self, place: Place) -> int:
         """How many are to begin before this one; 0 when it has begun or is the next."""
@@ -62,27 +75,48 @@ class Line:
         """Lines of JSON: `{"waiting": 3}` or `{"doing": "…"}` whenever that changes; then the answer or an error.
 
         The last is `{"answer": …}`, or `{"error": "…", "status": 422}` with the status it would have had alone: the
-        response has begun by then. Whoever goes away gives up his place.
+        response has begun by then. Whoever goes away gives up his place, as in `run`.
 
         Args:
-            work: takes the place, to say in its `doing` what it does. problem_of: status and text of an error.
+            work: takes the place, to say by its `now` what it does. problem_of: status and text of an error.
         """
         place = Place()
-        running = asyncio.ensure_future(self.run(lambda: work(place), place))
-        running.add_done_callback(_looked_at)
         said: dict[str, Any] = {}
-        try:
+        with self._in_line(lambda: work(place), place) as running:
             while not (await asyncio.wait({running}, timeout=TICK))[0]:
                 now = {"doing": place.doing} if place.doing else {"waiting": self.before(place)}
                 if now != said:
                     yield _line(now)
                     said = now
             try:
-                yield _line({"answer": running.result().model_dump(mode="json")})
+                last = _line({"answer": running.result().model_dump(mode="json")})
             except Exception as error:  # as the handlers of the application would, which come too late here
                 status, text = problem_of(error)
-                yield _line({"error": text, "status": status})
+                last = _line({"error": text, "status": status})
+            yield last
+
+    async def drained(self) -> None:
+        """Wait until the threads are done, also with what nobody waits for any more. Nothing can be brought after."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    @contextlib.contextmanager
+    def _in_line(self, work: Callable[[], Value], place: Place) -> Iterator[asyncio.Future[Value]]:
+        """Stand in line for as long as the block runs."""
+
+        def begun() -> Value:
+            self._waiting.pop(place, None)
+            place.now("")  # he may have left a moment ago
+            return work()
+
+        self._waiting[place] = None
+        running = asyncio.get_running_loop().run_in_executor(self._threads, begun)
+        running.add_done_callback(_looked_at)
+        try:
+            yield running
         finally:
+            place.gone = True
+            self._waiting.pop(place, None)
+            # Takes it out of the queue of the threads. Of what has begun only the future ends, not the thread.
             running.cancel()
 
 
@@ -90,7 +124,7 @@ def _line(values: dict[str, Any]) -> str:
     return json.dumps(values, allow_nan=False) + "\n"
 
 
-def _looked_at(task: asyncio.Future[Any]) -> None:
+def _looked_at(running: asyncio.Future[Any]) -> None:
     """Nobody hears the error of a search that nobody waits for any more; asyncio would complain of that."""
-    if not task.cancelled():
-        task.exception()
+    if not running.cancelled():
+        running.exception()

@@ -35,15 +35,16 @@ export const picture = (id) => `/api/images/${id}`;
 const boxText = (box) => (box ? [box.left, box.top, box.right, box.bottom].join(",") : "");
 
 // A photo is {file} or {id}, with the box of the part to use or null.
-export function regions(photo, signal) {
-  if (photo.id) return ask(`/api/images/${photo.id}/regions?box=${boxText(photo.box)}`, { signal });
+// `tell` hears how it is getting on: {waiting: 3}, {doing: "seeing"}.
+export function regions(photo, tell) {
+  if (photo.id) return followed(`/api/images/${photo.id}/regions?box=${boxText(photo.box)}`, {}, tell);
   const form = new FormData();
   form.append("photograph", photo.file, "photograph");
   form.append("box", boxText(photo.box));
-  return ask("/api/regions", { method: "POST", body: form, signal });
+  return followed("/api/regions", { method: "POST", body: form }, tell);
 }
 
-// `tell` hears how the search is getting on: {waiting: 3}, {doing: "searching"}.
+// `tell` as above; of a search it also hears {doing: "searching"}.
 export function search(photos, wanted, signal, tell) {
   const form = new FormData();
   for (const photo of photos) {

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { draw, editBox, loadImage, shade } from "./photo.js";
+import { report } from "./progress.js";
 import { bar, card, compare, element } from "./results.js";
 
 const by = (id) => document.getElementById(id);
@@ -78,7 +79,7 @@ async function add(files) {
       photo.image = null; // TIFF, say: the server reads more than a browser does
     }
     try {
-      photo.seen = await api.regions(photo);
+      await look(photo);
     } catch (error) {
       fail(`${photo.name}: ${said(error)}`);
       continue;
@@ -91,6 +92,20 @@ async function add(files) {
   await search();
 }
 
+let looks = 0; // several photographs may be looked at at once, and only one is told of
+
+async function look(photo) {
+  const tell = ({ waiting }) => report(by("looking"), `Looking at ${photo.name}…`, waiting);
+  looks += 1;
+  tell({});
+  try {
+    photo.seen = await api.regions(photo, tell);
+  } finally {
+    looks -= 1;
+    if (!looks) by("looking").replaceChildren();
+  }
+}
+
 async function searchWith(hit) {
   by("compare").close();
   const photo = { id: hit.image_id, name: hit.path.split("/").pop(), box: null, seen: null, image: null };
@@ -98,7 +113,7 @@ async function searchWith(hit) {
   active = 0;
   try {
     photo.image = await loadImage(api.picture(hit.image_id));
-    photo.seen = await api.regions(photo);
+    await look(photo);
     fail("");
   } catch (error) {
     fail(said(error));
@@ -121,7 +136,7 @@ async function usePart(box) {
   drawActive();
   try {
     if (photo.id && box && !photo.file) photo.file = await api.fileOf(photo.id);
-    photo.seen = await api.regions(photo);
+    await look(photo);
     fail("");
   } catch (error) {
     fail(said(error));
@@ -236,7 +251,7 @@ async function search(offset = 0) {
   if (chosen && !chosen.length) { answer = answer && { ...answer, matches: [] }; hits = []; showRegions(); show("Choose at least one region."); return; }
   running = new AbortController();
   by("results").classList.add("busy");
-  by("status").textContent = "Searching…";
+  tell({});
   const wanted = {
     regions: chosen, offset, limit: PAGE, exact: by("exact").checked, after: by("after").value, before: by("before").value,
     prefix: by("prefix").value, camids: [...by("cameras").querySelectorAll("input:checked")].map((box) => box.value),
@@ -260,9 +275,8 @@ async function search(offset = 0) {
 }
 
 function tell({ waiting, doing }) {
-  const before = waiting === 1 ? "one search comes" : `${waiting} searches come`;
-  by("status").textContent = waiting ? `Searching… Waiting: ${before} first.`
-    : `Searching… ${{ seeing: "Looking at the query.", searching: "Comparing with the index." }[doing] || ""}`;
+  const what = { seeing: " Looking at the query.", searching: " Comparing with the index." }[doing] || "";
+  report(by("status"), `Searching…${what}`, waiting);
 }
 
 function show(text, verdict = "") {

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { cutOut, draw, loadImage, shade } from "./photo.js";
+import { report } from "./progress.js";
 
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -80,8 +81,11 @@ export async function compare(hit, photoOf, active) {
   for (const id of ["compare-query", "compare-hit"]) { by(id).width = by(id).height = 1; }
   const dialog = by("compare");
   if (!dialog.open) dialog.showModal();
+  const tell = ({ waiting }) => report(by("compare-looking"), "Looking at the match…", waiting);
+  tell({});
   try {
-    const [image, seen] = await Promise.all([loadImage(api.picture(hit.image_id)), api.regions({ id: hit.image_id, box: null })]);
+    const looked = api.regions({ id: hit.image_id, box: null }, tell).finally(() => by("compare-looking").replaceChildren());
+    const [image, seen] = await Promise.all([loadImage(api.picture(hit.image_id)), looked]);
     draw(by("compare-query"), active.image, { box: active.box, seen: active.seen });
     draw(by("compare-hit"), image, { seen });
     by("compare-rows").replaceChildren(...hit.regions.map((part) => row(part, photoOf(part.region), image, seen)));
