@@ -147,6 +147,17 @@ def visibility(rows: list[Row], _: str) -> str:
     return table(["γ", "kept", "pixels of T in the right region, %", "visible F1"], lines)
 
 
+def indexing(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/extraction.py --onnx."""
+    names = {
+        "forward_per_s": "model alone, torch",
+        "index_per_s": "`index`",
+        "onnx_index_per_s": "`index --runtime onnx`",
+    }
+    lines = [[*(f"{row[name]:.1f}" for name in names), f"{row['onnx_ratio']:.2f}"] for row in rows]
+    return table([*names.values(), "onnx / torch"], lines)
+
+
 def torchreid(rows: list[Row], _: str) -> str:
     """Rows of benchmarks/torchreid_ranking.py."""
     lines = [
@@ -187,7 +198,8 @@ def orderings(found: list[Row], _: str) -> str:
 
 
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
-    made.__name__: made for made in (crops, ablations, trunk, questions, visibility, torchreid, reproduced, orderings)
+    made.__name__: made
+    for made in (crops, ablations, trunk, questions, visibility, indexing, torchreid, reproduced, orderings)
 }
 
 
