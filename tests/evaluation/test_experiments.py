@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,23 @@ def test_orderings_are_tested_by_pairs(people, tmp_path: Path):
         assert one.difference.rank1 == pytest.approx(gain)
         low, high = one.difference.rank1_interval
         assert one.outcome == ("holds" if low > 0 else "does not hold" if high < 0 else "undecided")
+
+
+def test_orderings_are_the_papers_own_at_each_gamma(people, tmp_path: Path):
+    """Table 1 has PCB above VPM on whole persons, and below it on all others."""
+    measured = [found for found in runner(people, tmp_path, []).run(EXPERIMENT) if found.row.source == "holistic"]
+
+    def tested(papers: dict[str, float]) -> dict[str, tuple[str, float]]:
+        rows = [replace(found, row=replace(found.row, paper={"rank1": papers[found.row.label]})) for found in measured]
+        return {
+            "-".join(sorted((v.better, v.worse))): (v.better, v.difference.rank1) for v in verdicts(EXPERIMENT, rows)
+        }
+
+    as_listed = tested({"VPM": 0.9, "MVPM-1": 0.8, "PCB": 0.9})
+    reversed_ = tested({"VPM": 0.9, "MVPM-1": 0.8, "PCB": 0.91})
+    assert [better for better, _ in as_listed.values()] == ["VPM", "VPM"]
+    assert reversed_["MVPM-1-VPM"] == as_listed["MVPM-1-VPM"]
+    assert reversed_["PCB-VPM"] == ("PCB", pytest.approx(-as_listed["PCB-VPM"][1]))
 
 
 def test_weights_of_other_settings_are_not_trained_on(people, tmp_path: Path):

@@ -41,7 +41,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Ordering:
-    """What the paper finds: by rank-1, `better` is above `worse`, both labels, in every pair of rows alike else."""
+    """What the paper finds: by rank-1, `better` is above `worse`, both labels, in pairs of rows that are alike else.
+
+    Where the paper's own figures of a pair say otherwise, they count.
+    """
 
     better: str
     worse: str

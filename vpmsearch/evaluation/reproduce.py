@@ -202,16 +202,21 @@ class Reproduction:
 
 
 def verdicts(experiment: Experiment, measured: Sequence[Measured]) -> list[Verdict]:
-    """The experiment's orderings, for each source and γ that both systems were measured with."""
+    """The experiment's orderings, for each source and γ that both systems were measured with.
+
+    Where the paper's own figures have it the other way round (PCB above VPM on whole persons), that is what is tested.
+    """
     found = []
     for ordering in experiment.orderings:
         for one in measured:
             for other in measured:
                 labels = (one.row.label, other.row.label) == (ordering.better, ordering.worse)
                 if labels and (one.row.source, one.row.gamma) == (other.row.source, other.row.gamma):
+                    reverse = one.row.paper.get("rank1", 1) < other.row.paper.get("rank1", 0)
+                    better, worse = (other, one) if reverse else (one, other)
                     # Rows may differ in their weighting (MVPM-1): pairs are of queries, whatever ranked them.
-                    (difference,) = compare(_unweighted(other.lines), _unweighted(one.lines))
-                    found.append(Verdict(ordering.better, ordering.worse, one.row.source, one.row.gamma, difference))
+                    (difference,) = compare(_unweighted(worse.lines), _unweighted(better.lines))
+                    found.append(Verdict(better.row.label, worse.row.label, one.row.source, one.row.gamma, difference))
     return found
 
 
