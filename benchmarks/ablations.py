@@ -1,11 +1,11 @@
-"""What each ingredient of the preset `strong` is worth: the same short run with one of them taken away.
+"""What the ingredients of the preset `strong` are worth: the same short run without some of them.
 
     python benchmarks/ablations.py --data Market-1501-v15.09.15 --runs runs/ablations
 
 Every run starts from the trunk in the package with three stages frozen and L_R weighted by 1, sees the same images in
 the same order (seed 0) for `--epochs`, and is measured on identities held out of the training split, queries whole and
 cut. The trunk has probably seen these identities: the figures compare ingredients and say nothing of accuracy. A run
-that is there already is not made again, and one that was stopped goes on. Each row says what taking the ingredient away
+that is there already is not made again, and one that was stopped goes on. Each row says what doing without
 costs, with an interval paired over queries; it knows nothing of another seed.
 """
 
@@ -34,7 +34,11 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "the paper's γ and crops": {"gamma": (0.5, 1.0), "crops": ("bilateral",)},
     "without the gallery memory": {"memory_weight": 0.0},
     # As many people a step as before, each in four images cut at random instead of two whole and the same two cut.
-    "without whole views": {"memory_weight": 0.0, "consistency_weight": 0.0, "images_per_pid": 4},
+    "without memory and whole views": {
+        "memory_weight": 0.0,
+        "consistency_weight": 0.0,
+        "images_per_pid": 4,
+    },
     "L_R ten times": {"region_loss_weight": 10.0},
 }
 

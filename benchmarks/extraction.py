@@ -54,6 +54,12 @@ def index_rate(extractor: Extractor, images: list[LabelledImage]) -> float:
         return done.images / (time.perf_counter() - start)
 
 
+def onnx_extractor(weights: Path | None) -> Extractor:
+    """By onnxruntime, with a model of its own: the other one may be on a GPU."""
+    loaded = read_weights(find_weights(weights))
+    return Extractor(loaded, choose_device("cpu"), runtime=OnnxRuntime(loaded, print))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gallery", type=Path, help="a folder of images; default: drawn pedestrians")
@@ -64,8 +70,7 @@ def main() -> None:
     parser.add_argument("--onnx", action="store_true", help="index by onnxruntime too")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    loaded = read_weights(find_weights(args.weights))
-    extractor = Extractor(loaded, choose_device(args.device))
+    extractor = Extractor(read_weights(find_weights(args.weights)), choose_device(args.device))
     with tempfile.TemporaryDirectory() as folder:
         if args.gallery is None:
             settings = DrawnSettings(identities=args.images, cameras=1, shots=1)
@@ -73,7 +78,7 @@ def main() -> None:
                 draw_pedestrian(pid, 1, 0, settings=settings).save(Path(folder) / f"{pid:05d}.jpg", quality=92)
         images = read_gallery("folder", args.gallery or folder)[: args.images]
         forward_rate(extractor, extractor.batch_size)  # warm up
-        by_onnx = Extractor(loaded, choose_device("cpu"), runtime=OnnxRuntime(loaded, print)) if args.onnx else None
+        by_onnx = onnx_extractor(args.weights) if args.onnx else None
         rows = []
         for _ in range(args.rounds):
             forward, index = forward_rate(extractor, len(images)), index_rate(extractor, images)

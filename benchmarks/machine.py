@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -15,14 +16,20 @@ import torch
 
 from vpmsearch.training.trainer import source_revision
 
+REVISION = source_revision()
+"""Of the code that measures: read when it is loaded, as the checkout may change while a long run goes on."""
+_SECRET = re.compile(r"(://[^:/?#@]*:)[^/?#@]*(?=@)|(password=)[^&\s]*")
+_ABSOLUTE = re.compile(r"(^|=)(/[^\s?&]*)")
+
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, GPU, Python and torch."""
+    """Processor, cores, threads, GPU, Python and torch."""
     info = Path("/proc/cpuinfo")
     names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -30,13 +37,18 @@ def machine() -> dict[str, Any]:
 
 
 def as_typed(arguments: Sequence[str]) -> str:
-    """A command line as another machine could use it: of an absolute path the last name alone."""
-    return shlex.join(Path(text).name if Path(text).is_absolute() else text for text in arguments)
+    """A command line to be shown: of an absolute path the last name alone, no password."""
+
+    def shown(text: str) -> str:
+        text = _SECRET.sub(lambda found: f"{found[1] or found[2]}…", text)
+        return _ABSOLUTE.sub(lambda found: f"{found[1]}{Path(found[2]).name}", text)
+
+    return shlex.join(map(shown, arguments))
 
 
 def run_of(command: str, values: dict[str, Any], seed: int) -> dict[str, Any]:
     """What was measured (`values` has "rows") with what it takes to measure it again."""
-    return {"command": command, "revision": source_revision(), "machine": machine(), "seed": seed} | values
+    return {"command": command, "revision": REVISION, "machine": machine(), "seed": seed} | values
 
 
 def save(run: dict[str, Any], path: Path) -> None:

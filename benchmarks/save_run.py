@@ -24,13 +24,17 @@ def main() -> None:
     done = subprocess.run(given.command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"the command failed with {done.returncode}; nothing is saved")
-    values = json.loads(done.stdout)
+    try:
+        values = json.loads(done.stdout)
+    except ValueError:
+        sys.exit("the command printed no JSON; does it end with --json? Nothing is saved")
     values = {"rows" if key == "results" else key: value for key, value in values.items()}
     if not values.get("rows"):
         sys.exit('the command printed no "rows" and no "results"; nothing is saved')
-    words = given.command
-    seed = int(words[words.index("--seed") + 1]) if "--seed" in words else 0
-    save(run_of(as_typed(words), values, seed), given.output)
+    seeded = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    seeded.add_argument("--seed", type=int, default=0)
+    seed: int = seeded.parse_known_args(given.command)[0].seed
+    save(run_of(as_typed(given.command), values, seed), given.output)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from vpmsearch.atomic import replacing
 from vpmsearch.errors import DataError, StoreDamagedError, StoreError
 from vpmsearch.store import Gallery
+from vpmsearch.store.segments import OnBuild, tell_nobody
 from vpmsearch.types import ImageRecord, Int64, RegionFeatures
 
 if TYPE_CHECKING:
@@ -36,7 +37,11 @@ class TransferReport:
 
 
 def migrate(
-    source: Gallery, target: Gallery, *, on_progress: Callable[[int], None] = lambda images: None
+    source: Gallery,
+    target: Gallery,
+    *,
+    on_progress: Callable[[int], None] = lambda images: None,
+    on_build: OnBuild = tell_nobody,
 ) -> TransferReport:
     """Copy an index, image by image, and compare every image with its copy. Repeated, it goes on where it was.
 
@@ -45,7 +50,8 @@ def migrate(
 
     Args:
         source: stays as it is. target: open, of the same model. on_progress: told how many more images are dealt with,
-            of twice the source's: copied, then compared.
+            of twice the source's: copied, then compared. on_build: told of the target's region
+            indexes, as `Gallery.writer` tells.
 
     Raises:
         ModelMismatchError: the target is of another model. StoreDamagedError: the source is damaged, or a copy is not
@@ -59,7 +65,7 @@ def migrate(
         )
     if problems := source.verify().problems:
         raise StoreDamagedError(f"{problems[0]}; nothing was copied")
-    copied = _copy(source, target, on_progress)
+    copied = _copy(source, target, on_progress, on_build)
     target.refresh()
     _compare(source, target, on_progress)
     images = len(source.snapshot)
@@ -78,9 +84,9 @@ def _blocks(ids: Int64) -> Iterator[Int64]:
         yield ids[start : start + BLOCK]
 
 
-def _copy(source: Gallery, target: Gallery, on_progress: Callable[[int], None]) -> int:
+def _copy(source: Gallery, target: Gallery, on_progress: Callable[[int], None], on_build: OnBuild) -> int:
     view, known, copied = source.snapshot, target.live_files(), 0
-    with target.writer() as writer:
+    with target.writer(on_build=on_build) as writer:
         for ids in _blocks(view.image_ids):
             records = view.records_of(ids)
             new = [row for row, record in enumerate(records) if not _is_there(record, known.get(record.path))]

@@ -218,6 +218,17 @@ def test_progress_is_plain_lines_without_a_terminal(capsys, monkeypatch):
     assert last.startswith("walking: 30/30 (")
 
 
+def test_what_begins_after_the_last_is_said_at_once(capsys):
+    with terminal.progress("indexing", 2) as advance:
+        advance(2)
+        tell = terminal.building(advance)
+        tell(0, 600)
+        tell(100, 600)
+        tell(600, 600)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("/s)")[2] for line in lines] == ["", " region indexes: 0/600"]
+
+
 def test_progress_is_a_bar_on_a_terminal(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

@@ -29,7 +29,7 @@ def test_what_is_missing_is_said_before_any_training(cli, drawn: Path):
 def test_rows_of_matchers_say_on_what():
     experiment = get_experiment("table2")
     values = {"rank1": 0.66, "rank3": 0.8, "queries": 60, "rank1_interval": (0.6, 0.7)}
-    measured = [Measured(row, values, ()) for row in experiment.rows if row.source == "partial-reid"]
+    measured = [Measured(row, values, (), "0") for row in experiment.rows if row.source == "partial-reid"]
     *_, last = _table(experiment, measured, [])
     assert last == "MTRC, AMC+SWM, DSR, SFR: on the maps of vpm-bilateral; the paper's figures are of other features"
     assert len(_table(experiment, measured[4:], [])) == 2 + 3

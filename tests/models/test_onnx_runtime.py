@@ -145,7 +145,8 @@ def test_a_folder_that_others_may_write_to_is_not_used(tiny, kept: Path, exports
     assert exports.opened[-1] != content
     assert told == [
         "exporting the model: some 15 seconds at each start, as it is not kept "
-        f"({kept.parent}: others may write to it); $XDG_CACHE_HOME may name another folder"
+        f"({kept.parent}: another user's, or others may write to it (chmod go-w)); "
+        "$XDG_CACHE_HOME may name another folder"
     ]
     assert kept.read_bytes() == content
 

@@ -133,13 +133,16 @@ class _Plain:
     """Progress as lines, for logs."""
 
     def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._done = what, total, 0
+        self._what, self._total, self._done, self._note = what, total, 0, ""
         self._start = self._told = time.monotonic()
 
     def __call__(self, n: int, note: str = "") -> None:
         self._done += n
         now = time.monotonic()
-        if now - self._told >= PLAIN_SECONDS or (self._done >= self._total and n):
+        # What begins after the last of them, such as building indexes, is not counted and may be silent for long.
+        begins = bool(note) and not self._note and self._done >= self._total
+        self._note = note
+        if begins or now - self._told >= PLAIN_SECONDS or (self._done >= self._total and n):
             self._told = now
             rate = self._done / max(now - self._start, 1e-9)
             say(f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s) {note}".rstrip())

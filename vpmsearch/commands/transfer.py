@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import answer, answer_json, command, progress
+from vpmsearch.commands.terminal import answer, answer_json, building, command, progress
 from vpmsearch.engines.place import Place
 
 
@@ -43,7 +43,7 @@ def migrate(
             kind = fitting_type(target, ours.index_type)
             theirs = create_index(target, ours.model_info, embedding_dtype=ours.embedding_dtype, index_type=kind)
         with theirs, progress("migrating", 2 * len(ours.snapshot)) as advance:
-            report = run(ours, theirs, on_progress=advance)
+            report = run(ours, theirs, on_progress=advance, on_build=building(advance))
     if json:
         answer_json(asdict(report))
         return

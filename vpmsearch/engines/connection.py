@@ -187,7 +187,7 @@ def _tell_of_memory(notice: psycopg.errors.Diagnostic) -> None:
     """Pgvector says while it builds an index that it will go on slowly, which nobody would see."""
     if "maintenance_work_mem" in (notice.message_primary or ""):
         log.warning(
-            "building this index takes several times as long as with more maintenance_work_mem (%s); docs/scaling.md "
+            "building this index takes longer than it would with more maintenance_work_mem (%s); docs/scaling.md "
             "says how much and how to give it",
             notice.message_primary,
         )

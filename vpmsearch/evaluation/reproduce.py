@@ -47,11 +47,15 @@ Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of an experiment and what was found. values: as `Evaluation.to_json`. lines: a query each."""
+    """A row of an experiment and what was found.
+
+    values: as `Evaluation.to_json`. lines: a query each. revision: of vpmsearch, that measured it.
+    """
 
     row: Row
     values: Mapping[str, Any]
     lines: Sequence[QueryLine]
+    revision: str
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class Reproduction:
             raise DataError(f"{file.with_suffix('.json')} cannot be read ({error}); remove it") from error
         if not isinstance(found, dict) or found.get("made_of") != self._made_of(row, print_):
             return None
-        return Measured(row, found["row"], read_query_lines(file))
+        return Measured(row, found["row"], read_query_lines(file), found["revision"])
 
     def _made_of(self, row: Row, print_: str) -> dict[str, Any]:
         """All that a measurement depends on."""
@@ -204,16 +208,18 @@ class Reproduction:
 def verdicts(experiment: Experiment, measured: Sequence[Measured]) -> list[Verdict]:
     """The experiment's orderings, for each source and γ that both systems were measured with.
 
-    Where the paper's own figures have it the other way round (PCB above VPM on whole persons), that is what is tested.
+    Where the paper's own figures have it the other way round (PCB above VPM on whole persons), that is what is tested;
+    where they are equal (MVPM-1 on whole persons), nothing is. Where it has no figures, its text or picture counts.
     """
     found = []
     for ordering in experiment.orderings:
         for one in measured:
             for other in measured:
                 labels = (one.row.label, other.row.label) == (ordering.better, ordering.worse)
-                if labels and (one.row.source, one.row.gamma) == (other.row.source, other.row.gamma):
-                    reverse = one.row.paper.get("rank1", 1) < other.row.paper.get("rank1", 0)
-                    better, worse = (other, one) if reverse else (one, other)
+                theirs = one.row.paper.get("rank1", 1), other.row.paper.get("rank1", 0)
+                alike = (one.row.source, one.row.gamma) == (other.row.source, other.row.gamma)
+                if labels and alike and theirs[0] != theirs[1]:
+                    better, worse = (one, other) if theirs[0] > theirs[1] else (other, one)
                     # Rows may differ in their weighting (MVPM-1): pairs are of queries, whatever ranked them.
                     (difference,) = compare(_unweighted(worse.lines), _unweighted(better.lines))
                     found.append(Verdict(better.row.label, worse.row.label, one.row.source, one.row.gamma, difference))

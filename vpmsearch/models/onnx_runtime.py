@@ -1,7 +1,7 @@
 """A model run by onnxruntime instead of torch: on a CPU it is the faster of the two (docs/decisions/0008-onnx.md).
 
 The exported model is kept in the user's cache folder, as an export takes longer than a small gallery. A file there is
-used if nobody but this user can have written it, and if it gives what torch gives for two images of noise, other ones
+used if nobody but this user can write it, and if it gives what torch gives for two images of noise, other ones
 at each start. That comparison notices a damaged file and another model's. It is no defence against who means harm: a
 model may be made to differ for some images only.
 """
@@ -138,7 +138,7 @@ def _make(folder: Path) -> None:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_ours(folder.stat()):
-        raise PermissionError(errno.EPERM, "others may write to it", str(folder))
+        raise PermissionError(errno.EPERM, "another user's, or others may write to it (chmod go-w)", str(folder))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "it cannot be written", str(folder))
 
