@@ -59,9 +59,8 @@ class serving:  # noqa: N801 (used like a function)
     """Serve in a thread for as long as the block runs; gives the address."""
 
     def __init__(self, service: SearchService, settings: ServeSettings) -> None:
-        config = uvicorn.Config(
-            create_app(service, settings), host=settings.host, port=settings.port, log_level="error", ws="none"
-        )
+        self.app = create_app(service, settings)
+        config = uvicorn.Config(self.app, host=settings.host, port=settings.port, log_level="error", ws="none")
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)
 

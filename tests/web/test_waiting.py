@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from http.client import HTTPConnection
 
 import httpx2
 import pytest
@@ -14,6 +15,7 @@ from small_index import serving
 
 from vpmsearch.errors import FeatureError
 from vpmsearch.web import waiting
+from vpmsearch.web.app import SEARCHES_AT_ONCE
 from vpmsearch.web.problems import problem_of
 from vpmsearch.web.settings import ServeSettings
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
@@ -264,9 +266,48 @@ def test_the_server_stops_when_the_search_of_one_who_hung_up_is_done(service, ph
     assert hold.ended.is_set()
 
 
+@pytest.mark.parametrize("kind", ["application/json", MEDIA_TYPE])
+def test_whoever_hangs_up_gives_up_his_place_whatever_kind_of_answer_he_asked_for(service, photo, monkeypatch, kind):
+    hold, see, seen, searched = Hold(), service.see, [], []
+
+    def holding(*arguments):
+        seen.append(1)
+        hold()
+        return see(*arguments)
+
+    monkeypatch.setattr(service, "see", holding)
+    monkeypatch.setattr(service, "search", lambda *arguments, **options: searched.append(1))
+    server = serving(service, ServeSettings(port=0))
+    with server as address:
+        waiting, clients = server.app.state.searching._waiting, []
+        asked = httpx2.Request("POST", f"{address}/api/search", headers={"Accept": kind}, files={"photograph": photo})
+        for number in range(1, SEARCHES_AT_ONCE + 5):
+            clients.append(HTTPConnection(asked.url.host, asked.url.port))
+            clients[-1].request("POST", asked.url.path, asked.read(), dict(asked.headers))
+            asyncio.run(until(lambda number=number: len(seen) + len(waiting) == number))
+        for client in clients:
+            client.close()
+        try:
+            until_idle(address)
+            assert not waiting
+        finally:
+            hold.free.set()
+    assert len(seen) == SEARCHES_AT_ONCE, "one began of those who had hung up"
+    assert not searched, "what had begun did not stop at its next step"
+
+
+def test_a_body_that_may_not_be_is_refused_also_where_none_is_read(client_of, service, monkeypatch):
+    hold = Hold()
+    monkeypatch.setattr(service, "see_stored", lambda *_: hold())
+    client = client_of(service, max_upload_bytes=1000)
+    answer = client.request("GET", "/api/images/1/regions", content=(b"x" * 1000 for _ in range(2)))
+    hold.free.set()
+    assert (answer.status_code, list(answer.json())) == (413, ["error"])
+
+
 def until_idle(address):
     """Until the server knows that whoever asked has hung up."""
-    for _ in range(2000):
+    for _ in range(300):
         if "vpmsearch_active_requests 1.0" in httpx2.get(f"{address}/api/metrics").text:
             return
         time.sleep(0.01)
