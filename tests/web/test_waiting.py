@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 
 import httpx2
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from small_index import serving
 
 from vpmsearch.errors import FeatureError
-from vpmsearch.web import waiting
+from vpmsearch.web import endpoints, waiting
 from vpmsearch.web.app import SEARCHES_AT_ONCE
 from vpmsearch.web.problems import problem_of
 from vpmsearch.web.settings import ServeSettings
@@ -341,14 +342,45 @@ def test_failures_are_counted_whatever_the_kind_of_answer(client, service, photo
         client.post("/api/regions", headers=headers, files={"photograph": photo})  # does not fail
         client.get("/api/images/99/regions", headers=headers)
     assert caplog.text.count("ZeroDivisionError: a secret") == 2  # once each
-    counted = [
-        line for line in client.get("/api/metrics").text.splitlines() if line.startswith("vpmsearch_failed_total")
-    ]
+    told = client.get("/api/metrics").text.splitlines()
+    counted = [line for line in told if line.startswith("vpmsearch_failed_total") and not line.endswith(" 0.0")]
     assert sorted(counted) == [
         'vpmsearch_failed_total{route="/api/images/{image_id}/regions",status="404"} 2.0',
         'vpmsearch_failed_total{route="/api/search",status="422"} 2.0',
         'vpmsearch_failed_total{route="/api/search",status="500"} 2.0',
     ]
+
+
+def test_series_of_faults_are_there_before_the_first(client_of, service, photo, monkeypatch):
+    client = client_of(service, max_waiting=1)
+    at_first = series(client)
+    assert {number for name, number in at_first.items() if 'status="5' in name} == {0.0}
+
+    def fails(*arguments, **options):
+        raise ZeroDivisionError
+
+    for name in ("search", "see", "see_stored", "picture", "thumbnail"):
+        monkeypatch.setattr(service, name, fails)
+    monkeypatch.setattr(endpoints, "region_names", fails)  # for /api/stats
+    for path in ("/api/stats", *(f"/api/images/1{end}" for end in ("", "/thumbnail", "/regions"))):
+        assert client.get(path).status_code == 500
+    for path in ("/api/search", "/api/regions"):
+        assert client.post(path, files={"photograph": photo}).status_code == 500
+    hold = Hold()
+    monkeypatch.setattr(service, "see_stored", lambda *_: hold() and fails())
+    with ThreadPoolExecutor(1) as other:
+        other.submit(client.get, "/api/images/1/regions")
+        assert hold.begun.wait(20)
+        assert client.get("/api/stats").status_code == 503
+        hold.free.set()
+    grown = {name for name, number in series(client).items() if 'status="5' in name and number}
+    assert len(grown) == 6 + 3 + 1, "three of the six also in vpmsearch_failed_total, and that it was busy"
+    assert grown <= set(at_first), "rate() does not see the first of a series that was not there"
+
+
+def series(client):
+    lines = client.get("/api/metrics").text.splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if "_total{" in line}
 
 
 def test_the_api_says_in_lines_what_is_wrong(client, photo):
