@@ -267,6 +267,23 @@ def test_the_server_stops_when_the_search_of_one_who_hung_up_is_done(service, ph
     assert hold.ended.is_set()
 
 
+def test_a_server_that_does_not_stop_fails_its_test(service, monkeypatch):
+    hold = Hold()
+    monkeypatch.setattr(service, "see_stored", lambda *_: hold())
+    monkeypatch.setattr(serving, "SECONDS", 0.1)
+    server = serving(service, ServeSettings(port=0))
+    asked = httpx2.URL(f"{server.__enter__()}/api/images/1/regions")
+    client = HTTPConnection(asked.host, asked.port)
+    client.request("GET", asked.path)
+    assert hold.begun.wait(20)
+    with pytest.raises(AssertionError, match="does not stop"):
+        server.__exit__()
+    client.close()
+    hold.free.set()
+    server.thread.join(20)
+    assert not server.thread.is_alive()
+
+
 @pytest.mark.parametrize("kind", ["application/json", MEDIA_TYPE])
 def test_whoever_hangs_up_gives_up_his_place_whatever_kind_of_answer_he_asked_for(service, photo, monkeypatch, kind):
     hold, see, seen, searched = Hold(), service.see, [], []
