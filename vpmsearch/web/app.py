@@ -79,7 +79,8 @@ def _expect_failures(metrics: Metrics) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     refreshing = asyncio.create_task(_keep_fresh(app))
     try:
-        yield
+        with contextlib.suppress(asyncio.CancelledError):  # at a second Ctrl-C; else Starlette prints a traceback
+            yield
     finally:
         refreshing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
