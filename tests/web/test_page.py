@@ -121,6 +121,7 @@ def page(driver, served) -> Iterator[Page]:
     made.open()
     made.until(lambda: "images" in made.one("#stats").text)
     yield made
+    driver.get("about:blank")  # or what it still loads fails when the server stops, in the log of the next test
     noise = [entry for entry in driver.get_log("browser") if "status of 4" not in entry["message"]]
     assert noise == []
 
