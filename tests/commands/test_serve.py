@@ -14,11 +14,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra [web] is not installed")
-httpx = pytest.importorskip("httpx2")
+pytest.importorskip("httpx2")
+
+import httpx2 as httpx
+
+from vpmsearch.commands import serve
+from vpmsearch.web.app import SEARCHES_AT_ONCE, create_app
+from vpmsearch.web.settings import ServeSettings
 
 TOKEN = "a-token-of-the-environment"
 
@@ -93,6 +100,55 @@ def test_it_finishes_what_it_began_and_exits_0(common_index: Path, gallery: Path
         assert process.wait(30) == 0
         assert asked.result().status_code == 200
         assert process.stderr.read().endswith("stopped\n")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+@pytest.mark.parametrize("again", [True, False], ids=["a second Ctrl-C", "too long"])
+def test_what_is_given_up_shows_no_traceback_and_what_has_begun_is_waited_for(monkeypatch, capsys, again, kind):
+    begun, free, ended, told = threading.Semaphore(0), threading.Event(), [], []
+
+    def hold(*_: object) -> None:
+        begun.release()
+        assert free.wait(60)
+        ended.append(1)
+
+    def ask(address: str) -> None:
+        try:
+            told.append(httpx.get(f"{address}api/images/1/regions", headers={"Accept": kind}, timeout=60).status_code)
+        except httpx.RemoteProtocolError as error:
+            told.append(str(error))
+
+    def use(address: str) -> None:
+        with ThreadPoolExecutor(SEARCHES_AT_ONCE + 2) as clients:
+            until_healthy(address)
+            asked = [clients.submit(ask, address) for _ in range(SEARCHES_AT_ONCE + 2)]
+            assert all(begun.acquire(timeout=30) for _ in range(SEARCHES_AT_ONCE))
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)  # two signals that come together are one
+            if again:
+                os.kill(os.getpid(), signal.SIGINT)
+            for each in asked:
+                each.result()
+            free.set()
+
+    seen = SimpleNamespace(view=SimpleNamespace(images=1), problem="", refresh=lambda: False, see_stored=hold)
+    settings, used = ServeSettings(port=0), []
+    monkeypatch.setattr(serve, "STOP_SECONDS", 60 if again else 1)
+    with ThreadPoolExecutor(1) as person:
+        monkeypatch.setattr(serve, "answer", lambda address: used.append(person.submit(use, address)))
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # should a signal come late
+        try:
+            serve._run(create_app(seen, settings), settings)
+        finally:
+            free.set()
+            signal.signal(signal.SIGINT, before)
+        assert len(ended) == SEARCHES_AT_ONCE, "the index would be closed under a search, or one began for nobody"
+        used[0].result()
+    assert len(told) == SEARCHES_AT_ONCE + 2
+    assert all(each == 500 if kind == "application/json" else "incomplete" in str(each) for each in told)
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    assert errors.endswith("stopped\n")
 
 
 @pytest.mark.slow

@@ -56,12 +56,13 @@ def make_service(folder: Path, extractor: Extractor, count: int = IMAGES) -> Sea
 
 
 class serving:  # noqa: N801 (used like a function)
-    """Serve in a thread for as long as the block runs; gives the address."""
+    """Serve in a thread for as long as the block runs; gives the address. The thread has ended when the block has."""
+
+    SECONDS = 30.0
 
     def __init__(self, service: SearchService, settings: ServeSettings) -> None:
-        config = uvicorn.Config(
-            create_app(service, settings), host=settings.host, port=settings.port, log_level="error", ws="none"
-        )
+        self.app = create_app(service, settings)
+        config = uvicorn.Config(self.app, host=settings.host, port=settings.port, log_level="error", ws="none")
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run)
 
@@ -73,4 +74,5 @@ class serving:  # noqa: N801 (used like a function)
 
     def __exit__(self, *_: object) -> None:
         self.server.should_exit = True
-        self.thread.join(30)
+        self.thread.join(self.SECONDS)
+        assert not self.thread.is_alive(), "the server does not stop"

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -120,6 +121,7 @@ def page(driver, served) -> Iterator[Page]:
     made.open()
     made.until(lambda: "images" in made.one("#stats").text)
     yield made
+    driver.get("about:blank")  # or what it still loads fails when the server stops, in the log of the next test
     noise = [entry for entry in driver.get_log("browser") if "status of 4" not in entry["message"]]
     assert noise == []
 
@@ -324,6 +326,80 @@ def test_what_waits_says_for_how_many_but_not_in_every_ear(page, service, files,
     page.settled()
     assert "nearest images" in page.status
     assert page.one("#looking").text == ""
+
+
+class Holding:
+    """A method of the service, of which those calls that `which` chooses wait until they are let."""
+
+    def __init__(self, monkeypatch, service, name: str, which) -> None:
+        self.method, self.which = getattr(service, name), which
+        self.begun, self.free = threading.Event(), threading.Event()
+        monkeypatch.setattr(service, name, self)
+
+    def __call__(self, *arguments):
+        found = self.method(*arguments)
+        if not self.which(*arguments):
+            return found
+        self.begun.set()
+        assert self.free.wait(120)
+        return replace(found, labels=found.labels * 0)  # so that it can be seen whose answer is drawn
+
+    def is_given_up(self, page) -> None:
+        """The page waits for it no more; when it ends nevertheless, that changes nothing."""
+        metrics = "return fetch('/api/metrics').then((r) => r.text())"
+        page.until(lambda: "vpmsearch_active_requests 1.0" in page.driver.execute_script(metrics), 20)
+        self.free.set()
+        page.driver.execute_async_script("setTimeout(arguments[0], 300)")
+
+
+def drawn(page, canvas: str) -> str:
+    return page.driver.execute_script("return document.getElementById(arguments[0]).toDataURL()", canvas)
+
+
+def test_of_two_looks_at_one_photograph_the_newer_counts(page, files, service, monkeypatch):
+    page.choose(files[0])
+    page.click("[data-part=lower]")
+    page.until(lambda: "0 %, 50 %" in page.one("#canvas").get_attribute("aria-label"))
+    page.until(lambda: not page.one("#looking").text)
+    lower, found = drawn(page, "canvas"), page.settled()
+    page.click("[data-part=whole]")
+    page.until(lambda: page.settled() != found)
+    upper = Holding(monkeypatch, service, "see", lambda _, box: box is not None and box.top == 0)
+    page.click("[data-part=upper]")
+    assert upper.begun.wait(20)
+    page.click("[data-part=lower]")
+    page.until(lambda: page.settled() == found)
+    upper.is_given_up(page)
+    assert (page.settled(), drawn(page, "canvas")) == (found, lower)
+    assert page.one("#query-error").text == page.one("#looking").text == ""
+
+
+@pytest.mark.parametrize("between", ["closed", "closed and another opened at once"])
+def test_a_comparison_that_is_closed_draws_no_more(page, files, service, monkeypatch, between):
+    found = page.choose(files[0])
+    page.click(".card:nth-child(3) .open")
+    page.until(lambda: page.all("#compare-rows tr"))
+    third = [drawn(page, "compare-hit"), page.one("#compare-summary").text, page.one("#compare-rows").text]
+    page.click("#compare-close")
+    second = Holding(monkeypatch, service, "see_stored", lambda image_id, _: image_id == found[1])
+    page.click(".card:nth-child(2) .open")
+    assert second.begun.wait(20)
+    if between == "closed":
+        page.click("#compare-close")
+        page.until(lambda: not page.one("#compare").is_displayed())
+        second.is_given_up(page)
+        assert not page.all("#compare-rows tr")
+        page.click(".card:nth-child(3) .open")
+    else:  # before the browser tells that the dialog was closed
+        page.driver.execute_script(
+            "document.getElementById('compare').close(); document.querySelector('.card:nth-child(3) .open').click()"
+        )
+        page.until(lambda: page.all("#compare-rows tr"))
+        second.is_given_up(page)
+    page.until(lambda: page.all("#compare-rows tr"))
+    assert [drawn(page, "compare-hit"), page.one("#compare-summary").text, page.one("#compare-rows").text] == third
+    assert page.one("#compare-title").text == "Rank 3"
+    assert page.one("#compare-looking").text == ""
 
 
 def test_a_server_that_is_gone_is_said(driver, service, files):

@@ -6,6 +6,8 @@ import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 
 import httpx2
 import pytest
@@ -13,7 +15,8 @@ from pydantic import BaseModel
 from small_index import serving
 
 from vpmsearch.errors import FeatureError
-from vpmsearch.web import waiting
+from vpmsearch.web import endpoints, waiting
+from vpmsearch.web.app import SEARCHES_AT_ONCE
 from vpmsearch.web.problems import problem_of
 from vpmsearch.web.settings import ServeSettings
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
@@ -264,9 +267,65 @@ def test_the_server_stops_when_the_search_of_one_who_hung_up_is_done(service, ph
     assert hold.ended.is_set()
 
 
+def test_a_server_that_does_not_stop_fails_its_test(service, monkeypatch):
+    hold = Hold()
+    monkeypatch.setattr(service, "see_stored", lambda *_: hold())
+    monkeypatch.setattr(serving, "SECONDS", 0.1)
+    server = serving(service, ServeSettings(port=0))
+    asked = httpx2.URL(f"{server.__enter__()}/api/images/1/regions")
+    client = HTTPConnection(asked.host, asked.port)
+    client.request("GET", asked.path)
+    assert hold.begun.wait(20)
+    with pytest.raises(AssertionError, match="does not stop"):
+        server.__exit__()
+    client.close()
+    hold.free.set()
+    server.thread.join(20)
+    assert not server.thread.is_alive()
+
+
+@pytest.mark.parametrize("kind", ["application/json", MEDIA_TYPE])
+def test_whoever_hangs_up_gives_up_his_place_whatever_kind_of_answer_he_asked_for(service, photo, monkeypatch, kind):
+    hold, see, seen, searched = Hold(), service.see, [], []
+
+    def holding(*arguments):
+        seen.append(1)
+        hold()
+        return see(*arguments)
+
+    monkeypatch.setattr(service, "see", holding)
+    monkeypatch.setattr(service, "search", lambda *arguments, **options: searched.append(1))
+    server = serving(service, ServeSettings(port=0))
+    with server as address:
+        waiting, clients = server.app.state.searching._waiting, []
+        asked = httpx2.Request("POST", f"{address}/api/search", headers={"Accept": kind}, files={"photograph": photo})
+        for number in range(1, SEARCHES_AT_ONCE + 5):
+            clients.append(HTTPConnection(asked.url.host, asked.url.port))
+            clients[-1].request("POST", asked.url.path, asked.read(), dict(asked.headers))
+            asyncio.run(until(lambda number=number: len(seen) + len(waiting) == number))
+        for client in clients:
+            client.close()
+        try:
+            until_idle(address)
+            assert not waiting
+        finally:
+            hold.free.set()
+    assert len(seen) == SEARCHES_AT_ONCE, "one began of those who had hung up"
+    assert not searched, "what had begun did not stop at its next step"
+
+
+def test_a_body_that_may_not_be_is_refused_also_where_none_is_read(client_of, service, monkeypatch):
+    hold = Hold()
+    monkeypatch.setattr(service, "see_stored", lambda *_: hold())
+    client = client_of(service, max_upload_bytes=1000)
+    answer = client.request("GET", "/api/images/1/regions", content=(b"x" * 1000 for _ in range(2)))
+    hold.free.set()
+    assert (answer.status_code, list(answer.json())) == (413, ["error"])
+
+
 def until_idle(address):
     """Until the server knows that whoever asked has hung up."""
-    for _ in range(2000):
+    for _ in range(300):
         if "vpmsearch_active_requests 1.0" in httpx2.get(f"{address}/api/metrics").text:
             return
         time.sleep(0.01)
@@ -300,14 +359,45 @@ def test_failures_are_counted_whatever_the_kind_of_answer(client, service, photo
         client.post("/api/regions", headers=headers, files={"photograph": photo})  # does not fail
         client.get("/api/images/99/regions", headers=headers)
     assert caplog.text.count("ZeroDivisionError: a secret") == 2  # once each
-    counted = [
-        line for line in client.get("/api/metrics").text.splitlines() if line.startswith("vpmsearch_failed_total")
-    ]
+    told = client.get("/api/metrics").text.splitlines()
+    counted = [line for line in told if line.startswith("vpmsearch_failed_total") and not line.endswith(" 0.0")]
     assert sorted(counted) == [
         'vpmsearch_failed_total{route="/api/images/{image_id}/regions",status="404"} 2.0',
         'vpmsearch_failed_total{route="/api/search",status="422"} 2.0',
         'vpmsearch_failed_total{route="/api/search",status="500"} 2.0',
     ]
+
+
+def test_series_of_faults_are_there_before_the_first(client_of, service, photo, monkeypatch):
+    client = client_of(service, max_waiting=1)
+    at_first = series(client)
+    assert {number for name, number in at_first.items() if 'status="5' in name} == {0.0}
+
+    def fails(*arguments, **options):
+        raise ZeroDivisionError
+
+    for name in ("search", "see", "see_stored", "picture", "thumbnail"):
+        monkeypatch.setattr(service, name, fails)
+    monkeypatch.setattr(endpoints, "region_names", fails)  # for /api/stats
+    for path in ("/api/stats", *(f"/api/images/1{end}" for end in ("", "/thumbnail", "/regions"))):
+        assert client.get(path).status_code == 500
+    for path in ("/api/search", "/api/regions"):
+        assert client.post(path, files={"photograph": photo}).status_code == 500
+    hold = Hold()
+    monkeypatch.setattr(service, "see_stored", lambda *_: hold() and fails())
+    with ThreadPoolExecutor(1) as other:
+        other.submit(client.get, "/api/images/1/regions")
+        assert hold.begun.wait(20)
+        assert client.get("/api/stats").status_code == 503
+        hold.free.set()
+    grown = {name for name, number in series(client).items() if 'status="5' in name and number}
+    assert len(grown) == 6 + 3 + 1, "three of the six also in vpmsearch_failed_total, and that it was busy"
+    assert grown <= set(at_first), "rate() does not see the first of a series that was not there"
+
+
+def series(client):
+    lines = client.get("/api/metrics").text.splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if "_total{" in line}
 
 
 def test_the_api_says_in_lines_what_is_wrong(client, photo):

@@ -14,6 +14,8 @@ from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, command, say
 
 if TYPE_CHECKING:
+    import logging
+
     from fastapi import FastAPI
 
     from vpmsearch.web.settings import ServeSettings
@@ -79,6 +81,7 @@ def _token(file: Path | None) -> str:
 
 def _run(app: FastAPI, settings: ServeSettings) -> None:
     """Listen until told to stop by Ctrl-C or SIGTERM; answers under way are finished."""
+    import logging
     import socket
 
     import uvicorn
@@ -97,6 +100,7 @@ def _run(app: FastAPI, settings: ServeSettings) -> None:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_told)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -118,3 +122,10 @@ def _run(app: FastAPI, settings: ServeSettings) -> None:
             for number, handler in before.items():
                 signal.signal(number, handler)
     say("stopped")
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Not the traceback of a request that uvicorn itself cancelled, since the server stops."""
+    from asyncio import CancelledError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], CancelledError))

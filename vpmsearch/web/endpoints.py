@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from datetime import datetime
@@ -50,6 +51,8 @@ _IMAGE_ERRORS = _ERRORS | {
 }
 _LINES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not changed"}}
+HUNG_UP = 499
+"""Counted for whoever hung up before the answer, as nginx does; nobody is sent it."""
 
 router = APIRouter(prefix="/api")
 guarded = APIRouter(dependencies=[Security(HTTPBearer(auto_error=False, description="Where the server asks for one."))])
@@ -216,7 +219,8 @@ async def metrics(request: Request) -> Response:
 async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer | Response:
     """Run what keeps a core busy in one of few threads, so that pictures and health do not wait behind it.
 
-    The answer itself, or lines of JSON for whoever accepts them; failures of both are counted.
+    The answer itself, or lines of JSON for whoever accepts them; failures of both are counted. Whoever hangs up gives
+    up his place in either case: the response takes care of that for lines.
     """
     line: Line = request.app.state.searching
 
@@ -229,11 +233,26 @@ async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer 
         at_once = {"X-Accel-Buffering": "no"}  # nginx would else keep the lines back until there are many
         return StreamingResponse(line.told(work, failed), media_type=MEDIA_TYPE, headers=at_once)
     place = Place()
+    searching = asyncio.ensure_future(line.run(lambda: work(place), place))
+    watching = asyncio.ensure_future(_hung_up(request))
     try:
-        return await line.run(lambda: work(place), place)
+        await asyncio.wait({searching, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not searching.done():
+            watching.result()  # raises where what came was no end of the connection, but a body that may not be
+            return Response(status_code=HUNG_UP)
+        return searching.result()
     except Exception as error:
         status, text = failed(error)
         raise HTTPException(status, text) from error
+    finally:
+        searching.cancel()
+        watching.cancel()
+
+
+async def _hung_up(request: Request) -> None:
+    """Until the client has gone, which uvicorn tells but does not cancel a request for."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _shown(load: Callable[[], Value]) -> Value:

@@ -36,12 +36,12 @@ const boxText = (box) => (box ? [box.left, box.top, box.right, box.bottom].join(
 
 // A photo is {file} or {id}, with the box of the part to use or null.
 // `tell` hears how it is getting on: {waiting: 3}, {doing: "seeing"}.
-export function regions(photo, tell) {
-  if (photo.id) return followed(`/api/images/${photo.id}/regions?box=${boxText(photo.box)}`, {}, tell);
+export function regions(photo, signal, tell) {
+  if (photo.id) return followed(`/api/images/${photo.id}/regions?box=${boxText(photo.box)}`, { signal }, tell);
   const form = new FormData();
   form.append("photograph", photo.file, "photograph");
   form.append("box", boxText(photo.box));
-  return followed("/api/regions", { method: "POST", body: form }, tell);
+  return followed("/api/regions", { method: "POST", body: form, signal }, tell);
 }
 
 // `tell` as above; of a search it also hears {doing: "searching"}.
@@ -63,7 +63,7 @@ export function search(photos, wanted, signal, tell) {
   return followed("/api/search", { method: "POST", body: form, signal }, tell);
 }
 
-// An answer that comes in lines of JSON, the last of which is the answer itself or an error.
+// An answer that comes in lines of JSON, the last of which is the answer itself or an error. None comes after an abort.
 async function followed(path, options, tell) {
   const response = await answered(path, { ...options, headers: { Accept: "application/x-ndjson" } });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -72,6 +72,7 @@ async function followed(path, options, tell) {
     let part;
     try {
       part = await reader.read();
+      options.signal.throwIfAborted();
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Error("The server stopped answering. Is it still running?");
@@ -88,8 +89,8 @@ async function followed(path, options, tell) {
 }
 
 // The file of an image of the index, to search with a part of it.
-export async function fileOf(id) {
-  const response = await fetch(picture(id));
+export async function fileOf(id, signal) {
+  const response = await fetch(picture(id), { signal });
   if (!response.ok) throw new Error("The image cannot be loaded.");
   return response.blob();
 }

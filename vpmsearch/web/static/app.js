@@ -10,7 +10,7 @@ const PAGE = 24;
 const MAX_PHOTOS = 8;
 
 let index = null; // what /api/stats says
-let photos = []; // {file or id, name, image, box, seen}
+let photos = []; // {file or id, name, image, box, seen, looking: the AbortController of the last look at it}
 let active = 0;
 let chosen = null; // regions to compare by; null: all
 let answer = null; // the first page of the ranks
@@ -94,12 +94,18 @@ async function add(files) {
 
 let looks = 0; // several photographs may be looked at at once, and only one is told of
 
+// What the model sees in the part that is used now. An earlier look, at another part, ends in an AbortError.
 async function look(photo) {
+  photo.looking?.abort();
+  photo.looking = new AbortController();
+  const { signal } = photo.looking;
   const tell = ({ waiting }) => report(by("looking"), `Looking at ${photo.name}…`, waiting);
+  photo.seen = null;
   looks += 1;
   tell({});
   try {
-    photo.seen = await api.regions(photo, tell);
+    if (photo.id && photo.box && !photo.file) photo.file = await api.fileOf(photo.id, signal);
+    photo.seen = await api.regions(photo, signal, tell);
   } finally {
     looks -= 1;
     if (!looks) by("looking").replaceChildren();
@@ -109,6 +115,7 @@ async function look(photo) {
 async function searchWith(hit) {
   by("compare").close();
   const photo = { id: hit.image_id, name: hit.path.split("/").pop(), box: null, seen: null, image: null };
+  for (const other of photos) other.looking?.abort();
   photos = [photo];
   active = 0;
   try {
@@ -116,6 +123,7 @@ async function searchWith(hit) {
     await look(photo);
     fail("");
   } catch (error) {
+    if (error.name === "AbortError") return; // something else is searched for by now
     fail(said(error));
   }
   showPhotos();
@@ -124,6 +132,7 @@ async function searchWith(hit) {
 }
 
 function remove(photo) {
+  photo.looking?.abort();
   photos = photos.filter((other) => other !== photo);
   active = Math.max(0, Math.min(active, photos.length - 1));
   showPhotos();
@@ -133,12 +142,13 @@ function remove(photo) {
 async function usePart(box) {
   const photo = photos[active];
   photo.box = box;
-  drawActive();
   try {
-    if (photo.id && box && !photo.file) photo.file = await api.fileOf(photo.id);
-    await look(photo);
+    const looked = look(photo);
+    drawActive(); // without what was seen in the part before
+    await looked;
     fail("");
   } catch (error) {
+    if (error.name === "AbortError") return; // another part is used by now
     fail(said(error));
   }
   showPhotos();

@@ -69,27 +69,40 @@ export function card(hit, names, { onopen, onsearch }) {
       "Search with this"));
 }
 
-// Fill the dialog: both images under their regions, and each shared region cut out of both.
+let comparing = null; // the AbortController of the hit that the dialog shows, or showed last
+
+// Fill the dialog: both images under their regions, and each shared region cut out of both. Another one, or closing the
+// dialog, ends it.
 export async function compare(hit, photoOf, active) {
+  comparing?.abort();
+  const mine = new AbortController();
+  const { signal } = mine;
+  comparing = mine;
   const by = (id) => document.getElementById(id);
   by("compare-title").textContent = `Rank ${hit.rank}`;
   const rate = hit.false_match_rate;
   const strangers = rate == null ? "" : `; of people who are not in the index, ${percent(rate)} find an image as near`;
   by("compare-summary").textContent = `Distance ${hit.distance.toFixed(4)}${strangers}`;
   by("compare-caption").textContent = [fileName(hit.path), ...labels(hit)].join(" · ");
-  by("compare-rows").replaceChildren();
+  for (const id of ["compare-rows", "compare-looking"]) by(id).replaceChildren();
   for (const id of ["compare-query", "compare-hit"]) { by(id).width = by(id).height = 1; }
   const dialog = by("compare");
   if (!dialog.open) dialog.showModal();
+  // The event comes a little after the closing: by then another hit may be shown.
+  dialog.addEventListener("close", () => { if (!dialog.open) mine.abort(); }, { signal });
   const tell = ({ waiting }) => report(by("compare-looking"), "Looking at the match…", waiting);
   tell({});
   try {
-    const looked = api.regions({ id: hit.image_id, box: null }, tell).finally(() => by("compare-looking").replaceChildren());
+    const looked = api.regions({ id: hit.image_id, box: null }, signal, tell).finally(() => {
+      if (!signal.aborted) by("compare-looking").replaceChildren();
+    });
     const [image, seen] = await Promise.all([loadImage(api.picture(hit.image_id)), looked]);
+    signal.throwIfAborted();
     draw(by("compare-query"), active.image, { box: active.box, seen: active.seen });
     draw(by("compare-hit"), image, { seen });
     by("compare-rows").replaceChildren(...hit.regions.map((part) => row(part, photoOf(part.region), image, seen)));
   } catch (error) {
+    if (signal.aborted) return;
     by("compare-summary").textContent = `${by("compare-summary").textContent}. ${error.message}`;
     by("compare-rows").replaceChildren(...hit.regions.map((part) => row(part, null, null, null)));
   }
