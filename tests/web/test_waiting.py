@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -180,6 +181,32 @@ def test_what_has_begun_keeps_its_thread_though_nobody_waits_for_it(leave):
         hold.free.set()
         assert not begun
         assert await following is True, "it began before the thread was free"
+
+    asyncio.run(main())
+
+
+def test_nothing_begins_for_one_whose_request_is_cancelled_though_the_loop_has_other_things_to_do():
+    async def main():
+        line, hold, worked = Line(1), Hold(), []
+        first = asyncio.ensure_future(line.run(hold))
+        await until(hold.begun.is_set)
+        app = SimpleNamespace(state=SimpleNamespace(searching=line))
+        request = SimpleNamespace(app=app, headers={}, receive=asyncio.Event().wait)
+
+        async def request_of_uvicorn():
+            try:
+                await endpoints._in_turn(request, lambda place: worked.append(1))
+            except asyncio.CancelledError:  # it answers 500 in the same breath; only then the loop goes on
+                hold.free.set()
+                time.sleep(0.2)
+
+        asked = asyncio.ensure_future(request_of_uvicorn())
+        await until(lambda: line._waiting)
+        asked.cancel()
+        await asked
+        await first
+        await line.drained()
+        assert not worked
 
     asyncio.run(main())
 

@@ -245,6 +245,7 @@ async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer 
         status, text = failed(error)
         raise HTTPException(status, text) from error
     finally:
+        place.gone = True  # at once: before the task comes to it, its turn could come
         searching.cancel()
         watching.cancel()
 
