@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from PIL import Image
 from small_index import IMAGES, jpeg, png, serving
 from tiny_weights import picture
 
@@ -206,6 +208,18 @@ def test_compare_and_search_from_a_hit(page, files, service):
     page.until(lambda: "50 %, 100 %, 100 %" in page.one("#canvas").get_attribute("aria-label"))
     assert page.settled()
     assert page.one("#query-error").text == ""
+
+
+def test_a_photograph_that_the_browser_cannot_show_is_compared_all_the_same(page, tmp_path):
+    with Image.open(io.BytesIO(png(picture(2)))) as image:
+        image.save(tmp_path / "2.tiff")
+    assert page.choose(tmp_path / "2.tiff")
+    page.click(".card:nth-child(1) .open")
+    page.until(lambda: page.all("#compare-rows canvas"))  # cut out of the hit
+    assert {cell.text for cell in page.all("#compare-rows td:nth-of-type(1)")} == {"not shown"}
+    assert page.one("#compare-summary").text.startswith("Distance")
+    assert "undefined" not in page.one("#compare-summary").text
+    assert "null" not in page.one("#compare-summary").text
 
 
 def test_filters(page, files):

@@ -71,6 +71,22 @@ def test_a_damaged_commit_leaves_the_old_state_and_says_so(own_service, client_o
     assert client.post("/api/search", data={"image_id": 1}).status_code == 200
 
 
+def test_after_a_fault_it_looks_again(own_service, client_of, tmp_path, monkeypatch, caplog):
+    look = own_service.store.refresh
+
+    def fails():
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(own_service.store, "refresh", fails)
+    client = client_of(own_service)
+    until(lambda: client.get("/api/health").json()["status"] == "stale")
+    assert client.get("/api/health").json()["problem"] == "a fault of vpmsearch; the server's log shows it"
+    assert "a secret" in caplog.text
+    monkeypatch.setattr(own_service.store, "refresh", look)
+    grow(own_service, tmp_path, 9)
+    until(lambda: client.get("/api/health").json() == client.get("/api/health").json() | {"status": "ok", "images": 9})
+
+
 def test_other_weights_are_refused(own_service, tmp_path):
     other = Extractor(read_weights(write_weights(tmp_path / "other.safetensors", seed=1)), own_service.extractor.device)
     with pytest.raises(ModelMismatchError):

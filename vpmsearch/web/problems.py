@@ -25,5 +25,5 @@ def problem_of(error: Exception) -> tuple[int, str]:
         return 422, text
     if isinstance(error, VpmsearchError):
         return (503 if isinstance(error, DeviceError) else 500), text
-    log.error("a search failed", exc_info=error)
+    log.error("a fault", exc_info=error)
     return 500, "a fault of vpmsearch; the server's log shows it"

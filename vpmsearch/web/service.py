@@ -25,6 +25,7 @@ from vpmsearch.search import Searcher
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult
+from vpmsearch.web.problems import problem_of
 
 Value = TypeVar("Value")
 
@@ -128,6 +129,9 @@ class SearchService:
                 self._calibrated_at = calibrated_at
             except (VpmsearchError, OSError) as error:
                 self.problem = " ".join(str(error).split())
+                return False
+            except Exception as error:  # a fault of ours: it is told, and looked again later
+                self.problem = problem_of(error)[1]
                 return False
             self.problem = ""
             return True

@@ -98,7 +98,7 @@ export async function compare(hit, photoOf, active) {
     });
     const [image, seen] = await Promise.all([loadImage(api.picture(hit.image_id)), looked]);
     signal.throwIfAborted();
-    draw(by("compare-query"), active.image, { box: active.box, seen: active.seen });
+    if (active.image) draw(by("compare-query"), active.image, { box: active.box, seen: active.seen }); // not of a TIFF
     draw(by("compare-hit"), image, { seen });
     by("compare-rows").replaceChildren(...hit.regions.map((part) => row(part, photoOf(part.region), image, seen)));
   } catch (error) {
