@@ -116,6 +116,18 @@ def test_two_layers_a_region():
         np.testing.assert_allclose(logits[:, region].detach(), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_two_layers_normalised_in_between():
+    classifiers = RegionClassifiers("two-layer-bn", 4, 5, 7).train()
+    embeddings = torch.randn(8, 4, 5) / 50
+    logits = classifiers(embeddings)
+    assert logits.shape == (8, 4, 7)
+    wide = {name: parameter.detach().double().numpy() for name, parameter in classifiers.named_parameters()}
+    for region in range(4):
+        reduced = embeddings[:, region].double().numpy() @ wide["reduce"][region]
+        normal = (reduced - reduced.mean(axis=0)) / np.sqrt(reduced.var(axis=0) + 1e-5)
+        np.testing.assert_allclose(logits[:, region].detach(), normal @ wide["classify"][region], rtol=1e-3, atol=1e-5)
+
+
 def test_a_normalised_neck_a_region():
     classifiers = RegionClassifiers("bnneck", 4, 5, 7).train()
     embeddings = torch.randn(8, 4, 5) * 3 + 2
@@ -127,7 +139,7 @@ def test_a_normalised_neck_a_region():
     np.testing.assert_allclose(logits.detach(), np.einsum("bpd,pdk->bpk", normal, classify), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["two-layer", "bnneck"])
+@pytest.mark.parametrize("kind", ["two-layer", "two-layer-bn", "bnneck"])
 def test_a_classifier_sees_its_region_only(kind):
     classifiers = RegionClassifiers(kind, 4, 5, 7).eval()
     embeddings = torch.randn(3, 4, 5, requires_grad=True)
@@ -136,7 +148,7 @@ def test_a_classifier_sees_its_region_only(kind):
     assert (embeddings.grad[:, [0, 1, 3]] == 0).all()
 
 
-@pytest.mark.parametrize("kind", ["two-layer", "bnneck"])
+@pytest.mark.parametrize("kind", ["two-layer", "two-layer-bn", "bnneck"])
 def test_classifiers_start_undecided(kind):
     """Close to K equally likely identities: no region is sure of anything before it has learned."""
     torch.manual_seed(0)

@@ -20,7 +20,6 @@ from vpmsearch.training.presets import PRESETS, TrainSettings, changed, get_pres
         ("backbone", "resnet50"),  # p. 395
         ("num_regions", (6, 1)),  # "6×1 in most experiments"
         ("embedding_dim", None),  # f_i has the channels of T
-        ("normalize_embeddings", False),  # Eq. 4 compares f_i as pooled
         ("gamma", (0.5, 1.0)),  # p. 397: γ ~ U(0.5, 1)
         ("optimizer", "sgd"),
         ("learning_rate", 0.1),
@@ -29,7 +28,7 @@ from vpmsearch.training.presets import PRESETS, TrainSettings, changed, get_pres
         ("pids_per_batch", 8),
         ("images_per_pid", 8),
         ("margin", 1.0),
-        ("classifier", "two-layer"),  # Eq. 6
+        ("classifier", "two-layer-bn"),  # Eq. 6, and as PCB
         ("region_loss_weight", 1.0),  # Eq. 8
         ("label_smoothing", 0.0),
         ("input_size", (384, 128)),  # not stated; as PCB
@@ -37,6 +36,8 @@ from vpmsearch.training.presets import PRESETS, TrainSettings, changed, get_pres
         ("init", "imagenet"),
         ("warmup_steps", 0),
         ("freeze_stages", 0),
+        ("normalize_embeddings", True),  # not stated; without, and without the next, it diverges
+        ("gradient_clip", 1.0),
         ("flip", True),
         ("color_jitter", 0.0),
         ("erase", 0.0),

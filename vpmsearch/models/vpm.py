@@ -38,8 +38,8 @@ class Vpm(nn.Module):
         num_regions: the grid (m, n) laid over the holistic person; p = m·n regions, row-major. A number m is (m, 1).
         embedding_dim: None pools T itself (the paper); a number d reduces T to d channels first (1×1 convolution and
             batch normalisation, learned), so that an image costs p·d numbers.
-        normalize_embeddings: scale every f_i to length 1 before it is compared. The paper does not say; it compares
-            f_i as pooled, which is the default.
+        normalize_embeddings: scale every f_i to length 1 before it is compared. The paper does not say; by
+            default they are as pooled.
 
     Raises:
         ModelError: no such backbone, an empty grid or embedding_dim < 1.

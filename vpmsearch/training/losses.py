@@ -21,13 +21,14 @@ class RegionClassifiers(nn.Module):
     """One identity classifier a region, IP_i of Eq. 6: (B, p, d) -> logits (B, p, K).
 
     "two-layer" is the paper's: a fully connected layer that reduces to 256 numbers, then one to K identities.
+    "two-layer-bn" normalises in between over the batch, as PCB does (Sun et al., 2018).
     "bnneck" is batch normalisation and one layer without bias (Luo et al., 2019).
     """
 
     def __init__(self, kind: str, num_regions: int, embedding_dim: int, identities: int) -> None:
         super().__init__()
-        self.neck = nn.BatchNorm1d(num_regions * embedding_dim) if kind == "bnneck" else None
         reduced = embedding_dim if kind == "bnneck" else 256
+        self.neck = None if kind == "two-layer" else nn.BatchNorm1d(num_regions * reduced)
         self.reduce = None if kind == "bnneck" else nn.Parameter(torch.empty(num_regions, embedding_dim, reduced))
         self.classify = nn.Parameter(torch.empty(num_regions, reduced, identities))
         if self.reduce is not None:
@@ -37,10 +38,10 @@ class RegionClassifiers(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """(B, p, d) -> (B, p, K)."""
         x = embeddings
-        if self.neck is not None:
-            x = self.neck(x.flatten(1)).view_as(x)  # (B, p, d) -> (B, p·d) -> (B, p, d)
         if self.reduce is not None:
             x = torch.einsum("bpd,pdr->bpr", x, self.reduce)
+        if self.neck is not None:
+            x = self.neck(x.flatten(1)).view_as(x)  # (B, p, r) -> (B, p·r) -> (B, p, r)
         return torch.einsum("bpr,prk->bpk", x, self.classify)
 
 
