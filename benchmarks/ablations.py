@@ -54,7 +54,7 @@ def trained(name: str, data: ReidDataset, runs: Path, epochs: int) -> Path:
     trainer = Trainer(
         settings(name, epochs), data.train, dataset=data.name, output=output, device=choose_device("auto")
     )
-    total = epochs * trainer.steps_per_epoch
+    total = trainer.steps_left(resume=False)
 
     def on_step(row: Any) -> None:
         if row.step % 20 == 0:

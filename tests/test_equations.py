@@ -61,6 +61,14 @@ def assert_close(actual, expected, dtype=torch.float32, absolute=0.0):
 # ---------------------------------------------------------------------------------------------------- Eq. 1, 2, 3
 
 
+def test_mixed_precision_does_not_round_the_sums_of_eq_3():
+    feature_map, probabilities = torch.randn(3, 5, 6, 4), torch.rand(3, 4, 6, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = region_embeddings(feature_map, probabilities)
+    expected = oracles.region_embeddings(exact(feature_map), exact(probabilities))
+    np.testing.assert_allclose(embeddings.double().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(2, 6, 4, 2), (1, 1, 1, 1), (3, 12, 2, 5)])
 def test_locating_and_pooling_agree_with_the_loops(shape, dtype):

@@ -14,6 +14,7 @@ taken in runs of `RUN` numbers whose squares are added in float64.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -27,6 +28,11 @@ RUN = 512
 def _compute_dtype(tensor: Tensor) -> Tensor:
     """Half precision as float32, anything else as it is: sums of many small numbers need the digits."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _full_precision(device: str) -> AbstractContextManager[None]:
+    """Products are not rounded to half precision, mixed or not."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def region_probabilities(logits: Tensor) -> Tensor:
@@ -71,7 +77,8 @@ def region_embeddings(feature_map: Tensor, probabilities: Tensor) -> Tensor:
     # Below the normal numbers 1 / C_i² is infinite and would turn gradients of 0 into NaN: C_i is a constant there.
     divisor = torch.where(visibility > torch.finfo(p.dtype).tiny, visibility, visibility.detach())
     weights = p / torch.where(visibility > 0, divisor, 1)
-    return torch.bmm(weights, t.transpose(1, 2)).to(feature_map.dtype)
+    with _full_precision(p.device.type):
+        return torch.bmm(weights, t.transpose(1, 2)).to(feature_map.dtype)
 
 
 def region_distances(query: Tensor, gallery: Tensor) -> Tensor:

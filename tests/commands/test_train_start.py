@@ -30,7 +30,7 @@ def people(tmp_path: Path, tiny: str, monkeypatch: pytest.MonkeyPatch) -> tuple[
 
 def test_train_says_what_it_starts_from(cli, people):
     assert "starting from" not in cli(*people, "--output", "first.safetensors").stderr
-    second = (*people, "--output", "second.safetensors", "--seed", 1, "--init")
+    second = (*people, "--output", "second.safetensors", "--overwrite", "--seed", 1, "--init")
     kept = cli(*second, "first.checkpoint.safetensors")
     assert kept.stdout == "second.safetensors\n"
     assert "starting from first.checkpoint.safetensors, identity classifiers too\n" in kept.stderr
@@ -39,7 +39,7 @@ def test_train_says_what_it_starts_from(cli, people):
     assert "identity classifiers anew\n" in other.stderr
     save_file({"a": torch.zeros(1)}, "damaged.safetensors", {"checkpoint": "{}"})
     assert "damaged checkpoint" in cli(*second, "damaged.safetensors", code=1).error
-    assert "no weights file at missing" in cli(*second, "missing", code=1).error
+    assert "no file missing to start from" in cli(*second, "missing", code=1).error
 
 
 def test_train_compiled_without_a_compiler(cli, people, monkeypatch: pytest.MonkeyPatch):
@@ -59,3 +59,32 @@ def test_train_with_a_memory(cli, people):
     assert cli(*people, *settings, "--resume").stdout == "weights/vpm.safetensors\n"
     assert "memory_weight needs a consistency_weight" in cli(*people, "--set", "memory_weight=1", code=1).error
     assert "memory_weight must be finite" in cli(*people, *settings, "--set", "memory_weight=NaN", code=1).error
+
+
+def test_another_runs_weights_are_not_replaced_unasked(cli, people):
+    cli(*people)
+    files = {path: path.read_bytes() for path in Path("weights").iterdir()}
+    assert "weights/vpm.safetensors is of another run; go on with it by --resume" in cli(*people, code=1).error
+    Path("weights/vpm.safetensors").unlink()
+    assert "weights/vpm.checkpoint.safetensors is of another run" in cli(*people, code=1).error
+    assert all(path.read_bytes() == files[path] for path in Path("weights").iterdir())
+    cli(*people, "--overwrite", "--seed", 1)
+    assert Path("weights/vpm.safetensors").read_bytes() != files[Path("weights/vpm.safetensors")]
+
+
+def test_what_of_the_settings_comes_to_nothing_is_said(cli, people):
+    memory = ("--set", "consistency_weight=1", "--set", "memory_weight=0.5")
+    assert "two cameras" not in cli(*people, *memory).stderr  # an image without a camera is of one of its own
+    rows = [
+        f"{path.relative_to(Path.cwd())},{pid},0"
+        for pid, folder in enumerate(sorted(Path("people").resolve().iterdir()))
+        for path in sorted(folder.iterdir())
+    ]
+    Path("one_camera.csv").write_text("\n".join(["path,pid,camid", *rows]))
+    one = ("train", "--data", "one_camera.csv", "--dataset", "csv", *people[5:], *memory, "--overwrite")
+    assert "no identity was seen by two cameras" in cli(*one).stderr
+    for shot in range(3, 60):
+        picture(shot).save(f"people/person 0/{shot}.png")
+    uneven = cli(*people, "--overwrite").stderr
+    assert "an epoch shows" in uneven
+    assert "of 69 images" in uneven

@@ -97,3 +97,12 @@ def test_an_identity_with_one_image_fills_its_place_with_it():
 def test_too_few_identities(pids):
     with pytest.raises(DataError, match="identities"):
         IdentitySampler(pids, 3, 2)
+
+
+@pytest.mark.parametrize("counts", [(4, 4, 4, 4), (10,) * 15 + (500, 500), (2,) * 8])
+def test_how_many_images_an_epoch_shows(counts):
+    pids = [pid for pid, count in enumerate(counts) for _ in range(count)]
+    sampler = IdentitySampler(pids, 4, 4)
+    for epoch in range(3):
+        assert sampler.images_shown(epoch) == len({int(i) for batch in sampler.epoch(epoch) for i in batch})
+    assert (sampler.images_shown(0) < 0.9 * len(pids)) == (max(counts) > 100)

@@ -234,7 +234,7 @@ def test_the_cache_is_not_augmented(drawn_images):
 
 def test_images_are_decoded_once(drawn_images, monkeypatch):
     decoded = []
-    monkeypatch.setattr(module, "load_image", lambda path: decoded.append(path) or Image.open(path).convert("RGB"))
+    monkeypatch.setattr(module, "load_image", lambda path, **_: decoded.append(path) or Image.open(path).convert("RGB"))
     data = TrainingSet(drawn_images, SETTINGS)
     for step in range(3):
         data.batch(np.arange(24), (step,))
@@ -248,7 +248,7 @@ def test_the_cache_is_bounded_and_a_large_image_does_not_spoil_it(drawn_images, 
     monkeypatch.setattr(module, "CACHE_BYTES", 3 * 4 * 64 * 32)
     decoded = []
     load = module.load_image
-    monkeypatch.setattr(module, "load_image", lambda path: decoded.append(path) or load(path))
+    monkeypatch.setattr(module, "load_image", lambda path, **_: decoded.append(path) or load(path))
     data = TrainingSet(images, SETTINGS)
     expected = TrainingSet(images, SETTINGS)
     for step in range(3):
@@ -272,3 +272,27 @@ def test_an_unreadable_image_is_named(drawn_images, tmp_path):
     data = TrainingSet([*drawn_images, LabelledImage(tmp_path / "broken.jpg", pid=10)], SETTINGS)
     with pytest.raises(ImageError, match=r"broken\.jpg"):
         data.batch(np.array([0, 24]), (0,))
+
+
+def test_missing_files_are_told_before_anything_is_trained(drawn_images, tmp_path):
+    images = [*drawn_images, replace(drawn_images[0], path=tmp_path / "gone.png")]
+    with pytest.raises(DataError, match=r"1 of 25 training images are missing, .*gone.png"):
+        TrainingSet(images, SETTINGS)
+
+
+def test_large_photographs_are_decoded_no_larger_than_a_crop_needs(tmp_path):
+    """Else a few hundred of them would fill the cache, and each crop would be resized from all of its pixels."""
+    pixels = np.random.default_rng(0).integers(0, 255, (1600, 800, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.jpg")
+    data = TrainingSet([LabelledImage(tmp_path / "large.jpg", pid=1, camid=1)], replace(SETTINGS, gamma=(0.5, 1.0)))
+    image = data._decoded(0)
+    assert 2 * 64 / 0.5 <= image.height < 1600
+    assert 2 * 32 / 0.5 <= image.width < 800
+
+
+def test_by_how_many_cameras_somebody_was_seen(drawn_images):
+    for camids, most in [((1, 1, 1, 1), 1), ((1, 2, 2, 1), 2), ((3, 1, 2, 1), 3), ((None, None, 1, 1), 3)]:
+        images = [replace(image, camid=camid) for image, camid in zip(drawn_images[:4], camids, strict=True)]
+        assert TrainingSet(images, SETTINGS).most_cameras == most
+    apart = [replace(image, camid=int(image.pid or 0)) for image in drawn_images]
+    assert TrainingSet(apart, SETTINGS).most_cameras == 1, "two people by one camera each"

@@ -139,3 +139,18 @@ def test_osnet_takes_other_sizes(size, map_size):
         feature_map = build_backbone("osnet").eval()(torch.rand(1, 3, *size))
     assert feature_map.shape == (1, 512, *map_size)
     assert (feature_map >= 0).all()
+
+
+@pytest.mark.parametrize("stages", [1, 2, 5])
+def test_frozen_stages_stay_frozen_though_their_normalisation_is_replaced(stages):
+    """As `--sync-norm` does on GPUs."""
+    backbone = build_backbone("resnet10")
+    backbone.freeze(stages)
+    nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
+    backbone.train()
+    norms = [(name, m) for name, m in backbone.trunk.named_modules() if isinstance(m, nn.SyncBatchNorm)]
+    layers = ["bn1", *(f"layer{i}" for i in range(1, 5))]
+    assert len(norms) > 5
+    for name, norm in norms:
+        assert norm.training == (layers.index(name.split(".")[0]) >= stages)
+        assert norm.weight.requires_grad == norm.training

@@ -239,6 +239,19 @@ def test_imagenet_weights_fill_the_trunk(monkeypatch):
     assert_filled(backbone, published)
 
 
+def test_they_are_the_first_that_were_published(monkeypatch):
+    """torchvision's default for resnet50 is of a later recipe, with which the paper and PCB did not start."""
+    asked = []
+
+    def download(url, **kwargs):
+        asked.append(url)
+        return torchvision.models.resnet50(weights=None).state_dict()
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
+    initialise(build_backbone("resnet50"), "imagenet")
+    assert asked == [torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url]
+
+
 @pytest.mark.parametrize("name", ["osnet", "resnet10"])
 def test_no_imagenet_weights_for_our_own_trunks(name):
     with pytest.raises(ModelError, match="--init"):

@@ -189,3 +189,11 @@ def test_settings_are_changed_by_text():
 def test_a_text_that_sets_nothing_is_refused(assignment):
     with pytest.raises(ModelError, match=assignment.partition("=")[0]):
         changed(get_preset("fast"), [assignment])
+
+
+def test_what_may_be_nothing_can_be_set_to_nothing():
+    """The paper's settings without ours: nothing clipped."""
+    settings = changed(get_preset("paper"), ["gradient_clip=null", "margin=null", "embedding_dim=null"])
+    assert (settings.gradient_clip, settings.margin, settings.embedding_dim) == (None, None, None)
+    with pytest.raises(ModelError, match="epochs cannot be 'null'"):
+        changed(get_preset("paper"), ["epochs=null"])

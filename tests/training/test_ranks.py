@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vpmsearch.errors import TrainingError
+from vpmsearch.errors import DeviceError, TrainingError
 from vpmsearch.training import ranks
 from vpmsearch.training.log import TrainingFiles, read_log
 from vpmsearch.training.ranks import Ranks
@@ -139,3 +139,27 @@ def test_shares_are_equal_and_all():
     with pytest.raises(TrainingError, match="needs GPUs"):
         ranks.synchronised(torch.nn.BatchNorm1d(2), torch.device("cpu"))
     assert ranks.ranks_here() == Ranks()
+
+
+@pytest.mark.parametrize("steps", [(4, 4), (4, 0)])
+def test_all_begin_at_the_same_step(monkeypatch, steps):
+    def all_gather(parts, own):
+        for part, number in zip(parts, steps, strict=True):
+            part.fill_(number)
+
+    monkeypatch.setattr(ranks.dist, "all_gather", all_gather)
+    if len(set(steps)) == 1:
+        Ranks(1, 2).check_alike(4, torch.device("cpu"))
+    else:
+        with pytest.raises(TrainingError, match=r"\[0, 4\].*--output on a disk that they share"):
+            Ranks(1, 2).check_alike(0, torch.device("cpu"))
+    Ranks().check_alike(7, torch.device("cpu"))
+
+
+def test_a_process_without_a_gpu_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert ranks.local_device(torch.device("cuda")) == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(DeviceError, match=r"process 2 .* start 2 at most"):
+        ranks.local_device(torch.device("cuda"))

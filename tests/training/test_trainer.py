@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import vpmsearch
 import vpmsearch.training.trainer as module
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError, TrainingError, VpmsearchError, WeightsError
+from vpmsearch.models import weights
 from vpmsearch.models.initial import IMAGENET
 from vpmsearch.models.weights import fingerprint, read_metadata, read_weights
+from vpmsearch.training import checkpoint
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log
 from vpmsearch.training.presets import get_preset
 from vpmsearch.training.trainer import Trainer
@@ -309,9 +312,44 @@ def test_without_resume_a_run_starts_anew(stopped, one_epoch, drawn_images):
 )
 def test_other_settings_do_not_go_on(stopped, drawn_images, change):
     before = snapshot(stopped)
-    with pytest.raises(TrainingError, match=r"other settings.*--resume"):
+    with pytest.raises(TrainingError, match=r"other settings.*another output") as raised:
         trainer(replace(TINY, **change), drawn_images, stopped.weights).run(resume=True)
+    for name, value in change.items():
+        assert re.search(rf"{name} [^;]*, now {re.escape(json.dumps(value)[:4])}", str(raised.value))
     assert snapshot(stopped) == before
+
+
+def test_the_same_start_by_another_name_goes_on(drawn_images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(TINY, drawn_images, tmp_path / "first.safetensors")
+    settings = replace(TINY, init="first.safetensors")
+    train(settings, drawn_images, tmp_path / "second.safetensors", stop_at=trainer_steps(drawn_images, tmp_path))
+    named = replace(settings, init=str(tmp_path / "first.safetensors"))
+    assert train(named, drawn_images, tmp_path / "second.safetensors", resume=True)
+    other = replace(settings, init=str(tmp_path / "second.safetensors"))
+    with pytest.raises(TrainingError, match=r"settings \(init first.safetensors, now .*second.safetensors\)"):
+        trainer(other, drawn_images, tmp_path / "second.safetensors").run(resume=True)
+
+
+def trainer_steps(images, folder):
+    """The first step of the second epoch."""
+    return len(trainer(TINY, images, folder / "none.safetensors").sampler.epoch(0))
+
+
+def test_the_steps_left_are_those_that_come(stopped, drawn_images):
+    new = trainer(TINY, drawn_images, stopped.weights)
+    left, whole = new.steps_left(resume=True), new.steps_left(resume=False)
+    assert whole == sum(len(new.sampler.epoch(epoch)) for epoch in range(TINY.epochs))
+    rows = train(TINY, drawn_images, stopped.weights, resume=True)
+    assert 0 < len(rows) == left < whole
+
+
+def test_a_checkpoint_may_be_larger_than_weights(stopped, drawn_images, monkeypatch):
+    """A long run's must be readable."""
+    assert checkpoint.MAX_BYTES > 10 * weights.MAX_FILE_BYTES
+    monkeypatch.setattr(checkpoint, "MAX_BYTES", stopped.checkpoint.stat().st_size - 1)
+    with pytest.raises(WeightsError, match="sane size"):
+        trainer(TINY, drawn_images, stopped.weights).run(resume=True)
 
 
 def test_other_images_do_not_go_on(stopped, drawn_images):

@@ -99,7 +99,7 @@ def _say_what_is_left_out(experiment: Experiment, partial: dict[Source, ReidData
 
 
 def _train(name: str, trainer: Trainer) -> None:
-    total = trainer.settings.epochs * trainer.steps_per_epoch
+    total = trainer.steps_left(resume=True)
     say(f"{name}: {trainer.settings.epochs} epochs, {len(trainer.data.images)} images")
     with progress(f"training {name}", total) as advance:
         trainer.run(resume=True, on_step=lambda row: advance(1, f"epoch {row.epoch + 1} loss {row.loss:.3f}"))

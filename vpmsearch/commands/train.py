@@ -60,6 +60,7 @@ def train(
         "weights/vpm.safetensors"
     ),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch's checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the weights of another run.")] = False,
     num_regions: Annotated[
         str | None,  # not a tuple: Typer would want two arguments
         typer.Option(metavar="ROWSxCOLUMNS", help="Grid of regions.", show_default="6x1"),
@@ -75,7 +76,7 @@ def train(
         typer.Option("--set", metavar="NAME=VALUE", help="Change any setting of the preset (repeatable)."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.", show_default="by preset")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same losses.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same losses on a CPU.")] = 0,
     hold_out: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Share of training identities to set aside and measure on after each epoch."),
@@ -122,8 +123,10 @@ def train(
         )
     if output.suffix != ".safetensors":
         raise ModelError(f"--output {output}: weights are safetensors, so the name must end in .safetensors")
+    if not resume and not overwrite:
+        _check_unused(output)
     images = read_dataset(dataset, data) if data else drawn_pedestrians()
-    images, held_out = _split(images, hold_out, seed)
+    images, held_out = _split(images, hold_out, settings.seed)
     with joined(chosen) as ranks:
         trainer = Trainer(
             settings,
@@ -144,10 +147,36 @@ def train(
         say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}{together}")
         if settings.init not in PUBLISHED:
             say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else 'anew'}")
+        _warn(trainer)
         if resume and not trainer.files.checkpoint.is_file():
             say(f"nothing to resume: there is no {trainer.files.checkpoint}; starting from the beginning")
         run_training(trainer, resume=resume, held_out=held_out)
     answer(str(output))
+
+
+def _check_unused(output: Path) -> None:
+    """Days of training are not replaced by a word that was left out."""
+    from vpmsearch.errors import TrainingError
+    from vpmsearch.training.log import TrainingFiles
+
+    for path in (output, TrainingFiles(output).checkpoint):
+        if path.exists():
+            raise TrainingError(
+                f"{path} is of another run; go on with it by --resume, replace it by --overwrite, or give another "
+                "--output"
+            )
+
+
+def _warn(trainer: Trainer) -> None:
+    """Say what of the settings comes to nothing with these images."""
+    if trainer.data.most_cameras < 2 and trainer.memory is not None:
+        say("no identity was seen by two cameras: there memory_weight has no effect")
+    there, shown = len(trainer.data.images), trainer.sampler.images_shown(0)
+    if shown < 0.9 * there:
+        say(
+            f"an epoch shows {shown} of {there} images, as some identities have many more than others; a smaller "
+            "pids_per_batch shows more"
+        )
 
 
 def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDataset | None = None) -> None:
@@ -164,7 +193,7 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDatase
         if held_out is not None:
             say(f"epoch {epoch + 1}: {_measure(trainer, held_out)}")
 
-    with progress("training", trainer.settings.epochs * trainer.steps_per_epoch) as advance:
+    with progress("training", trainer.steps_left(resume=resume)) as advance:
         trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
     settings = trainer.settings
     weights = {"loss_consistency": settings.consistency_weight, "loss_memory": settings.memory_weight}

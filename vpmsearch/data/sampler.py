@@ -15,8 +15,10 @@ class IdentitySampler:
     """Yields batches of indices: `pids_per_batch` identities with `images_per_pid` images each.
 
     An epoch goes through every identity's images once, in groups of `images_per_pid` (a last short group is filled up
-    with other images of the same identity, repeated where it has too few). Batches never hold an identity twice. The
-    order depends on (seed, epoch) alone, so a resumed run sees what an unbroken one would have seen.
+    with other images of the same identity, repeated where it has too few), as long as enough identities for a batch
+    have any left: of identities with many more images than the others an epoch leaves some out, other ones each time.
+    Batches never hold an identity twice. The order depends on (seed, epoch) alone, so a resumed run sees what an
+    unbroken one would have seen.
 
     Raises:
         DataError: fewer identities than a batch needs.
@@ -27,7 +29,10 @@ class IdentitySampler:
         for index, pid in enumerate(pids):
             by_pid[pid].append(index)
         if len(by_pid) < pids_per_batch:
-            raise DataError(f"a batch takes {pids_per_batch} identities but there are {len(by_pid)}; use more data")
+            raise DataError(
+                f"a batch takes {pids_per_batch} identities but there are {len(by_pid)}; "
+                "set a smaller pids_per_batch or use more data"
+            )
         self._indices = [np.array(by_pid[pid], dtype=np.int64) for pid in sorted(by_pid)]
         self._pids_per_batch, self._images_per_pid, self._seed = pids_per_batch, images_per_pid, seed
 
@@ -44,6 +49,11 @@ class IdentitySampler:
             left[chosen] -= 1
         rng.shuffle(batches)
         return batches
+
+    def images_shown(self, epoch: int) -> int:
+        """How many different images an epoch shows."""
+        batches = self.epoch(epoch)
+        return len(np.unique(np.concatenate(batches))) if batches else 0
 
     def _groups(self, indices: Int64, rng: np.random.Generator) -> Iterator[Int64]:
         shuffled = rng.permutation(indices)

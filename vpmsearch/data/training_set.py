@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -59,7 +61,7 @@ class TrainingSet:
     """Labelled images as numbered identity classes; every sample is decided by its seed alone.
 
     Raises:
-        DataError: an image has no pid.
+        DataError: an image has no pid, or its file is missing.
     """
 
     def __init__(self, images: Sequence[LabelledImage], settings: CropSettings) -> None:
@@ -70,8 +72,13 @@ class TrainingSet:
                 if unlabelled
                 else "there are no training images"
             )
+        if missing := [image.path for image in images if not os.path.isfile(image.path)]:  # noqa: PTH113 (Path.is_file raises where a folder above is closed to us)
+            raise DataError(f"{len(missing)} of {len(images)} training images are missing, {missing[0]} for one")
         self.images = list(images)
         self.settings = settings
+        # A crop has at least γ of the image's height and of its width, and enough pixels shall be left of it.
+        height, width = (math.ceil(side / settings.gamma[0]) for side in settings.input_size)
+        self._needed = height, width
         # Sorted, so that class numbers do not depend on the order of files.
         classes = {
             pid: index for index, pid in enumerate(sorted({image.pid for image in images if image.pid is not None}))
@@ -87,6 +94,12 @@ class TrainingSet:
         self._cache: dict[int, Image.Image] = {}
         self._cached_bytes = 0
         self._lock = Lock()
+
+    @property
+    def most_cameras(self) -> int:
+        """By how many cameras the identity seen by most was seen."""
+        pairs = np.unique(np.stack([self.targets, self.camids]), axis=1)  # (2, N) -> (2, different pairs)
+        return int(np.bincount(pairs[0]).max())
 
     def batch(self, indices: Int64, seed: Sequence[int], share: slice = slice(None)) -> Batch:
         """Cut a batch, or a share of it; the samples of its image j are decided by (seed, j).
@@ -133,7 +146,7 @@ class TrainingSet:
     def _decoded(self, index: int) -> Image.Image:
         image = self._cache.get(index)
         if image is None:
-            image = load_image(self.images[index].path)
+            image = load_image(self.images[index].path, shrink_to=self._needed)
             size = 4 * image.width * image.height  # Pillow keeps RGB in four bytes a pixel
             with self._lock:  # another thread may have decoded it too
                 if index not in self._cache and self._cached_bytes + size <= CACHE_BYTES:

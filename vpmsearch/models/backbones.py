@@ -31,14 +31,19 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.channels, self.stride = name, channels, stride
         self.trunk = trunk
-        # A plain tuple, so that the modules are not registered twice.
-        self._stages = tuple(tuple(stage) for stage in stages)
+        # By name, as a module may be replaced by another: its normalisation by that over all processes, say.
+        names = {module: name for name, module in trunk.named_modules()}
+        self._names = tuple(tuple(names[module] for module in stage) for stage in stages)
         self._frozen = 0
 
     @property
     def num_stages(self) -> int:
         """How many stages `freeze` can count."""
-        return len(self._stages)
+        return len(self._names)
+
+    @property
+    def _stages(self) -> list[list[nn.Module]]:
+        return [[self.trunk.get_submodule(name) for name in stage] for stage in self._names]
 
     def freeze(self, stages: int) -> None:
         """Keep the first `stages` stages as they are: no gradients, normalisation statistics fixed.

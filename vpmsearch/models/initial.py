@@ -47,8 +47,9 @@ def initialise(backbone: Backbone, init: str) -> None:
 
     Args:
         backbone: changed in place.
-        init: "random" leaves it as built; "imagenet" is torchvision's download; "osnet" the trunk in the package; else
-            the path of a safetensors file with a trunk (torchvision's or OSNet's names) or a vpmsearch model.
+        init: "random" leaves it as built; "imagenet" is torchvision's download (its first weights, as PCB and the paper
+            had them); "osnet" the trunk in the package; else the path of a safetensors file with a trunk (torchvision's
+            or OSNet's names) or a vpmsearch model.
 
     Raises:
         ModelError: no such start for this trunk. WeightsError: it cannot be had, or does not fit.
@@ -105,7 +106,7 @@ def _torchvision(name: str) -> Mapping[str, Tensor]:
     if name not in _TORCHVISION:
         raise ModelError(f"torchvision has no ImageNet weights for {name}; use --init random or --init FILE")
     try:
-        state: Mapping[str, Tensor] = _TORCHVISION[name].DEFAULT.get_state_dict(progress=False, check_hash=True)
+        state: Mapping[str, Tensor] = _TORCHVISION[name].IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise WeightsError(
             f"ImageNet weights for {name} could not be downloaded ({error}); "

@@ -30,7 +30,7 @@ from vpmsearch.types import ModelInfo
 FORMAT = 1
 MAX_HEADER_BYTES = 1 << 20
 MAX_FILE_BYTES = 512 << 20
-"""A larger file is refused. A checkpoint of resnet50, the largest, with what AdamW keeps is 0.3 GiB."""
+"""Larger weights are refused: those of resnet50, the largest, have 0.1 GiB."""
 MAX_INPUT_PIXELS = 1 << 20
 """Height times width that a model may ask for: every image is resized to it."""
 MAX_TEXT = 200
@@ -246,8 +246,8 @@ def _config(path: Path, text: str) -> WeightsConfig:
     return config
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file, its sizes checked first.
+def read_metadata(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, str]:
+    """The metadata of a safetensors file of so many bytes at most, its sizes checked first.
 
     Raises:
         WeightsError: missing, unreadable, too large or damaged.
@@ -258,7 +258,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         size = path.stat().st_size
         with path.open("rb") as file:
             header = int.from_bytes(file.read(8), "little")
-        if size < 8 or header > min(MAX_HEADER_BYTES, size - 8) or size > MAX_FILE_BYTES:
+        if size < 8 or header > min(MAX_HEADER_BYTES, size - 8) or size > largest:
             raise WeightsError(
                 f"{path} is not a safetensors file of sane size; vpmsearch reads no other kind of weights"
             )
@@ -268,13 +268,13 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise WeightsError(f"{path} cannot be read as safetensors: {_one_line(error)}") from error
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, floating ones as float32.
+def read_tensors(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, Tensor]:
+    """All tensors of a safetensors file of so many bytes at most, floating ones as float32.
 
     Raises:
         WeightsError: missing, damaged, or a value is not finite.
     """
-    read_metadata(path)
+    read_metadata(path, largest)
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -15,7 +15,7 @@ from vpmsearch.models.vpm import VpmOutput
 from vpmsearch.types import Int64
 
 MAX_BYTES = 128 << 20
-"""Of embeddings remembered. They are in every checkpoint, and one with much more would be too large to be read."""
+"""Of embeddings remembered: they are in every checkpoint, and every batch is compared with all of them."""
 
 
 class GalleryMemory(nn.Module):

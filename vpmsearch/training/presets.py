@@ -1,6 +1,6 @@
 """Training settings, and the named sets of them.
 
-`paper` is the paper to the letter where it speaks; what it leaves open is filled in as PCB does, and marked.
+`paper` is the paper to the letter where it speaks; what it leaves open is filled in as PCB does, or marked as ours.
 `fast` trains the OSNet trunk on a CPU in half an hour, `strong` longer and better: the weights in the package are of
 `fast` and then `strong`. `light` is `fast` on small
 pictures, for the paper's many systems, and `small` trains from nothing in a minute.
@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from vpmsearch.data.crops import STRATEGIES
 from vpmsearch.errors import ModelError
@@ -37,7 +37,7 @@ _CHOICES = {
 class TrainSettings:
     """All that decides a training run, data set and machine aside. It travels in the weights' metadata.
 
-    Lengths in epochs unless said; an epoch shows every image once. Sizes are (height, width) in pixels.
+    Lengths in epochs unless said; an epoch is what `IdentitySampler` makes of it. Sizes are (height, width) in pixels.
     """
 
     preset: str
@@ -196,7 +196,7 @@ PRESETS: dict[str, TrainSettings] = {
     # 384×128, 60 epochs, ImageNet, last stride 1, momentum, weight decay, a tenth of the rate for the trunk, and
     # normalisation between the two layers of a classifier. L_R as the mean over pixels, because Eq. 5's sum is 192
     # times that at 384×128. Ours: f_i of length 1, and gradients of norm 1 at most.
-    #     Why, at these rates and 128×64 (one seed each, so little was all that a CPU could do): with none of the three
+    #     Why, at these rates and 128×64 (one seed each; few steps and a pruned ResNet-50 were all there was): with none
     # L_R went from 2.0 to 157 in seven steps and was not a number in the eighth. ‖g‖² is 1,700, and the triplets'
     # gradient of the trunk 46 times that of L_R. With norms of 5 or 1 alone L_R was still 2.4 and 2.1 after 28 and 32
     # steps, with the length and norms of 5 it was 2.0 after 32, with the length and norms of 1 1.1. Then L_ID of 24
@@ -266,6 +266,7 @@ def changed(settings: TrainSettings, assignments: Sequence[str]) -> TrainSetting
         ModelError: no such setting, no value of its kind, or settings that cannot be.
     """
     values = settings.to_json()
+    optional = {name for name, kind in get_type_hints(TrainSettings).items() if type(None) in get_args(kind)}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals or name not in values:
@@ -274,7 +275,8 @@ def changed(settings: TrainSettings, assignments: Sequence[str]) -> TrainSetting
             value = json.loads(text)
         except (ValueError, RecursionError):
             value = text  # a word needs no quotes
-        if not _is_alike(value, getattr(PRESETS["fast"], name), getattr(PRESETS["paper"], name)):
+        none = value is None and name in optional
+        if not none and not _is_alike(value, getattr(PRESETS["fast"], name), getattr(PRESETS["paper"], name)):
             raise ModelError(f"{name} cannot be {text!r}; it is {json.dumps(values[name])} now")
         values[name] = value
     return TrainSettings.from_json(values)

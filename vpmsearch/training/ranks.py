@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -19,10 +20,14 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vpmsearch.errors import TrainingError
+from vpmsearch.errors import DeviceError, TrainingError
 from vpmsearch.models.vpm import VpmOutput
 
 Array = TypeVar("Array", bound=NDArray[np.generic])
+
+
+LONGEST_WAIT = timedelta(hours=2)
+"""For the first process, which writes and measures after an epoch. Where one dies torchrun ends the others."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,22 @@ class Ranks:
             parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
             start += parameter.numel()
 
+    def check_alike(self, number: int, device: torch.device) -> None:
+        """Whether all processes begin at the same step.
+
+        Raises:
+            TrainingError: they do not.
+        """
+        if self.size == 1:
+            return
+        numbers = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(self.size)]
+        dist.all_gather(numbers, torch.full((1,), number, dtype=torch.int64, device=device))
+        if len(found := sorted({int(each) for each in numbers})) > 1:
+            raise TrainingError(
+                f"the processes would begin at steps {found}: all must see the same checkpoint, so put --output on a "
+                "disk that they share"
+            )
+
     def wait(self) -> None:
         """Until all have come here."""
         if self.size > 1:
@@ -105,10 +126,17 @@ def ranks_here() -> Ranks:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Under torchrun each process of a machine has a GPU of its own."""
+    """Under torchrun each process of a machine has a GPU of its own.
+
+    Raises:
+        DeviceError: there are more processes than GPUs.
+    """
     if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
         return device
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    number = int(os.environ["LOCAL_RANK"])
+    if number >= torch.cuda.device_count():
+        raise DeviceError(f"process {number} of this machine has no GPU; start {torch.cuda.device_count()} at most")
+    return torch.device("cuda", number)
 
 
 def several() -> bool:
@@ -125,7 +153,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"the processes of torchrun do not find one another: {error}") from error
     try:

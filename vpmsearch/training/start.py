@@ -10,7 +10,7 @@ from vpmsearch.errors import WeightsError
 from vpmsearch.models.initial import PUBLISHED, fill_model, initialise_model
 from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import check_tensors, read_tensors
-from vpmsearch.training.checkpoint import read_progress, under
+from vpmsearch.training.checkpoint import MAX_BYTES, read_progress, under
 
 
 def start(model: Vpm, classifiers: nn.Module, init: str, data: str) -> bool:
@@ -32,6 +32,8 @@ def start(model: Vpm, classifiers: nn.Module, init: str, data: str) -> bool:
             damaged checkpoint.
     """
     path = Path(init)
+    if init not in PUBLISHED and not path.is_file():
+        raise WeightsError(f"there is no file {init} to start from; --init takes {', '.join(PUBLISHED)} or a file")
     progress = None if init in PUBLISHED else read_progress(path)
     if progress is None:
         initialise_model(model, init)
@@ -39,7 +41,7 @@ def start(model: Vpm, classifiers: nn.Module, init: str, data: str) -> bool:
     found = progress.run.get("settings")
     settings = found if isinstance(found, dict) else {}
     grid = settings.get("num_regions")
-    tensors = read_tensors(path)
+    tensors = read_tensors(path, MAX_BYTES)
     learned = under("module.average.module.", tensors) or under("module.model.", tensors)  # what that run wrote
     heads = under("module.classifiers.", tensors)
     fill_model(model, learned, tuple(grid) if isinstance(grid, list) else None, path)

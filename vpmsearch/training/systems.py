@@ -39,7 +39,7 @@ def with_system(settings: TrainSettings, name: str) -> TrainSettings:
     """Settings that train one of the paper's systems with the same trunk, schedule and seed.
 
     Raises:
-        ModelError: no such system, or the settings do not allow it (stripes and a `memory_weight`, say).
+        ModelError: no such system, or settings that cannot be.
     """
     if name not in SYSTEMS:
         raise ModelError(f"unknown system {name!r}; choose one of {', '.join(SYSTEMS)}")

@@ -27,7 +27,7 @@ from vpmsearch.models.vpm import Vpm
 from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.parallel import map_ahead
 from vpmsearch.training.average import WeightAverage
-from vpmsearch.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from vpmsearch.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
 from vpmsearch.training.losses import LossTerms, RegionClassifiers, vpm_loss
@@ -109,10 +109,11 @@ class Trainer:
         self._mean = torch.tensor(norm.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(norm.std, device=device).view(1, 3, 1, 1) * 255
 
-    @cached_property
-    def steps_per_epoch(self) -> int:
-        """Batches in the first epoch; later ones differ by one or two."""
-        return len(self.sampler.epoch(0))
+    def steps_left(self, *, resume: bool) -> int:
+        """Batches of all epochs, or of those that a checkpoint leaves."""
+        found = read_progress(self.files.checkpoint) if resume and self.files.checkpoint.is_file() else None
+        done = found.epochs if found is not None else 0
+        return sum(len(self.sampler.epoch(epoch)) for epoch in range(done, self.settings.epochs))
 
     @property
     def result(self) -> Vpm:
@@ -139,9 +140,10 @@ class Trainer:
         progress = Progress(0, 0, self._run_identity())
         if resume and self.files.checkpoint.is_file():
             progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
+        self.ranks.check_alike(progress.steps, self.device)
         rows = self._logged(progress.steps)
         step = progress.steps
-        if progress.epochs >= self.settings.epochs and not self.files.weights.is_file():
+        if self.ranks.first and progress.epochs >= self.settings.epochs and not self.files.weights.is_file():
             self._save(progress, rows)  # done already, and its weights taken away since
         for epoch in range(progress.epochs, self.settings.epochs):
             torch.manual_seed(self.settings.seed + epoch)
