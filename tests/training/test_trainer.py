@@ -221,7 +221,7 @@ def test_samples_are_made_as_the_settings_say(drawn_images, tmp_path, weight):
     assert (crops.two_views, crops.color_jitter, crops.erase) == (weight > 0, 0.25, 0.75)
     assert (crops.flip, crops.gamma, crops.strategies) == (False, (0.3, 0.8), settings.crops)
     assert (crops.input_size, crops.map_size, crops.grid) == ((64, 32), (4, 2), (3, 1))
-    batch = next(run._batches(0, run.sampler.epoch(0)))
+    batch = next(run._batches(0, run.sampler.epoch(0), 0))
     assert len(batch.pixels) == 3 * 2 * (2 if weight else 1)
 
 
@@ -254,6 +254,26 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(unbroken, drawn_images, tm
     torch.manual_seed(99)
     after = train(unbroken.settings, drawn_images, files.weights, resume=True)
     assert after == [row for row in unbroken.rows if row.epoch >= 1]
+    assert_same_end(files, unbroken)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_run_stopped_within_an_epoch_goes_on_from_there(unbroken, drawn_images, tmp_path, monkeypatch, epoch):
+    """Twice, as the second checkpoint is of an epoch that was itself taken up within."""
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    files = TrainingFiles(tmp_path / "vpm.safetensors")
+    first = next(row.step for row in unbroken.rows if row.epoch == epoch)
+    train(unbroken.settings, drawn_images, files.weights, stop_at=first + 1)
+    assert read_log(files.log) == unbroken.rows[: first + 1]
+    assert files.weights.exists() == (epoch > 0), "weights are of whole epochs"
+    torch.manual_seed(99)
+    new = trainer(unbroken.settings, drawn_images, files.weights)
+    assert new.steps_left(resume=True) == len(unbroken.rows) - first - 1
+    assert (
+        train(unbroken.settings, drawn_images, files.weights, resume=True, stop_at=first + 2)
+        == (unbroken.rows[first + 1 : first + 3])
+    )
+    assert train(unbroken.settings, drawn_images, files.weights, resume=True) == unbroken.rows[first + 2 :]
     assert_same_end(files, unbroken)
 
 
@@ -575,7 +595,7 @@ def test_the_source_revision_is_known_with_and_without_git(monkeypatch, tmp_path
 
 def test_the_checkpoint_is_safetensors(unbroken):
     metadata = json.loads(read_metadata(unbroken.files.checkpoint)["checkpoint"])
-    assert metadata["progress"] == {"epochs": 3, "steps": len(unbroken.rows)}
+    assert metadata["progress"] == {"epochs": 3, "steps": len(unbroken.rows), "within": 0}
     tensors = load_file(unbroken.files.checkpoint)
     assert any(name.startswith("module.model.backbone.") for name in tensors)
     assert any(name.startswith("module.classifiers.") for name in tensors)

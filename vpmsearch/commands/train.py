@@ -59,7 +59,7 @@ def train(
     output: Annotated[Path, typer.Option(help="Weights file; log, curves and checkpoint go beside it.")] = Path(
         "weights/vpm.safetensors"
     ),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the weights of another run.")] = False,
     num_regions: Annotated[
         str | None,  # not a tuple: Typer would want two arguments

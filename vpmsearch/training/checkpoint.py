@@ -22,11 +22,12 @@ MAX_BYTES = 32 << 30
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: epochs and steps done, and what it was started with."""
+    """Where a run stands: epochs and steps done, what it was started with, and steps done of the epoch after those."""
 
     epochs: int
     steps: int
     run: dict[str, Any]
+    within: int = 0
 
 
 def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
@@ -40,7 +41,10 @@ def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
     for index, values in state["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    meta = {"progress": {"epochs": progress.epochs, "steps": progress.steps}, "run": progress.run}
+    meta = {
+        "progress": {"epochs": progress.epochs, "steps": progress.steps, "within": progress.within},
+        "run": progress.run,
+    }
     write_tensors(path, tensors, {"checkpoint": json.dumps(meta)})
 
 
@@ -112,10 +116,13 @@ def read_progress(path: Path) -> Progress | None:
     try:
         meta = json.loads(text)
         epochs, steps, run = meta["progress"]["epochs"], meta["progress"]["steps"], dict(meta["run"])
-        if any(type(count) is not int or not 0 <= count < 1 << 31 for count in (epochs, steps)):
+        within = meta["progress"].get("within", 0)  # older checkpoints are of whole epochs
+        if any(type(count) is not int or not 0 <= count < 1 << 31 for count in (epochs, steps, within)):
             raise ValueError("its counts of epochs and steps are none")
-        return Progress(epochs, steps, run)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        if within > steps:
+            raise ValueError("it has more steps of one epoch than of all")
+        return Progress(epochs, steps, run, within)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = ascii(str(error)[:200])[1:-1]  # which may quote the file
         raise TrainingError(f"{path} is a damaged checkpoint ({reason}); remove it to start anew") from error
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -37,6 +38,9 @@ from vpmsearch.training.presets import TrainSettings
 from vpmsearch.training.ranks import ranks_here, synchronised
 from vpmsearch.training.start import start
 from vpmsearch.types import Int64
+
+CHECKPOINT_SECONDS = 600.0
+"""Between two checkpoints within an epoch, which on a CPU may take longer than its user's machine runs."""
 
 
 class Trainer:
@@ -112,8 +116,9 @@ class Trainer:
     def steps_left(self, *, resume: bool) -> int:
         """Batches of all epochs, or of those that a checkpoint leaves."""
         found = read_progress(self.files.checkpoint) if resume and self.files.checkpoint.is_file() else None
-        done = found.epochs if found is not None else 0
-        return sum(len(self.sampler.epoch(epoch)) for epoch in range(done, self.settings.epochs))
+        progress = found or Progress(0, 0, {})
+        epochs = range(progress.epochs, self.settings.epochs)
+        return sum(len(self.sampler.epoch(epoch)) for epoch in epochs) - progress.within
 
     @property
     def result(self) -> Vpm:
@@ -127,7 +132,7 @@ class Trainer:
         on_step: Callable[[LossRow], None] = lambda row: None,
         on_epoch: Callable[[int, Vpm], None] = lambda epoch, model: None,
     ) -> Path:
-        """Train to the end; checkpoint, weights and log are written after each epoch.
+        """Train to the end; checkpoint, weights and log are written after each epoch, the checkpoint in between too.
 
         Args:
             resume: go on from the checkpoint where there is one; the losses are those of an unbroken run.
@@ -145,11 +150,16 @@ class Trainer:
         step = progress.steps
         if self.ranks.first and progress.epochs >= self.settings.epochs and not self.files.weights.is_file():
             self._save(progress, rows)  # done already, and its weights taken away since
+        saved = time.monotonic()
         for epoch in range(progress.epochs, self.settings.epochs):
             torch.manual_seed(self.settings.seed + epoch)
             self.module.train()
             order = self.sampler.epoch(epoch)
-            for index, batch in enumerate(self._batches(epoch, order)):
+            begin = progress.within if epoch == progress.epochs else 0
+            for index, batch in enumerate(self._batches(epoch, order, begin), start=begin):
+                if self.ranks.first and index > begin and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                    self._save_checkpoint(Progress(epoch, step, progress.run, index), rows)
+                    saved = time.monotonic()
                 set_learning_rate(self.optimizer, self.settings, epoch + index / len(order), step)
                 row = self._step(batch, epoch, step)
                 rows.append(row)
@@ -224,8 +234,9 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         return LossRow(epoch, step, total, region, identity, triplet, consistency, memory, lr)
 
-    def _batches(self, epoch: int, order: Sequence[Int64]) -> Iterator[Batch]:
-        requests = enumerate(order)
+    def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[Batch]:
+        """The batches of an epoch from number `begin` on."""
+        requests = list(enumerate(order))[begin:]
         share = self.ranks.share(self.settings.pids_per_batch * self.settings.images_per_pid)
         cut = lambda request: self.data.batch(request[1], (self.settings.seed, epoch, request[0]), share)  # noqa: E731
         return map_ahead(cut, requests, workers=self.workers, ahead=2 * self.workers)
@@ -275,8 +286,11 @@ class Trainer:
         save_weights(
             self.files.weights, self.result, self.weights_config(), torch.float16 if self.half else torch.float32
         )
+        self._save_checkpoint(progress, rows)  # last: all before it is whole
+
+    def _save_checkpoint(self, progress: Progress, rows: list[LossRow]) -> None:
         write_log(self.files.log, rows)
-        save_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress)  # last: all before it is whole
+        save_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress)
 
     def _logged(self, steps: int) -> list[LossRow]:
         """The rows of the steps that the checkpoint covers."""
