@@ -57,6 +57,19 @@ def until_healthy(address: str) -> None:
     raise AssertionError("it does not answer")
 
 
+def until_refused(address: str) -> None:
+    """Until it has heard that it is to stop."""
+    for _ in range(600):
+        try:
+            httpx.get(f"{address}api/health")
+        except httpx.ConnectError:
+            return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("it listens still")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -124,8 +137,8 @@ def test_what_is_given_up_shows_no_traceback_and_what_has_begun_is_waited_for(mo
             asked = [clients.submit(ask, address) for _ in range(SEARCHES_AT_ONCE + 2)]
             assert all(begun.acquire(timeout=30) for _ in range(SEARCHES_AT_ONCE))
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.3)  # two signals that come together are one
             if again:
+                until_refused(address)  # two signals that come together are one
                 os.kill(os.getpid(), signal.SIGINT)
             for each in asked:
                 each.result()
