@@ -123,8 +123,8 @@ def train(
         )
     if output.suffix != ".safetensors":
         raise ModelError(f"--output {output}: weights are safetensors, so the name must end in .safetensors")
-    if not resume and not overwrite:
-        _check_unused(output)
+    if not overwrite:
+        _check_unused(output, resume=resume)
     images = read_dataset(dataset, data) if data else drawn_pedestrians()
     images, held_out = _split(images, hold_out, settings.seed)
     with joined(chosen) as ranks:
@@ -154,17 +154,18 @@ def train(
     answer(str(output))
 
 
-def _check_unused(output: Path) -> None:
+def _check_unused(output: Path, *, resume: bool) -> None:
     """Days of training are not replaced by a word that was left out."""
     from vpmsearch.errors import TrainingError
     from vpmsearch.training.log import TrainingFiles
 
-    for path in (output, TrainingFiles(output).checkpoint):
+    checkpoint = TrainingFiles(output).checkpoint
+    if resume and checkpoint.exists():
+        return
+    for path in (output, checkpoint):
         if path.exists():
-            raise TrainingError(
-                f"{path} is of another run; go on with it by --resume, replace it by --overwrite, or give another "
-                "--output"
-            )
+            on = "it has no checkpoint to go on from" if resume else "go on with it by --resume"
+            raise TrainingError(f"{path} is of another run; {on}, replace it by --overwrite, or give another --output")
 
 
 def _warn(trainer: Trainer) -> None:
