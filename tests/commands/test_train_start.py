@@ -64,12 +64,12 @@ def test_train_with_a_memory(cli, people):
 def test_another_runs_weights_are_not_replaced_unasked(cli, people):
     cli(*people)
     files = {path: path.read_bytes() for path in Path("weights").iterdir()}
-    assert "weights/vpm.safetensors is of another run; go on with it by --resume" in cli(*people, code=1).error
+    assert "weights/vpm.safetensors is there already; go on with it by --resume" in cli(*people, code=1).error
     Path("weights/vpm.checkpoint.safetensors").rename("elsewhere.safetensors")
     assert "it has no checkpoint to go on from, replace it by --overwrite" in cli(*people, "--resume", code=1).error
     Path("elsewhere.safetensors").rename("weights/vpm.checkpoint.safetensors")
     Path("weights/vpm.safetensors").unlink()
-    assert "weights/vpm.checkpoint.safetensors is of another run" in cli(*people, code=1).error
+    assert "weights/vpm.checkpoint.safetensors is there already" in cli(*people, code=1).error
     assert all(path.read_bytes() == files[path] for path in Path("weights").iterdir())
     cli(*people, "--overwrite", "--seed", 1)
     assert Path("weights/vpm.safetensors").read_bytes() != files[Path("weights/vpm.safetensors")]

@@ -170,6 +170,34 @@ def test_absurd_progress(tmp_path, count):
         load_checkpoint(tmp_path / "c", *trained(), {})
 
 
+@pytest.mark.parametrize(
+    ("progress", "run"),
+    [
+        ('{"epochs": 1, "steps": 1}', "[[1, 2]]"),
+        ('{"epochs": 1, "steps": 1}', "[]"),
+        ('{"epochs": 1, "steps": 1, "within": 2}', "{}"),
+        ('{"epochs": 1, "steps": 1, "within": -1}', "{}"),
+        ('{"epochs": 1, "steps": 1, "within": 0.5}', "{}"),
+        ("[1, 1]", "{}"),
+    ],
+)
+def test_absurd_runs(tmp_path, progress, run):
+    text = f'{{"progress": {progress}, "run": {run}}}'
+    save_file({"a": torch.zeros(1)}, tmp_path / "c", {"checkpoint": text})
+    with pytest.raises(TrainingError, match="damaged checkpoint"):
+        load_checkpoint(tmp_path / "c", *trained(), {"seed": 3})
+
+
+@pytest.mark.parametrize("init", ["\\ud800", "a\\u0000b", "x" * 5000, "\\u001b[31m"])
+def test_the_start_of_a_run_may_be_any_text(tmp_path, init):
+    text = '{"progress": {"epochs": 1, "steps": 1}, "run": {"settings": {"init": "' + init + '"}}}'
+    save_file({"a": torch.zeros(1)}, tmp_path / "c", {"checkpoint": text})
+    with pytest.raises(TrainingError, match="settings \\(init ") as raised:
+        load_checkpoint(tmp_path / "c", *trained(), {"settings": {"init": "mine.safetensors"}})
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 1000
+
+
 # ------------------------------------------------------------------------------------------------------------- index
 
 

@@ -452,7 +452,21 @@ def test_an_update_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(sto
             run.classifiers.classify[0, 0, 0] = math.inf if row.step == last else run.classifiers.classify[0, 0, 0]
 
     last = len(read_log(stopped.log)) + len(run.sampler.epoch(1)) - 1
-    with pytest.raises(TrainingError, match=r"classify is not finite after epoch 1.*last checkpoint is kept"):
+    with pytest.raises(TrainingError, match=r"classify is not finite in epoch 1.*last checkpoint is kept"):
+        run.run(resume=True, on_step=spoil)
+    assert snapshot(stopped) == before
+
+
+def test_a_checkpoint_within_an_epoch_is_not_replaced_by_one_that_is_not_finite(stopped, drawn_images, monkeypatch):
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    before = snapshot(stopped)
+    run = trainer(TINY, drawn_images, stopped.weights)
+
+    def spoil(row):
+        with torch.no_grad():
+            run.classifiers.classify[0, 0, 0] = math.inf
+
+    with pytest.raises(TrainingError, match=r"classify is not finite in epoch 1.*last checkpoint is kept"):
         run.run(resume=True, on_step=spoil)
     assert snapshot(stopped) == before
 

@@ -165,7 +165,7 @@ def _check_unused(output: Path, *, resume: bool) -> None:
     for path in (output, checkpoint):
         if path.exists():
             on = "it has no checkpoint to go on from" if resume else "go on with it by --resume"
-            raise TrainingError(f"{path} is of another run; {on}, replace it by --overwrite, or give another --output")
+            raise TrainingError(f"{path} is there already; {on}, replace it by --overwrite, or give another --output")
 
 
 def _warn(trainer: Trainer) -> None:
@@ -175,8 +175,8 @@ def _warn(trainer: Trainer) -> None:
     there, shown = len(trainer.data.images), trainer.sampler.images_shown(0)
     if shown < 0.9 * there:
         say(
-            f"an epoch shows {shown} of {there} images, as some identities have many more than others; a smaller "
-            "pids_per_batch shows more"
+            f"an epoch shows {shown} of {there} images: at its end too few identities for a batch have any left; a "
+            "smaller pids_per_batch shows more"
         )
 
 

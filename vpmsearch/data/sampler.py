@@ -16,7 +16,7 @@ class IdentitySampler:
 
     An epoch goes through every identity's images once, in groups of `images_per_pid` (a last short group is filled up
     with other images of the same identity, repeated where it has too few), as long as enough identities for a batch
-    have any left: of identities with many more images than the others an epoch leaves some out, other ones each time.
+    have any left. What is left over, much where a few identities have most images, is other images each time.
     Batches never hold an identity twice. The order depends on (seed, epoch) alone, so a resumed run sees what an
     unbroken one would have seen.
 

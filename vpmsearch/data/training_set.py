@@ -77,7 +77,7 @@ class TrainingSet:
         self.images = list(images)
         self.settings = settings
         # A crop has at least γ of the image's height and of its width, and enough pixels shall be left of it.
-        height, width = (math.ceil(side / settings.gamma[0]) for side in settings.input_size)
+        height, width = (math.ceil(side / max(settings.gamma[0], 0.01)) for side in settings.input_size)
         self._needed = height, width
         # Sorted, so that class numbers do not depend on the order of files.
         classes = {

@@ -17,7 +17,7 @@ from vpmsearch.models.initial import PUBLISHED
 from vpmsearch.models.weights import check_tensors, load_tensors, read_metadata, read_tensors, write_tensors
 
 MAX_BYTES = 32 << 30
-"""A larger file is refused. Of resnet50 with what AdamW keeps, 30,000 identities and their averages it has 3 GiB."""
+"""A larger file is refused. resnet50 with AdamW, 2048 numbers a region and 30,000 identities (bnneck): 4.5 GiB."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,12 @@ def read_progress(path: Path) -> Progress | None:
         return None
     try:
         meta = json.loads(text)
-        epochs, steps, run = meta["progress"]["epochs"], meta["progress"]["steps"], dict(meta["run"])
+        epochs, steps, run = meta["progress"]["epochs"], meta["progress"]["steps"], meta["run"]
         within = meta["progress"].get("within", 0)  # older checkpoints are of whole epochs
         if any(type(count) is not int or not 0 <= count < 1 << 31 for count in (epochs, steps, within)):
             raise ValueError("its counts of epochs and steps are none")
+        if not isinstance(run, dict):
+            raise TypeError("what it was started with is no object")
         if within > steps:
             raise ValueError("it has more steps of one epoch than of all")
         return Progress(epochs, steps, run, within)
@@ -148,8 +150,11 @@ def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
 
 def _same_file(one: Any, other: Any) -> bool:
     """Whether two starts are the same file, called differently."""
-    names = [name for name in (one, other) if isinstance(name, str) and name not in PUBLISHED and "\0" not in name]
-    return len(names) == 2 and os.path.realpath(names[0]) == os.path.realpath(names[1])
+    names = [name for name in (one, other) if isinstance(name, str) and name not in PUBLISHED]
+    try:
+        return len(names) == 2 and os.path.realpath(names[0]) == os.path.realpath(names[1])
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _shown(value: Any) -> str:

@@ -34,7 +34,7 @@ class TrainingFiles:
 
     @property
     def checkpoint(self) -> Path:
-        """Resumed from; written after each epoch."""
+        """Resumed from; written after each epoch and every ten minutes."""
         return self.weights.with_suffix(".checkpoint.safetensors")
 
     @property

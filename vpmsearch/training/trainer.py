@@ -158,6 +158,7 @@ class Trainer:
             begin = progress.within if epoch == progress.epochs else 0
             for index, batch in enumerate(self._batches(epoch, order, begin), start=begin):
                 if self.ranks.first and index > begin and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+                    self._check_finite(epoch)
                     self._save_checkpoint(Progress(epoch, step, progress.run, index), rows)
                     saved = time.monotonic()
                 set_learning_rate(self.optimizer, self.settings, epoch + index / len(order), step)
@@ -170,6 +171,7 @@ class Trainer:
             if self.ranks.first:
                 self._save(Progress(epoch + 1, step, progress.run), rows)
                 on_epoch(epoch, self.result)
+                saved = time.monotonic()
             self.ranks.wait()
         return self.files.weights
 
@@ -177,7 +179,7 @@ class Trainer:
         """The loss of the last step says nothing of what its update did: look before the last good files go."""
         if bad := first_not_finite(self.module.state_dict()):
             raise TrainingError(
-                f"{bad} is not finite after epoch {epoch}; lower the learning rate. The last checkpoint is kept"
+                f"{bad} is not finite in epoch {epoch}; lower the learning rate. The last checkpoint is kept"
             )
 
     def _check_output(self) -> None:
