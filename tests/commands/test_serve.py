@@ -136,25 +136,34 @@ def test_what_is_given_up_shows_no_traceback_and_what_has_begun_is_waited_for(mo
             until_healthy(address)
             asked = [clients.submit(ask, address) for _ in range(SEARCHES_AT_ONCE + 2)]
             assert all(begun.acquire(timeout=30) for _ in range(SEARCHES_AT_ONCE))
+            for _ in range(600):  # who comes after the signal is refused
+                if len(app.state.searching._waiting) == 2:
+                    break
+                time.sleep(0.05)
             os.kill(os.getpid(), signal.SIGINT)
             if again:
                 until_refused(address)  # two signals that come together are one
                 os.kill(os.getpid(), signal.SIGINT)
-            for each in asked:
-                each.result()
-            free.set()
+            try:
+                for each in asked:
+                    each.result()
+            finally:
+                free.set()
 
     seen = SimpleNamespace(view=SimpleNamespace(images=1), problem="", refresh=lambda: False, see_stored=hold)
     settings, used = ServeSettings(port=0), []
+    app = create_app(seen, settings)
     monkeypatch.setattr(serve, "STOP_SECONDS", 60 if again else 1)
     with ThreadPoolExecutor(1) as person:
         monkeypatch.setattr(serve, "answer", lambda address: used.append(person.submit(use, address)))
         before = signal.signal(signal.SIGINT, lambda *_: None)  # should a signal come late
         try:
-            serve._run(create_app(seen, settings), settings)
+            serve._run(app, settings)
         finally:
             free.set()
             signal.signal(signal.SIGINT, before)
+        if used[0].done():
+            used[0].result()
         assert len(ended) == SEARCHES_AT_ONCE, "the index would be closed under a search, or one began for nobody"
         used[0].result()
     assert len(told) == SEARCHES_AT_ONCE + 2
