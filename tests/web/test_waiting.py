@@ -49,6 +49,12 @@ class Hold:
         return Answer(value=1)
 
 
+async def run(line, work, place=None):
+    """What `work` gives, as an endpoint waits for it."""
+    with line.in_line(work, place or Place()) as running:
+        return await running
+
+
 async def until(condition):
     async with asyncio.timeout(20):
         while not condition():
@@ -67,7 +73,7 @@ def test_first_come_first_served(threads):
 
         running = []
         for number, place in enumerate(places):
-            running.append(asyncio.ensure_future(line.run(lambda number=number: work(number), place)))
+            running.append(asyncio.ensure_future(run(line, lambda number=number: work(number), place)))
             await until(
                 lambda: len(begun) == min(threads, len(running)) and len(line._waiting) == len(running) - len(begun)
             )
@@ -99,7 +105,7 @@ def test_a_quick_search_tells_nothing_but_its_answer(monkeypatch):
 def test_what_is_told_on_the_way():
     async def main():
         line, free, told = Line(1), [threading.Event(), threading.Event(), threading.Event()], []
-        before = [asyncio.ensure_future(line.run(free[0].wait)), asyncio.ensure_future(line.run(free[1].wait))]
+        before = [asyncio.ensure_future(run(line, free[0].wait)), asyncio.ensure_future(run(line, free[1].wait))]
         await until(lambda: len(line._waiting) == 1)
 
         def work(place):
@@ -138,7 +144,7 @@ def test_errors_have_the_status_they_would_have_had(error, status, text, caplog)
 def test_whoever_goes_away_gives_up_his_place():
     async def main():
         line, hold, worked = Line(1), Hold(), []
-        first = asyncio.ensure_future(line.run(hold))
+        first = asyncio.ensure_future(run(line, hold))
         await until(hold.begun.is_set)
         lines = line.told(lambda place: worked.append(1), problem_of)
         assert json.loads(await anext(lines)) == {"waiting": 0}
@@ -162,7 +168,7 @@ async def hang_up(line, hold):
 
 
 async def cancel(line, hold):
-    running = asyncio.ensure_future(line.run(hold))
+    running = asyncio.ensure_future(run(line, hold))
     await until(hold.begun.is_set)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -175,7 +181,7 @@ def test_what_has_begun_keeps_its_thread_though_nobody_waits_for_it(leave):
         line, hold, next_hold = Line(1), Hold(), Hold()
         next_hold.free.set()
         await leave(line, hold)
-        following = asyncio.ensure_future(line.run(lambda: (hold.ended.is_set(), next_hold())[0]))
+        following = asyncio.ensure_future(run(line, lambda: (hold.ended.is_set(), next_hold())[0]))
         await asyncio.sleep(0.1)
         begun = next_hold.begun.is_set()
         hold.free.set()
@@ -188,7 +194,7 @@ def test_what_has_begun_keeps_its_thread_though_nobody_waits_for_it(leave):
 def test_nothing_begins_for_one_whose_request_is_cancelled_though_the_loop_has_other_things_to_do():
     async def main():
         line, hold, worked = Line(1), Hold(), []
-        first = asyncio.ensure_future(line.run(hold))
+        first = asyncio.ensure_future(run(line, hold))
         await until(hold.begun.is_set)
         app = SimpleNamespace(state=SimpleNamespace(searching=line))
         request = SimpleNamespace(app=app, headers={}, receive=asyncio.Event().wait)
@@ -238,7 +244,7 @@ def test_whoever_is_cancelled_at_whatever_moment_never_more_run_at_once():
     async def main():
         line, tasks = Line(threads), []
         for number in range(60):
-            tasks.append(asyncio.ensure_future(line.run(work)))
+            tasks.append(asyncio.ensure_future(run(line, work)))
             for _ in range(number % 5):  # before it begins to run, while it waits, between that and its thread, …
                 await asyncio.sleep(0)
             if number % 2:
@@ -247,7 +253,7 @@ def test_whoever_is_cancelled_at_whatever_moment_never_more_run_at_once():
         ended = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(each) for each in ended} == {bool, asyncio.CancelledError}
         both = threading.Barrier(threads)  # all threads are there still
-        assert len(await asyncio.gather(*(line.run(lambda: both.wait(20)) for _ in range(threads)))) == threads
+        assert len(await asyncio.gather(*(run(line, lambda: both.wait(20)) for _ in range(threads)))) == threads
         assert not line._waiting
         await line.drained()
 

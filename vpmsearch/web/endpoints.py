@@ -233,20 +233,19 @@ async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer 
         at_once = {"X-Accel-Buffering": "no"}  # nginx would else keep the lines back until there are many
         return StreamingResponse(line.told(work, failed), media_type=MEDIA_TYPE, headers=at_once)
     place = Place()
-    searching = asyncio.ensure_future(line.run(lambda: work(place), place))
     watching = asyncio.ensure_future(_hung_up(request))
     try:
-        await asyncio.wait({searching, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not searching.done():
-            watching.result()  # raises where what came was no end of the connection, but a body that may not be
-            return Response(status_code=HUNG_UP)
-        return searching.result()
+        with line.in_line(lambda: work(place), place) as searching:
+            either: set[asyncio.Future[Any]] = {searching, watching}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not searching.done():
+                watching.result()  # raises where what came was no end of the connection, but a body that may not be
+                return Response(status_code=HUNG_UP)
+            return searching.result()
     except Exception as error:
         status, text = failed(error)
         raise HTTPException(status, text) from error
     finally:
-        place.gone = True  # at once: before the task comes to it, its turn could come
-        searching.cancel()
         watching.cancel()
 
 

@@ -55,15 +55,6 @@ class Line:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="search")
         self._waiting: dict[Place, None] = {}  # in the order in which they came
 
-    async def run(self, work: Callable[[], Value], place: Place | None = None) -> Value:
-        """What `work` gives, when it is its turn.
-
-        Whoever stops waiting before loses his place. What has begun is not interrupted; it may stop where it calls
-        `Place.now`.
-        """
-        with self._in_line(work, place or Place()) as running:
-            return await running
-
     def before(self, place: Place) -> int:
         """How many are to begin before this one; 0 when it has begun or is the next."""
         waiting = list(self._waiting)
@@ -75,14 +66,14 @@ class Line:
         """Lines of JSON: `{"waiting": 3}` or `{"doing": "…"}` whenever that changes; then the answer or an error.
 
         The last is `{"answer": …}`, or `{"error": "…", "status": 422}` with the status it would have had alone: the
-        response has begun by then. Whoever goes away gives up his place, as in `run`.
+        response has begun by then. Whoever goes away gives up his place.
 
         Args:
             work: takes the place, to say by its `now` what it does. problem_of: status and text of an error.
         """
         place = Place()
         said: dict[str, Any] = {}
-        with self._in_line(lambda: work(place), place) as running:
+        with self.in_line(lambda: work(place), place) as running:
             while not (await asyncio.wait({running}, timeout=TICK))[0]:
                 now = {"doing": place.doing} if place.doing else {"waiting": self.before(place)}
                 if now != said:
@@ -100,8 +91,12 @@ class Line:
         await asyncio.to_thread(self._threads.shutdown)
 
     @contextlib.contextmanager
-    def _in_line(self, work: Callable[[], Value], place: Place) -> Iterator[asyncio.Future[Value]]:
-        """Stand in line for as long as the block runs."""
+    def in_line(self, work: Callable[[], Value], place: Place) -> Iterator[asyncio.Future[Value]]:
+        """Stand in line for as long as the block runs; gives what `work` will give, when it is its turn.
+
+        Whoever leaves before loses his place, at once. What has begun is not interrupted; it may stop where it calls
+        `Place.now`.
+        """
 
         def begun() -> Value:
             self._waiting.pop(place, None)
