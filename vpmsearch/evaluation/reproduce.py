@@ -33,8 +33,8 @@ from vpmsearch.evaluation.per_query import (
 )
 from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
 from vpmsearch.evaluation.rows import Evaluation
-from vpmsearch.extraction import Extractor
-from vpmsearch.models.weights import fingerprint, read_weights
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import fingerprint, read_weights
 from vpmsearch.training.presets import TrainSettings
 from vpmsearch.training.systems import SYSTEMS, with_system
 from vpmsearch.training.trainer import Trainer, source_revision

@@ -1,0 +1,91 @@
+"""What every store refuses to take in, wherever it keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vpmsearch.errors import FeatureError, ModelMismatchError, StoreError
+from vpmsearch.store.values import EMBEDDING_DTYPES, StoredModel
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
+
+INT64 = range(-(2**63), 2**63)
+LARGEST = 1e17
+"""Of a number in an embedding: sums of squares of float32 stay finite, without which FAISS ends the process."""
+
+
+def check_features(model: StoredModel, images: int, features: RegionFeatures) -> None:
+    """Refuse features that are not of so many images by this model, or that cannot be stored.
+
+    Raises:
+        FeatureError: says which.
+    """
+    info = model.info
+    if len(features) != images:
+        raise FeatureError(f"{images} records came with features of {len(features)} images")
+    if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
+        raise FeatureError(
+            f"the index holds {info.p} regions of {info.embedding_dim} numbers, "
+            f"not {features.num_regions} of {features.embedding_dim}; use the weights it was built with"
+        )
+    features.check_finite()
+    # A visibility is a share of the feature map; sums of float32 may pass 1 by rounding.
+    if (features.visibility > 1 + 1e-3).any():
+        raise FeatureError("a visibility is above 1; it must be C_i / (h·w), a share of the feature map")
+    greatest = float(np.abs(features.embeddings).max(initial=0))
+    if greatest > LARGEST:
+        raise FeatureError(f"an embedding is beyond {LARGEST:.0e}, where distances are infinite; use other weights")
+    if greatest > float(np.finfo(model.embedding_dtype).max):
+        raise FeatureError(f"an embedding does not fit {model.embedding_dtype}; create the index with float32")
+
+
+def check_model(place: object, own: ModelInfo, info: ModelInfo) -> None:
+    """Refuse another model than the index at a place was built with.
+
+    Raises:
+        ModelMismatchError: names what differs, in both.
+    """
+    names = ["fingerprint", "num_regions", "embedding_dim"]
+    if (0, 0) not in (own.input_size, info.input_size):  # not given
+        names.append("input_size")
+    for name in names:
+        ours, theirs = getattr(own, name), getattr(info, name)
+        if ours != theirs:
+            raise ModelMismatchError(
+                f"{place} was built with weights {own.weights or own.name or 'unnamed'} ({name} {ours}), not "
+                f"with {info.weights or info.name or 'unnamed'} ({name} {theirs}); use those, or make a new index"
+            )
+
+
+def check_dtype(embedding_dtype: str) -> None:
+    """Refuse a number format that no store keeps.
+
+    Raises:
+        StoreError: names those there are.
+    """
+    if embedding_dtype not in EMBEDDING_DTYPES:
+        raise StoreError(f"unknown embedding_dtype {embedding_dtype!r}; choose one of {', '.join(EMBEDDING_DTYPES)}")
+
+
+def storable_text(value: str) -> str:
+    """Text that a database can hold: a file name that is not UTF-8 reaches Python with lone surrogates; NUL ends it."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
+
+
+def clean_record(record: ImageRecord) -> ImageRecord:
+    """A record of plain Python values, as a database needs them.
+
+    Raises:
+        StoreError: a path is empty or no text, or a pid or camid is not a 64-bit integer.
+    """
+    path = str(record.path)
+    if not path or storable_text(path) != path:
+        raise StoreError(
+            f"{storable_text(path)!r} cannot be the path of an image; give the file a name that is text (UTF-8)"
+        )
+    pid = None if record.pid is None else int(record.pid)
+    camid = None if record.camid is None else int(record.camid)
+    if any(number is not None and number not in INT64 for number in (pid, camid)):
+        raise StoreError(f"{path}: pid {pid} and camid {camid} must be 64-bit integers")
+    return replace(record, path=path, pid=pid, camid=camid, width=int(record.width), height=int(record.height))
