@@ -7,9 +7,10 @@ imported when it is first used, so that importing this package imports no torch.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vpmsearch import types
+from vpmsearch import views
+from vpmsearch.system import lazy
 from vpmsearch.version import VERSION
 
 if TYPE_CHECKING:
@@ -58,15 +59,10 @@ __all__ = [
 ]
 
 
-types.show_results_by(lambda: importlib.import_module("vpmsearch.report.notebook"))
+views.show_results_by(lambda: importlib.import_module("vpmsearch.report.notebook"))
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for; Python remembers it for the next time."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return value
+__getattr__ = lazy.names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -5,16 +5,17 @@ Axes: n images, p regions (row-major over the grid: top to bottom, then left to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import index
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import DataError, FeatureError, ModelError
+from vpmsearch.views import result_view
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -261,34 +262,6 @@ class Match:
     regions: tuple[RegionMatch, ...]
 
 
-class ResultViews(Protocol):
-    """How a result looks. `vpmsearch.report.notebook` is one; types know neither pictures nor pandas."""
-
-    def result_picture(self, result: SearchResult, query: Image | None, *, top: int, pid: int | None) -> Image:
-        """See `SearchResult.show`."""
-
-    def result_frame(self, result: SearchResult) -> DataFrame:
-        """See `SearchResult.to_pandas`."""
-
-    def result_html(self, result: SearchResult) -> str:
-        """The first matches as an HTML table."""
-
-
-_load_views: Callable[[], ResultViews] | None = None
-
-
-def show_results_by(load: Callable[[], ResultViews]) -> None:
-    """Set who shows results. `load` is called when a result is shown, so that a view is imported only then."""
-    global _load_views
-    _load_views = load
-
-
-def _views() -> ResultViews:
-    if _load_views is None:  # `import vpmsearch` sets it
-        raise DataError("nothing is registered that shows results; call `vpmsearch.types.show_results_by` first")
-    return _load_views()
-
-
 @dataclass(frozen=True)
 class SearchResult:
     """The answer to one query, best match first.
@@ -323,7 +296,7 @@ class SearchResult:
             query: what was searched with, to stand at the left. top: matches at most. pid: who that is, if known;
                 matches are then marked right or wrong.
         """
-        return _views().result_picture(self, query, top=top, pid=pid)
+        return result_view().result_picture(self, query, top=top, pid=pid)
 
     def to_pandas(self) -> DataFrame:
         """One row a match: rank, image_id, path, pid, camid, distance, and distance_i and share_i of each region i.
@@ -331,7 +304,7 @@ class SearchResult:
         Raises:
             DataError: pandas is not installed.
         """
-        return _views().result_frame(self)
+        return result_view().result_frame(self)
 
     def _repr_html_(self) -> str:
-        return _views().result_html(self)
+        return result_view().result_html(self)

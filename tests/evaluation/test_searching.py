@@ -9,8 +9,8 @@ import pytest
 
 from vpmsearch.evaluation import searching
 from vpmsearch.evaluation.searching import measure_search, recall, resident_memory, rounds
+from vpmsearch.search import engine as search
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.search.engine import engine as search
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import ImageRecord, Match, ModelInfo, RegionFeatures, SearchResult
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpmsearch.search import bound
 from vpmsearch.search.bound import VisibilityGroups, certain_distance
-from vpmsearch.search.engine import bound
 
 MOST = 10**9
 

@@ -16,6 +16,7 @@ from vpmsearch.errors import DataError, StoreDamagedError
 from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import read_weights
+from vpmsearch.search import calibration
 from vpmsearch.search.calibration import (
     BOXES,
     MATCH,
@@ -28,7 +29,7 @@ from vpmsearch.search.calibration import (
     calibrate,
     load_calibration,
 )
-from vpmsearch.search.engine import SearchEngine, calibration
+from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.calibration_file import FILE_NAME
 from vpmsearch.types import ImageRecord, Match, ModelInfo, RegionFeatures

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 
+from vpmsearch.search import candidates as deepen
+from vpmsearch.search import engine as search
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.search.engine import candidates as deepen
-from vpmsearch.search.engine import engine as search
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.folder import region_index
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter, SearchResult

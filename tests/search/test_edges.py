@@ -13,8 +13,8 @@ import torch
 from oracles import visibility_weighted_distance
 
 from vpmsearch.errors import FeatureError
+from vpmsearch.search import engine as search
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.search.engine import engine as search
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.folder import region_index
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter

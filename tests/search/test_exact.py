@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 
-from vpmsearch.search.engine import exact as scan
+from vpmsearch.search import exact as scan
 from vpmsearch.search.exact import Distances
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures

@@ -10,9 +10,9 @@ import warnings
 import pytest
 import torch
 
-from vpmsearch.parallel import map_ahead
-from vpmsearch.search.engine import one_core
+from vpmsearch.search import one_core
 from vpmsearch.search.one_core import on_one_core
+from vpmsearch.system.parallel import map_ahead
 
 
 def test_one_core_is_for_what_asked_for_it():

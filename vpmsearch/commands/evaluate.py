@@ -10,7 +10,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.index import announce
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
-from vpmsearch.store.postgres.place import Place
+from vpmsearch.store.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

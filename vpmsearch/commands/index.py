@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import LoadedWeights
     from vpmsearch.store import Gallery
-    from vpmsearch.store.postgres.place import Place
+    from vpmsearch.store.place import Place
 
 SHOWN_REJECTIONS = 10
 RUNTIMES = ("torch", "onnx")

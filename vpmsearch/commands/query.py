@@ -15,7 +15,7 @@ from vpmsearch.commands.terminal import answer, answer_json, command, say
 if TYPE_CHECKING:
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.search.calibration import Calibration
-    from vpmsearch.store.postgres.place import Place
+    from vpmsearch.store.place import Place
     from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
 
 

@@ -129,8 +129,8 @@ def _outcome(found: Verdict) -> dict[str, Any]:
 def _save(rows: Sequence[dict[str, Any]], path: Path) -> None:
     import csv
 
-    from vpmsearch.atomic import replacing
     from vpmsearch.errors import DataError
+    from vpmsearch.system.atomic import replacing
 
     try:
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

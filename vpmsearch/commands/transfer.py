@@ -9,7 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, building, command, progress
-from vpmsearch.store.postgres.place import Place
+from vpmsearch.store.place import Place
 
 
 def register(app: typer.Typer) -> None:

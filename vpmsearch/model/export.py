@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import DataError, WeightsError
 from vpmsearch.model.vpm import Vpm
 from vpmsearch.model.weights import LoadedWeights
+from vpmsearch.system.atomic import replacing
 
 INPUT, OUTPUTS = "pixels", ("visibility", "embeddings")
 METADATA = "vpmsearch"

@@ -24,7 +24,7 @@ from vpmsearch.data.images import read_image, to_array
 from vpmsearch.errors import FeatureError, ImageError
 from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.model.weights import LoadedWeights
-from vpmsearch.parallel import map_ahead
+from vpmsearch.system.parallel import map_ahead
 from vpmsearch.types import RegionFeatures
 
 Item = TypeVar("Item")

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import DataError, WeightsError
 from vpmsearch.model.export import INPUT, OUTPUTS, PixelModel, check_packages, onnx_bytes
 from vpmsearch.model.weights import LoadedWeights
+from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Float32, RegionFeatures
 
 CACHE = "XDG_CACHE_HOME"

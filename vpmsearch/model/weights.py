@@ -20,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import WeightsError
 from vpmsearch.model.baselines import ARCHITECTURES
 from vpmsearch.model.trunks import BACKBONES
 from vpmsearch.model.vpm import Vpm
+from vpmsearch.system.atomic import replacing
 from vpmsearch.types import ModelInfo
 
 FORMAT = 1

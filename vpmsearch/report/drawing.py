@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import DataError
+from vpmsearch.system.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from vpmsearch.atomic import replacing
 from vpmsearch.data.images import load_image, printable
 from vpmsearch.errors import DataError, VpmsearchError
 from vpmsearch.report.panels import Loader
 from vpmsearch.search.queries import region_names
+from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Match, SearchResult
 
 SIZE = (160, 240)

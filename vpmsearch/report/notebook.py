@@ -1,6 +1,6 @@
 """What a notebook asks of the package: a model by one call, and results that show themselves.
 
-The package sets this module as the view of every `SearchResult` (`vpmsearch.types.ResultViews`) and imports it when a
+The package sets this module as the view of every `SearchResult` (`vpmsearch.views`) and imports it when a
 result is first shown: the types themselves know neither pictures nor pandas.
 """
 

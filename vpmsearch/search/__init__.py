@@ -1,22 +1,17 @@
 """Search: candidates from the region indexes, Eq. 4 on what is left, and how sure a match is.
 
-`SearchEngine` is the way in. It is imported when it is first asked for, so that the light modules of this folder stay
-light.
+`SearchEngine` searches an index in a folder; `open.searcher` gives the search of any store.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vpmsearch.system import lazy
 
 if TYPE_CHECKING:
     from vpmsearch.search.engine import SearchEngine
 
 __all__ = ["SearchEngine"]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "SearchEngine":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from vpmsearch.search.engine import SearchEngine
-
-    return SearchEngine
+__getattr__ = lazy.names(__name__, {"SearchEngine": "vpmsearch.search.engine"})

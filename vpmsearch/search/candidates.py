@@ -16,10 +16,10 @@ from typing import Protocol
 
 import numpy as np
 
-from vpmsearch.parallel import map_ahead
 from vpmsearch.search.bound import Float64, VisibilityGroups, certain_distance
 from vpmsearch.search.exact import NOTHING, Distances, Found
 from vpmsearch.store import Snapshot
+from vpmsearch.system.parallel import map_ahead
 from vpmsearch.types import Bool, Int64, RegionFeatures
 
 FIRST_DEPTH = 50

@@ -11,8 +11,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import StoreDamagedError
+from vpmsearch.system.atomic import replacing
 from vpmsearch.types import ModelInfo
 
 FILE_NAME = "calibration.json"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vpmsearch.errors import StoreError
 from vpmsearch.store import Gallery, GalleryStore, VerifyReport
-from vpmsearch.store.postgres.place import Place
+from vpmsearch.store.place import Place
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import DataError, StoreDamagedError, StoreError
 from vpmsearch.store import Gallery
 from vpmsearch.store.values import OnBuild, tell_nobody
+from vpmsearch.system.atomic import replacing
 from vpmsearch.types import ImageRecord, Int64, RegionFeatures
 
 if TYPE_CHECKING:

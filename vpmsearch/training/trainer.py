@@ -25,7 +25,7 @@ from vpmsearch.model.baselines import ARCHITECTURES
 from vpmsearch.model.initial import normalisation
 from vpmsearch.model.vpm import Vpm
 from vpmsearch.model.weights import WeightsConfig, first_not_finite, save_weights
-from vpmsearch.parallel import map_ahead
+from vpmsearch.system.parallel import map_ahead
 from vpmsearch.training.average import WeightAverage
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward

@@ -12,7 +12,7 @@ from postgres_server import PostgresServer, postgres, programs
 
 from vpmsearch.store import Gallery
 from vpmsearch.store.open import create_index
-from vpmsearch.store.postgres.place import Place
+from vpmsearch.store.place import Place
 
 _NUMBERS = itertools.count()
 

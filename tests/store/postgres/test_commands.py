@@ -24,7 +24,7 @@ from vpmsearch.evaluation.protocols import indexed_gallery
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import read_weights
 from vpmsearch.store.open import create_index, open_index
-from vpmsearch.store.postgres.place import Place
+from vpmsearch.store.place import Place
 from vpmsearch.store.postgres.writer import ServerWriter
 from vpmsearch.store.transfer import TransferReport, export, migrate
 from vpmsearch.types import ImageRecord, ModelInfo, SearchFilter

@@ -19,9 +19,9 @@ from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.model.weights import read_weights
 from vpmsearch.search.open import searcher
 from vpmsearch.store.open import create_index, open_index
+from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import connection
 from vpmsearch.store.postgres.connection import ConnectionLostError, Server, ServerBusyError, translated
-from vpmsearch.store.postgres.place import Place
 from vpmsearch.store.postgres.store import ServerStore
 from vpmsearch.types import SearchFilter
 from vpmsearch.web.service import SearchService

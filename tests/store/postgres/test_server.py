@@ -15,9 +15,9 @@ from vpmsearch.errors import DataError, ModelError, StoreDamagedError, StoreErro
 from vpmsearch.search.open import searcher
 from vpmsearch.store.migrations import _config
 from vpmsearch.store.open import create_index, open_index
+from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import connection, encoding, schema
 from vpmsearch.store.postgres.connection import ConnectionLostError, Server
-from vpmsearch.store.postgres.place import Place
 from vpmsearch.store.postgres.store import ServerStore
 from vpmsearch.store.postgres.streaming import StreamedImages
 from vpmsearch.store.postgres.view import Reading

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError, VpmsearchError
 from vpmsearch.store import calibration_file
 from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
@@ -21,6 +20,7 @@ from vpmsearch.store.folder.checksums import FileSum, is_as_written
 from vpmsearch.store.folder.locking import LOCK_NAME, writer_lock
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.segments import FOLDER_NAME, TEMPORARY
+from vpmsearch.system.atomic import sync_folder
 from vpmsearch.types import Int64
 
 _ATTEMPTS = 5

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import StoreError
 from vpmsearch.store.folder import catalog as catalogs
 from vpmsearch.store.folder.catalog import FILE_NAME
 from vpmsearch.store.folder.locking import LOCK_NAME
 from vpmsearch.store.folder.segments import FOLDER_NAME
 from vpmsearch.store.values import StoredModel
+from vpmsearch.system.atomic import sync_folder
 
 _NEW_CATALOG = f".new-{FILE_NAME}"
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Connection, text
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.folder.catalog import FILE_NAME, REVISION, insert_files, sum_all
 from vpmsearch.store.folder.checksums import folder_sums
@@ -17,6 +16,7 @@ from vpmsearch.store.folder.segments import FOLDER_NAME, IMAGES_NAME, is_ours, r
 from vpmsearch.store.folder.sqlite import connect, translated
 from vpmsearch.store.folder.tables import open_engine
 from vpmsearch.store.migrations import current_revision, is_known, make_tables
+from vpmsearch.system.atomic import replacing
 
 
 def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:

@@ -15,13 +15,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.atomic import sync_folder
 from vpmsearch.errors import StoreDamagedError
-from vpmsearch.parallel import map_ahead
 from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.checksums import FileSum, digest, folder_sums
 from vpmsearch.store.folder.region_index import RegionIndex, threads, threads_within
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
+from vpmsearch.system.atomic import sync_folder
+from vpmsearch.system.parallel import map_ahead
 from vpmsearch.types import Bool, Float32, Int64
 
 FOLDER_NAME = "segments"

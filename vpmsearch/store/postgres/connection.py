@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from vpmsearch.errors import StoreError, StoreLockedError, StoreVersionError
-from vpmsearch.store.postgres.place import Place
+from vpmsearch.store.place import Place
 
 if TYPE_CHECKING:
     import psycopg

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpmsearch.parallel import map_ahead
+from vpmsearch.system.parallel import map_ahead
 
 WAYS = [(0, 1), (1, 1), (2, 1), (3, 6)]
 

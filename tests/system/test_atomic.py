@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from vpmsearch.atomic import replacing, sync_folder
+from vpmsearch.system.atomic import replacing, sync_folder
 
 
 def names(folder):
