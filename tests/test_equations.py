@@ -20,7 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vpmsearch.equations import (
     listed_distance,
     neighbour_loss,
-    pair_distances,
     region_distances,
     region_embeddings,
     region_label_loss,
@@ -323,16 +322,12 @@ class LargestResult(TorchDispatchMode):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("d", [1, 5, 300])
-def test_lists_and_pairs_have_the_distances_of_the_matrix(d, dtype):
+def test_lists_have_the_distances_of_the_matrix(d, dtype):
     query, gallery = normal(3, 4, d, seed=1), normal(7, 4, d, seed=2).to(dtype)
     q, g = shares(3, 4, 3, zeros=0.4), shares(7, 4, 4, zeros=0.4)
     listed = torch.tensor([[0, 6, 3], [1, 1, 2], [5, 4, 0]])
     expected = visibility_weighted_distance(query, q, gallery, g).gather(1, listed)
     assert torch.equal(listed_distance(query, q, gallery[listed], g[listed]), expected)
-    each = region_distances(query, gallery.float())
-    asked = torch.tensor([0, 2, 1, 2])
-    assert torch.equal(pair_distances(query[asked], gallery.float()[:4]), each[asked, torch.arange(4)])
-    assert pair_distances(query[:0], query[:0]).shape == (0, 4)
     assert listed_distance(query, q, gallery[listed[:, :0]], g[listed[:, :0]]).shape == (3, 0)
 
 

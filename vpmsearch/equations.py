@@ -1,6 +1,6 @@
 """Equations 1-7 of "Perceive Where to Focus" (Sun et al., CVPR 2019) as pure functions of torch tensors.
 
-No state, no I/O. Any float dtype and device; half precision is computed in float32, and tensors are handed back in
+No state, no I/O. On a CPU the search has Eq. 4 from `vpmsearch.eq4`, in NumPy. Any float dtype and device; half precision is computed in float32, and tensors are handed back in
 their own dtype (the losses, scalars, stay float32: a sum over pixels can leave the range of float16).
 Axes: B images, p regions, c channels of the feature map T, h × w its pixels, d numbers an embedding, K identities,
 Q queries, G gallery images.
@@ -94,18 +94,6 @@ def region_distances(query: Tensor, gallery: Tensor) -> Tensor:
     return distances.permute(1, 2, 0)  # (p, Q, G) -> (Q, G, p)
 
 
-def pair_distances(query: Tensor, gallery: Tensor) -> Tensor:
-    """D_i of pairs of images, to the last bit those of `region_distances`.
-
-    Args:
-        query, gallery: (M, p, d), the two of each pair.
-
-    Returns:
-        (M, p).
-    """
-    return _cdist(query[:, :, None], gallery[:, :, None])[:, :, 0, 0]  # (M, p, 1, d) twice -> (M, p, 1, 1)
-
-
 def _cdist(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean distances of (…, Q, d) and (…, G, d) from differences: (…, Q, G)."""
     runs = zip(torch.split(_compute_dtype(a), RUN, dim=-1), torch.split(_compute_dtype(b), RUN, dim=-1), strict=True)
@@ -160,18 +148,6 @@ def listed_distance(query: Tensor, query_visibility: Tensor, gallery: Tensor, ga
         (Q, m).
     """
     return visibility_weighted_distance(query[:, None], query_visibility[:, None], gallery, gallery_visibility)[:, 0]
-
-
-def expansion_error(dim: int) -> float:
-    """γ: ‖a‖² + ‖b‖² − 2ab, in float32 and any order, is within γ (‖a‖ + ‖b‖)² of ‖a − b‖².
-
-    γ = n·u / (1 − n·u), n = d + a few operations, u = 2⁻²⁴ (Higham, "Accuracy and Stability", lemma 3.1).
-
-    Args:
-        dim: d.
-    """
-    steps = (dim + 8) * 2.0**-24
-    return steps / (1 - steps)
 
 
 def _scaled(visibility: Tensor) -> Tensor:

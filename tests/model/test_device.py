@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from vpmsearch.errors import DeviceError
-from vpmsearch.model.device import choose_device
+from vpmsearch.model.device import CPU, Device, choose_device
 
 
 def test_auto_takes_the_gpu_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert choose_device("auto") == torch.device("cuda")
-    assert choose_device("cuda:1") == torch.device("cuda:1")
+    assert choose_device("auto") == Device("cuda")
+    assert choose_device("cuda:1") == Device("cuda", 1)
+    assert str(choose_device("cuda:1")) == "cuda:1"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == torch.device("cpu")
+    assert choose_device("auto") == CPU
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:x", "meta", "cpu:", "mps", "cuda:99"])

@@ -196,7 +196,7 @@ def test_any_shape(tmp_path_factory, grid, d, sizes, dtype, min_visibility, seed
 def test_a_block_more_or_less_changes_nothing(store: GalleryStore, monkeypatch: pytest.MonkeyPatch):
     queries = make_features(2, seed=9)
     whole = SearchEngine(store).search(queries, k=20, exact=True)
-    monkeypatch.setattr("vpmsearch.search.exact.BLOCK_ROWS", 7)
+    monkeypatch.setattr("vpmsearch.search.distances.BLOCK_ROWS", 7)
     blocks = SearchEngine(store).search(queries, k=20, exact=True)
     assert [result.matches for result in blocks] == [result.matches for result in whole]
 

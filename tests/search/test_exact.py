@@ -12,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 
-from vpmsearch.search import exact as scan
-from vpmsearch.search.exact import Distances
+from vpmsearch.search import distances as scan
+from vpmsearch.search import gpu, products
+from vpmsearch.search.distances import Distances
+from vpmsearch.search.gpu import DeviceDistances
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
+
+
+CPU = torch.device("cpu")
 
 
 def features(n: int, p: int, d: int, seed: int, centre: float = 0.0, spread: float = 1.0) -> RegionFeatures:
@@ -54,9 +59,10 @@ def make_store(
     dtype=st.sampled_from(["float32", "float16"]),
     block=st.sampled_from([3, 4096]),
     share=st.none() | st.floats(0, 1),
-    keep=st.booleans(),
+    keep=st.none() | st.booleans(),
 )
 def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, share, keep):
+    """By NumPy, where keep is None, or by torch, which a GPU has."""
     n = sum(sizes)
     if place[1] > 1e4:
         dtype = "float32"
@@ -72,7 +78,8 @@ def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, 
         patch.setattr(scan, "EXTRA", 2)
         patch.setattr(scan, "QUERY_ROWS", 2)
         snapshot = store.snapshot
-        distances = Distances(snapshot, torch.device("cpu"), keep=keep)
+        by_torch = keep is not None
+        distances = DeviceDistances(snapshot, CPU, keep=keep) if by_torch else Distances(snapshot)
         allowed = None if share is None else np.random.default_rng(seed).random(len(snapshot)) < share
         if keep:  # what a first scan keeps, a filter masks
             distances.scan(queries[:1], 1)
@@ -105,21 +112,28 @@ def test_lower_bounds_are_lower(asked, m, p, d, seed, tile, centre, spread):
     gallery, queries = features(m, p, d, seed, centre, spread), features(asked, p, d, seed + 1, centre, spread)
     block = torch.from_numpy(gallery.embeddings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "TILE_ROWS", tile)
-        lower = scan._lower_bounds(
+        patch.setattr(gpu, "TILE_ROWS", tile)
+        by_torch = gpu.lower_bounds(
             torch.from_numpy(queries.embeddings).transpose(0, 1),
-            torch.from_numpy(scan._scaled(queries.visibility)),
-            scan._spans(queries.visibility),
+            torch.from_numpy(products.scaled_weights(queries.visibility)),
+            products.spans(queries.visibility),
             block,
-            torch.from_numpy(scan._scaled(gallery.visibility)),
-            scan._squared_norms(block),
+            torch.from_numpy(products.scaled_weights(gallery.visibility)),
+            gpu.squared_norms(block),
         ).numpy()
+        patch.setattr(products, "TILE", tile * p * d)
+        by_numpy = products.Products(queries).lower_bounds(
+            gallery.embeddings,
+            products.scaled_weights(gallery.visibility),
+            products.squared_norms(gallery.embeddings),
+        )
     true = visibility_weighted_distance(queries.embeddings, queries.visibility, gallery.embeddings, gallery.visibility)
-    assert (np.isinf(lower) == np.isinf(true)).all()
     finite = np.isfinite(true)
-    assert (lower[finite] * (1 - scan.SLACK) <= true[finite]).all()
-    if centre == 0 and spread == 1 and d > 8:  # and close, where nothing cancels
-        np.testing.assert_allclose(lower[finite], true[finite], rtol=2e-3)
+    for lower in (by_torch, by_numpy):
+        assert (np.isinf(lower) == np.isinf(true)).all()
+        assert (lower[finite] * (1 - scan.SLACK) <= true[finite]).all()
+        if centre == 0 and spread == 1 and d > 8:  # and close, where nothing cancels
+            np.testing.assert_allclose(lower[finite], true[finite], rtol=2e-3)
 
 
 def test_a_read_only_map_becomes_a_tensor_without_a_copy():
@@ -127,8 +141,8 @@ def test_a_read_only_map_becomes_a_tensor_without_a_copy():
     array.flags.writeable = False
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tensor = scan._tensor(array)
-        assert scan._tensor(array[:0]).shape == (0, 3)
+        tensor = gpu._tensor(array)
+        assert gpu._tensor(array[:0]).shape == (0, 3)
     assert tensor.data_ptr() == array.ctypes.data
     assert tensor.tolist() == array.tolist()
     assert not array.flags.writeable
@@ -141,8 +155,8 @@ def test_what_a_device_keeps_is_scanned_alike(tmp_path, device, dtype):
         pytest.skip("no GPU")
     gallery, queries = features(200, 3, 16, 1), features(4, 3, 16, 2)
     with make_store(tmp_path / "index", gallery, (150, 50), (3, 160), dtype) as store:
-        read = Distances(store.snapshot, torch.device("cpu"), keep=False)
-        kept = Distances(store.snapshot, torch.device(device), keep=True)
+        read = Distances(store.snapshot)
+        kept = DeviceDistances(store.snapshot, torch.device(device), keep=True)
         allowed = np.arange(len(store.snapshot)) % 3 > 0
         for among in (None, None, allowed):  # the second from what the first kept
             for asked in (queries, queries[:1]):

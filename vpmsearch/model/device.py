@@ -1,49 +1,56 @@
-"""Which device to compute on, and how to make the CPU quick."""
+"""Which device to compute on. Knows without torch that there is no GPU, as torch takes two seconds to import."""
 
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
-
-import torch
+from dataclasses import dataclass
 
 from vpmsearch.errors import DeviceError
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+_NAME = re.compile(r"(cpu|cuda)(?::([0-9]{1,3}))?")
+_DRIVER = "libcuda.so.1"  # of NVIDIA; torch opens it by the same name
 
 
-def choose_device(name: str = "auto") -> torch.device:
+@dataclass(frozen=True)
+class Device:
+    """A device by torch's name: type "cpu" or "cuda"; index: which GPU, None for the first."""
+
+    type: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+
+CPU = Device("cpu")
+
+
+def choose_device(name: str = "auto") -> Device:
     """A device by name: "auto" is CUDA where there is a GPU, else the CPU.
 
     Raises:
         DeviceError: an unknown name, or a GPU that is not there.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        return Device("cuda") if _gpus() else CPU
+    parts = _NAME.fullmatch(name)
+    if parts is None:
+        raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
+    kind, index = parts[1], None if parts[2] is None else int(parts[2])
+    if kind == "cuda" and (index or 0) >= _gpus():
         raise DeviceError(f"there is no device {name!r} here; use --device cpu or auto")
-    if device.type == "cpu":
-        _keep_freed_memory()
-    return device
+    return Device(kind, index) if kind == "cuda" else CPU
 
 
-def _keep_freed_memory() -> None:
-    """Have malloc keep freed feature maps for the next layer rather than hand them back to the kernel.
+def _gpus() -> int:
+    """How many GPUs torch can use; torch is asked only where there is a driver, or where it is imported anyway."""
+    if "torch" not in sys.modules:
+        try:
+            ctypes.CDLL(_DRIVER)
+        except OSError:
+            return 0
+    import torch
 
-    By default every large tensor is a fresh mapping whose pages must be zeroed again: OSNet at 256×128 in batches of 64
-    ran at 19 images a second that way and at 42 with this, on two cores. Only glibc has the knob.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    except (OSError, AttributeError):  # another C library: slower, not wrong
-        return
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

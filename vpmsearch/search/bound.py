@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.equations import expansion_error
+from vpmsearch.eq4 import expansion_error
 from vpmsearch.types import Bool, Float32, Int64
 
 Float64 = NDArray[np.float64]

@@ -7,7 +7,6 @@ prefixes until the bound of `vpmsearch.search.bound` closes; only then is it fet
 from __future__ import annotations
 
 import functools
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from typing import Protocol
 import numpy as np
 
 from vpmsearch.search.bound import Float64, VisibilityGroups, certain_distance
-from vpmsearch.search.exact import NOTHING, Distances, Found
+from vpmsearch.search.distances import NOTHING, Distances, Found
 from vpmsearch.store import Snapshot
-from vpmsearch.system.parallel import map_ahead
+from vpmsearch.system.parallel import spread
 from vpmsearch.types import Bool, Int64, RegionFeatures
 
 FIRST_DEPTH = 50
@@ -199,8 +198,7 @@ class _SnapshotLists:
 
         found: list[dict[int, Found]] = [{} for _ in range(len(queries))]
         # One query keeps one core busy a region; many FAISS spreads over all cores by itself.
-        workers = min(os.cpu_count() or 1, len(shown)) if len(queries) == 1 and len(shown) > 1 else 0
-        hits = map_ahead(search, shown, workers=workers, ahead=max(len(shown), 1))
+        hits = spread(search, shown) if len(queries) == 1 else [search(region) for region in shown]
         for region, (seeing, pairs) in zip(shown, hits, strict=True):
             for query, pair in zip(seeing.tolist(), pairs, strict=True):
                 found[query][region] = pair

@@ -12,14 +12,13 @@ from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
-import torch
 
-from vpmsearch.equations import pair_distances
+from vpmsearch.eq4 import region_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
+from vpmsearch.model.device import choose_device
 from vpmsearch.search.bound import Float64
 from vpmsearch.search.candidates import RegionLists, Scope
-from vpmsearch.search.exact import Distances, Found
-from vpmsearch.search.one_core import on_one_core
+from vpmsearch.search.distances import Distances, Found, Scanned
 from vpmsearch.search.queries import only_regions
 from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
 from vpmsearch.types import (
@@ -92,14 +91,13 @@ class SearchEngine:
 
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
-        self._device = device_of(store)
         self._view = self._look_at(store.snapshot)
 
     def __repr__(self) -> str:
-        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {self._device}>"
+        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {choose_device(self.store.device)}>"
 
     def _look_at(self, snapshot: Snapshot) -> _View:
-        distances = Distances(snapshot, self._device)
+        distances = distances_of(snapshot, self.store)
         return _View(snapshot, distances, RegionLists(snapshot, distances))
 
     @property
@@ -151,21 +149,21 @@ class SearchEngine:
         images = len(view.snapshot) if allowed is None else int(allowed.sum())
         scope = Scope(k, allowed, max(candidates, k))
         scanned = exact or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and _all_flat(view.snapshot))
-
-        def answer() -> list[SearchResult]:
-            found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
-            return _explained(view, queries, found)
-
-        little = len(queries) == 1 and (images <= SCAN_BELOW if scanned else scope.deepest <= CANDIDATES_PER_REGION)
-        return on_one_core(answer) if little else answer()
+        found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
+        return _explained(view, queries, found)
 
 
-def device_of(store: Gallery) -> torch.device:
-    """Where distances are computed for a store."""
-    gpu = store.device.startswith("cuda") or (store.device == "auto" and torch.cuda.is_available())
-    # By number: which GPU plain "cuda" means is the thread's affair, and searches have several.
-    number = store.device.partition(":")[2] or "0"
-    return torch.device(f"cuda:{number}" if gpu else "cpu")
+def distances_of(images: Scanned, store: Gallery, *, keep: bool | None = None) -> Distances:
+    """What compares queries with the images of a store: on the CPU without torch, on a GPU with it.
+
+    keep: whether the embeddings stay on a GPU after the first scan; by default where it has the memory.
+    """
+    device = choose_device(store.device)
+    if device.type == "cpu":
+        return Distances(images)
+    from vpmsearch.search.gpu import DeviceDistances, torch_device
+
+    return DeviceDistances(images, torch_device(device), keep=keep)
 
 
 def counted_queries(
@@ -245,8 +243,7 @@ def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) 
 
 def _by_region(view: _View, queries: RegionFeatures, asked: Int64, rows: Int64) -> tuple[Float32, Float64]:
     """D_i and C_i^q·C_i^g, (m, p) each, of pairs: of a query (m,) and a row (m,) each."""
-    embeddings = (queries.embeddings[asked], view.snapshot.embeddings(rows))  # (m, p, d) each
-    by_region = pair_distances(*map(torch.from_numpy, embeddings)).numpy()
+    by_region = region_distances(queries.embeddings[asked], view.snapshot.stored(rows))  # (m, p, d) each
     return by_region, queries.visibility[asked].astype(np.float64) * view.distances.visibility[rows]
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.search.bound import Float64, boxes_within, images_within
 from vpmsearch.search.candidates import Answer, Scope, Timer, deepen
-from vpmsearch.search.engine import CANDIDATES_PER_REGION, SCAN_BATCH, SCAN_BELOW, counted_queries, device_of, explained
-from vpmsearch.search.exact import NOTHING, Distances, Found
+from vpmsearch.search.engine import CANDIDATES_PER_REGION, SCAN_BATCH, SCAN_BELOW, counted_queries, distances_of, explained
+from vpmsearch.search.distances import NOTHING, Found
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import vector_text
 from vpmsearch.store.postgres.schema import Layout, lists_for
@@ -109,7 +109,7 @@ class ServerSearch:
         """Compare every image with many queries, here."""
         start = time.perf_counter()
         images = StreamedImages(reading, wanted)
-        found = Distances(images, device_of(self.store), keep=False).scan(queries, k)
+        found = distances_of(images, self.store, keep=False).scan(queries, k)
         each_ms = 1e3 * (time.perf_counter() - start) / len(queries)
         results = []
         for row, (rows, distances) in enumerate(found):

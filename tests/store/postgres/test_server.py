@@ -81,7 +81,7 @@ def strictly(found):
 def test_many_exact_queries_share_a_reading(server_place, monkeypatch, dtype):
     """They are compared in this process, and the answers are those of the server, one by one."""
     monkeypatch.setattr("vpmsearch.store.postgres.streaming._LISTED", 7)
-    monkeypatch.setattr("vpmsearch.search.exact.BLOCK_ROWS", 16)
+    monkeypatch.setattr("vpmsearch.search.distances.BLOCK_ROWS", 16)
     gallery, queries = make_features(60), make_features(20, seed=1)
     gallery.embeddings[11] = gallery.embeddings[10]  # a tie
     gallery.visibility[11] = gallery.visibility[10]

@@ -1,0 +1,196 @@
+"""Eq. 4 against every image of a gallery: products select, then the selected are computed directly.
+
+‖a − b‖² = ‖a‖² + ‖b‖² − 2ab makes a scan one matrix product a region, limited by memory for one query and by the
+processor for many, but loses digits where embeddings are alike: by at most what `expansion_error` says. So the product
+gives a lower bound of every distance; the k + m images of the least lower bounds are computed by `vpmsearch.eq4`, and
+where the k-th of those is not below the last lower bound, m was too small and is quadrupled.
+
+`Distances` computes on the CPU, in NumPy. `vpmsearch.search.gpu` overrides its arithmetic with torch's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.eq4 import distances_to
+from vpmsearch.search.products import Products, Stored, scaled_weights, squared_norms
+from vpmsearch.store.values import StoredModel
+from vpmsearch.system.parallel import spread
+from vpmsearch.types import Bool, Float32, Int64, ModelInfo, RegionFeatures
+
+BLOCK_ROWS = 4096
+"""Gallery images whose distances are held at once."""
+SPREAD_BLOCKS = 16
+"""Blocks that are handed to the cores at once; what they found is then put together."""
+QUERY_ROWS = 512
+"""Queries that share one pass over the gallery."""
+EXTRA = 32
+"""m: images computed directly beyond k, at first."""
+SLACK = 2e-5
+"""Rounding of what follows the squares, relative: sqrt, a sum over regions, a quotient, all in float32."""
+
+Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
+NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+class Scanned(Protocol):
+    """Images that can be scanned, by rows that ascend with the image id: a `Snapshot`, or what comes from a server."""
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The model whose embeddings they are."""
+
+    @property
+    def stored_model(self) -> StoredModel:
+        """And how they are stored."""
+
+    @property
+    def visibility(self) -> Float32:
+        """(N, p), as stored."""
+
+    @property
+    def visible(self) -> Bool:
+        """(N, p), which of them count."""
+
+    def __len__(self) -> int: ...
+
+    def stored(self, rows: Int64) -> Stored:
+        """Embeddings (m, p, d) of some rows, in the order asked."""
+
+    def blocks(self, size: int) -> Iterator[tuple[Int64, Stored]]:
+        """All of them: rows (m,) and embeddings (m, p, d), m up to `size`."""
+
+
+class Distances:
+    """Eq. 4 between queries and the images of a snapshot, on the CPU. Safe for several threads.
+
+    Args:
+        snapshot: what is searched.
+    """
+
+    def __init__(self, snapshot: Scanned) -> None:
+        self._snapshot = snapshot
+        # What is below `min_visibility` counts as 0 wherever images are compared.
+        self.visibility: Float32 = np.where(snapshot.visible, snapshot.visibility, np.float32(0))
+
+    def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found = NOTHING) -> Found:
+        """The k nearest of `rows` (ascending) and of what is `known` to one query, ties by image id."""
+        kept_rows, kept = known
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = rows[start : start + BLOCK_ROWS]
+            kept_rows = np.concatenate([kept_rows, block])
+            kept = np.concatenate([kept, self._direct(query, block)])
+            shared = np.isfinite(kept)  # an image that shares no region is no result
+            kept_rows, kept = kept_rows[shared], kept[shared]
+            best = np.lexsort((kept_rows, kept))[:k]  # rows ascend with the image id
+            kept_rows, kept = kept_rows[best], kept[best]
+        return kept_rows, kept
+
+    def _direct(self, query: RegionFeatures, rows: Int64) -> Float32:
+        """Eq. 4 of one query against some rows: (len(rows),) float32."""
+        return distances_to(
+            query.embeddings[0], query.visibility[0], self._snapshot.stored(rows), self.visibility[rows]
+        )
+
+    def scan(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
+        """The k nearest of all images, or of those allowed (N,), to each query, ties by image id."""
+        # Those that show the same regions beside each other: a product then leaves out who does not show its region.
+        order = np.argsort(_middle(queries.visibility), kind="stable")
+        found: list[Found] = [NOTHING] * len(queries)
+        for start in range(0, len(queries), QUERY_ROWS):
+            some = order[start : start + QUERY_ROWS]
+            for query, answer in zip(some.tolist(), self._scan_some(queries[some], k, allowed), strict=True):
+                found[query] = answer
+        return found
+
+    def _scan_some(self, queries: RegionFeatures, k: int, allowed: Bool | None) -> list[Found]:
+        found: list[Found] = [NOTHING] * len(queries)
+        waiting, count = np.arange(len(queries)), k + EXTRA
+        everything = len(self._snapshot) if allowed is None else int(allowed.sum())
+        while len(waiting):
+            part = queries[waiting]
+            rows, lower = self._least_lower_bounds(part, min(count, everything), allowed)
+            unsure = []
+            nearest = self._nearest_listed(part, rows, np.isfinite(lower), k)
+            for place, query in enumerate(waiting.tolist()):
+                found[query] = nearest[place]
+                # An image that is not listed is at least this far.
+                horizon = lower[place, -1] * (1 - SLACK) if count < everything else np.inf
+                last = found[query][1][-1] if len(found[query][1]) == k else np.float32(np.inf)
+                if np.isfinite(horizon) and not last < horizon:
+                    unsure.append(query)
+            waiting, count = np.array(unsure, np.int64), 4 * count
+        return found
+
+    def _nearest_listed(self, queries: RegionFeatures, rows: Int64, listed: Bool, k: int) -> list[Found]:
+        """The k nearest to each query of its own list, rows (Q, c) where listed (Q, c), ties by image id."""
+        places = list(range(len(queries)))
+        return spread(lambda i: self.nearest(queries[i : i + 1], np.sort(rows[i][listed[i]]), k), places)
+
+    def _least_lower_bounds(self, queries: RegionFeatures, count: int, allowed: Bool | None) -> tuple[Int64, Float32]:
+        """Rows (Q, count) of the images with the least lower bounds of the distance, ascending, and those; ∞ is none."""
+        products = Products(queries)
+
+        def least(block: tuple[Int64, Stored]) -> tuple[Int64, Float32]:
+            rows, embeddings = block
+            lower = products.lower_bounds(embeddings, self._weights[rows], self._norms_of(rows, embeddings))
+            return _least(rows[None], lower, count)
+
+        best_rows, best = np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
+        blocks = self._blocks(allowed, BLOCK_ROWS)
+        while some := list(islice(blocks, SPREAD_BLOCKS)):
+            found = spread(least, some)
+            best_rows = np.concatenate([best_rows, *(rows for rows, _ in found)], axis=1)
+            best = np.concatenate([best, *(lower for _, lower in found)], axis=1)
+            best_rows, best = _least(best_rows, best, count)
+        order = np.argsort(best, axis=1, kind="stable")
+        return np.take_along_axis(best_rows, order, axis=1), np.take_along_axis(best, order, axis=1)
+
+    def _blocks(self, allowed: Bool | None, size: int) -> Iterator[tuple[Int64, Stored]]:
+        """The images, or those allowed: rows (m,) and embeddings (m, p, d), m up to `size`."""
+        if allowed is None:
+            yield from self._snapshot.blocks(size)
+            return
+        chosen = np.flatnonzero(allowed)
+        for start in range(0, len(chosen), size):
+            some = chosen[start : start + size]
+            yield some, self._snapshot.stored(some)
+
+    @functools.cached_property
+    def _weights(self) -> Float32:
+        return scaled_weights(self.visibility)
+
+    @functools.cached_property
+    def _norms(self) -> Float32:
+        """‖b‖² (N, p) as far as it was computed, NaN elsewhere."""
+        return np.full(self.visibility.shape, np.nan, np.float32)
+
+    def _norms_of(self, rows: Int64, embeddings: Stored) -> Float32:
+        """‖b‖² of some images (m, p, d): (m, p). The same for every query, so computed by the first that comes."""
+        known = self._norms[rows]
+        if np.isnan(known).any():
+            known = squared_norms(embeddings)
+            self._norms[rows] = known
+        return known
+
+
+def _least(rows: Int64, lower: Float32, count: int) -> tuple[Int64, Float32]:
+    """The `count` least of each query's bounds (Q, m), in any order, and their rows, (1, m) or (Q, m)."""
+    rows = np.broadcast_to(rows, lower.shape)
+    if lower.shape[1] <= count:
+        return rows, lower
+    places = np.argpartition(lower, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(rows, places, axis=1), np.take_along_axis(lower, places, axis=1)
+
+
+def _middle(visibility: Float32) -> NDArray[np.float64]:
+    """The mean number of the regions that images (n, p) show: (n,), 0 where there is none."""
+    shown = visibility > 0
+    middle: NDArray[np.float64] = shown @ np.arange(shown.shape[1], dtype=np.float64) / np.maximum(shown.sum(axis=1), 1)
+    return middle

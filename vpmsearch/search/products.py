@@ -1,0 +1,118 @@
+"""Lower bounds of Eq. 4 by matrix products, in NumPy: what a scan selects with.
+
+‖a − b‖² = ‖a‖² + ‖b‖² − 2ab. One query reads each number of the gallery once, so memory is what limits it; many
+queries are a product of matrices, which the processor limits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.eq4 import TILE, expansion_error, underflow_error, widened
+from vpmsearch.types import Bool, Float32, RegionFeatures
+
+Stored = NDArray[np.floating[Any]]  # embeddings as they are stored: float16 or float32
+
+
+class Products:
+    """Queries as a scan multiplies them.
+
+    Args:
+        queries: Q images, visibility 0 where it does not count.
+    """
+
+    def __init__(self, queries: RegionFeatures) -> None:
+        self._queries = np.ascontiguousarray(queries.embeddings.transpose(1, 0, 2))  # (Q, p, d) -> (p, Q, d)
+        self._norms = squared_norms(queries.embeddings)  # (Q, p)
+        self._weights = scaled_weights(queries.visibility)  # (Q, p)
+        self._spans = spans(queries.visibility)
+
+    def lower_bounds(self, block: Stored, weights: Float32, norms: Float32) -> Float32:
+        """At most Eq. 4, up to `distances.SLACK`; ∞ where no region is shared.
+
+        Args:
+            block: (m, p, d). weights: (m, p) from `scaled_weights`. norms: (m, p), ‖b‖².
+
+        Returns:
+            (Q, m).
+        """
+        queries, dim = self._queries.shape[1:]
+        total = self._weights @ weights.T
+        lower = np.zeros((queries, len(block)), np.float32)
+        gamma = np.float32(expansion_error(dim))
+        alone = self._alone(block) if queries == 1 else None
+        wide = None if block.dtype == np.float32 or alone is not None else np.empty((len(block), dim), np.float32)
+        with np.errstate(all="ignore"):  # numbers beyond float32's range are dealt with below
+            for region, span in self._spans.items():
+                if alone is not None:
+                    squares = alone[None, :, region] * np.float32(-2)
+                else:
+                    part = block[:, region] if wide is None else widened(block[:, region], wide)
+                    squares = (self._queries[region, span] * np.float32(-2)) @ part.T  # (span, m)
+                own, theirs = self._norms[span, region], norms[:, region]
+                error = gamma * np.square(np.sqrt(own) + np.sqrt(theirs.max(initial=0))) + np.float32(
+                    underflow_error(dim)
+                )
+                squares += theirs
+                squares += (own - error)[:, None]
+                distance = np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
+                if not np.isfinite(error).all():  # beyond float32's range nothing is known: 0 is always a lower bound
+                    distance[~np.isfinite(distance)] = 0
+                distance *= weights[:, region]
+                distance *= self._weights[span, region, None]
+                lower[span] += distance
+            # Weights too small for float32 tell nothing either.
+            lower = np.where(total > 1e-30, lower / total, np.float32(0))
+        return np.where(self._shared(weights), lower, np.float32(np.inf))
+
+    def _alone(self, block: Stored) -> Float32:
+        """ab of the one query and each region that it shows: (m, p). Widens what fits the cache, multiplies, goes on."""
+        images, regions, dim = block.shape
+        products = np.zeros((images, regions), np.float32)
+        shown = slice(min(self._spans, default=0), max(self._spans, default=-1) + 1)
+        query = self._queries[shown, 0]
+        rows = max(1, TILE // (regions * dim))
+        wide = np.empty((min(rows, images), len(query), dim), np.float32)
+        with np.errstate(all="ignore"):
+            for start in range(0, images, rows):
+                part = block[start : start + rows, shown]
+                tile = widened(part, wide[: len(part)])
+                np.einsum("mpd,pd->mp", tile, query, out=products[start : start + rows, shown])
+        return products
+
+    def _shared(self, weights: Float32) -> Bool:
+        """(Q, m), whether they share a region."""
+        shown = (self._weights > 0).astype(np.float32) @ (weights > 0).astype(np.float32).T
+        shared: Bool = shown > 0
+        return shared
+
+
+def scaled_weights(visibility: Float32) -> Float32:
+    """Visibility (n, p) over its largest value per image, so that products do not vanish; the factor cancels in Eq. 4."""
+    largest = visibility.max(axis=1, keepdims=True, initial=0)
+    largest[largest == 0] = 1
+    weights: Float32 = visibility / largest
+    return weights
+
+
+def squared_norms(block: Stored) -> Float32:
+    """(m, p, d), of any dtype -> (m, p), float32."""
+    images, regions, dim = block.shape
+    norms = np.empty((images, regions), np.float32)
+    rows = max(1, TILE // (regions * dim))
+    wide = np.empty((min(rows, images), regions, dim), np.float32)
+    with np.errstate(all="ignore"):
+        for start in range(0, images, rows):
+            part = block[start : start + rows]
+            tile = widened(part, wide[: len(part)])
+            np.einsum("mpd,mpd->mp", tile, tile, out=norms[start : start + rows])
+    return norms
+
+
+def spans(visibility: Float32) -> dict[int, slice]:
+    """For each region that any of the queries (Q, p) shows, those from the first to the last that does."""
+    shown = [np.flatnonzero(region) for region in (visibility > 0).T]
+    return {region: slice(int(rows[0]), int(rows[-1]) + 1) for region, rows in enumerate(shown) if len(rows)}
