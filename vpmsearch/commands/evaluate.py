@@ -120,7 +120,7 @@ def evaluate(
 ) -> None:
     """Measure weights on a labelled data set: CMC, mAP in both forms and mINP for each γ, as fractions.
 
-    Intervals are of 95 %, by bootstrap over queries. Visible F1 tells how well the model knows which regions a query
+    Intervals are of 95 %, over queries (of hits: Clopper and Pearson's). Visible F1 tells how well the model knows which regions a query
     shows. With both weightings, what visibility adds is given with its paired interval.
     """
     from vpmsearch.data.datasets import read_dataset

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vpmsearch.data.crops import CropBox
-from vpmsearch.evaluation.intervals import Interval, mean_interval
+from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.metrics import QueryMetrics, RankMetrics
 
 Weighting = Literal["visibility", "uniform"]
@@ -51,7 +51,8 @@ class Gain:
     def of(cls, better: QueryMetrics, base: QueryMetrics) -> Gain:
         """From the metrics of the same queries, in the same order; better is what is hoped of it."""
         hits, ap = better.hits(1) - base.hits(1), better.ap - base.ap
-        return cls(float(np.nanmean(hits)), mean_interval(hits), float(np.nanmean(ap)), mean_interval(ap))
+        intervals = (mean_interval(hits, bounds=DIFFERENCE), mean_interval(ap, bounds=DIFFERENCE))
+        return cls(float(np.nanmean(hits)), intervals[0], float(np.nanmean(ap)), intervals[1])
 
 
 @dataclass(frozen=True)
