@@ -11,7 +11,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +46,8 @@ REVISION = "0002"  # the newest migration, kept here so that opening needs no Al
 
 
 _ATTEMPTS = 8
+_LONG_LOG = 4 << 20  # bytes
+_LOG_WAIT = 0.5  # seconds for readers to finish, which take milliseconds unless they verify or copy
 
 
 class Catalog:
@@ -90,6 +92,13 @@ class Catalog:
     def _write(self) -> Iterator[Connection]:
         with translated(self.path), self._writing.begin() as connection:
             yield connection
+        self._shorten_log()
+
+    def _shorten_log(self) -> None:
+        """Empty a log that has grown long; SQLite does so by itself only in a moment in which nobody happens to read."""
+        with suppress(OSError, StoreError):  # the commit is done, and the next one tries again
+            if self.path.with_name(f"{self.path.name}-wal").stat().st_size > _LONG_LOG:
+                self.truncate_wal(_LOG_WAIT)
 
     def check_revision(self) -> None:
         """Refuse a catalog whose tables are not those of this version.
