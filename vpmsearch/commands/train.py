@@ -184,7 +184,7 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDatase
     """Train with a progress bar; draw the loss curves at the end."""
     from dataclasses import asdict
 
-    from vpmsearch.report.pictures import loss_curves
+    from vpmsearch.report.curves import loss_curves
     from vpmsearch.training.log import read_log
 
     def on_step(row: LossRow) -> None:
