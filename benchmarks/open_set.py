@@ -37,7 +37,7 @@ from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import find_weights, read_weights
 from vpmsearch.search.calibration import MATCH, UNSURE, Calibration, calibrate
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.search.exact import QUERY_ROWS
+from vpmsearch.search.distances import QUERY_ROWS
 from vpmsearch.search.queries import together
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import Match, RegionFeatures

@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import torch
 from promises import INFO, Journal, features_of
 from sequence import Sequence
 
@@ -93,7 +92,6 @@ def statuses(children: Iterable[int]) -> Iterator[int]:
 
 def main() -> int:
     folder, seed, steps, readers, pause = Path(sys.argv[1]), *map(int, sys.argv[2:5]), float(sys.argv[5])
-    torch.set_num_threads(1)
     assert len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208  a fork copies no other thread
     children = [forked(lambda number=number: read(folder, number, pause)) for number in range(readers)]
     failed = any(statuses([forked(lambda: write(folder, seed, steps))]))

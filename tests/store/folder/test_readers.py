@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from fork_server import ONE_THREAD
 from promises import INFO, Entry, Journal, State, features_of, read_state
 from reader_driver import QUERIES, Answer, digest_of
 
-from vpmsearch.equations import visibility_weighted_distance
+from vpmsearch.eq4 import distances_to
 from vpmsearch.store import verify
 from vpmsearch.types import RegionFeatures
 
@@ -42,13 +41,8 @@ class Oracle:
         missing = [content_hash for content_hash in hashes if content_hash not in self.distances]
         if missing:
             features = RegionFeatures.concatenate([features_of(content_hash) for content_hash in missing])
-            values = (
-                self.query.embeddings,
-                shown(self.query.visibility),
-                features.embeddings,
-                shown(features.visibility),
-            )
-            found = visibility_weighted_distance(*map(torch.from_numpy, values))[0].tolist()
+            query, visibility = self.query.embeddings[0], shown(self.query.visibility)[0]
+            found = distances_to(query, visibility, features.embeddings, shown(features.visibility)).tolist()
             self.distances.update(zip(missing, found, strict=True))
         answer: list[Answer] = [
             (image_id, path, pid, self.distances[content_hash])
