@@ -9,23 +9,24 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vpmsearch.errors import DataError, WeightsError
+from vpmsearch.model.onnx_file import INPUT, METADATA, OUTPUTS
 from vpmsearch.model.vpm import Vpm
 from vpmsearch.model.weights import LoadedWeights
 from vpmsearch.system.atomic import replacing
 
-INPUT, OUTPUTS = "pixels", ("visibility", "embeddings")
-METADATA = "vpmsearch"
-"""Key of the file's metadata under which the weights' configuration and fingerprint stand, as JSON."""
 OPSET = 18
+_WORTH_HALVING = 64  # numbers; a cast costs a node
 
 
 class PixelModel(nn.Module):
@@ -44,18 +45,19 @@ class PixelModel(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
         self.register_buffer("pixel_std", torch.tensor(std).view(1, 3, 1, 1) * 255)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, H, W, 3) uint8 RGB -> visibility (B, p), C_i / (h·w) of Eq. 2, and embeddings (B, p, d), f_i of Eq. 3."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, H, W, 3) uint8 RGB -> visibility (B, p), C_i / (h·w) of Eq. 2, embeddings (B, p, d), f_i of Eq. 3, and
+        probabilities (B, p, h, w) of Eq. 1."""
         images = (pixels.permute(0, 3, 1, 2).float() - self.pixel_mean) / self.pixel_std  # -> (B, 3, H, W)
         output = self.model(images)
-        return output.visibility, output.embeddings
+        return output.visibility, output.embeddings, output.probabilities
 
 
 def export_onnx(weights: LoadedWeights, output: Path) -> Path:
     """Write a model as ONNX, whole or not at all.
 
-    Input `pixels` (batch, H, W, 3) uint8 RGB, resized to the weights' input size; outputs `visibility` (batch, p) and
-    `embeddings` (batch, p, d), float32. The batch may have any size. The metadata hold, under "vpmsearch", the weights'
+    Input `pixels` (batch, H, W, 3) uint8 RGB, resized to the weights' input size; outputs `visibility` (batch, p),
+    `embeddings` (batch, p, d) and `probabilities` (batch, p, h, w), float32. The batch may have any size. The metadata hold, under "vpmsearch", the weights'
     configuration, their fingerprint and the least visibility that counts.
 
     Args:
@@ -111,6 +113,49 @@ def onnx_bytes(weights: LoadedWeights) -> bytes:
     entry.key, entry.value = METADATA, json.dumps(_described(weights))
     onnx.checker.check_model(made)
     return bytes(made.SerializeToString())
+
+
+def compact_bytes(content: bytes) -> bytes:
+    """An exported model with its constants folded and, where nothing is lost by it, its numbers as float16.
+
+    It is opened in half the time of what the exporter writes, and weights that were stored as float16 take half the
+    bytes. Any reader of ONNX takes it: no operator is onnxruntime's own.
+
+    Raises:
+        DataError: a package is not installed.
+    """
+    check_packages()
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        model = onnx.load(options.optimized_model_filepath)
+    model.metadata_props.MergeFrom(onnx.load_from_string(content).metadata_props[len(model.metadata_props) :])
+    casts = []
+    for tensor in model.graph.initializer:
+        numbers = onnx.numpy_helper.to_array(tensor)
+        if numbers.dtype != np.float32 or numbers.size < _WORTH_HALVING:
+            continue
+        with np.errstate(over="ignore"):
+            half = numbers.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), numbers):
+            name, narrow = tensor.name, f"{tensor.name}.float16"
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, narrow))
+            casts.append(onnx.helper.make_node("Cast", [narrow], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    used = {node.domain for node in nodes}
+    kept = [each for each in model.opset_import if each.domain in used]  # onnxruntime names all that it knows
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 def check_packages() -> None:

@@ -1,160 +1,143 @@
-"""A model run by onnxruntime instead of torch: on a CPU it is the faster of the two (docs/decisions/0008-onnx.md).
+"""A model run by onnxruntime: on a CPU, without torch and faster than it (docs/decisions/0008-onnx.md).
 
-The exported model is kept in the user's cache folder, as an export takes longer than a small gallery. A file there is
-used if nobody but this user can write it, and if it gives what torch gives for two images of noise, other ones
-at each start. That comparison notices a damaged file and another model's. It is no defence against who means harm: a
-model may be made to differ for some images only.
+Which file it runs: the one in the package for the weights in the package, else the one that is kept, else one that is
+exported now. An export is compared with torch before it is used or kept.
 """
 
 from __future__ import annotations
 
-import errno
-import os
+import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vpmsearch.errors import DataError, WeightsError
-from vpmsearch.model.export import INPUT, OUTPUTS, PixelModel, check_packages, onnx_bytes
+from vpmsearch.model import onnx_file
+from vpmsearch.model.onnx_file import INPUT, METADATA, OUTPUTS
+from vpmsearch.model.runtime import Pixels, Sight, threads
 from vpmsearch.model.weights import LoadedWeights
-from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Float32, RegionFeatures
 
-CACHE = "XDG_CACHE_HOME"
-"""Environment variable with the folder of all programs' caches; where it is not set, that is ~/.cache."""
 TOLERANCE = 1e-4
 """Largest difference from torch, as a share of the largest number of an output. Seen: 1e-6."""
-_OTHERS_MAY_WRITE = 0o022
 
 
 class OnnxRuntime:
-    """A model on the CPU, by onnxruntime.
+    """A model on the CPU, by onnxruntime, which sees one image at a time: what it gives depends on that image alone.
+
+    One at a time is also the faster way: what a layer gives for one image fits the cache.
 
     Args:
         weights: of the model.
         tell: told, in one line, of an export, which takes some 15 seconds, and why an exported model is not kept.
 
     Raises:
-        DataError: onnxruntime or what an export needs is not installed.
+        DataError: a package is not installed.
         WeightsError: the weights are damaged, or onnxruntime gives other numbers than torch.
     """
 
+    name = "onnx"
+
     def __init__(self, weights: LoadedWeights, tell: Callable[[str], None] = lambda line: None) -> None:
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise DataError(f"the runtime onnx needs {error.name}: pip install 'vpmsearch[onnx]'") from error
-        self._onnxruntime = onnxruntime
-        noise, expected = _by_torch(weights)
-        kept = _read(weights.fingerprint)
-        session = self._open(kept) if kept else None
-        if session is None or not _agrees(session, noise, expected):
-            check_packages()
-            path = _place(weights.fingerprint, tell)
-            content = onnx_bytes(weights)
-            session = self._open(content)
-            if session is None or not _agrees(session, noise, expected):
-                raise WeightsError(
-                    f"onnxruntime does not give what torch gives for {weights.path}; use --runtime torch"
-                )
-            if path:
-                _keep(path, content, tell)
-        self._session = session
+        _package()
+        self._session = _ready_session(weights) or open_session(exported(weights, tell))
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> RegionFeatures:
-        """(B, H, W, 3) uint8 RGB of the weights' input size -> visibility (B, p) and embeddings (B, p, d); B ≥ 1."""
-        return RegionFeatures(*_outputs(self._session, pixels))
-
-    def _open(self, content: bytes) -> Any | None:
-        """A session, or None where the content is damaged."""
-        options = self._onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what is wrong with a file is said by us
-        # Its own default counts physical cores, of which two virtual ones may share one.
-        options.intra_op_num_threads = torch.get_num_threads()
+    @classmethod
+    def if_ready(cls, weights: LoadedWeights) -> OnnxRuntime | None:
+        """It where that takes no export; None elsewhere, also where onnxruntime is not installed."""
         try:
-            return self._onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception:  # its errors have no other base; whatever it is, the file is made anew
+            session = _ready_session(weights)
+        except DataError:
             return None
+        if session is None:
+            return None
+        runtime = cls.__new__(cls)
+        runtime._session = session
+        return runtime
+
+    def features(self, pixels: Pixels) -> RegionFeatures:
+        """Visibility (B, p) and embeddings (B, p, d)."""
+        seen = [self._outputs(pixels[row : row + 1], OUTPUTS[:2]) for row in range(len(pixels))]
+        return RegionFeatures(*(np.concatenate(each) for each in zip(*seen, strict=True)))
+
+    def see(self, pixels: Pixels) -> Sight:
+        """And where the regions are."""
+        seen = [self._outputs(pixels[row : row + 1], OUTPUTS) for row in range(len(pixels))]
+        return Sight(*(np.concatenate(each) for each in zip(*seen, strict=True)))
+
+    def _outputs(self, pixels: Pixels, names: tuple[str, ...]) -> list[Float32]:
+        outputs: list[Float32] = self._session.run(list(names), {INPUT: pixels})
+        return outputs
 
 
-def exported_path(fingerprint: str) -> Path:
-    """Where the exported model of the weights with this fingerprint is kept.
+def ready(weights: LoadedWeights) -> bytes | None:
+    """An exported model of these weights that is there already: in the package, or kept."""
+    return onnx_file.packaged(weights) or onnx_file.read_kept(weights.fingerprint)
+
+
+def exported(weights: LoadedWeights, tell: Callable[[str], None]) -> bytes:
+    """Export a model, compare it with torch's and keep it.
 
     Raises:
-        OSError: this user has no home.
+        DataError: a package is not installed.
+        WeightsError: the weights are damaged, or onnxruntime gives other numbers than torch.
     """
-    given = os.environ.get(CACHE, "")
+    from vpmsearch.model.export import check_packages, compact_bytes, onnx_bytes
+
+    noise, expected = _by_torch(weights)
+    check_packages()
+    path = onnx_file.place_to_keep(weights.fingerprint, tell)
+    content = compact_bytes(onnx_bytes(weights))
+    session = open_session(content)
+    if session is None or not _agrees(session, noise, expected):
+        raise WeightsError(f"onnxruntime does not give what torch gives for {weights.path}; use --runtime torch")
+    if path:
+        onnx_file.keep(path, content, tell)
+    return content
+
+
+def _package() -> Any:
     try:
-        # A relative path is to be ignored, says the XDG base directory specification.
-        caches = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
-    except RuntimeError as error:
-        raise FileNotFoundError(errno.ENOENT, "this user has no home folder", "~/.cache") from error
-    return caches / "vpmsearch" / f"{fingerprint}.onnx"
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise DataError(f"the runtime onnx needs {error.name}: pip install onnxruntime") from error
+    return onnxruntime
 
 
-def _read(fingerprint: str) -> bytes | None:
-    """What is kept, or None where that is nothing or others may have written it."""
-    try:
-        path = exported_path(fingerprint)
-        if not _is_ours(path.parent.stat()):
-            return None
-        with path.open("rb") as file:
-            return file.read() if _is_ours(os.fstat(file.fileno())) else None
-    except OSError:
-        return None
-
-
-def _place(fingerprint: str, tell: Callable[[str], None]) -> Path | None:
-    """Where an export will be kept, its folder made; None where it cannot be."""
-    try:
-        path = exported_path(fingerprint)
-        _make(path.parent)
-    except OSError as error:
-        tell(f"exporting the model: some 15 seconds at each start, as {_not_kept(error)}")
-        return None
-    tell(f"exporting the model, once, to {path}: some 15 seconds")
-    return path
-
-
-def _keep(path: Path, content: bytes, tell: Callable[[str], None]) -> None:
-    """Write the file, whole or not at all; others may be writing the same one."""
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-        path.chmod(0o600)  # under a umask of 002 the group could write it, and it would not be read again
-    except OSError as error:
-        tell(f"the exported model is used now, but {_not_kept(error)}")
-
-
-def _make(folder: Path) -> None:
-    """A folder of this user's alone.
+def _ready_session(weights: LoadedWeights) -> Any | None:
+    """A session of what is there already; None where that is nothing, of another version of vpmsearch or damaged.
 
     Raises:
-        OSError: it cannot be made, others may write to it, or this user may not.
+        DataError: onnxruntime is not installed.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _is_ours(folder.stat()):
-        raise PermissionError(errno.EPERM, "another user's, or others may write to it (chmod go-w)", str(folder))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, "it cannot be written", str(folder))
+    _package()
+    content = ready(weights)
+    session = open_session(content) if content else None
+    if session is None:
+        return None
+    try:
+        told = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+        ours = told["fingerprint"] == weights.fingerprint
+    except (KeyError, ValueError, TypeError):
+        return None
+    return session if ours and [output.name for output in session.get_outputs()] == list(OUTPUTS) else None
 
 
-def _is_ours(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_MAY_WRITE
-
-
-def _not_kept(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"it is not kept ({where}{error.strerror or error}); ${CACHE} may name another folder"
-
-
-def _outputs(session: Any, pixels: NDArray[np.uint8]) -> tuple[Float32, Float32]:
-    visibility, embeddings = session.run(list(OUTPUTS), {INPUT: pixels})
-    return visibility, embeddings
+def open_session(content: bytes) -> Any | None:
+    """A session, or None where the content is damaged."""
+    onnxruntime = _package()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong with a file is said by us
+    # Its own default counts physical cores, of which two virtual ones may share one.
+    options.intra_op_num_threads = threads()
+    # Threads that wait by spinning take the processor from whoever else wants it, and go on for a while after a query.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception:  # its errors have no other base; whatever it is, the file is made anew
+        return None
 
 
 def _by_torch(weights: LoadedWeights) -> tuple[NDArray[np.uint8], list[Float32]]:
@@ -163,6 +146,10 @@ def _by_torch(weights: LoadedWeights) -> tuple[NDArray[np.uint8], list[Float32]]
     Raises:
         WeightsError: that is not finite.
     """
+    import torch
+
+    from vpmsearch.model.export import PixelModel
+
     config = weights.config
     noise = np.random.default_rng().integers(0, 256, (2, *config.input_size, 3), dtype=np.uint8)
     module = PixelModel(weights.model, config.mean, config.std).eval()
@@ -176,7 +163,7 @@ def _by_torch(weights: LoadedWeights) -> tuple[NDArray[np.uint8], list[Float32]]
 def _agrees(session: Any, noise: NDArray[np.uint8], expected: list[Float32]) -> bool:
     """Whether it gives what torch gives."""
     try:
-        found = _outputs(session, noise)
+        found = session.run(list(OUTPUTS), {INPUT: noise})
     except Exception:  # another model's file has other inputs and outputs
         return False
     return all(

@@ -1,0 +1,110 @@
+"""Exported models as files: what they are called, the one in the package, and those kept in the user's cache folder.
+
+An export takes longer than a small gallery, so it is kept. A kept file begins with the SHA-256 of the rest, and is used
+if that is right and nobody but this user can write the file or its folder. The sum notices damage; it is no defence
+against who means harm, the owner and the mode are.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from vpmsearch.model.weights import PRETRAINED, LoadedWeights
+from vpmsearch.model.weights_file import fingerprint
+from vpmsearch.system.atomic import replacing
+
+INPUT, OUTPUTS = "pixels", ("visibility", "embeddings", "probabilities")
+METADATA = "vpmsearch"
+"""Key of the file's metadata under which the weights' configuration and fingerprint stand, as JSON."""
+PACKAGED = PRETRAINED.with_suffix(".onnx")
+"""The weights in the package, as `export.compact_bytes` makes them."""
+CACHE = "XDG_CACHE_HOME"
+"""Environment variable with the folder of all programs' caches; where it is not set, that is ~/.cache."""
+_OTHERS_MAY_WRITE = 0o022
+_SUM_BYTES = hashlib.sha256().digest_size
+
+
+def packaged(weights: LoadedWeights) -> bytes | None:
+    """The exported model in the package, if these are its weights."""
+    try:
+        return PACKAGED.read_bytes() if fingerprint(PRETRAINED) == weights.fingerprint else None
+    except OSError:
+        return None
+
+
+def exported_path(fingerprint: str) -> Path:
+    """Where the exported model of the weights with this fingerprint is kept.
+
+    Raises:
+        OSError: this user has no home.
+    """
+    given = os.environ.get(CACHE, "")
+    try:
+        # A relative path is to be ignored, says the XDG base directory specification.
+        caches = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise FileNotFoundError(errno.ENOENT, "this user has no home folder", "~/.cache") from error
+    return caches / "vpmsearch" / f"{fingerprint}.model"
+
+
+def read_kept(fingerprint: str) -> bytes | None:
+    """The exported model that is kept, or None where there is none, it is damaged or others may have written it."""
+    try:
+        path = exported_path(fingerprint)
+        if not _is_ours(path.parent.stat()):
+            return None
+        with path.open("rb") as file:
+            if not _is_ours(os.fstat(file.fileno())):
+                return None
+            expected, content = file.read(_SUM_BYTES), file.read()
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).digest() == expected else None
+
+
+def place_to_keep(fingerprint: str, tell: Callable[[str], None]) -> Path | None:
+    """Where an export will be kept, its folder made; None where it cannot be."""
+    try:
+        path = exported_path(fingerprint)
+        _make(path.parent)
+    except OSError as error:
+        tell(f"exporting the model: some 15 seconds at each start, as {_not_kept(error)}")
+        return None
+    tell(f"exporting the model, once, to {path}: some 15 seconds")
+    return path
+
+
+def keep(path: Path, content: bytes, tell: Callable[[str], None]) -> None:
+    """Write the file, whole or not at all; others may be writing the same one."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(content).digest() + content)
+        path.chmod(0o600)  # under a umask of 002 the group could write it, and it would not be read again
+    except OSError as error:
+        tell(f"the exported model is used now, but {_not_kept(error)}")
+
+
+def _make(folder: Path) -> None:
+    """A folder of this user's alone.
+
+    Raises:
+        OSError: it cannot be made, others may write to it, or this user may not.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_ours(folder.stat()):
+        raise PermissionError(errno.EPERM, "another user's, or others may write to it (chmod go-w)", str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "it cannot be written", str(folder))
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_MAY_WRITE
+
+
+def _not_kept(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"it is not kept ({where}{error.strerror or error}); ${CACHE} may name another folder"

@@ -1,0 +1,101 @@
+"""Which runtime computes features; the only place that decides."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpmsearch.errors import DeviceError
+from vpmsearch.model import onnx_file
+from vpmsearch.model.device import Device
+from vpmsearch.model.onnx_runtime import OnnxRuntime, exported, ready
+from vpmsearch.model.runtime import Runtime
+from vpmsearch.model.weights import LoadedWeights, read_weights
+
+if TYPE_CHECKING:
+    import torch
+
+RUNTIMES = ("auto", "torch", "onnx")
+EXPORT = "VPMSEARCH_EXPORT"
+"""Environment variable: "never" keeps models from being exported in the background."""
+_PATIENCE = 19  # niceness of an export that nobody waits for
+
+
+def choose_runtime(
+    weights: LoadedWeights,
+    device: Device | torch.device,
+    name: str = "auto",
+    tell: Callable[[str], None] = lambda line: None,
+) -> Runtime:
+    """A model, ready to see images.
+
+    Args:
+        weights: of the model. device: where it runs.
+        name: of `RUNTIMES`. auto takes torch on a GPU; on the CPU the exported model where one is at hand, and torch
+            elsewhere, or where the torch module was made already.
+        tell: told, in one line, of an export that takes a while.
+
+    Raises:
+        DeviceError: the runtime does not run on the device. DataError: a package is not installed.
+        WeightsError: the weights are damaged.
+    """
+    if name == "onnx" and device.type != "cpu":
+        raise DeviceError(f"the runtime onnx runs on the CPU and not on {device}; use --device cpu or auto")
+    if name == "onnx":
+        return OnnxRuntime(weights, tell)
+    if name == "auto" and device.type == "cpu" and not weights.is_built:
+        at_hand = OnnxRuntime.if_ready(weights)
+        if at_hand is not None:
+            return at_hand
+    from vpmsearch.model.torch_runtime import TorchRuntime
+
+    return TorchRuntime(weights, device)
+
+
+def export_in_background(weights: LoadedWeights, tell: Callable[[str], None]) -> None:
+    """Begin to export a model in a process of its own, so that later commands need no torch; nobody waits for it.
+
+    Nothing happens where it is exported already, cannot be kept or the packages for it are not installed.
+    """
+    missing = any(find_spec(package) is None for package in ("onnx", "onnxscript", "onnxruntime"))
+    if os.environ.get(EXPORT) == "never" or missing or not sys.executable or ready(weights) is not None:
+        return
+    problems: list[str] = []
+    if onnx_file.place_to_keep(weights.fingerprint, problems.append) is None:
+        return
+    root = str(Path(__file__).parents[2])  # where this package was imported from, whatever the folder we are in
+    paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH", "")])])
+    code = f"from {__name__} import keep_export; keep_export({str(weights.path.resolve())!r})"
+    with contextlib.suppress(OSError):
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-c", code],
+            env=os.environ | {"PYTHONPATH": paths},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        threading.Thread(target=child.wait, daemon=True).start()  # so that it does not stay a zombie beside a server
+        tell(
+            "exporting the model in the background, once, so that later commands start without torch "
+            f"(some 15 seconds; {EXPORT}=never keeps it from that)"
+        )
+
+
+def keep_export(weights: str) -> None:
+    """What the process of `export_in_background` does: export and keep, unless another is at it."""
+    from filelock import FileLock, Timeout
+
+    os.nice(_PATIENCE)
+    loaded = read_weights(Path(weights))
+    path = onnx_file.exported_path(loaded.fingerprint)
+    with contextlib.suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0, mode=0o600):
+        if ready(loaded) is None:
+            exported(loaded, lambda line: None)

@@ -1,0 +1,135 @@
+"""The tensors of weights files, and the models that they make: all that needs torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vpmsearch.errors import WeightsError
+from vpmsearch.model.baselines import ARCHITECTURES
+from vpmsearch.model.trunks import BACKBONES
+from vpmsearch.model.vpm import Vpm
+from vpmsearch.model.weights_file import MAX_FILE_BYTES, WeightsConfig, cut, one_line, read_metadata, tensor_name
+from vpmsearch.system.atomic import replacing
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def build_model(path: Path, config: WeightsConfig) -> Vpm:
+    """The model of a weights file in evaluation mode, on the CPU.
+
+    Raises:
+        WeightsError: an architecture or a backbone that is not known; tensors missing, of a wrong shape or not finite.
+    """
+    for kind, name, known in (
+        ("architecture", config.architecture, list(ARCHITECTURES)),
+        ("backbone", config.backbone, list(BACKBONES)),
+    ):
+        if name not in known:
+            raise WeightsError(f"{path}: {kind} {cut(name)} is not known; the file is damaged or of another vpmsearch")
+    with torch.device("meta"):  # no memory yet: the configuration may ask for more than the file holds
+        model = ARCHITECTURES[config.architecture](
+            config.backbone, config.num_regions, config.embedding_dim, config.normalize_embeddings
+        )
+    tensors = read_tensors(path)
+    check_tensors(model, tensors, path)
+    # Taken as they are: `to_empty` of what is on "meta" imports sympy, half a second of a command.
+    model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
+    return model.eval()
+
+
+def save_weights(path: Path, model: Vpm, config: WeightsConfig, dtype: torch.dtype = torch.float32) -> None:
+    """Write a weights file atomically; floating tensors are stored as `dtype` (float32 where they exceed its range).
+
+    Raises:
+        WeightsError: a tensor is not finite, or the folder cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    if bad := first_not_finite(tensors):
+        raise WeightsError(f"{path} is not written: tensor {bad} is not finite; training diverged")
+    tensors = {name: _narrowed(tensor, dtype).contiguous() for name, tensor in tensors.items()}
+    write_tensors(path, tensors, {"vpmsearch": json.dumps(asdict(config))})
+
+
+def _narrowed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """As `dtype`, or as it is where a value would become infinite (a variance beyond 65504 in float16)."""
+    narrow = tensor.to(dtype) if tensor.is_floating_point() else tensor
+    return narrow if torch.isfinite(narrow).all() else tensor
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity, or None."""
+    return next((name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()), None)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A safetensors file, written atomically, its folder made where missing.
+
+    Raises:
+        WeightsError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            save_file(dict(tensors), temporary, dict(metadata))
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"cannot write {path}: {error}") from error
+
+
+def read_tensors(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, Tensor]:
+    """All tensors of a safetensors file of so many bytes at most, floating ones as float32.
+
+    Raises:
+        WeightsError: missing, damaged, or a value is not finite.
+    """
+    read_metadata(path, largest)
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {one_line(error)}") from error
+    for name, tensor in tensors.items():  # a few bits a number are stored, but not computed with
+        if tensor.is_floating_point() and tensor.dtype not in _FLOATS:
+            raise WeightsError(
+                f"{path}: tensor {tensor_name(name)} is {tensor.dtype}; store it as float16, bfloat16 or float32"
+            )
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    if bad := first_not_finite(tensors):
+        raise WeightsError(f"{path}: tensor {tensor_name(bad)} is not finite; the file is damaged or training diverged")
+    return tensors
+
+
+def check_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Compare names, shapes and kinds with what the module (on any device, "meta" too) would take.
+
+    Raises:
+        WeightsError: a tensor is missing, too many, or not what it should be.
+    """
+    wanted = module.state_dict()
+    if differing := sorted(wanted.keys() ^ tensors.keys()):
+        what = "missing" if differing[0] in wanted else "not part of it"
+        raise WeightsError(f"{path} does not fit the model it names: {tensor_name(differing[0])} is {what}")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape or tensor.is_floating_point() != wanted[name].is_floating_point():
+            raise WeightsError(
+                f"{path} does not fit the model it names: {name} is {tuple(tensor.shape)} {tensor.dtype}, "
+                f"not {tuple(wanted[name].shape)} {wanted[name].dtype}"
+            )
+
+
+def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """`load_state_dict`, strict, with an error that names the file.
+
+    Raises:
+        WeightsError: names or shapes do not fit.
+    """
+    try:
+        module.load_state_dict(dict(tensors), strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not fit the model it names: {str(error).splitlines()[-1].strip()}") from error

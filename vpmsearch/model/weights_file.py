@@ -1,0 +1,183 @@
+"""Weights files as safetensors with the whole configuration in the metadata: what can be read of them without torch.
+
+Nothing is unpickled: a hostile file can be refused or give wrong answers, but it cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from vpmsearch.errors import WeightsError
+
+FORMAT = 1
+MAX_HEADER_BYTES = 1 << 20
+MAX_FILE_BYTES = 512 << 20
+"""Larger weights are refused: those of resnet50, the largest, have 0.1 GiB."""
+MAX_INPUT_PIXELS = 1 << 20
+"""Height times width that a model may ask for: every image is resized to it."""
+MAX_TEXT = 200
+"""Characters of a name in a configuration; names are printed."""
+MAX_NUMBER = 1 << 16
+"""A configuration with a larger size or count in it is damaged: building its model would take all memory."""
+
+
+@dataclass(frozen=True)
+class WeightsConfig:
+    """What the tensors mean.
+
+    input_size: (height, width). mean, std: of RGB values in 0-1. num_classes: identities of the training set.
+    training: the settings they were trained with. source_revision: of vpmsearch.
+    """
+
+    backbone: str
+    num_regions: tuple[int, int]
+    embedding_dim: int | None
+    normalize_embeddings: bool
+    input_size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    name: str
+    dataset: str
+    num_classes: int
+    training: Mapping[str, Any] = field(default_factory=dict)
+    source_revision: str = ""
+    architecture: str = "vpm"
+    format: int = FORMAT
+
+    def problem(self) -> str | None:
+        """What is wrong with it, or None: it comes from a file, so nothing about it can be trusted.
+
+        Whether there is such an architecture and such a backbone is known when the model is built.
+        """
+        texts = (self.backbone, self.name, self.dataset, self.source_revision, self.architecture)
+        checks = [
+            (all(isinstance(text, str) for text in texts), "a name is not text"),
+            (all(_printable(text) for text in texts), f"a name is not one line of at most {MAX_TEXT} characters"),
+            (_sizes(self.num_regions, 2), f"num_regions {cut(self.num_regions)} is no grid"),
+            (
+                self.embedding_dim is None or _sizes((self.embedding_dim,), 1),
+                f"embedding_dim {cut(self.embedding_dim)}",
+            ),
+            (_count(self.num_classes), f"num_classes {cut(self.num_classes)}"),
+            (
+                _sizes(self.input_size, 2) and math.prod(self.input_size) <= MAX_INPUT_PIXELS,
+                f"input_size {cut(self.input_size)} is no (height, width) of at most {MAX_INPUT_PIXELS} pixels",
+            ),
+            (isinstance(self.normalize_embeddings, bool), "normalize_embeddings is neither true nor false"),
+            (_finite(self.mean) and _finite(self.std), "mean or std is not three finite numbers"),
+            (_finite(self.std) and min(self.std) > 0, "std is not positive"),
+            (isinstance(self.training, Mapping), "training is no table of settings"),
+        ]
+        return next((message for fine, message in checks if not fine), None)
+
+
+def _printable(text: Any) -> bool:
+    return isinstance(text, str) and text.isprintable() and len(text) <= MAX_TEXT
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 31
+
+
+def cut(value: Any) -> str:
+    """For a message: a value from a file may be a megabyte long."""
+    return repr(value)[:80]
+
+
+def tensor_name(name: str) -> str:
+    """A tensor's name, as a file gives it, on one line."""
+    return ascii(name[:80])[1:-1]
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says of a damaged file, without what the file smuggled into it."""
+    text = " ".join(str(error).split())[:300]
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _sizes(values: Any, count: int) -> bool:
+    """Whether `values` are `count` integers in [1, MAX_NUMBER]."""
+    plain = isinstance(values, tuple) and len(values) == count and all(type(value) is int for value in values)
+    return plain and all(1 <= value <= MAX_NUMBER for value in values)
+
+
+def _finite(values: Any) -> bool:
+    """Whether `values` are three finite numbers."""
+    plain = isinstance(values, tuple) and len(values) == 3 and all(type(value) in (int, float) for value in values)
+    return plain and all(math.isfinite(value) for value in values)
+
+
+def read_config(path: Path, text: str) -> WeightsConfig:
+    try:
+        values = json.loads(text)
+        if values.get("format", 0) > FORMAT:
+            raise WeightsError(
+                f"{path} was written by a later vpmsearch (format {cut(values['format'])}); upgrade vpmsearch"
+            )
+        if unknown := sorted(set(values) - {item.name for item in fields(WeightsConfig)}):
+            raise WeightsError(f"{path}: unknown configuration keys {', '.join(map(tensor_name, unknown[:10]))}")
+        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        config = WeightsConfig(**plain)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"{path}: its configuration cannot be read ({one_line(error)}); the file is damaged"
+        ) from error
+    if problem := config.problem():
+        raise WeightsError(f"{path}: {problem}; the file is damaged or of another vpmsearch")
+    return config
+
+
+def read_metadata(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, str]:
+    """The metadata of a safetensors file of so many bytes at most, its sizes checked first.
+
+    Raises:
+        WeightsError: missing, unreadable, too large or damaged.
+    """
+    try:
+        if not path.is_file():
+            raise WeightsError(f"no weights file at {path}; train one with `vpmsearch train` or give --weights FILE")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        if size < 8 or header > min(MAX_HEADER_BYTES, size - 8) or size > largest:
+            raise WeightsError(
+                f"{path} is not a safetensors file of sane size; vpmsearch reads no other kind of weights"
+            )
+        with safe_open(path, framework="np") as opened:
+            return dict(opened.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {one_line(error)}") from error
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of the file, hex: two files with the same one hold the same model.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+
+
+def tensor_shape(path: Path, name: str) -> tuple[int, ...] | None:
+    """The shape of one tensor of a safetensors file; None where it has none of that name.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="np") as opened:
+            return tuple(opened.get_slice(name).get_shape()) if name in opened.keys() else None  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {one_line(error)}") from error
