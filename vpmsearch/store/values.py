@@ -71,7 +71,8 @@ class CompactReport:
     images: kept. removed: rows that went. bytes_before, bytes_after: the index on disk. erased: False where searches
     hold an earlier view, so that removed images are in the write-ahead log still: compact again when they are done.
     readers: other processes (numbers) that do, as far as can be known; it may also be this one. copies:
-    backups and snapshots that hold images which the index holds no more. purged: those that were deleted.
+    backups and snapshots that hold images which the index holds no more. purged: those that were deleted. dry_run:
+    nothing was done, bytes_after is an estimate, and erased says whether nobody has the index open now.
     """
 
     images: int
@@ -82,3 +83,4 @@ class CompactReport:
     readers: tuple[int, ...] = ()
     copies: tuple[str, ...] = ()
     purged: tuple[str, ...] = ()
+    dry_run: bool = False
