@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from vpmsearch.system.disk import free_bytes, in_words, is_full
 _BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
 _SHARED_BYTES = 32 * 2**10  # the least that SQLite's index of the WAL takes
 _LOOK = "SELECT count(*) FROM sqlite_master"
+_TICK_NS = 50_000_000  # beyond any file system's that keeps time to less than a second
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "unsupported file format")
 
 
@@ -54,6 +56,35 @@ def _has_room(shared: Path) -> bool:
     except OSError:
         pass
     return not is_full(shared.parent)
+
+
+def unlocked_state(path: Path) -> tuple[object, ...] | None:
+    """What tells whether a catalog is changed while it is read; None where SQLite's own locks keep it as it is.
+
+    They do wherever the folder can be written to. Elsewhere the catalog and its log are looked at: size and time.
+    """
+    uri = catalog_uri(path)
+    if uri.endswith("?mode=rw"):
+        return None
+    here = [path, path.with_name(f"{path.name}-wal")]
+    state = _looked_at(here)
+    # A change within the same tick of the file system's clock as the one before could not be told from none.
+    if time.time_ns() - max(moment for *_, moment in state) < _TICK_NS:
+        time.sleep(_TICK_NS / 1e9)
+        state = _looked_at(here)
+    return (uri, *state)
+
+
+def _looked_at(paths: list[Path]) -> list[tuple[int, int, int]]:
+    """Number, size and time of change of files, zeros where there is none."""
+    found = []
+    for path in paths:
+        try:
+            status = path.stat()
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append((0, 0, 0))
+    return found
 
 
 def connect(path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True) -> sqlite3.Connection:
