@@ -145,12 +145,28 @@ def test_compact(cli, index: Path, gallery: Path):
     query = ("query", gallery / "a" / "000.png", "--index", index, "--json")
     cli("remove", "--pid", 1, "--index", index)
     before = cli(*query).json[0]["matches"]
+    (tried,) = cli("compact", "--index", index, "--dry-run", "--json").json
+    assert "would be: 4 images kept, 2 erased" in cli("compact", "--index", index, "--dry-run").stdout
     (report,) = cli("compact", "--index", index, "--json").json
-    assert list(report) == ["images", "removed", "bytes_before", "bytes_after", "erased", "readers", "copies", "purged"]
+    names = ["images", "removed", "bytes_before", "bytes_after", "erased", "readers", "copies", "purged", "dry_run"]
+    assert list(report) == names
+    assert tried == report | {"dry_run": True, "bytes_after": tried["bytes_after"]}
     assert (report["images"], report["removed"]) == (4, 2)
     assert cli(*query).json[0]["matches"] == before
     assert cli("verify", "--index", index, "--json").json[0]["ok"]
     assert "4 images kept, 0 erased" in cli("compact", "--index", index).stdout
+
+
+def test_a_full_disk_is_said_and_the_index_read(cli, index: Path, gallery: Path, monkeypatch):
+    """tests/store/folder/test_full_disk.py fills a real one."""
+    query = ("query", gallery / "a" / "000.png", "--index", index, "--json")
+    before = cli(*query).json[0]["matches"]
+    statvfs = os.statvfs
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result([*statvfs(path)[:4], 0, *statvfs(path)[5:]]))
+    warning = f"warning: the disk of {index} is full: the index is read as from a read-only folder"
+    for command in (query, ("stats", "--index", index), ("verify", "--index", index)):
+        assert cli(*command).stderr.splitlines().count(warning) == 1
+    assert cli(*query).json[0]["matches"] == before
 
 
 def test_a_damaged_region_index_is_repaired(cli, index: Path, gallery: Path):

@@ -155,21 +155,27 @@ def compact(
     purge_backups: Annotated[
         bool, typer.Option("--purge-backups", help="Delete backups and snapshots that still hold removed images.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and who is in its way.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Rewrite an index as one segment: of the removed images nothing stays in its files."""
+    """Rewrite an index as one segment: of the removed images nothing stays in its files.
+
+    Needs room for the images that stay once more. Where the disk has less, it goes segment by segment.
+    """
     from vpmsearch.store import compact as compact_store
     from vpmsearch.store.open import folder_of
 
     folder = folder_of(index, "VACUUM the database: what was removed goes with it")
     with counted("region indexes") as on_build:
-        report = compact_store(folder, wait_seconds=wait, purge_backups=purge_backups, on_build=on_build)
+        report = compact_store(
+            folder, wait_seconds=wait, purge_backups=purge_backups, dry_run=dry_run, on_build=on_build
+        )
     if json:
         answer_json(asdict(report))
     else:
         answer(
-            f"{report.images} images kept, {report.removed} erased; "
-            f"{report.bytes_before / 2**20:.1f} -> {report.bytes_after / 2**20:.1f} MiB"
+            f"{'would be: ' if dry_run else ''}{report.images} images kept, {report.removed} erased; "
+            f"{report.bytes_before / 2**20:.1f} -> {'about ' if dry_run else ''}{report.bytes_after / 2**20:.1f} MiB"
         )
     if not report.erased:
         who = f" (process {', '.join(map(str, report.readers))})" if report.readers else ""
