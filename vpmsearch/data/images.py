@@ -193,13 +193,32 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
     Raises:
         DataError: the folder or one below does not exist, is no folder or cannot be read.
     """
-    root = Path(folder)
+    return [Path(name) for name in image_names(folder)]
+
+
+def image_names(folder: str | os.PathLike[str]) -> list[str]:
+    """`image_files` as text: of a million files, a `Path` each would take most of the time and memory.
+
+    Raises:
+        DataError: as `image_files`.
+    """
     found: list[str] = []
-    for place, folders, names in os.walk(str(root), onerror=_refuse_folder):
+    for place, folders, names in os.walk(str(Path(folder)), onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS]
         found.extend(os.path.join(place, name) for name in names if _is_image_name(name))  # noqa: PTH118
     found.sort(key=os.fsencode)
-    return [Path(name) for name in found]
+    return found
+
+
+def first_images(folder: str | os.PathLike[str], count: int) -> list[str]:
+    """Some image files below a folder, quickly: the first that come, as text; none where it cannot be listed."""
+    found: list[str] = []
+    for place, folders, names in os.walk(str(Path(folder))):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)
+        found.extend(os.path.join(place, name) for name in sorted(names) if _is_image_name(name))  # noqa: PTH118
+        if len(found) >= count:
+            break
+    return found[:count]
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.data.labelled import JUNK_PID
 from vpmsearch.errors import DataError, FeatureError
 
 Float64 = NDArray[np.float64]

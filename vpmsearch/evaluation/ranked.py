@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.data.labelled import JUNK_PID
 from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.evaluation.expansion import expanded_queries
 from vpmsearch.evaluation.matchers import nearest_candidates, reordered

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.data.labelled import JUNK_PID
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.metrics import Float64, QueryMetrics
 from vpmsearch.types import Int64
