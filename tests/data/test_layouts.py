@@ -117,7 +117,7 @@ def test_one_folder_of_a_set_is_read_by_itself(tmp_path: Path):
 @pytest.mark.parametrize("name", ["p-dukemtmc-reid", "prcc", "viper", "sysu-mm01", "ilids-vid", "randperson"])
 def test_the_layout_folder_takes_no_split_or_camera_for_a_person(tmp_path: Path, name: str):
     DRAWN[name].write(tmp_path / "set")
-    with pytest.raises(DataError, match="no people|no identity's folder"):
+    with pytest.raises(DataError, match=r"no people|no identity's folder"):
         read_dataset("folder", tmp_path / "set")
 
 

@@ -85,9 +85,7 @@ def _dataset(
     layout = BY_NAME[name]
     wanted = splits or layout.splits
     place = find(layout, root, wanted)
-    return ReidDataset(
-        name, **{split: tuple(read_split(layout, place, split)) for split in wanted}, protocol=layout.protocol
-    )
+    return ReidDataset.of(name, {split: read_split(layout, place, split) for split in wanted}, layout.protocol)
 
 
 def read_gallery(

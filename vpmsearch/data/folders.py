@@ -53,7 +53,7 @@ def read_folder(root: Path, splits: Sequence[str] = SPLITS) -> ReidDataset:
         )
         for split, found in by_split.items()
     }
-    return ReidDataset("folder", **images)
+    return ReidDataset.of("folder", images)
 
 
 def heap(root: Path) -> Iterator[LabelledImage]:
@@ -89,7 +89,7 @@ def read_pattern(root: Path, pattern: NamePattern, splits: Sequence[str] = SPLIT
     if unlabelled is not None:
         raise DataError(f"{printable(unlabelled.path)} has no pid by the pattern; a data set needs one for each image")
     kept = {split: tuple(image for image in found[split] if image.pid != JUNK_PID) for split in splits}
-    return ReidDataset("pattern", **kept)
+    return ReidDataset.of("pattern", kept)
 
 
 def pattern_heap(root: Path, pattern: NamePattern) -> Iterator[LabelledImage]:

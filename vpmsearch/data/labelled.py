@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -48,6 +48,10 @@ class Protocol:
         return ", ".join(parts)
 
 
+SAME_CAMERA = Protocol()
+"""Market-1501's."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
     """One image file and what is known about it; None where unknown.
@@ -78,7 +82,15 @@ class ReidDataset:
     train: tuple[LabelledImage, ...] = ()
     query: tuple[LabelledImage, ...] = ()
     gallery: tuple[LabelledImage, ...] = ()
-    protocol: Protocol = Protocol()
+    protocol: Protocol = SAME_CAMERA
+
+    @classmethod
+    def of(
+        cls, name: str, splits: Mapping[str, Iterable[LabelledImage]], protocol: Protocol = SAME_CAMERA
+    ) -> ReidDataset:
+        """A data set of some of the splits, by their names."""
+        train, query, gallery = (tuple(splits.get(split, ())) for split in SPLITS)
+        return cls(name, train, query, gallery, protocol)
 
     @property
     def train_pids(self) -> tuple[int, ...]:

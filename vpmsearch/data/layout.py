@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, Protocol
+from vpmsearch.data.labelled import JUNK_PID, SAME_CAMERA, SPLITS, LabelledImage, Protocol
 from vpmsearch.data.moments import epoch
 from vpmsearch.data.patterns import NamePattern, name_pattern
-
-SAME_CAMERA = Protocol()
-"""Market-1501's."""
 
 COMBINED = 1000
 """Where two fields make one number (a scene and its camera), the first counts so many of the second."""
@@ -119,7 +116,7 @@ class Layout:
             ValueError: a field is no number where it should be one.
         """
         if part.labels:
-            fields = fields | part.labels
+            fields = {**fields, **part.labels}
         found, camera, taken = fields.get("pid"), fields.get("camid"), fields.get("captured_at")
         pid = camid = None
         if found is not None:

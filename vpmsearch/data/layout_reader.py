@@ -49,7 +49,7 @@ def find_any(layout: Layout, root: Path, splits: Sequence[str]) -> Place | None:
     Raises:
         DataError: it is there several times.
     """
-    variant = _variant_at(layout, root, splits)
+    variant = variant_at(layout, root, splits)
     if variant is not None:
         return Place(root, variant)
     found = places_below(layout, root, splits)
@@ -68,7 +68,7 @@ def places_below(layout: Layout, root: Path, splits: Sequence[str]) -> list[Plac
         deeper = []
         for folder in level:
             for inner in _folders(folder):
-                variant = _variant_at(layout, inner, splits)
+                variant = variant_at(layout, inner, splits)
                 if variant is not None and names_fit(layout, Place(inner, variant), splits):
                     found.append(Place(inner, variant))
                 else:
@@ -239,7 +239,7 @@ def _pids(file: Path) -> set[int]:
         raise DataError(f"{printable(file)} is no list of numbers such as 6,10,17; unpack it again") from error
 
 
-def _variant_at(layout: Layout, root: Path, splits: Sequence[str]) -> Variant | None:
+def variant_at(layout: Layout, root: Path, splits: Sequence[str]) -> Variant | None:
     """The first variant of which everything that some splits need is below a folder."""
     for variant in layout.variants:
         needs = variant.needs(*splits)

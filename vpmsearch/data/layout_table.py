@@ -100,8 +100,8 @@ LAYOUTS: tuple[Layout, ...] = (
         roots=("Market-1501-v15.09.15", "Market-1501", "market1501"),
         distractors=frozenset({0}),
         note="Whatever lies and is named so can be read by it. CVAT's and Datumaro's export of this name too: its "
-        "numbers are not padded and its frame is always 0, so images of one person and camera overwrote each other before "
-        "anybody could read them.",
+        "numbers are not padded and its frame is always 0, so images of one person and camera overwrote each other "
+        "before anybody could read them.",
     ),
     Layout(
         "dukemtmc-reid",

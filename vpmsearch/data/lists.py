@@ -28,7 +28,7 @@ def read_list(manifest: Path, splits: Sequence[str] = SPLITS, zone: tzinfo | Non
             raise DataError(f"{printable(manifest)}, line {row.line}: no pid; a data set needs one in each row")
         if row.pid != JUNK_PID:
             found[split].append(_labelled(row))
-    return ReidDataset("csv", **{split: tuple(images) for split, images in found.items()})
+    return ReidDataset.of("csv", found)
 
 
 def list_gallery(manifest: Path, zone: tzinfo | None = None) -> Sequence[LabelledImage]:

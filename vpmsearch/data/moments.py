@@ -33,6 +33,7 @@ _BASIC = re.compile(
     rf"(?:(?P<second>\d\d)(?:[.,](?P<fraction>\d{{1,9}}))?)?{_ZONE}"
 )
 _EPOCH = re.compile(r"(?P<unit>@|unix:|unix_ms:)(?P<count>-?\d{1,15}(?:\.\d{1,9})?)")
+_FIELDS = ("year", "month", "day", "hour", "minute", "second")
 _UNITS = {"@": 1, "unix:": 1, "unix_ms:": 1000}
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,9 +67,9 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
     if found is None:
         raise DataError(_refusal(text))
     parts = found.groupdict()
-    numbers = [int(parts[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")]
+    year, month, day, *rest = (int(parts[name] or 0) for name in _FIELDS)
     try:
-        moment = datetime(*numbers, int((parts["fraction"] or "").ljust(6, "0")[:6]))  # type: ignore[arg-type]
+        moment = datetime(year, month, day, *rest[:3], int((parts["fraction"] or "").ljust(6, "0")[:6]))
         return _placed(moment, parts["zone"], parts["area"], zone, text)
     except (ValueError, OverflowError) as error:
         raise DataError(f"{text!r:.80} is no time that exists ({error})") from error
