@@ -34,8 +34,8 @@ def index(
     dataset: Annotated[
         str,
         typer.Option(
-            help="How to read it: folder (any photographs, no labels), csv (a list; files called .csv, .tsv, .jsonl and "
-            ".ndjson are read so without more), or a data set that `evaluate` knows."
+            help="How to read it: folder (any photographs, no labels), csv (a list; files called .csv, .tsv, .jsonl "
+            "and .ndjson are read so without more), or a data set that `evaluate` knows."
         ),
     ] = "folder",
     pattern: options.Pattern = "",

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from vpmsearch.data.layout_table import NAMES
 from vpmsearch.engines.place import Place
 
 INDEX_VARIABLE = "VPMSEARCH_INDEX"
@@ -37,6 +38,13 @@ Weights = Annotated[
 ]
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.")
+]
+Dataset = Annotated[
+    str,
+    typer.Option(
+        "--dataset",
+        help=f"Its layout: {', '.join(NAMES)}, folder or csv. docs/datasets.md says what each reads.",
+    ),
 ]
 Pattern = Annotated[
     str,

@@ -34,9 +34,7 @@ def query(
     after: Annotated[
         str | None, typer.Option(help="Only images captured at or after this time (2026-11-22T16:20+01:00).")
     ] = None,
-    before: Annotated[
-        str | None, typer.Option(help="Only images captured before this time.")
-    ] = None,
+    before: Annotated[str | None, typer.Option(help="Only images captured before this time.")] = None,
     timezone: options.Timezone = "",
     prefix: Annotated[str, typer.Option(help="Only images whose path starts so.", show_default=False)] = "",
     regions: Annotated[

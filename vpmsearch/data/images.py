@@ -52,7 +52,15 @@ MAX_TAG_VALUES = 1_000_000
 
 _BAND = 1 << 22  # pixels converted at once
 
-EXTENSIONS = frozenset(
+try:  # vpmsearch[heic]: what phones write
+    from pillow_heif import register_heif_opener
+except ImportError:
+    _HEIC: tuple[str, ...] = ()
+else:
+    register_heif_opener()
+    _HEIC = (".heic", ".heif", ".hif")
+
+EXTENSIONS = frozenset(_HEIC) | frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
 )
 """File name extensions of images, lower case."""
@@ -69,7 +77,7 @@ _FORMATS = tuple(
         PpmImagePlugin.PpmImageFile,
         AvifImagePlugin.AvifImageFile,
     )
-)
+) + (("HEIF",) if _HEIC else ())
 _SKIPPED_FOLDERS = frozenset(
     {"@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
 )  # thumbnails and litter of file servers
@@ -93,7 +101,7 @@ def load_image(
     """Decode an image file as a person would look at it.
 
     EXIF orientation is applied; of an animation the first frame counts; what is transparent shows white;
-    16-bit, 32-bit and floating-point grey is scaled to 8 bits.
+    grey of more than 8 bits is stretched from its smallest to its largest value.
 
     Args:
         path: a regular file (or a link to one).
@@ -379,20 +387,17 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _grey_to_rgb(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit or floating-point grey to mode RGB.
+    """16-bit, 32-bit or floating-point grey to mode RGB: stretched from its smallest to its largest value.
 
-    Full scale is 65535 for integers and 1 for floating point, as the formats have it. Values outside of that
-    have no known scale and are stretched from their smallest to their largest.
+    One rule for all grey of more than 8 bits. Such files do not say their scale: cameras write 12 bits, or raw counts
+    of some hundred levels, into 16 bits. The formats' full scale (65535) would leave 2 to 13 of 256 grey levels.
     """
-    low, high = full = (0.0, 1.0 if image.mode == "F" else 65535.0)
-    smallest, largest = math.inf, -math.inf
+    low, high = math.inf, -math.inf
     for box in _bands(image):
         values = np.asarray(image.crop(box))
         if not np.isfinite(values).all():
             raise ValueError("pixels that are not finite")
-        smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
-    if smallest < full[0] or largest > full[1]:
-        low, high = smallest, largest
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
     scale = 255.0 / ((high - low) or 1.0)  # 1: all pixels the same, then black
     result = Image.new("RGB", image.size)
     for box in _bands(image):

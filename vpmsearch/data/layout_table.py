@@ -601,4 +601,7 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 """The rows; names are unique."""
 
+NAMES = tuple(layout.name for layout in LAYOUTS)
+"""What `--dataset` takes, beside folder and csv."""
+
 BY_NAME = {layout.name: layout for layout in LAYOUTS}

@@ -67,9 +67,10 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
     if found is None:
         raise DataError(_refusal(text))
     parts = found.groupdict()
-    year, month, day, *rest = (int(parts[name] or 0) for name in _FIELDS)
+    year, month, day, hour, minute, second = (int(parts[name] or 0) for name in _FIELDS)
     try:
-        moment = datetime(year, month, day, *rest[:3], int((parts["fraction"] or "").ljust(6, "0")[:6]))
+        micros = int((parts["fraction"] or "").ljust(6, "0")[:6])
+        moment = datetime(year, month, day, hour, minute, second, micros)
         return _placed(moment, parts["zone"], parts["area"], zone, text)
     except (ValueError, OverflowError) as error:
         raise DataError(f"{text!r:.80} is no time that exists ({error})") from error
