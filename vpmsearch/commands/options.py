@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from vpmsearch.data.layout_table import NAMES
-from vpmsearch.engines.place import Place
+from vpmsearch.store.place import Place
 
 INDEX_VARIABLE = "VPMSEARCH_INDEX"
 DEFAULT_INDEX = Place("indexes/default")
