@@ -7,11 +7,17 @@ imported when it is first used, so that importing this package imports no torch.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vpmsearch import views
+from vpmsearch.system import lazy
+from vpmsearch.version import VERSION
 
 if TYPE_CHECKING:
     from vpmsearch.data.datasets import read_gallery
+    from vpmsearch.data.frames import read_frame
     from vpmsearch.data.images import load_image
+    from vpmsearch.data.moments import parse_moment
     from vpmsearch.indexing.indexer import index_gallery
     from vpmsearch.report.notebook import load_model
     from vpmsearch.search.calibration import Calibration, calibrate, load_calibration
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _MODULES = {
     "Calibration": "vpmsearch.search.calibration",
@@ -34,6 +40,8 @@ _MODULES = {
     "load_calibration": "vpmsearch.search.calibration",
     "load_image": "vpmsearch.data.images",
     "load_model": "vpmsearch.report.notebook",
+    "parse_moment": "vpmsearch.data.moments",
+    "read_frame": "vpmsearch.data.frames",
     "read_gallery": "vpmsearch.data.datasets",
     "together": "vpmsearch.search.queries",
 }
@@ -50,17 +58,17 @@ __all__ = [
     "load_calibration",
     "load_image",
     "load_model",
+    "parse_moment",
+    "read_frame",
     "read_gallery",
     "together",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for; Python remembers it for the next time."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return value
+views.show_results_by(lambda: importlib.import_module("vpmsearch.report.notebook"))
+
+
+__getattr__ = lazy.names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

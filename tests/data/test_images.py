@@ -483,3 +483,36 @@ def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match="closed: the folder cannot be listed"):
         image_files(tmp_path)
+
+
+def heic(tmp_path, size=(40, 80)):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "photo.HEIC"
+    pillow_heif.from_pillow(Image.new("RGB", size, (200, 30, 40))).save(path, quality=90)
+    return path
+
+
+def test_heic_is_read_where_its_decoder_is_installed(tmp_path):
+    path = heic(tmp_path)
+    image = load_image(path)
+    assert image.size == (40, 80)
+    assert np.allclose(image.getpixel((20, 40)), (200, 30, 40), atol=8)
+    assert image_files(tmp_path) == [path]
+    renamed = path.rename(tmp_path / "called.jpg")
+    assert load_image(renamed).size == (40, 80)
+
+
+def test_heic_without_a_decoder_says_what_it_is(tmp_path, monkeypatch):
+    path = heic(tmp_path)
+    monkeypatch.setattr(images, "_HEIC", ())
+    images._load_heic.cache_clear()
+    assert reason(path).startswith("a HEIC photograph; `pip install 'vpmsearch[heic]'`")
+    images._load_heic.cache_clear()
+
+
+def test_damaged_heic_is_an_image_error(tmp_path):
+    path = heic(tmp_path)
+    data = path.read_bytes()
+    for cut in (12, 40, len(data) // 2, len(data) - 7):
+        path.write_bytes(data[:cut])
+        assert "damaged" in reason(path) or "not an image" in reason(path)

@@ -197,7 +197,7 @@ def evaluate(
             track_features="best" if tracks == "best" else "mean",
             on_progress=advance,
         ):
-            rows.append(row.to_json())
+            rows.append(row.to_json() | {"protocol": str(protocol)})
             if per_query is not None:
                 lines += query_lines(row, [images.query[i] for i in labels[0].first_of_tracks.tolist()])
             if not json:
@@ -206,7 +206,7 @@ def evaluate(
         write_query_lines(per_query, lines)
         say(f"{len(lines)} lines: {per_query}")
     if json:
-        answer_json({"protocol": str(protocol), "results": rows})
+        answer_json({"results": rows})
 
 
 def _protocol(images: ReidDataset, leave_out: str | None, tracks: str | None, draws: int | None) -> Protocol:

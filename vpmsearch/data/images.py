@@ -5,7 +5,9 @@ Whatever is wrong with a file is an `ImageError`; no decoder's exception and no 
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import io
 import math
 import os
@@ -52,13 +54,8 @@ MAX_TAG_VALUES = 1_000_000
 
 _BAND = 1 << 22  # pixels converted at once
 
-try:  # vpmsearch[heic]: what phones write
-    from pillow_heif import register_heif_opener
-except ImportError:
-    _HEIC: tuple[str, ...] = ()
-else:
-    register_heif_opener()
-    _HEIC = (".heic", ".heif", ".hif")
+_HEIC = (".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ()
+"""What phones write, where vpmsearch[heic] is installed. Its decoder is loaded for the first such file."""
 
 EXTENSIONS = frozenset(_HEIC) | frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
@@ -77,7 +74,8 @@ _FORMATS = tuple(
         PpmImagePlugin.PpmImageFile,
         AvifImagePlugin.AvifImageFile,
     )
-) + (("HEIF",) if _HEIC else ())
+)
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _SKIPPED_FOLDERS = frozenset(
     {"@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
 )  # thumbnails and litter of file servers
@@ -291,7 +289,10 @@ def _decode(
 ) -> Image.Image:
     try:
         _check_greed(data)
-        with quiet_pillow(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        formats = _FORMATS
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]:
+            formats = _load_heic()
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(_too_large(image, max_pixels))
             return _upright_rgb(image, shrink_to)
@@ -304,6 +305,21 @@ def _decode(
     except Exception as error:
         # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
         raise ImageError(f"damaged or truncated ({_short(error)})", printable(path)) from error
+
+
+@functools.cache
+def _load_heic() -> tuple[str, ...]:
+    """Have Pillow read HEIC: what it is called there.
+
+    Raises:
+        ImageError: nothing that reads it is installed.
+    """
+    if not _HEIC:
+        raise ImageError("a HEIC photograph; `pip install 'vpmsearch[heic]'` to read such")
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
+    return ("HEIF",)
 
 
 def _check_greed(data: bytes) -> None:

@@ -83,6 +83,8 @@ def names_fit(layout: Layout, place: Place, splits: Sequence[str], count: int = 
     for folder in dict.fromkeys(part.folder for part in place.variant.parts(*splits)):
         parts = [part for part in place.variant.parts() if part.folder == folder]
         names = [_relative(name, place.root / folder) for name in first_images(place.root / folder, count)]
+        if not folder and not any(part.listing for part in parts):
+            names = [name for name in names if "/" not in name]  # a folder around it must not be taken for it
         looked_at += len(names)
         fitting += sum(_is_known(layout, parts, name) for name in names)
     return looked_at > 0 and 2 * fitting > looked_at

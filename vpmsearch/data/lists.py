@@ -33,10 +33,15 @@ def read_list(manifest: Path, splits: Sequence[str] = SPLITS, zone: tzinfo | Non
 
 def list_gallery(manifest: Path, zone: tzinfo | None = None) -> Sequence[LabelledImage]:
     """Every row, labelled or not, whatever its split."""
-    return _collected(read_manifest(manifest, zone), manifest.parent, printable(manifest))
+    return collected(read_manifest(manifest, zone), manifest.parent, printable(manifest))
 
 
-def _collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequence[LabelledImage]:
+def collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequence[LabelledImage]:
+    """The rows as images; `called` is their source in messages.
+
+    Raises:
+        DataError: a path is there twice.
+    """
     images, names = _Listed(folder), set[str]()
     for row in rows:
         if row.name in names:

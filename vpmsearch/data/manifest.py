@@ -14,7 +14,7 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from itertools import chain
 from pathlib import Path
@@ -114,6 +114,26 @@ def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> I
         raise _failure(manifest, at, printable(str(error.args[0]))[:500]) from error
     except OSError as error:
         raise DataError(f"manifest {printable(manifest)} cannot be read ({error.strerror})") from error
+
+
+def rows_of(
+    names: Sequence[str], values: Iterable[Sequence[Any]], folder: Path, called: str, zone: tzinfo | None = None
+) -> Iterator[ManifestRow]:
+    """The rows of a table in memory, as JSON would have its values; rows count from 1.
+
+    Args:
+        names: of the columns. called: the table, in messages. Others: as `read_manifest`.
+
+    Raises:
+        DataError: there is no column path, or a row is not what it should be.
+    """
+    rows, line = _Rows(folder, zone), 0
+    try:
+        header = _Header(names, 1)
+        for line, row in enumerate(values, start=1):
+            yield rows.row([*row, None], header, line)
+    except _LineError as error:
+        raise DataError(f"{called}, row {error.args[1]}: {printable(str(error.args[0]))[:500]}") from error
 
 
 class _LineError(ValueError):

@@ -27,12 +27,13 @@ FORMS = "2026-03-29, 2026-03-29T02:30:00+02:00 or unix:1774747800"
 _DATE = r"(?P<year>\d{4})(?P<s>[-:])(?P<month>\d\d)(?P=s)(?P<day>\d\d)"
 _TIME = r"(?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?"
 _ZONE = r"(?P<zone>Z|z|\ ?(?:UTC|GMT)|\ ?[+-]\d\d(?::?\d\d)?)?(?:\[(?P<area>[A-Za-z0-9_+\-/]{1,64})\])?"
-_EXTENDED = re.compile(rf"{_DATE}(?:[Tt ]{_TIME}{_ZONE})?")
+_EXTENDED = re.compile(rf"{_DATE}(?:[Tt ]{_TIME}{_ZONE})?", re.ASCII)
 _BASIC = re.compile(
     r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)"
-    rf"(?:(?P<second>\d\d)(?:[.,](?P<fraction>\d{{1,9}}))?)?{_ZONE}"
+    rf"(?:(?P<second>\d\d)(?:[.,](?P<fraction>\d{{1,9}}))?)?{_ZONE}",
+    re.ASCII,
 )
-_EPOCH = re.compile(r"(?P<unit>@|unix:|unix_ms:)(?P<count>-?\d{1,15}(?:\.\d{1,9})?)")
+_EPOCH = re.compile(r"(?P<unit>@|unix:|unix_ms:)(?P<count>-?\d{1,15}(?:\.\d{1,9})?)", re.ASCII)
 _FIELDS = ("year", "month", "day", "hour", "minute", "second")
 _UNITS = {"@": 1, "unix:": 1, "unix_ms:": 1000}
 _START = datetime(1970, 1, 1, tzinfo=UTC)
