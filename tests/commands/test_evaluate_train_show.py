@@ -10,7 +10,8 @@ from PIL import Image
 from tiny_weights import picture
 
 from vpmsearch.data import synthetic
-from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+from vpmsearch.data.drawn_dataset import write_drawn_dataset
+from vpmsearch.data.synthetic import DrawnSettings
 from vpmsearch.model.weights import DRAWN, read_weights
 from vpmsearch.training import presets
 
