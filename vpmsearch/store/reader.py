@@ -35,7 +35,7 @@ from vpmsearch.store.tables import (
     Visibility,
     listed,
 )
-from vpmsearch.store.values import ImageRows, StoredModel
+from vpmsearch.store.values import ImageRows, StoredModel, common_folder
 from vpmsearch.types import ImageRecord, Int64, ModelInfo, SearchFilter
 
 _BLOCK = 10_000  # rows fetched at once
@@ -255,6 +255,12 @@ class Reader:
         """When the first and the last of the images that have a time were captured; None where none has."""
         first, last = self._all(select(func.min(Image.captured_at), func.max(Image.captured_at)).where(LIVE))[0]
         return None if first is None else (first, last)
+
+    def folder(self) -> str:
+        """The folder that all images that are not removed are in; see `common_folder`."""
+        # Two statements: of a single minimum SQLite reads one entry of the index over paths.
+        first, last = (self._all(select(each(Image.path)).where(LIVE))[0][0] for each in (func.min, func.max))
+        return common_folder(first, last)
 
     def integrity(self) -> list[str]:
         """What SQLite itself finds wrong, and the tables whose rows are not those that were committed."""

@@ -246,6 +246,10 @@ class Snapshot:
         """When the first and the last of the images that have a time were captured; None where none has."""
         return self._reader.captured()
 
+    def folder(self) -> str:
+        """The folder that all images are in, with its last "/"; "" where there is none, or no image."""
+        return self._reader.folder()
+
     def allow(self, allowed: Bool) -> Allowed:
         """The images that a search may find, (N,), for several calls of `search_region`."""
         if allowed.shape != (len(self),) or allowed.dtype != np.bool_:
