@@ -15,8 +15,8 @@ from tiny_weights import picture
 
 from vpmsearch.data.images import decode_image
 from vpmsearch.errors import DataError, FeatureError, StoreError
-from vpmsearch.queries import only_regions, together
-from vpmsearch.search import SearchEngine
+from vpmsearch.search.engine import SearchEngine
+from vpmsearch.search.queries import only_regions, together
 from vpmsearch.types import RegionFeatures, SearchFilter
 
 

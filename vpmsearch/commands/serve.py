@@ -15,7 +15,7 @@ from vpmsearch.commands.terminal import answer, command, say
 from vpmsearch.errors import DataError
 
 if TYPE_CHECKING:
-    from vpmsearch.engines.place import Place
+    from vpmsearch.store.place import Place
     from vpmsearch.web.settings import ServeSettings
 
 TOKEN_VARIABLE = "VPMSEARCH_TOKEN"
@@ -103,10 +103,10 @@ def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: 
         from vpmsearch.web.app import create_app
     except ModuleNotFoundError as error:
         raise DataError(f"serve needs {error.name}: pip install 'vpmsearch[web]'") from error
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.opening import open_index
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import find_by_fingerprint
+    from vpmsearch.store.open import open_index
     from vpmsearch.web.access_log import AccessLog
     from vpmsearch.web.running import run
     from vpmsearch.web.service import SearchService

@@ -13,7 +13,7 @@ from vpmsearch.commands.terminal import answer, command, progress, say
 
 if TYPE_CHECKING:
     from vpmsearch.data.datasets import ReidDataset
-    from vpmsearch.models.vpm import Vpm
+    from vpmsearch.model.vpm import Vpm
     from vpmsearch.training.log import LossRow
     from vpmsearch.training.presets import TrainSettings
     from vpmsearch.training.trainer import Trainer
@@ -98,9 +98,9 @@ def train(
     """
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.errors import ModelError, TrainingError
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.initial import PUBLISHED
-    from vpmsearch.models.weights import DRAWN
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.initial import PUBLISHED
+    from vpmsearch.model.weights import DRAWN
     from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.ranks import joined, local_device, several
     from vpmsearch.training.systems import with_system
@@ -184,7 +184,7 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDatase
     """Train with a progress bar; draw the loss curves at the end."""
     from dataclasses import asdict
 
-    from vpmsearch.pictures import loss_curves
+    from vpmsearch.report.pictures import loss_curves
     from vpmsearch.training.log import read_log
 
     def on_step(row: LossRow) -> None:
@@ -242,8 +242,8 @@ def _split(images: ReidDataset, share: float, seed: int) -> tuple[ReidDataset, R
 def _measure(trainer: Trainer, held_out: ReidDataset) -> str:
     """Rank-1 and mAP on the held-out identities, whole and half."""
     from vpmsearch.evaluation.protocols import evaluate_model
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.weights import read_weights
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import read_weights
 
     extractor = Extractor(read_weights(trainer.files.weights), trainer.device)
     rows = evaluate_model(extractor, held_out.query, held_out.gallery, gammas=(1.0, 0.5))

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 import vpmsearch
 from vpmsearch.errors import ImageError
-from vpmsearch.queries import parse_regions, region_names, together
+from vpmsearch.search.queries import parse_regions, region_names, together
 from vpmsearch.types import RegionFeatures
 from vpmsearch.web.answers import regions_seen, search_answer
 from vpmsearch.web.asking import Asker, cookie_name
