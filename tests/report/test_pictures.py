@@ -183,7 +183,7 @@ def test_users_matplotlib_settings_neither_show_nor_change(draw, tmp_path):
 def test_import_is_light_and_drawing_leaves_pyplot_alone(tmp_path):
     script = (
         "import sys\n"
-        "from vpmsearch import pictures\n"
+        "from vpmsearch.report import pictures\n"
         "assert not {'matplotlib', 'torch'} & set(sys.modules)\n"
         f"pictures.robustness_curve({CURVES!r}, {str(tmp_path / 'a.png')!r})\n"
         "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"

@@ -1,15 +1,22 @@
-"""What the modules of the store hand to one another and to their callers: frozen dataclasses, no I/O."""
+"""What every store hands to its callers: frozen dataclasses, no I/O."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
+from vpmsearch.types import ModelInfo
 
-from vpmsearch.store.folder.checksums import FileSum
-from vpmsearch.types import Float32, ImageRecord, Int64, ModelInfo
+EMBEDDING_DTYPES = ("float16", "float32")
+"""How a store may keep the numbers of an embedding."""
+
+OnBuild = Callable[[int, int], None]
+"""Told while region indexes are built, by any thread: how many vectors are in, and how many there will be."""
+
+
+def tell_nobody(done: int, total: int) -> None:
+    """An `OnBuild` for those who do not ask."""
 
 
 @dataclass(frozen=True)
@@ -30,39 +37,6 @@ def common_folder(first: str | None, last: str | None) -> str:
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first or "", last or "", strict=False))
     head, slash, _ = "".join(pair[0] for pair in same).rpartition("/")
     return head + slash
-
-
-@dataclass(frozen=True)
-class ImageRows:
-    """Where n images are, ascending by id.
-
-    ids, segments, rows: (n,) int64: image id, segment id, row within the segment. visibility: (n, p) float32.
-    """
-
-    ids: Int64
-    segments: Int64
-    rows: Int64
-    visibility: Float32
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What one commit does, all of it or nothing.
-
-    segment_id: the new segment, None when no image is added; files: its files. ids, records and visibility (n, p)
-    belong together. removed: image ids. updated: image id -> what is known about it from now on. rejected: path ->
-    reason. accepted: paths that are rejected no more.
-    """
-
-    segment_id: int | None = None
-    files: Sequence[FileSum] = ()
-    ids: Sequence[int] = ()
-    records: Sequence[ImageRecord] = ()
-    visibility: Float32 = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    removed: Sequence[int] = ()
-    updated: Mapping[int, ImageRecord] = field(default_factory=dict)
-    rejected: Mapping[str, str] = field(default_factory=dict)
-    accepted: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

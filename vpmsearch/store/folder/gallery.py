@@ -6,44 +6,42 @@ import dataclasses
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from vpmsearch.errors import StoreError
 from vpmsearch.store import calibration_file
+from vpmsearch.store.contract import Gallery
 from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
 from vpmsearch.store.folder.copies import copy_index
 from vpmsearch.store.folder.creation import create_index
-from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.index_types import check_index_type, gpu_of
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.maintenance import compact, open_catalog, verify
 from vpmsearch.store.folder.segments import bytes_by_kind
 from vpmsearch.store.folder.snapshot import Snapshot
 from vpmsearch.store.folder.writer import GalleryWriter
-from vpmsearch.store.intake import check_model
+from vpmsearch.store.intake import check_dtype
 from vpmsearch.store.values import CompactReport, OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
 from vpmsearch.types import ModelInfo, SearchFilter
 
 
-class GalleryStore:
+class GalleryStore(Gallery):
     """An index on disk. Searches see its `snapshot`; changes go through a `writer`. A context manager.
 
     Make one by `create` or `open`. Several threads may use it.
     """
 
     def __init__(self, path: Path, catalog: Catalog, device: str) -> None:
-        self.path = path
+        self.path: Path = path
         self.device = device
         self._catalog = catalog
         self._lock = threading.RLock()
         self._snapshot: Snapshot | None = Snapshot.take(path, catalog, device)
         self._segments = self._snapshot.open_segments
         self._model = self._snapshot.stored_model
-        self._closed = False
 
     @classmethod
     def create(
@@ -71,8 +69,7 @@ class GalleryStore:
         info = ModelInfo.of(model_info)
         check_index_type(index_type)
         gpu_of(device)
-        if embedding_dtype not in DTYPES:
-            raise StoreError(f"unknown embedding_dtype {embedding_dtype!r}; choose one of {', '.join(DTYPES)}")
+        check_dtype(embedding_dtype)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with writer_lock(folder):
@@ -103,36 +100,11 @@ class GalleryStore:
         name = info.name or "unnamed weights"
         return f"<GalleryStore {self.path}: {len(self.snapshot)} images, {info.p} regions, {name}>"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the files; snapshots that somebody holds stay valid."""
         with self._lock:
             self._closed = True
             self._forget()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError(f"the store at {self.path} is closed; open it again")
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """The model whose embeddings the index holds."""
-        return self._model.info
-
-    @property
-    def embedding_dtype(self) -> str:
-        """How embeddings are stored: "float16" or "float32"."""
-        return self._model.embedding_dtype
-
-    @property
-    def index_type(self) -> str:
-        """The type asked for when the index was created; see `stats` for the types it has."""
-        return self._model.index_type
 
     @property
     def snapshot(self) -> Snapshot:
@@ -168,20 +140,8 @@ class GalleryStore:
             self._take()
             return True
 
-    def check_model(self, info: ModelInfo) -> None:
-        """Refuse another model than the index was built with.
-
-        Raises:
-            ModelMismatchError: names what differs, in both.
-        """
-        check_model(self.path, self.model_info, info)
-
     def writer(self, *, on_build: OnBuild = tell_nobody) -> GalleryWriter:
-        """A writer, to be entered: `with store.writer() as writer:`.
-
-        Args:
-            on_build: told, while a commit or a merge builds region indexes, how many vectors are in and how many there
-                will be; by any thread.
+        """See `Gallery.writer`. A commit and a merge build region indexes.
 
         Raises:
             StoreLockedError: on entering, when somebody else is writing.
@@ -201,25 +161,9 @@ class GalleryStore:
         with self._catalog.read() as reader:
             return reader.rejected()
 
-    def find(
-        self,
-        paths: Sequence[str] = (),
-        pids: Sequence[int] = (),
-        camids: Sequence[int] = (),
-        before: datetime | None = None,
-        after: datetime | None = None,
-        prefix: str = "",
-    ) -> list[int]:
-        """Ids, ascending, of the images that meet every condition given; all images when none is.
-
-        Args:
-            paths: exactly these. prefix: how the path starts. pids, camids: any of these. after, before: captured
-                from `after` on, and earlier than `before`.
-        """
-        self._check_open()
-        wanted = SearchFilter(tuple(pids), tuple(camids), after, before)
+    def _found(self, wanted: SearchFilter, paths: Sequence[str]) -> list[int]:
         with self._catalog.read() as reader:
-            found: list[int] = reader.found(wanted, paths, prefix).tolist()
+            found: list[int] = reader.found(wanted, paths, wanted.path_prefix).tolist()
         return found
 
     def stats(self) -> StoreStats:
@@ -245,19 +189,11 @@ class GalleryStore:
         )
 
     def calibration(self) -> dict[str, Any] | None:
-        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.search.calibration`.
-
-        Raises:
-            StoreDamagedError: it is not what was written.
-        """
+        """See `Gallery.calibration`."""
         return calibration_file.read(self.path)
 
     def keep_calibration(self, values: dict[str, Any]) -> Path:
-        """Replace the calibration, whole or not at all.
-
-        Returns:
-            Where it is.
-        """
+        """See `Gallery.keep_calibration`; the file that holds it."""
         return calibration_file.write(self.path, values)
 
     def snapshot_to(self, target: str | os.PathLike[str]) -> int:
