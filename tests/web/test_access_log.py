@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,12 +22,18 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "access.jsonl"
 
 
+@pytest.fixture
+def log(file: Path) -> Iterator[AccessLog]:
+    with closing(AccessLog(str(file))) as made:
+        yield made
+
+
 def lines(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
-def test_each_request_is_a_line(client_of, service, photo, file):
-    client = client_of(service, log=AccessLog(str(file)), peer="10.0.0.1", token=TOKEN, trusted_proxies=("10.0.0.1",))
+def test_each_request_is_a_line(client_of, service, photo, file, log):
+    client = client_of(service, log=log, peer="10.0.0.1", token=TOKEN, trusted_proxies=("10.0.0.1",))
     headers = {"Authorization": f"Bearer {TOKEN}", "X-Forwarded-For": "198.51.100.1"}
     form = {"prefix": "a-private-prefix", "regions": "head"}
     answers = [
@@ -52,20 +60,20 @@ def test_each_request_is_a_line(client_of, service, photo, file):
     assert "private" not in text
 
 
-def test_a_fault_is_found_in_the_log_by_its_number(client_of, service, file, monkeypatch, caplog):
+def test_a_fault_is_found_in_the_log_by_its_number(client_of, service, file, log, monkeypatch, caplog):
     def fails(*_: object) -> bytes:
         raise ZeroDivisionError("a secret")
 
     monkeypatch.setattr(service, "picture", fails)
-    answer = client_of(service, log=AccessLog(str(file))).get("/api/images/1")
+    answer = client_of(service, log=log).get("/api/images/1")
     assert answer.status_code == 500
     assert answer.headers["x-request-id"] in answer.json()["error"]
     assert f"(request {answer.headers['x-request-id']})" in caplog.text
     assert lines(file)[0]["status"] == 500
 
 
-def test_hostile_paths_stay_one_line(client_of, service, file):
-    client = client_of(service, log=AccessLog(str(file)))
+def test_hostile_paths_stay_one_line(client_of, service, file, log):
+    client = client_of(service, log=log)
     client.get("/api/%0A%7B%22status%22:200%7D%E2%80%A8%1b[31m")
     text = file.read_bytes()
     assert text.count(b"\n") == 1
@@ -74,8 +82,7 @@ def test_hostile_paths_stay_one_line(client_of, service, file):
     assert lines(file)[0]["status"] == 404
 
 
-def test_a_log_that_was_moved_away_is_begun_anew(file):
-    log = AccessLog(str(file))
+def test_a_log_that_was_moved_away_is_begun_anew(file, log):
     log.write(number=1)
     file.rename(file.with_suffix(".1"))
     log.write(number=2)
@@ -90,8 +97,8 @@ def test_a_log_that_was_moved_away_is_begun_anew(file):
 def test_a_full_disk_is_told_once_and_serving_goes_on(client_of, service, caplog):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
-    client = client_of(service, log=AccessLog("/dev/full"))
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.ERROR), closing(AccessLog("/dev/full")) as full:
+        client = client_of(service, log=full)
         assert [client.get("/api/stats").status_code for _ in range(3)] == [200] * 3
     assert caplog.text.count("lines are lost") == 1
 

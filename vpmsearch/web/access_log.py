@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import logging.handlers
@@ -34,8 +35,9 @@ class AccessLog:
         self._handler.handle(logging.makeLogRecord({"msg": text}))
 
     def close(self) -> None:
-        """Close the file."""
-        self._handler.close()
+        """Close the file; on a full disk its last lines are lost."""
+        with contextlib.suppress(OSError):
+            self._handler.close()
 
 
 class _TellsOnce(logging.Handler):

@@ -8,6 +8,7 @@ FastAPI would be too late: it reads the body before it asks them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -30,6 +31,9 @@ log = logging.getLogger("vpmsearch.web")
 
 OPEN_PATHS = frozenset({"/", "/api/health", "/api/session"})
 """Answered without a token: the page, whether we are alive, and where the token is brought; /static/ too."""
+
+DISCARD_SECONDS = 5.0
+"""For the rest of a body that is refused."""
 
 HEADERS = {
     "content-security-policy": (
@@ -121,7 +125,9 @@ class Guard:
             refusal = self._refusal(request, exchange.asker, exchange.path)
             if refusal is not None:
                 self.metrics.refused.labels(refusal.reason).inc()
-                headers = {"connection": "close", **refusal.headers}  # the body is not read
+                if exchange.asker.known and refusal.status != 503 and "expect" not in request.headers:
+                    await _discarded(receive, 2 * self.settings.max_upload_bytes)
+                headers = {"connection": "close", **refusal.headers}  # what of the body has not come is not read
                 answer: Response = JSONResponse({"error": refusal.error}, refusal.status, headers)
                 await answer(request.scope, receive, sending)
             elif not exchange.path:  # without the slash the page's addresses, which are relative, would lead elsewhere
@@ -204,6 +210,21 @@ class Guard:
             return message
 
         return receiving
+
+
+async def _discarded(receive: Receive, most: int) -> None:
+    """Read what comes of a body and drop it, for a while.
+
+    Whoever still sends when the connection is closed is told of the closing and never sees the answer: a proxy makes a
+    502 of it. Of those who are not known nothing is read: it would hold a place for them.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _noting(send: Send, exchange: Exchange) -> Send:

@@ -32,12 +32,12 @@ def run(app: FastAPI, settings: ServeSettings, tell: Callable[[str], None]) -> N
     """
     config = config_of(app, settings)
     logging.getLogger("uvicorn.error").addFilter(_is_told)
-    with _listening(settings) as listening:
-        tell(address_of(settings, listening))
+    with listening(settings) as sock:
+        tell(address_of(settings, sock))
         # uvicorn raises the signal that stopped it once more when it has stopped; that is no failure.
         before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            uvicorn.Server(config).run(sockets=[sock])
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -65,26 +65,27 @@ def config_of(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     )
 
 
-def _listening(settings: ServeSettings) -> socket.socket:
+def listening(settings: ServeSettings) -> socket.socket:
+    """A socket bound to the address; DataError where nobody can listen there."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((settings.host, settings.port))
+        sock.bind((settings.host, settings.port))
     except (OSError, UnicodeError) as error:
-        listening.close()
+        sock.close()
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise DataError(
             f"cannot listen at {settings.host} port {settings.port} ({reason}); try another --port"
         ) from error
-    return listening
+    return sock
 
 
-def address_of(settings: ServeSettings, listening: socket.socket) -> str:
+def address_of(settings: ServeSettings, sock: socket.socket) -> str:
     """An address of the page that works, with the token in its fragment, which no server and no log sees."""
-    host, port = listening.getsockname()[:2]
+    host, port = sock.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # every address of this machine, and no address itself
-        host = _own_address(listening.family)
+        host = _own_address(sock.family)
     elif settings.host == "localhost":
         host = settings.host
     name = f"[{host}]" if ":" in host else host
