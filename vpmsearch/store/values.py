@@ -81,8 +81,9 @@ class CompactReport:
     """What a compaction did, and where removed images may still be.
 
     images: kept. removed: rows that went. bytes_before, bytes_after: the index on disk. erased: False where searches
-    hold an earlier view, so that removed images are in the write-ahead log still: compact again when they are done.
-    readers: other processes (numbers) that do, as far as can be known; it may also be this one. copies:
+    have files of an earlier view open, whose bytes stay on the disk until they refresh or end, or where somebody read
+    the catalog for so long that removed images are in its log still: compact again. readers: other processes (numbers)
+    that have files open, as far as can be known; it may also be this one. copies:
     backups and snapshots that hold images which the index holds no more. purged: those that were deleted.
     """
 
