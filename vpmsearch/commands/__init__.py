@@ -16,6 +16,7 @@ from vpmsearch.commands import (
     evaluate,
     export,
     index,
+    layout,
     query,
     reproduce,
     serve,
@@ -46,6 +47,7 @@ app = App(
 for module in (
     train,
     index,
+    layout,
     query,
     serve,
     calibrate,
