@@ -23,6 +23,7 @@ from vpmsearch.evaluation.protocols import evaluate_model
 from vpmsearch.evaluation.rows import Evaluation, Gain
 from vpmsearch.model.device import choose_device
 from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.torch_runtime import torch_device
 from vpmsearch.model.weights import read_weights
 from vpmsearch.training.presets import TrainSettings, get_preset
 from vpmsearch.training.trainer import Trainer
@@ -52,7 +53,7 @@ def trained(name: str, data: ReidDataset, runs: Path, epochs: int) -> Path:
     """The weights of a run, made where they are missing."""
     output = runs / f"{list(ABLATIONS).index(name)}" / "vpm.safetensors"
     trainer = Trainer(
-        settings(name, epochs), data.train, dataset=data.name, output=output, device=choose_device("auto")
+        settings(name, epochs), data.train, dataset=data.name, output=output, device=torch_device(choose_device("auto"))
     )
     total = trainer.steps_left(resume=False)
 

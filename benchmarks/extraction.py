@@ -31,7 +31,7 @@ from vpmsearch.store import GalleryStore
 def forward_rate(extractor: Extractor, images: int) -> float:
     """Images a second of the model alone, on pixels already there."""
     height, width = extractor.weights.config.input_size
-    batch = torch.randn(extractor.batch_size, 3, height, width, device=extractor.device)
+    batch = torch.randn(extractor.batch_size, 3, height, width, device=extractor.torch_device)
     batch = batch.contiguous(memory_format=torch.channels_last)
     batches = max(1, images // extractor.batch_size)
     with torch.inference_mode():

@@ -36,8 +36,8 @@ from vpmsearch.model.device import choose_device
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import find_weights, read_weights
 from vpmsearch.search.calibration import MATCH, UNSURE, Calibration, calibrate
-from vpmsearch.search.engine import SearchEngine
 from vpmsearch.search.distances import QUERY_ROWS
+from vpmsearch.search.engine import SearchEngine
 from vpmsearch.search.queries import together
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import Match, RegionFeatures
@@ -93,7 +93,7 @@ def _shot(
 ) -> dict[str, Any]:
     least = extractor.weights.info.threshold
     first = {
-        kind: rank(query, gallery, min_visibility=least, device=extractor.device).per_query().hits(1)
+        kind: rank(query, gallery, min_visibility=least, device=extractor.torch_device).per_query().hits(1)
         for kind, query in {"upper": upper, "lower": lower, "both": merged(upper, lower)}.items()
     }
     rank1 = {kind: float(np.nanmean(hits)) for kind, hits in first.items()}

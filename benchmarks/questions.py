@@ -67,7 +67,7 @@ def see(extractor: Extractor, images: Sequence[LabelledImage], boxes: Sequence[C
             image, box = load_image(images[i].path), boxes[i]
             arrays.append(to_array(image, size, box.pixels(image.width, image.height) if box else None))
         labels = np.stack([region_labels(boxes[i] or CropBox(), grid, map_size) for i in chosen])
-        pixels = torch.from_numpy(np.stack(arrays)).to(extractor.device).permute(0, 3, 1, 2).float()
+        pixels = torch.from_numpy(np.stack(arrays)).to(extractor.torch_device).permute(0, 3, 1, 2).float()
         mean, std = (
             torch.tensor(v).view(1, 3, 1, 1) * 255
             for v in (extractor.weights.config.mean, extractor.weights.config.std)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from vpmsearch.data.datasets import LabelledImage
 
+os.environ["VPMSEARCH_EXPORT"] = "never"  # no test leaves a process behind that exports its weights
 DATA_FILES = Path(__file__).parent / "data_files"
 
 if "PYTEST_XDIST_WORKER" in os.environ or "auto" not in sys.argv:  # with `-n auto` the process itself runs no test

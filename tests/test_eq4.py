@@ -74,11 +74,15 @@ def test_a_value_depends_on_its_pair_alone(m, p, d, seed, tile, dtype):
 
 def test_what_no_region_shares_may_hold_anything():
     query = np.array([[1.0, 2.0], [0.0, 0.0], [3.0, 0.0]], np.float32)
-    gallery = np.array([[[1.0, 3.0], [np.inf, 0.0], [np.nan, 1.0]], [[np.nan, 0.0], [1.0, 1.0], [3.0, 4.0]]], np.float32)
+    gallery = np.array(
+        [[[1.0, 3.0], [np.inf, 0.0], [np.nan, 1.0]], [[np.nan, 0.0], [1.0, 1.0], [3.0, 4.0]]], np.float32
+    )
     shown = np.array([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]], np.float32)
     found = distances_to(query, np.array([0.5, 0.0, 0.5], np.float32), gallery, shown)
     assert found.tolist() == [1.0, 4.0]
-    assert np.isinf(distances_to(query, np.array([0.0, 1.0, 0.0], np.float32), gallery[:1], shown[:1] * [1, 0, 1])).all()
+    assert np.isinf(
+        distances_to(query, np.array([0.0, 1.0, 0.0], np.float32), gallery[:1], shown[:1] * [1, 0, 1])
+    ).all()
     assert np.isinf(distances_to(query, np.zeros(3, np.float32), gallery, shown)).all()
 
 

@@ -81,7 +81,8 @@ def scaled(visibility: Float32) -> Float64:
     """
     wide = visibility.astype(np.float64)
     largest = wide.max(axis=1, keepdims=True, initial=0)
-    return np.divide(wide, largest, out=wide, where=largest > 0)
+    shares: Float64 = np.divide(wide, largest, out=wide, where=largest > 0)
+    return shares
 
 
 def widened(numbers: NDArray[np.floating[Any]], out: Float32) -> Float32:

@@ -19,7 +19,6 @@ from vpmsearch.search.gpu import DeviceDistances
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
-
 CPU = torch.device("cpu")
 
 

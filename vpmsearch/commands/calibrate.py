@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vpmsearch.commands import options
+from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, progress
 
 
@@ -31,7 +32,6 @@ def calibrate(
     from dataclasses import asdict
 
     from vpmsearch.model.device import choose_device
-    from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.search.calibration import ACCEPTED, BOXES
     from vpmsearch.search.calibration import calibrate as measure
@@ -43,7 +43,9 @@ def calibrate(
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
         total = min(probes, len(store.snapshot)) * len(BOXES)
         with progress("searching for strangers", total) as advance:
-            found = measure(searcher(store), Extractor(loaded, chosen), probes=probes, seed=seed, on_progress=advance)
+            found = measure(
+                searcher(store), extractor_for(loaded, chosen), probes=probes, seed=seed, on_progress=advance
+            )
         where = store.keep_calibration(asdict(found))
     measured = sum(map(len, found.distances))
     if json:

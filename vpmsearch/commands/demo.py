@@ -43,10 +43,11 @@ def demo(
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.torch_runtime import torch_device
     from vpmsearch.model.weights import read_weights
 
     start = time.perf_counter()
-    chosen = choose_device(device)
+    chosen = torch_device(choose_device(device))
     _claim(output)
     images = read_dataset("market1501", _draw(output / "pedestrians", seed))
     weights = _train(images, output / "vpm.safetensors", chosen, seed)

@@ -9,21 +9,19 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.indexed import tell_report
+from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer_json, building, command, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import torch
-
     from vpmsearch.data.datasets import LabelledImage
     from vpmsearch.indexing.report import IndexReport
+    from vpmsearch.model.device import Device
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import LoadedWeights
     from vpmsearch.store import Gallery
     from vpmsearch.store.place import Place
-
-RUNTIMES = ("torch", "onnx")
 
 
 def register(app: typer.Typer) -> None:
@@ -69,8 +67,11 @@ def index(
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
     runtime: Annotated[
-        str, typer.Option(help="torch, or onnx: onnxruntime, on the CPU, where it is faster. Needs vpmsearch[onnx].")
-    ] = "torch",
+        str,
+        typer.Option(
+            help="What runs the model: auto, torch, or onnx (onnxruntime, on the CPU, faster than torch there)."
+        ),
+    ] = "auto",
     shard: Annotated[
         str,
         typer.Option(
@@ -89,6 +90,7 @@ def index(
     from vpmsearch.data.datasets import read_gallery
     from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
+    from vpmsearch.model.runtimes import RUNTIMES
 
     part = options.shard(shard)
     if runtime not in RUNTIMES:
@@ -145,7 +147,7 @@ def _run(
         )
 
 
-def _device(name: str, runtime: str) -> torch.device:
+def _device(name: str, runtime: str) -> Device:
     """Where to compute; onnx does so on the CPU alone."""
     from vpmsearch.errors import DeviceError
     from vpmsearch.model.device import choose_device
@@ -197,16 +199,10 @@ def _open_or_create(
         raise
 
 
-def _extractor(loaded: LoadedWeights, device: torch.device, batch_size: int | None, runtime: str) -> Extractor:
-    """A model by torch or onnxruntime; says which weights it has."""
-    from vpmsearch.model.extraction import Extractor
-
+def _extractor(loaded: LoadedWeights, device: Device, batch_size: int | None, runtime: str) -> Extractor:
+    """A model; says which weights it has."""
     announce(loaded)
-    if runtime == "torch":
-        return Extractor(loaded, device, batch_size=batch_size)
-    from vpmsearch.model.onnx_runtime import OnnxRuntime
-
-    return Extractor(loaded, device, batch_size=batch_size, runtime=OnnxRuntime(loaded, say))
+    return extractor_for(loaded, device, runtime=runtime, batch_size=batch_size)
 
 
 def announce(loaded: LoadedWeights) -> None:

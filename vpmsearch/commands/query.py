@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vpmsearch.commands import options
+from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, say
 
 if TYPE_CHECKING:
@@ -127,7 +128,6 @@ def _answers(
 ) -> tuple[list[_Answer], list[str], tuple[int, int]]:
     """Search; also what is wrong with images that cannot be read, and the grid of regions."""
     from vpmsearch.model.device import choose_device
-    from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.search.calibration import load_calibration, visible_regions
     from vpmsearch.search.open import searcher
@@ -139,7 +139,7 @@ def _answers(
         info = store.model_info
         only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
-        paths, features, failures = _extract(Extractor(loaded, chosen), asked.images)
+        paths, features, failures = _extract(extractor_for(loaded, chosen), asked.images)
         groups = [[path] for path in paths]
         if asked.together and paths:
             features, groups = together(features)[0], [paths]

@@ -62,6 +62,7 @@ def reproduce(
     from vpmsearch.evaluation.experiments import get_experiment
     from vpmsearch.evaluation.reproduce import Reproduction, verdicts
     from vpmsearch.model.device import choose_device
+    from vpmsearch.model.torch_runtime import torch_device
     from vpmsearch.training.presets import changed, get_preset
 
     wanted = get_experiment(experiment)
@@ -73,7 +74,9 @@ def reproduce(
         partial["partial-ilids"] = read_dataset("partial-ilids", partial_ilids)
     holistic = read_dataset(dataset, data)
     _say_what_is_left_out(wanted, partial)
-    run = Reproduction(settings, holistic, partial, output, device=choose_device(device), train=_train, watch=progress)
+    run = Reproduction(
+        settings, holistic, partial, output, device=torch_device(choose_device(device)), train=_train, watch=progress
+    )
     measured = sorted(run.run(wanted), key=lambda found: wanted.rows.index(found.row))
     outcomes = verdicts(wanted, measured)
     rows = [_row(found, wanted.columns) for found in measured]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vpmsearch.commands import options
+from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, command, say
 from vpmsearch.errors import DataError
 
@@ -104,7 +105,6 @@ def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: 
     except ModuleNotFoundError as error:
         raise DataError(f"serve needs {error.name}: pip install 'vpmsearch[web]'") from error
     from vpmsearch.model.device import choose_device
-    from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.store.open import open_index
     from vpmsearch.web.access_log import AccessLog
@@ -121,7 +121,7 @@ def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: 
         open_index(index, device=str(chosen)) as store,
     ):
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
-        service = SearchService(store, Extractor(loaded, chosen), max_pixels=settings.max_pixels)
+        service = SearchService(store, extractor_for(loaded, chosen), max_pixels=settings.max_pixels)
         say(f"{index}: {len(store.snapshot)} images")
         run(create_app(service, settings, access_log), settings, tell)
     say("stopped")

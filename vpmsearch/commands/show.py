@@ -36,8 +36,8 @@ def show(
     seen = Extractor(loaded, choose_device(device)).see(picture)
     written = region_overlay(
         picture,
-        seen.probabilities[0].numpy(),
-        seen.visibility[0].numpy(),
+        seen.probabilities[0],
+        seen.visibility[0],
         output,
         grid=loaded.config.num_regions,
         min_visibility=loaded.info.threshold,

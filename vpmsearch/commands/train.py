@@ -101,6 +101,7 @@ def train(
     from vpmsearch.errors import ModelError, TrainingError
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.initial import PUBLISHED
+    from vpmsearch.model.torch_runtime import torch_device
     from vpmsearch.model.weights import DRAWN
     from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.ranks import joined, local_device, several
@@ -117,7 +118,7 @@ def train(
     if embedding_dim == 0:
         settings = replace(settings, embedding_dim=None)
     settings = changed(settings, setting or ())
-    chosen = local_device(choose_device(device))
+    chosen = local_device(torch_device(choose_device(device)))
     if data is None and several():
         raise TrainingError(
             "several processes would draw the same pedestrians at once: draw them by one, or give --data"

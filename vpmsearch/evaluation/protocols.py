@@ -265,7 +265,7 @@ def evaluate_model(
                             fmr,
                             min_visibility=threshold,
                             weighting=weighting,
-                            device=extractor.device,
+                            device=extractor.torch_device,
                         )
                         if fmr
                         else {},
@@ -303,7 +303,7 @@ class _Way:
     def __call__(self, query: LabelledFeatures, boxes: Sequence[CropBox | None], weighting: Weighting) -> QueryMetrics:
         """The metrics of the queries, cut to `boxes`."""
         sides = (query, self.gallery)
-        how = _How(min_visibility=self.min_visibility, weighting=weighting, device=self.extractor.device)
+        how = _How(min_visibility=self.min_visibility, weighting=weighting, device=self.extractor.torch_device)
         if self.matcher is not None:
             match, candidates = partial(self.matcher, boxes), self.ranking.candidates
             if self.shots is None:

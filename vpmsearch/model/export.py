@@ -47,7 +47,8 @@ class PixelModel(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, H, W, 3) uint8 RGB -> visibility (B, p), C_i / (h·w) of Eq. 2, embeddings (B, p, d), f_i of Eq. 3, and
-        probabilities (B, p, h, w) of Eq. 1."""
+        probabilities (B, p, h, w) of Eq. 1.
+        """
         images = (pixels.permute(0, 3, 1, 2).float() - self.pixel_mean) / self.pixel_std  # -> (B, 3, H, W)
         output = self.model(images)
         return output.visibility, output.embeddings, output.probabilities
@@ -57,8 +58,8 @@ def export_onnx(weights: LoadedWeights, output: Path) -> Path:
     """Write a model as ONNX, whole or not at all.
 
     Input `pixels` (batch, H, W, 3) uint8 RGB, resized to the weights' input size; outputs `visibility` (batch, p),
-    `embeddings` (batch, p, d) and `probabilities` (batch, p, h, w), float32. The batch may have any size. The metadata hold, under "vpmsearch", the weights'
-    configuration, their fingerprint and the least visibility that counts.
+    `embeddings` (batch, p, d) and `probabilities` (batch, p, h, w), float32. The batch may have any size. The
+    metadata hold, under "vpmsearch", the weights' configuration, their fingerprint and the least visibility that counts.
 
     Args:
         weights: of the model. output: a file that ends in .onnx.

@@ -123,6 +123,13 @@ class Extractor:
         return self.runtime if isinstance(self.runtime, TorchRuntime) else TorchRuntime(self.weights, self.device)
 
     @property
+    def torch_device(self) -> torch.device:
+        """Where it runs, as torch has it."""
+        from vpmsearch.model.torch_runtime import torch_device
+
+        return torch_device(self.device)
+
+    @property
     def model(self) -> Vpm:
         """The torch module."""
         return self._torch.model

@@ -42,7 +42,7 @@ class OnnxRuntime:
 
     def __init__(self, weights: LoadedWeights, tell: Callable[[str], None] = lambda line: None) -> None:
         _package()
-        self._session = _ready_session(weights) or open_session(exported(weights, tell))
+        self._session: Any = _ready_session(weights) or open_session(exported(weights, tell))
 
     @classmethod
     def if_ready(cls, weights: LoadedWeights) -> OnnxRuntime | None:

@@ -1,5 +1,4 @@
-"""Weights: files that are found, and what an index needs to know of them. Models and tensors need torch: `tensors`.
-"""
+"""Weights: files that are found, and what an index needs to know of them. Models and tensors need torch: `tensors`."""
 
 from __future__ import annotations
 

@@ -116,6 +116,11 @@ def _finite(values: Any) -> bool:
 
 
 def read_config(path: Path, text: str) -> WeightsConfig:
+    """The configuration in a weights file's metadata.
+
+    Raises:
+        WeightsError: it is not one, or of a later version.
+    """
     try:
         values = json.loads(text)
         if values.get("format", 0) > FORMAT:

@@ -23,8 +23,8 @@ import numpy as np
 from vpmsearch.data.crops import CropBox
 from vpmsearch.errors import DataError
 from vpmsearch.model.extraction import Extractor, Request
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.distances import QUERY_ROWS
+from vpmsearch.search.engine import Searcher
 from vpmsearch.store import Gallery, calibration_file
 from vpmsearch.types import ImageRecord, Match, RegionFeatures
 

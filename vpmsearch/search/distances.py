@@ -134,7 +134,7 @@ class Distances:
         return spread(lambda i: self.nearest(queries[i : i + 1], np.sort(rows[i][listed[i]]), k), places)
 
     def _least_lower_bounds(self, queries: RegionFeatures, count: int, allowed: Bool | None) -> tuple[Int64, Float32]:
-        """Rows (Q, count) of the images with the least lower bounds of the distance, ascending, and those; ∞ is none."""
+        """Rows (Q, count) of the images with the least lower bounds of Eq. 4, and those, ascending; ∞ is none."""
         products = Products(queries)
 
         def least(block: tuple[Int64, Stored]) -> tuple[Int64, Float32]:

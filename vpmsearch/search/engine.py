@@ -94,7 +94,8 @@ class SearchEngine:
         self._view = self._look_at(store.snapshot)
 
     def __repr__(self) -> str:
-        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {choose_device(self.store.device)}>"
+        device = choose_device(self.store.device)
+        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {device}>"
 
     def _look_at(self, snapshot: Snapshot) -> _View:
         distances = distances_of(snapshot, self.store)

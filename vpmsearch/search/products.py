@@ -69,7 +69,7 @@ class Products:
         return np.where(self._shared(weights), lower, np.float32(np.inf))
 
     def _alone(self, block: Stored) -> Float32:
-        """ab of the one query and each region that it shows: (m, p). Widens what fits the cache, multiplies, goes on."""
+        """Ab of the one query and each region that it shows: (m, p). Widens what fits the cache, multiplies, goes on."""
         images, regions, dim = block.shape
         products = np.zeros((images, regions), np.float32)
         shown = slice(min(self._spans, default=0), max(self._spans, default=-1) + 1)
@@ -91,7 +91,7 @@ class Products:
 
 
 def scaled_weights(visibility: Float32) -> Float32:
-    """Visibility (n, p) over its largest value per image, so that products do not vanish; the factor cancels in Eq. 4."""
+    """Visibility (n, p) over its largest value per image: products do not vanish, and the factor cancels in Eq. 4."""
     largest = visibility.max(axis=1, keepdims=True, initial=0)
     largest[largest == 0] = 1
     weights: Float32 = visibility / largest

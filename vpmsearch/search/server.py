@@ -17,8 +17,15 @@ import numpy as np
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.search.bound import Float64, boxes_within, images_within
 from vpmsearch.search.candidates import Answer, Scope, Timer, deepen
-from vpmsearch.search.engine import CANDIDATES_PER_REGION, SCAN_BATCH, SCAN_BELOW, counted_queries, distances_of, explained
 from vpmsearch.search.distances import NOTHING, Found
+from vpmsearch.search.engine import (
+    CANDIDATES_PER_REGION,
+    SCAN_BATCH,
+    SCAN_BELOW,
+    counted_queries,
+    distances_of,
+    explained,
+)
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import vector_text
 from vpmsearch.store.postgres.schema import Layout, lists_for

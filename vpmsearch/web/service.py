@@ -266,10 +266,10 @@ class SearchService:
             edges = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
             image = image.crop(edges)
         with self._model:  # one at a time: it uses all cores, or the whole GPU
-            output = self.extractor.see(image)
-        features = RegionFeatures(output.visibility.numpy(), output.embeddings.numpy())
+            seen = self.extractor.see(image)
+        features = seen.features
         features.check_finite()
-        return Photograph(features, output.probabilities[0].argmax(dim=0).numpy(), image.size)
+        return Photograph(features, seen.labels[0], image.size)
 
 
 class _Recent(Generic[Value]):

@@ -1,4 +1,4 @@
-"""A server's images as `vpmsearch.search.distances` reads them: their embeddings cross the network, a block at a time."""
+"""A server's images as `vpmsearch.search.distances` reads them: embeddings cross the network, a block at a time."""
 
 from __future__ import annotations
 
