@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from types import ModuleType, SimpleNamespace
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vpmsearch.model import onnx_runtime
+from vpmsearch.model import export
 from vpmsearch.model.export import PixelModel
 from vpmsearch.model.weights import LoadedWeights
 
@@ -28,7 +29,11 @@ class FakeOnnx(ModuleType):
     export ends when all of so many threads are at it.
     """
 
-    SessionOptions = SimpleNamespace
+    class SessionOptions(SimpleNamespace):
+        """Takes what it is given."""
+
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            """Nothing to configure."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *weights: LoadedWeights) -> None:
         super().__init__("onnxruntime")
@@ -38,8 +43,9 @@ class FakeOnnx(ModuleType):
         self.together: threading.Barrier | None = None
         self._weights = {self.content(each): each for each in weights}
         monkeypatch.setitem(sys.modules, "onnxruntime", self)
-        monkeypatch.setattr(onnx_runtime, "check_packages", lambda: None)
-        monkeypatch.setattr(onnx_runtime, "onnx_bytes", self._export)
+        monkeypatch.setattr(export, "check_packages", lambda: None)
+        monkeypatch.setattr(export, "onnx_bytes", self._export)
+        monkeypatch.setattr(export, "compact_bytes", lambda content: content)
 
     @staticmethod
     def content(weights: LoadedWeights) -> bytes:
@@ -60,9 +66,11 @@ class FakeOnnx(ModuleType):
         module = PixelModel(weights.model, weights.config.mean, weights.config.std).eval()
 
         def run(names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-            assert names == ["visibility", "embeddings"]
+            assert names == ["visibility", "embeddings", "probabilities"][: len(names)]
             self.seen.append(feed["pixels"])
             with torch.inference_mode():
-                return [output.numpy() for output in module(torch.from_numpy(feed["pixels"]))]
+                return [output.numpy() for output in module(torch.from_numpy(feed["pixels"]))][: len(names)]
 
-        return SimpleNamespace(run=run)
+        meta = SimpleNamespace(custom_metadata_map={"vpmsearch": json.dumps({"fingerprint": weights.fingerprint})})
+        outputs = [SimpleNamespace(name=name) for name in ("visibility", "embeddings", "probabilities")]
+        return SimpleNamespace(run=run, get_modelmeta=lambda: meta, get_outputs=lambda: outputs)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tiny_weights import write_pictures
 
 import vpmsearch
 
@@ -31,6 +33,20 @@ def test_what_needs_no_torch_imports_none():
     )
     done = python("-c", code)
     assert done.returncode == 0, done.stderr
+
+
+def test_which_commands_need_no_torch(tmp_path):
+    """A query, indexing on a CPU and all that looks after an index: torch takes longer to import than they take."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("pyarrow")
+    write_pictures(tmp_path / "gallery", 12)
+    done = python(Path(__file__).parent / "no_torch_driver.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith('{"command"')]
+    assert {each["command"] for each in told} == {
+        "index", "query", "serve", "stats", "verify", "calibrate", "remove", "compact", "snapshot", "export"
+    }  # fmt: skip
+    assert [each for each in told if each["imported"]] == []
 
 
 def test_the_package_runs_as_a_module():

@@ -1,7 +1,8 @@
 """Equations 1-7 of "Perceive Where to Focus" (Sun et al., CVPR 2019) as pure functions of torch tensors.
 
 No state, no I/O. On a CPU the search has Eq. 4 from `vpmsearch.eq4`, in NumPy. Any float dtype and device; half
-precision is computed in float32, and tensors are handed back in their own dtype (the losses, scalars, stay float32: a sum over pixels can leave the range of float16).
+precision is computed in float32, and tensors are handed back in their own dtype (the losses, scalars, stay float32: a
+sum over pixels can leave the range of float16).
 Axes: B images, p regions, c channels of the feature map T, h × w its pixels, d numbers an embedding, K identities,
 Q queries, G gallery images.
 

@@ -12,7 +12,7 @@ import torch
 from fake_onnx import FakeOnnx
 from tiny_weights import write_pictures
 
-from vpmsearch.model import onnx_runtime
+from vpmsearch.model import export, onnx_file
 from vpmsearch.model.export import check_packages
 from vpmsearch.model.weights import read_weights
 from vpmsearch.store import GalleryStore
@@ -21,7 +21,7 @@ from vpmsearch.store import GalleryStore
 @pytest.mark.slow
 def test_the_same_index_both_ways(cli, common_weights: Path, tmp_path: Path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setenv(onnx_runtime.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(onnx_file.CACHE, str(tmp_path / "cache"))
     write_pictures(tmp_path / "gallery", 7)
     (tmp_path / "gallery" / "broken.jpg").write_bytes(b"no image")
     features = {}
@@ -42,26 +42,28 @@ def test_the_same_index_both_ways(cli, common_weights: Path, tmp_path: Path, mon
 @pytest.fixture
 def exports(weights: Path, tmp_path: Path, monkeypatch) -> FakeOnnx:
     """No onnxruntime and no export, but what they would do, with a cache of its own."""
-    monkeypatch.setenv(onnx_runtime.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(onnx_file.CACHE, str(tmp_path / "cache"))
     return FakeOnnx(monkeypatch, read_weights(weights))
 
 
 def test_a_runtime_that_is_not_known(cli, gallery: Path):
-    assert "'tensorrt' is not one of torch, onnx" in cli("index", gallery, "--runtime", "tensorrt", code=2).stderr
+    assert "'tensorrt' is not one of auto, torch, onnx" in cli("index", gallery, "--runtime", "tensorrt", code=2).stderr
 
 
 @pytest.mark.parametrize("missing", ["onnxruntime", "onnx", "onnxscript"])
 def test_a_missing_package_leaves_no_index_behind(
     cli, gallery: Path, weights: Path, tmp_path: Path, exports, monkeypatch, missing: str
 ):
-    monkeypatch.setattr(onnx_runtime, "check_packages", check_packages)  # the real one again
+    monkeypatch.setattr(export, "check_packages", check_packages)  # the real one again
     for package in ("onnx", "onnxscript"):  # installed or not
         monkeypatch.setitem(sys.modules, package, ModuleType(package))
     monkeypatch.setitem(sys.modules, missing, None)
     index = tmp_path / "new"
     said = cli("index", gallery, "--index", index, "--weights", weights, "--runtime", "onnx", code=1)
-    what = "the runtime onnx" if missing == "onnxruntime" else "exporting a model"
-    assert said.error == f"{what} needs {missing}: pip install 'vpmsearch[onnx]'"
+    if missing == "onnxruntime":
+        assert said.error == "the runtime onnx needs onnxruntime: pip install onnxruntime"
+    else:
+        assert said.error == f"exporting a model needs {missing}: pip install 'vpmsearch[onnx]'"
     assert not index.exists()
     assert not (tmp_path / "cache").exists()
 

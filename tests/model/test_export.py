@@ -14,8 +14,9 @@ from tiny_weights import EMBEDDING_DIM, INPUT_SIZE, picture, write_weights
 
 from vpmsearch.data.images import to_array
 from vpmsearch.errors import DataError
-from vpmsearch.model.export import METADATA, PixelModel, check_onnx, export_onnx
+from vpmsearch.model.export import PixelModel, check_onnx, export_onnx
 from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.onnx_file import METADATA
 from vpmsearch.model.weights import LoadedWeights, find_weights, read_weights
 
 
@@ -64,7 +65,8 @@ def test_it_gives_what_torch_gives(tiny, exported, batch):
     from onnx.reference import ReferenceEvaluator
 
     some = pixels(batch, seed=batch)
-    visibility, embeddings = ReferenceEvaluator(str(exported)).run(None, {"pixels": some})
+    visibility, embeddings, probabilities = ReferenceEvaluator(str(exported)).run(None, {"pixels": some})
+    np.testing.assert_allclose(probabilities.mean(axis=(2, 3)), visibility, atol=1e-5)
     expected = Extractor(tiny, torch.device("cpu")).extract_images([Image.fromarray(each) for each in some])
     assert (visibility.shape, embeddings.shape) == ((batch, 6), (batch, 6, EMBEDDING_DIM))
     assert (visibility.dtype, embeddings.dtype) == (np.float32, np.float32)
@@ -81,7 +83,7 @@ def test_it_says_what_it_is(tiny, exported):
     shape = [dim.dim_param or dim.dim_value for dim in given.type.tensor_type.shape.dim]
     assert (given.name, shape) == ("pixels", ["batch", *INPUT_SIZE, 3])
     assert given.type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    assert [output.name for output in model.graph.output] == ["visibility", "embeddings"]
+    assert [output.name for output in model.graph.output] == ["visibility", "embeddings", "probabilities"]
     told = json.loads({entry.key: entry.value for entry in model.metadata_props}[METADATA])
     assert told["fingerprint"] == tiny.fingerprint
     assert tuple(told["config"]["input_size"]) == INPUT_SIZE

@@ -57,7 +57,7 @@ def by_hand(weights: LoadedWeights, path: Path) -> RegionFeatures:
     array = ((resized / 255 - mean) / std).transpose(2, 0, 1)[None]  # (H, W, 3) -> (1, 3, H, W)
     with torch.inference_mode():
         output = weights.model(torch.from_numpy(array).float())
-    return RegionFeatures(output.visibility.numpy(), output.embeddings.numpy())
+    return RegionFeatures(output.visibility, output.embeddings.numpy())
 
 
 # what is seen -----------------------------------------------------------------------------------------------------
@@ -129,9 +129,9 @@ def test_see_gives_the_whole_output_of_one_image(weights, pictures):
     extractor = Extractor(weights, CPU)
     output = extractor.see(load_image(pictures[0]))
     features = extractor.extract_images([load_image(pictures[0])])
-    np.testing.assert_allclose(output.visibility.numpy(), features.visibility, atol=1e-6)
+    np.testing.assert_allclose(output.visibility, features.visibility, atol=1e-6)
     assert output.probabilities.shape == (1, 6, INPUT_SIZE[0] // 8, INPUT_SIZE[1] // 8)
-    np.testing.assert_allclose(output.probabilities.sum(dim=1).numpy(), 1, rtol=1e-5)
+    np.testing.assert_allclose(output.probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_nothing_to_see(weights):
@@ -189,7 +189,7 @@ def test_output_that_is_not_finite_is_rejected(weights, pictures, tmp_path: Path
     white = tmp_path / "white.png"
     Image.new("RGB", (32, 64), "white").save(white)
     extractor = Extractor(weights, CPU, batch_size=2)
-    extractor.model = NotFinite(extractor.model, value)
+    extractor.runtime.model = NotFinite(extractor.model, value)
     batches = list(extractor.extract(requests([pictures[0], white, pictures[1]])))
     assert [item.position for batch in batches for item in batch.seen] == [0, 2]
     (bad,) = (item for batch in batches for item in batch.rejected)
@@ -239,7 +239,7 @@ def test_a_model_that_fails_leaves_no_threads(weights, pictures):
     def fail(images: torch.Tensor) -> VpmOutput:
         raise RuntimeError("out of memory, say")
 
-    extractor.model = fail
+    extractor.runtime.model = fail
     with pytest.raises(RuntimeError, match="out of memory"):
         list(extractor.extract(requests(pictures)))
     assert not our_threads()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import stat
 import sys
@@ -17,11 +19,13 @@ from fake_onnx import FakeOnnx
 from tiny_weights import picture, write_weights
 
 from vpmsearch.errors import DataError, WeightsError
-from vpmsearch.model import onnx_runtime
-from vpmsearch.model.export import check_packages, export_onnx
+from vpmsearch.model import export, onnx_file, runtimes
+from vpmsearch.model.export import check_packages
 from vpmsearch.model.extraction import Extractor
-from vpmsearch.model.onnx_runtime import OnnxRuntime, exported_path
-from vpmsearch.model.weights import LoadedWeights, read_weights
+from vpmsearch.model.onnx_file import METADATA, OUTPUTS, PACKAGED, exported_path
+from vpmsearch.model.onnx_runtime import OnnxRuntime
+from vpmsearch.model.torch_runtime import TorchRuntime
+from vpmsearch.model.weights import PRETRAINED, LoadedWeights, read_weights
 
 CPU = torch.device("cpu")
 
@@ -38,7 +42,7 @@ def other(tmp_path_factory) -> LoadedWeights:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch) -> Path:
-    monkeypatch.setenv(onnx_runtime.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(onnx_file.CACHE, str(tmp_path / "cache"))
     return tmp_path / "cache" / "vpmsearch"
 
 
@@ -48,8 +52,13 @@ def exports(tiny, other, monkeypatch) -> FakeOnnx:
     return FakeOnnx(monkeypatch, tiny, other)
 
 
+def summed(content: bytes) -> bytes:
+    """As a kept file has it."""
+    return hashlib.sha256(content).digest() + content
+
+
 def of(weights: LoadedWeights, cache: Path) -> Path:
-    return cache / f"{weights.fingerprint}.onnx"
+    return cache / f"{weights.fingerprint}.model"
 
 
 @pytest.fixture
@@ -67,20 +76,20 @@ def test_where_the_exported_model_is_kept(tmp_path: Path, monkeypatch):
         ("", tmp_path / ".cache"),
         ("relative", tmp_path / ".cache"),
     ):
-        monkeypatch.setenv(onnx_runtime.CACHE, given)
-        assert exported_path("abc") == folder / "vpmsearch" / "abc.onnx"
+        monkeypatch.setenv(onnx_file.CACHE, given)
+        assert exported_path("abc") == folder / "vpmsearch" / "abc.model"
 
 
 def test_without_onnxruntime(tiny, cache: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(DataError, match=r"^the runtime onnx needs onnxruntime: pip install 'vpmsearch\[onnx\]'$"):
+    with pytest.raises(DataError, match=r"^the runtime onnx needs onnxruntime: pip install onnxruntime$"):
         OnnxRuntime(tiny)
     assert not cache.exists()
 
 
 def test_without_what_an_export_needs(tiny, cache: Path, exports, monkeypatch):
     OnnxRuntime(tiny)
-    monkeypatch.setattr(onnx_runtime, "check_packages", check_packages)  # the real one again
+    monkeypatch.setattr(export, "check_packages", check_packages)  # the real one again
     monkeypatch.setitem(sys.modules, "onnx", None)
     OnnxRuntime(tiny)  # what is kept needs no export
     of(tiny, cache).unlink()
@@ -109,7 +118,7 @@ def test_it_is_made_once_and_for_this_user_alone(tiny, cache: Path, exports, uma
 @pytest.mark.parametrize("what", ["damaged", "empty", "of another model"])
 def test_what_is_wrong_is_made_anew(tiny, other, kept: Path, exports, what: str):
     right = kept.read_bytes()
-    kept.write_bytes({"damaged": right[:-1], "empty": b"", "of another model": exports.content(other)}[what])
+    kept.write_bytes({"damaged": right[:-1], "empty": b"", "of another model": summed(exports.content(other))}[what])
     OnnxRuntime(tiny)
     assert exports.made == 2
     assert kept.read_bytes() == right
@@ -142,7 +151,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(tiny, kept: Path, exports
     told: list[str] = []
     OnnxRuntime(tiny, told.append)
     assert exports.made == 2
-    assert exports.opened[-1] != content
+    assert content not in exports.opened
     assert told == [
         "exporting the model: some 15 seconds at each start, as it is not kept "
         f"({kept.parent}: another user's, or others may write to it (chmod go-w)); "
@@ -217,7 +226,7 @@ def test_no_home(tiny, exports, monkeypatch):
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv(onnx_runtime.CACHE, raising=False)
+    monkeypatch.delenv(onnx_file.CACHE, raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     told: list[str] = []
     OnnxRuntime(tiny, told.append)
@@ -236,7 +245,7 @@ def test_a_disk_that_is_full(tiny, cache: Path, exports, monkeypatch):
         patched.setattr(Path, "write_bytes", full)
         OnnxRuntime(tiny, told.append)
     assert told[1:] == [
-        "the exported model is used now, but it is not kept (No space left on device); "
+        f"the exported model is used now, but it is not kept ({of(tiny, cache)}: No space left on device); "
         "$XDG_CACHE_HOME may name another folder"
     ]
     assert list(cache.iterdir()) == []
@@ -247,23 +256,47 @@ def test_two_at_once_with_an_empty_cache(tiny, cache: Path, exports):
     exports.together = threading.Barrier(2, timeout=60)
     told: list[str] = []
     with ThreadPoolExecutor(2) as pool:
-        runtimes = list(pool.map(lambda _: OnnxRuntime(tiny, told.append), range(2)))
+        both = list(pool.map(lambda _: OnnxRuntime(tiny, told.append), range(2)))
     assert exports.made == len(told) == 2
     exports.together = None
     OnnxRuntime(tiny)
     assert exports.made == 2
     assert list(cache.iterdir()) == [of(tiny, cache)]
     pixels = np.zeros((3, *tiny.config.input_size, 3), np.uint8)
-    first, second = (runtime(pixels) for runtime in runtimes)
+    first, second = (runtime.features(pixels) for runtime in both)
     np.testing.assert_array_equal(first.embeddings, second.embeddings)
 
 
-def test_other_noise_at_each_start(tiny, kept: Path, exports):
-    for _ in range(2):
-        OnnxRuntime(tiny)
-    first, second = exports.seen[-2:]
+def test_other_noise_at_each_export(tiny, kept: Path, exports):
+    kept.unlink()
+    OnnxRuntime(tiny)
+    first, second = exports.seen
     assert first.shape == second.shape == (2, *tiny.config.input_size, 3)
     assert (first != second).mean() > 0.9  # 255 of 256, when drawn afresh
+
+
+def test_what_is_kept_is_used_without_torchs_model(tiny, kept: Path, exports):
+    again = read_weights(tiny.path)
+    assert isinstance(runtimes.choose_runtime(again, CPU), OnnxRuntime)
+    assert not again.is_built
+    assert isinstance(runtimes.choose_runtime(again, CPU, "torch"), TorchRuntime)
+    assert isinstance(runtimes.choose_runtime(again, CPU), TorchRuntime), "it is built now"
+    kept.unlink()
+    assert isinstance(runtimes.choose_runtime(read_weights(tiny.path), CPU), TorchRuntime)
+    assert exports.made == 1
+
+
+def test_one_image_at_a_time(tiny, kept: Path, exports):
+    """What a model gives for an image may depend in the last bit on what is computed beside it: here nothing is."""
+    runtime = OnnxRuntime(tiny)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, *tiny.config.input_size, 3), dtype=np.uint8)
+    before = len(exports.seen)
+    features, sight = runtime.features(pixels), runtime.see(pixels)
+    assert [len(each) for each in exports.seen[before:]] == [1] * 6
+    assert len(features) == len(sight.features) == len(sight.labels) == 3
+    np.testing.assert_array_equal(features.embeddings, sight.embeddings)
+    np.testing.assert_array_equal(sight.labels, sight.probabilities.argmax(axis=1))
+    np.testing.assert_allclose(sight.probabilities.mean(axis=(2, 3)), features.visibility, rtol=1e-5)
 
 
 def test_an_output_that_is_not_finite(tmp_path: Path, cache: Path, exports):
@@ -278,7 +311,7 @@ def test_an_output_that_is_not_finite(tmp_path: Path, cache: Path, exports):
 
 
 def test_other_numbers_than_torchs_are_refused(tiny, other, cache: Path, exports, monkeypatch):
-    monkeypatch.setattr(onnx_runtime, "onnx_bytes", lambda weights: exports.content(other))
+    monkeypatch.setattr(export, "onnx_bytes", lambda weights: exports.content(other))
     with pytest.raises(WeightsError, match=r"does not give what torch gives .* use --runtime torch"):
         OnnxRuntime(tiny)
     assert list(cache.iterdir()) == [], "what is refused is not kept"
@@ -291,9 +324,9 @@ def test_it_gives_what_torch_gives_whatever_the_cache_holds(tiny, other, cache: 
     path = of(tiny, cache)
     cache.mkdir(parents=True, mode=0o700)
     if found == "damaged":
-        path.write_bytes(b"\x08\x07 no ONNX model")
+        path.write_bytes(summed(b"\x08\x07 no ONNX model"))
     if found == "of another model":
-        export_onnx(other, path)
+        path.write_bytes(summed(export.onnx_bytes(other)))
     told: list[str] = []
     runtime = OnnxRuntime(tiny, told.append)
     assert len(told) == 1
@@ -306,3 +339,57 @@ def test_it_gives_what_torch_gives_whatever_the_cache_holds(tiny, other, cache: 
     assert Extractor(tiny, CPU, runtime=runtime).extract_images([]).embeddings.shape == expected[:0].embeddings.shape
     OnnxRuntime(tiny, told.append)
     assert len(told) == 1, "what is there and right is not made again"
+
+
+def test_the_exported_model_in_the_package_is_that_of_its_weights():
+    """Else `python docs/make_onnx.py` was forgotten. Through onnxruntime itself; in batches the same bits as alone."""
+    loaded = read_weights(PRETRAINED)
+    runtime = OnnxRuntime.if_ready(loaded)
+    assert runtime is not None
+    assert PACKAGED.stat().st_size < 5e6
+    session = runtime._session
+    told = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+    assert told["fingerprint"] == loaded.fingerprint
+    assert [output.name for output in session.get_outputs()] == list(OUTPUTS)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, *loaded.config.input_size, 3), dtype=np.uint8)
+    seen, expected = runtime.see(pixels), TorchRuntime(loaded, CPU).see(pixels)
+    np.testing.assert_allclose(seen.visibility, expected.visibility, atol=1e-5)
+    np.testing.assert_allclose(seen.embeddings, expected.embeddings, atol=1e-4)
+    np.testing.assert_allclose(seen.probabilities, expected.probabilities, atol=1e-4)
+    alone = runtime.features(pixels[2:])
+    np.testing.assert_array_equal(alone.embeddings[0], seen.embeddings[2])
+    np.testing.assert_array_equal(alone.visibility[0], seen.visibility[2])
+
+
+def test_in_the_background(tiny, cache: Path, exports, monkeypatch):
+    """A process of its own is begun once, and not where it would be of no use."""
+    begun: list[list[str]] = []
+
+    class Begun:
+        def __init__(self, command: list[str], **options: object) -> None:
+            begun.append(command)
+            assert options["start_new_session"]
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(runtimes.subprocess, "Popen", Begun)
+    monkeypatch.setattr(runtimes, "find_spec", lambda package: package)
+    told: list[str] = []
+    runtimes.export_in_background(tiny, told.append)
+    assert begun == [], "the tests forbid it"
+    monkeypatch.delenv(runtimes.EXPORT)
+    runtimes.export_in_background(tiny, told.append)
+    assert len(begun) == len(told) == 1
+    assert str(tiny.path.resolve()) in begun[0][-1]
+    monkeypatch.setattr(os, "nice", lambda more: None)
+    runtimes.keep_export(str(tiny.path))  # what that process does
+    assert exports.made == 1
+    assert exports.content(tiny) in of(tiny, cache).read_bytes()
+    runtimes.keep_export(str(tiny.path))
+    runtimes.export_in_background(tiny, told.append)
+    assert (exports.made, len(begun)) == (1, 1), "it is there"
+    of(tiny, cache).unlink()
+    monkeypatch.setattr(runtimes, "find_spec", lambda package: None)
+    runtimes.export_in_background(tiny, told.append)
+    assert len(begun) == 1, "without the packages"

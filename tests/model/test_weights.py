@@ -217,7 +217,7 @@ def test_what_is_not_finite_is_neither_written_nor_read(saved, tmp_path):
 def test_a_configuration_that_cannot_be(tmp_path, change, message):
     path = with_config(tmp_path / "vpm.safetensors", config_values() | change)
     with pytest.raises(WeightsError, match=message) as raised:
-        read_weights(path)
+        read_weights(path).model  # noqa: B018 (which architectures there are is known where models are built)
     assert "vpm.safetensors" in str(raised.value)
 
 
@@ -490,7 +490,7 @@ def half_written(tensors, path, metadata):
 
 
 @pytest.mark.parametrize(
-    ("target", "failure"), [("os.fsync", full_disk), ("vpmsearch.model.weights.save_file", half_written)]
+    ("target", "failure"), [("os.fsync", full_disk), ("vpmsearch.model.tensors.save_file", half_written)]
 )
 def test_a_full_disk_leaves_the_old_file(saved, model, tmp_path, monkeypatch, target, failure):
     path = tmp_path / "vpm.safetensors"

@@ -482,7 +482,7 @@ def full_disk(*args, **kwargs):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("target", ["os.fsync", "vpmsearch.model.weights.save_file", "csv.DictWriter.writerows"])
+@pytest.mark.parametrize("target", ["os.fsync", "vpmsearch.model.tensors.save_file", "csv.DictWriter.writerows"])
 def test_a_full_disk_is_one_error_and_keeps_the_last_epoch(stopped, drawn_images, monkeypatch, target):
     checkpoint = stopped.checkpoint.read_bytes()
     with monkeypatch.context() as patched:

@@ -59,7 +59,8 @@ def export_onnx(weights: LoadedWeights, output: Path) -> Path:
 
     Input `pixels` (batch, H, W, 3) uint8 RGB, resized to the weights' input size; outputs `visibility` (batch, p),
     `embeddings` (batch, p, d) and `probabilities` (batch, p, h, w), float32. The batch may have any size. The
-    metadata hold, under "vpmsearch", the weights' configuration, their fingerprint and the least visibility that counts.
+    metadata hold, under "vpmsearch", the weights' configuration, their fingerprint and the least visibility that
+    counts.
 
     Args:
         weights: of the model. output: a file that ends in .onnx.

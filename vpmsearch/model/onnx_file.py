@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from vpmsearch.errors import WeightsError
 from vpmsearch.model.weights import PRETRAINED, LoadedWeights
 from vpmsearch.model.weights_file import fingerprint
 from vpmsearch.system.atomic import replacing
@@ -32,7 +33,7 @@ def packaged(weights: LoadedWeights) -> bytes | None:
     """The exported model in the package, if these are its weights."""
     try:
         return PACKAGED.read_bytes() if fingerprint(PRETRAINED) == weights.fingerprint else None
-    except OSError:
+    except (OSError, WeightsError):
         return None
 
 

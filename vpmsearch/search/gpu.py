@@ -1,4 +1,4 @@
-"""The arithmetic of `vpmsearch.search.distances` by torch, on a GPU: Eq. 4 by `vpmsearch.equations`, bounds by products.
+"""The arithmetic of `vpmsearch.search.distances` by torch, on a GPU; Eq. 4 is that of `vpmsearch.equations`.
 
 It computes on the CPU too, as the tests have it do where there is no GPU.
 """

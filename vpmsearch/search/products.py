@@ -69,7 +69,7 @@ class Products:
         return np.where(self._shared(weights), lower, np.float32(np.inf))
 
     def _alone(self, block: Stored) -> Float32:
-        """Ab of the one query and each region that it shows: (m, p). Widens what fits the cache, multiplies, goes on."""
+        """The products ab of the one query, by region: (m, p). Widens what fits the cache, multiplies, goes on."""
         images, regions, dim = block.shape
         products = np.zeros((images, regions), np.float32)
         shown = slice(min(self._spans, default=0), max(self._spans, default=-1) + 1)

@@ -74,7 +74,7 @@ def _result(future: Future[Result], function: Callable[[Item], Result], item: It
 
 @functools.cache
 def _cores() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="vpmsearch-core")
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="cores")
 
 
 if hasattr(os, "register_at_fork"):  # the threads of a process are not in its fork
