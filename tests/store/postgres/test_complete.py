@@ -38,7 +38,7 @@ LIMITS = {"hnsw.max_scan_tuples": 100, "ivfflat.max_probes": 2, "enable_seqscan"
 class Ring:
     """Images around a query, in order of their distance: image i is the i-th nearest in both regions.
 
-    So a filter for the last of them, and the removal of the first of them, are what an index of embeddings comes to last.
+    An index of embeddings comes last to the images that a filter for the last of them leaves.
     """
 
     features: RegionFeatures
