@@ -10,11 +10,13 @@ from PIL import Image
 from tiny_weights import picture
 
 from vpmsearch.data import synthetic
-from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+from vpmsearch.data.drawn_dataset import write_drawn_dataset
+from vpmsearch.data.synthetic import DrawnSettings
 from vpmsearch.model.weights import DRAWN, read_weights
 from vpmsearch.training import presets
 
-RANKING = {"matcher": None, "candidates": None, "reciprocal": False, "expand": None}
+EXPANDED = "Eq. 4, expanded by 2, own camera's images of the person may not help"
+RANKING = {"matcher": None, "candidates": None, "reciprocal": False, "expand": None, "own_camera": False}
 KEYS = ["gamma", "crop", "rank1", "rank3", "rank5", "rank10", "map", "map_trapezoid", "minp", "queries", "gallery"]
 
 
@@ -53,7 +55,7 @@ def test_evaluate_json_is_the_contract(cli, drawn: Path, weights: Path):
     assert list(found) == ["results"]
     assert [(row["gamma"], row["crop"]) for row in found["results"]] == [(0.5, "top"), (1.0, "top")]
     for row in found["results"]:
-        assert set(row) == {*KEYS, *RANKING, "weighting", "rank1_interval", "map_interval", "visible_f1"}
+        assert set(row) == {*KEYS, *RANKING, "protocol", "weighting", "rank1_interval", "map_interval", "visible_f1"}
         assert {key: row[key] for key in RANKING} == RANKING
         assert (row["queries"], row["gallery"], row["weighting"]) == (8, 9, "visibility")
         assert all(0 <= row[key] <= 1 for key in KEYS[2:9])
@@ -79,7 +81,8 @@ def test_evaluate_takes_the_gallery_from_an_index(cli, drawn: Path, weights: Pat
 
 def test_evaluate_for_people(cli, drawn: Path, weights: Path):
     both = ("--weighting", "uniform", "--weighting", "visibility")
-    head, *rows = cli("evaluate", "--data", drawn, "--weights", weights, *both).stdout.splitlines()
+    protocol, head, *rows = cli("evaluate", "--data", drawn, "--weights", weights, *both).stdout.splitlines()
+    assert protocol == "protocol: the same person's images of the same camera left out"
     names = "gamma crop weighting rank-1 rank-3 rank-5 rank-10 mAP mAP(trapezoid) mINP visible F1 queries"
     assert head.split() == names.split()
     figures = [row for row in rows if not row.startswith(" " * 7)]
@@ -162,6 +165,10 @@ def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
     assert row["queries"] == 8
     assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
     assert "leave --matcher" in cli(*plain, "--reciprocal", "--matcher", "dsr", code=1).error
+    assert "leave --own-camera" in cli(*plain, "--own-camera", code=1).error
+    plain = plain[:-1]  # the table
+    assert "own camera's images of the person may not help" in cli(*plain, "--reciprocal").stdout
+    assert "own camera's images of the person may help" in cli(*plain, "--reciprocal", "--own-camera").stdout
 
 
 def test_evaluate_expanded_queries(cli, drawn: Path, weights: Path):
@@ -173,8 +180,8 @@ def test_evaluate_expanded_queries(cli, drawn: Path, weights: Path):
     (pairs,) = cli(*plain, "--fmr", 0.5, "--per-query", files[0]).json[0]["results"]
     assert (row["fnmr"], row["fnmr_ranking"]) == (pairs["fnmr"], "Eq. 4"), "pairs are never of averaged queries"
     last = cli("compare", *files).stdout.splitlines()[-1]
-    assert last == "the first is ranked by Eq. 4, the second by Eq. 4, expanded by 2"
-    assert cli("compare", *files, "--json").json[0]["results"][0]["rankings"] == ["Eq. 4", "Eq. 4, expanded by 2"]
+    assert last == f"the first is ranked by Eq. 4, the second by {EXPANDED}"
+    assert cli("compare", *files, "--json").json[0]["results"][0]["rankings"] == ["Eq. 4", EXPANDED]
     assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
     assert "--reciprocal and --single-shot" in cli(*plain, "--expand", 2, "--single-shot", 2, code=1).error
 
