@@ -45,6 +45,16 @@ CHANGES = {
             ),
         ],
     },
+    "a data set": {
+        "data/layout_table.py": [
+            (
+                "LAYOUTS: tuple[Layout, ...] = (\n",
+                "LAYOUTS: tuple[Layout, ...] = (\n"
+                '    Layout("corridor", "Corridor", r"p(?P<pid>\\d+)-k(?P<camid>\\d+)", (_splits("a", "b", "c"),), '
+                '"p1-k2.jpg", "pid, camera", "us"),\n',
+            ),
+        ],
+    },
     "a matcher": {
         "evaluation/matchers.py": [("WINDOWS = {", 'WINDOWS = {"coarse": (2,), ')],
     },
@@ -134,6 +144,15 @@ RegionIndex.build(vectors, ids, "sq8").write(path)
 read = RegionIndex.read(path)
 print("an index type", read.kind, ids[5] in read.search(vectors[5:6], 20)[0][0])
 
+from vpmsearch.commands import options
+from vpmsearch.data.datasets import read_dataset
+
+for split in "abc":
+    (Path(sys.argv[1]) / "corridor" / split).mkdir(parents=True)
+    (Path(sys.argv[1]) / "corridor" / split / "p7-k3.jpg").touch()
+(image,) = read_dataset("corridor", Path(sys.argv[1]) / "corridor").gallery
+print("a data set", image.pid, image.camid, "corridor" in CliRunner().invoke(app, ["evaluate", "--help"]).stdout)
+
 check_matcher("coarse")
 print("a matcher coarse")
 
@@ -207,6 +226,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         "a trunk 256",
         "an index type sq8 True",
+        "a data set 7 3 True",
         "a matcher coarse",
         "a store True photos/a.jpg",
         "a command hello",
