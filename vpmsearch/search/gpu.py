@@ -6,6 +6,7 @@ It computes on the CPU too, as the tests have it do where there is no GPU.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpmsearch.eq4 import expansion_error
+from vpmsearch.eq4 import expansion_error, underflow_error
 from vpmsearch.equations import listed_distance, visibility_weighted_distance
 from vpmsearch.model.device import Device
 from vpmsearch.search import distances
-from vpmsearch.search.distances import Distances, Found, Scanned
+from vpmsearch.search.distances import NOTHING, Distances, Found, Scanned
 from vpmsearch.search.products import scaled_weights, spans
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 TILE_ROWS = 1024
 """Gallery images that are widened to float32 at once for a single query on the CPU."""
-FACTOR_ROUNDING = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}
-"""What the factors of a float32 product lose before it, by `torch.get_float32_matmul_precision`: TF32 and bfloat16."""
+FACTOR_ROUNDING = {"none": 0.0, "ieee": 0.0, "tf32": 2.0**-10, "bf16": 2.0**-7}
+"""What the factors of a float32 product lose before it, relative, by torch's name for the precision of products."""
 
 _Block = tuple[Tensor, Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights and ‖b‖² (m, p)
 
@@ -42,6 +43,20 @@ class DeviceDistances(Distances):
         self._device = device
         self._keep = keep
         self._kept: list[_Block] | None = None
+
+    def _float32(self) -> AbstractContextManager[object]:
+        """Computes in float32 even where the host program has told torch to use a smaller type for what it does."""
+        return torch.autocast(self._device.type, enabled=False)
+
+    def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found = NOTHING) -> Found:
+        """As `Distances.nearest`."""
+        with self._float32():
+            return super().nearest(query, rows, k, known)
+
+    def scan(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
+        """As `Distances.scan`."""
+        with self._float32():
+            return super().scan(queries, k, allowed)
 
     def _direct(self, query: RegionFeatures, rows: Int64) -> Float32:
         """Eq. 4 of one query against some rows: (len(rows),) float32."""
@@ -74,7 +89,7 @@ class DeviceDistances(Distances):
         q = torch.from_numpy(queries.embeddings).to(self._device).transpose(0, 1)  # (Q, p, d) -> (p, Q, d)
         weights = torch.from_numpy(scaled_weights(queries.visibility)).to(self._device)
         shown = spans(queries.visibility)
-        best = torch.full((len(queries), count), torch.inf, device=self._device)
+        best = torch.full((len(queries), count), torch.inf, dtype=torch.float32, device=self._device)
         best_rows = torch.zeros((len(queries), count), dtype=torch.int64, device=self._device)
         for rows, block, g_weights, g_norms in self._device_blocks(allowed, self._block_rows(len(queries))):
             lower = lower_bounds(q, weights, shown, block, g_weights, g_norms)
@@ -159,6 +174,17 @@ def squared_norms(block: Tensor) -> Tensor:
     return torch.stack(norms, dim=1)
 
 
+def factor_rounding(device: torch.device) -> float:
+    """What products of float32 lose in their factors on a device, as the host program has set torch: see
+    `FACTOR_ROUNDING`.
+
+    torch has two ways to set it, and `torch.get_float32_matmul_precision` refuses to answer once the newer one
+    (`torch.backends.….fp32_precision`) was used; that newer one knows what either has set.
+    """
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    return FACTOR_ROUNDING.get(backend.matmul.fp32_precision, FACTOR_ROUNDING["bf16"])
+
+
 def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, shown: Mapping[int, slice]) -> Iterator[Tensor]:
     """‖b‖² − 2ab of each region for the queries in its span: (p, Q, d), (m, p, d) and (m, p) -> (span, m)."""
     if q.shape[1] > 1 or q.device.type != "cpu":
@@ -194,16 +220,17 @@ def lower_bounds(
     """
     queries, d = q.shape[1:]
     lower, total = q_weights.new_zeros(queries, len(block)), q_weights @ g_weights.T
-    gamma = expansion_error(d) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
+    rounding = factor_rounding(q.device)
+    gamma = expansion_error(d) + rounding
     for (region, span), squares in zip(shown.items(), _expanded(q, block, g_norms, shown), strict=True):
         norms = q[region, span].square().sum(dim=1)  # (Q,), of those in the span
-        error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + torch.finfo(torch.float32).tiny
+        error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + underflow_error(d)
         squares += (norms - error)[:, None]  # (Q, m)
         distance = squares.clamp_(min=0).sqrt_()
         if not error.isfinite().all():  # beyond float32's range nothing is known: 0 is always a lower bound
             distance.nan_to_num_(nan=0.0, posinf=0.0)
         lower[span].addcmul_(distance.mul_(g_weights[:, region]), q_weights[span, region, None])
     shared = (q_weights > 0).float() @ (g_weights > 0).float().T > 0
-    # Weights too small for float32 tell nothing either.
-    lower = torch.where(total > 1e-30, lower / total, 0.0)
+    # Weights too small for float32 tell nothing either; the sum of the others is a product too, and rounds as one.
+    lower = torch.where(total > 1e-30, lower / total * (1 - 2 * rounding), 0.0)
     return torch.where(shared, lower, torch.inf)
