@@ -1,15 +1,16 @@
-"""How long one `vpmsearch query` takes, from the shell and back, on a gallery of 16k images.
+"""How long commands take from the shell and back: `query`, `stats` and `remove` of 16k images, `verify` of 256.
 
-    python benchmarks/query_command.py --rounds 5
+    python benchmarks/query_command.py --rounds 5 --before ../old
 
-The gallery has random features, the weights are those of the package and the picture is one of docs/images; a real
-index is as quick. Beside it, in turn, `import torch` alone, which no query can do without. Medians of wall-clock and of
-processor seconds; `times` is their ratio by processor time.
+The gallery has random features, the weights are those of the package and the picture is one of docs/images. Features of
+photographs have nearer neighbours than random ones, so a real index is quicker. Beside each command, in turn, the same
+of another checkout (`--before`) on an index of its own, and `import torch` alone. Medians of processor seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import resource
 import statistics
@@ -23,16 +24,19 @@ from typing import Any
 import numpy as np
 from machine import report
 
-from vpmsearch.model.weights import PRETRAINED, read_weights
+import vpmsearch
 from vpmsearch.store import GalleryStore
-from vpmsearch.types import ImageRecord, RegionFeatures
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
-PICTURE = Path(__file__).parent.parent / "docs" / "images" / "panel.jpg"
+PICTURE = Path(__file__).resolve().parent.parent / "docs" / "images" / "panel.jpg"
 BLOCK = 4096
 
 
 def make_index(folder: Path, images: int) -> None:
-    info = read_weights(PRETRAINED).info
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    weights = next(Path(vpmsearch.__file__).parent.glob("pretrained/vpm-*.safetensors"))
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    info = ModelInfo((6, 1), 256, digest, weights=str(weights), input_size=(256, 128))
     rng = np.random.default_rng(0)
     with GalleryStore.create(folder, info) as store, store.writer() as writer:
         for start in range(0, images, BLOCK):
@@ -40,43 +44,78 @@ def make_index(folder: Path, images: int) -> None:
             embeddings = rng.standard_normal((n, info.p, info.embedding_dim), dtype=np.float32)
             embeddings /= np.linalg.norm(embeddings, axis=2, keepdims=True)
             visibility = rng.dirichlet(np.full(info.p, 20.0), n).astype(np.float32)
-            writer.add(
-                [ImageRecord(f"{i}.jpg") for i in range(start, start + n)], RegionFeatures(visibility, embeddings)
-            )
+            records = [ImageRecord(str(Path(f"{i}.jpg").absolute())) for i in range(start, start + n)]
+            writer.add(records, RegionFeatures(visibility, embeddings))
             writer.commit()
 
 
-def seconds(command: list[str]) -> tuple[float, float]:
+def seconds(command: list[str], **where: Any) -> tuple[float, float]:
     """Wall-clock and processor time of a process."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **where)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def commands(checkout: Path, folder: Path) -> dict[str, list[str]]:
+    """Each command of a checkout, on indexes below a folder."""
+    large, small = str(folder / "large"), str(folder / "small")
+    run = [sys.executable, str(checkout / "cli.py")]
+    return {
+        "query": [*run, "query", str(PICTURE), "--index", large, "--json"],
+        "stats": [*run, "stats", "--index", large],
+        "remove": [*run, "remove", "--index", large],  # and the name of an image, another one each time
+        "verify": [*run, "verify", "--index", small],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=16_384)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--index", type=Path, help="made here unless it is there")
+    parser.add_argument("--before", type=Path, help="another checkout, beside this one")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
+    checkouts = {"now": Path(__file__).resolve().parent.parent} | (
+        {"before": args.before.resolve()} if args.before else {}
+    )
+    taken: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        index = args.index or Path(temporary) / "index"
-        if not index.exists():
-            make_index(index, args.images)
-        query = [sys.executable, "-m", "vpmsearch", "query", str(PICTURE), "--index", str(index), "--json"]
-        commands = {"query": query, "torch": [sys.executable, "-c", "import torch"]}
-        taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-        for _ in range(args.rounds):
-            for name, command in commands.items():
-                taken[name].append(seconds(command))
-    row: dict[str, Any] = {"images": args.images, "load": os.getloadavg()[0]}
-    for name, pairs in taken.items():
-        wall, cpu = zip(*pairs, strict=True)
-        row |= {f"{name}_s": statistics.median(wall), f"{name}_cpu_s": statistics.median(cpu)}
-    report([row | {"times": row["query_cpu_s"] / row["torch_cpu_s"]}], args.output)
+        for name, checkout in checkouts.items():  # each makes its own: formats differ
+            make = [
+                sys.executable,
+                str(Path(__file__).resolve()),
+                "--make",
+                str(Path(temporary) / name),
+                str(args.images),
+            ]
+            subprocess.run(make, check=True, cwd=temporary, env=os.environ | {"PYTHONPATH": str(checkout)})
+        for number in range(args.rounds):
+            taken.setdefault(("import torch", ""), []).append(seconds([sys.executable, "-c", "import torch"])[1])
+            for name, checkout in checkouts.items():
+                for what, command in commands(checkout, Path(temporary) / name).items():
+                    gone = [f"{number}.jpg"] if what == "remove" else []
+                    where = {"cwd": temporary, "env": os.environ | {"PYTHONPATH": str(checkout)}}
+                    taken.setdefault((what, name), []).append(seconds([*command, *gone], **where)[1])
+    medians = {key: statistics.median(each) for key, each in taken.items()}
+    rows: list[dict[str, Any]] = []
+    for (what, name), cpu in medians.items():
+        if name in ("", "now"):
+            row = {
+                "command": what,
+                "images": args.images,
+                "cpu_s": cpu,
+                "rounds": args.rounds,
+                "load": os.getloadavg()[0],
+            }
+            before = medians.get((what, "before"))
+            rows.append(row | ({"before_cpu_s": before, "share": cpu / before} if before else {}))
+    report(rows, args.output)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--make"]:
+        make_index(Path(sys.argv[2]) / "large", int(sys.argv[3]))
+        make_index(Path(sys.argv[2]) / "small", 256)
+    else:
+        main()

@@ -29,7 +29,7 @@ STEPS = {  # what each verb calls, in order: module below vpmsearch, and a name 
         "model.vpm:Vpm",
         "training.losses:vpm_loss",
         "training.trainer:Trainer",
-        "model.weights:save_weights",
+        "model.tensors:save_weights",
     ],
     "index": [
         "data.datasets:read_gallery",
@@ -44,7 +44,7 @@ STEPS = {  # what each verb calls, in order: module below vpmsearch, and a name 
         "model.extraction:Extractor",
         "search.engine:SearchEngine",
         "search.candidates:deepen",
-        "equations:pair_distances",
+        "eq4:distances_to",
         "report.pictures:rank_panel",
     ],
 }

@@ -56,7 +56,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> LoadedWeight
 @pytest.fixture
 def extractor(weights: LoadedWeights) -> Extractor:
     extractor = Extractor(weights, CPU, batch_size=2)
-    extractor.model = CountingModel(weights.model)
+    extractor.runtime.model = CountingModel(weights.model)
     return extractor
 
 
