@@ -224,6 +224,11 @@ def test_another_model_is_refused_and_both_are_named(store, place):
     for k, regions in ((0, None), (1, [6])):
         with pytest.raises(FeatureError):
             searcher(store).search(make_features(1), k, regions=regions)
+    beyond = make_features(1)
+    beyond.embeddings[0, 2, 3] = -2e17
+    for exact in (True, False):
+        with pytest.raises(FeatureError, match=r"beyond 1e\+17"):
+            searcher(store).search(beyond, 1, exact)
     with pytest.raises(StoreError, match="unknown embedding_dtype"):
         create_index(place, INFO, embedding_dtype="float64")
 
