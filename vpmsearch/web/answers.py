@@ -51,7 +51,7 @@ def search_answer(
         for region in range(info.p)
     ]
     hits = [
-        _hit(rank, match, record, rate, names)
+        _hit(rank, match, record, rate, names, itself=match.image_id in found.itself)
         for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
     ]
     result = found.result
@@ -65,12 +65,15 @@ def search_answer(
         complete=result.complete,
         bound_closed=result.bound_closed,
         verdict=found.verdict,
+        calibration_notice=view.calibration_notice or None,
         query=shown,
         matches=hits,
     )
 
 
-def _hit(rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...]) -> Hit:
+def _hit(
+    rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...], *, itself: bool
+) -> Hit:
     regions = [
         RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
         for r in match.regions
@@ -86,5 +89,6 @@ def _hit(rank: int, match: Match, record: ImageRecord, rate: float | None, names
         height=record.height,
         distance=match.distance,
         false_match_rate=rate,
+        itself=itself,
         regions=regions,
     )
