@@ -147,7 +147,8 @@ def test_pids_and_answers_make_more_certain(tmp_path):
     certain = rates(people, labelled, known, queries)
     for found in (blind, answered, certain):
         assert found["missed"] <= 0.10
-        assert found["false"] <= 0.07
+    assert max(blind["false"], answered["false"]) <= 0.05
+    assert certain["false"] <= 0.10  # 5 %, as 90 people of it tell
     assert blind["found"] < answered["found"]
     assert blind["found"] < certain["found"]
 

@@ -31,7 +31,7 @@ MISSED = 0.05
 PIDS, PAIRS, LIKENESS = "pids", "pairs", "likeness"
 """What told strangers from other images of the same person: labels, a person's answers, or the distances alone."""
 ACCEPTED = {PIDS: 0.05, PAIRS: 0.03, LIKENESS: 0.03, "": 0.05}
-"""False-match rate up to which a hit is a match: 5 % is promised, and a rate that was estimated may be wrong by some."""
+"""False-match rate up to which a hit is a match: 5 % is promised; a rate that was estimated may be wrong by some."""
 DOUBTFUL = {PIDS: 0.25, PAIRS: 0.5, LIKENESS: 0.5, "": 1.0}
 """False-match rate from which on there may be no match; higher where strangers were estimated, not known."""
 FEWEST = 40
@@ -165,12 +165,8 @@ def _is_sound(found: Calibration) -> bool:
     numbers = (found.images, found.identities)
     whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
     lists = (*found.distances, *found.own)
-    return (
-        whole
-        and isinstance(found.basis, str)
-        and found.basis in ACCEPTED
-        and all(np.isfinite(each).all() for each in lists)
-    )
+    known = isinstance(found.basis, str) and found.basis in ACCEPTED
+    return whole and known and all(np.isfinite(each).all() for each in lists)
 
 
 def _of(distances: Distances, visible: int) -> NDArray[np.float64]:
