@@ -15,7 +15,9 @@ from vpmsearch.version import VERSION
 
 if TYPE_CHECKING:
     from vpmsearch.data.datasets import read_gallery
+    from vpmsearch.data.frames import read_frame
     from vpmsearch.data.images import load_image
+    from vpmsearch.data.moments import parse_moment
     from vpmsearch.indexing.indexer import index_gallery
     from vpmsearch.report.notebook import load_model
     from vpmsearch.search.calibration import calibrate
@@ -43,7 +45,9 @@ _MODULES = {
     "load_calibration": "vpmsearch.search.verdict",
     "load_image": "vpmsearch.data.images",
     "load_model": "vpmsearch.report.notebook",
+    "parse_moment": "vpmsearch.data.moments",
     "read_answers": "vpmsearch.search.pairs",
+    "read_frame": "vpmsearch.data.frames",
     "read_gallery": "vpmsearch.data.datasets",
     "search_others": "vpmsearch.search.itself",
     "together": "vpmsearch.search.queries",
@@ -64,7 +68,9 @@ __all__ = [
     "load_calibration",
     "load_image",
     "load_model",
+    "parse_moment",
     "read_answers",
+    "read_frame",
     "read_gallery",
     "search_others",
     "together",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vpmsearch.data.images import printable
 from vpmsearch.search.queries import region_names
 from vpmsearch.types import ImageRecord, Match, RegionFeatures
 from vpmsearch.web.fields import MAX_RANK
@@ -51,7 +50,7 @@ def search_answer(
         for region in range(info.p)
     ]
     hits = [
-        _hit(rank, match, record, rate, names, itself=match.image_id in found.itself)
+        _hit(view, rank, match, record, rate, names, itself=match.image_id in found.itself)
         for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
     ]
     result = found.result
@@ -72,7 +71,14 @@ def search_answer(
 
 
 def _hit(
-    rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...], *, itself: bool
+    view: View,
+    rank: int,
+    match: Match,
+    record: ImageRecord,
+    rate: float | None,
+    names: tuple[str, ...],
+    *,
+    itself: bool,
 ) -> Hit:
     regions = [
         RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
@@ -81,7 +87,7 @@ def _hit(
     return Hit(
         rank=rank,
         image_id=match.image_id,
-        path=printable(match.path),
+        path=view.shown_path(match.path),
         pid=match.pid,
         camid=match.camid,
         captured_at=record.captured_at,

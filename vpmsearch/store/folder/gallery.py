@@ -20,6 +20,7 @@ from vpmsearch.store.folder.creation import create_index
 from vpmsearch.store.folder.index_types import check_index_type, gpu_of
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.maintenance import compact, open_catalog, verify
+from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.segments import bytes_by_kind
 from vpmsearch.store.folder.snapshot import Snapshot
 from vpmsearch.store.folder.writer import GalleryWriter
@@ -40,7 +41,7 @@ class GalleryStore(Gallery):
         self._catalog = catalog
         self._lock = threading.RLock()
         self._snapshot: Snapshot | None = Snapshot.take(path, catalog, device)
-        self._segments = self._snapshot.open_segments
+        self._before: Snapshot | None = self._snapshot
         self._model = self._snapshot.stored_model
 
     @classmethod
@@ -117,26 +118,34 @@ class GalleryStore(Gallery):
             return self._snapshot
 
     def _take(self) -> None:
-        self._snapshot = Snapshot.take(self.path, self._catalog, self.device, self._segments)
-        self._segments = self._snapshot.open_segments
+        self._snapshot = self._before = Snapshot.take(self.path, self._catalog, self.device, self._before)
 
     def _outdate(self) -> None:
-        """Drop the view, so that the next use takes a new one and SQLite may meanwhile empty its WAL."""
+        """Let the next use take a new view."""
         with self._lock:
             self._snapshot = None
 
     def _forget(self) -> None:
         with self._lock:
-            self._snapshot, self._segments = None, {}
+            self._snapshot = self._before = None
+
+    def _now(self) -> Snapshot:
+        """A view of what is committed by now; what searches see stays as it is."""
+        with self._lock:
+            self._check_open()
+            state = self._catalog.ask(Reader.state)
+            if self._snapshot is None:
+                self._take()
+            if self._snapshot is not None and self._snapshot.state == state:
+                return self._snapshot
+            return Snapshot.take(self.path, self._catalog, self.device, self._before)
 
     def refresh(self) -> bool:
         """Take a new snapshot if something was committed since the last; True if so."""
         with self._lock:
             self._check_open()
-            if self._snapshot is not None:
-                with self._catalog.read() as reader:
-                    if reader.state() == self._snapshot.state:
-                        return False
+            if self._snapshot is not None and self._catalog.ask(Reader.state) == self._snapshot.state:
+                return False
             self._take()
             return True
 
@@ -151,19 +160,16 @@ class GalleryStore(Gallery):
 
     def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash) of all images committed by now."""
-        self._check_open()
-        with self._catalog.read() as reader:
-            return reader.live_files()
+        return self._now().files()
 
     def rejected(self) -> list[tuple[str, str]]:
         """(path, reason) of the files that could not be indexed, by path."""
         self._check_open()
-        with self._catalog.read() as reader:
-            return reader.rejected()
+        return self._catalog.ask(Reader.rejected)
 
     def _found(self, wanted: SearchFilter, paths: Sequence[str]) -> list[int]:
-        with self._catalog.read() as reader:
-            found: list[int] = reader.found(wanted, paths, wanted.path_prefix).tolist()
+        view = self._now()
+        found: list[int] = view.image_ids[view.select(wanted, paths)].tolist()
         return found
 
     def stats(self) -> StoreStats:
@@ -177,7 +183,7 @@ class GalleryStore(Gallery):
         types = [sorted({part.regions[region].kind for part in view.open_segments.values()}) for region in regions]
         mean = view.visibility.mean(axis=0, dtype=np.float64) if len(view) else np.zeros(self.model_info.p)
         return StoreStats(
-            **view.reader.counts(),
+            **view.counts(),
             bytes_on_disk=bytes_by_kind(self.path),
             region_images=view.visible.sum(axis=0).tolist(),
             region_visibility=mean.tolist(),
@@ -227,7 +233,7 @@ class GalleryStore(Gallery):
     def compact(self, *, wait_seconds: float = 5.0, purge_backups: bool = False) -> CompactReport:
         """Reclaim what was removed; see `vpmsearch.store.compact`."""
         self._check_open()
-        self._forget()  # an open view would keep SQLite from emptying its WAL, and the old files on the disk
+        self._forget()  # an open view would keep the old files on the disk
         report = compact(self.path, wait_seconds=wait_seconds, purge_backups=purge_backups)
         self._forget()
         return report
