@@ -147,6 +147,10 @@ async def search(
     exclude_self: Annotated[
         bool, Form(description="Leave the query itself, or whatever has its content, out of the ranks.")
     ] = False,
+    cut_from: Annotated[
+        list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
+        Form(max_length=MAX_PHOTOGRAPHS, description="Images of the index that photographs were cut from."),
+    ] = None,
     offset: Annotated[int, Form(ge=0, lt=MAX_RANK, description="Ranks to skip.")] = 0,
     limit: Annotated[int, Form(ge=1, le=100, description="Matches to answer.")] = 24,
 ) -> SearchAnswer | Response:
@@ -172,7 +176,9 @@ async def search(
         # Read only now: who waits for a thread keeps his photographs in a temporary file, not in memory.
         seen = [service.see(upload.file.read(), part) for upload, part in zip(uploads, boxes, strict=True)]
         parts = [photograph.features for photograph in seen] + [service.stored_features(view, each) for each in ids]
-        source = Source.of(*(photograph.content for photograph in seen)).with_images(view.engine, ids)
+        source = Source.of(*(photograph.content for photograph in seen)).with_images(
+            view.engine, [*ids, *(cut_from or [])]
+        )
         query, sources = together(RegionFeatures.concatenate(parts))
         place.now("searching")
         page = min(limit, MAX_RANK - offset)
