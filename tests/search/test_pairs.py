@@ -40,9 +40,9 @@ def test_pairs_are_near_and_of_two_images_each_once(engine):
     assert len({frozenset(pair) for pair in pairs}) == len(pairs) > 80
     assert all(len(set(pair)) == 2 for pair in pairs)
     ranks = []
-    for image_id, other in pairs:
-        found = engine.search(engine.snapshot.features_of([image_id]), 100, exact=True)[0].matches
-        ranks.append([m.image_id for m in found if m.image_id != image_id].index(other))
+    found = engine.search(engine.snapshot.features_of([image_id for image_id, _ in pairs]), 100, exact=True)
+    for (image_id, other), result in zip(pairs, found, strict=True):
+        ranks.append([m.image_id for m in result.matches if m.image_id != image_id].index(other))
     assert max(ranks) < 40
     assert np.mean(np.array(ranks) < 7) > 0.4, "nearer ones more often"
 
