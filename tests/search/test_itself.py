@@ -82,3 +82,5 @@ def test_an_index_of_nothing_but_the_query(tmp_path):
             (found,) = search_others(SearchEngine(store), features, [Source.of("a")], 3, exclude_self=exclude)
             assert found.nearest is None
             assert len(found.result.matches) == (0 if exclude else 1)
+            assert (found.result.empty is None) != exclude
+        assert "the query itself" in search_others(SearchEngine(store), features, [Source.of("a")])[0].result.empty.text

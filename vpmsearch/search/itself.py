@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vpmsearch.search.engine import CANDIDATES_PER_REGION, Searcher
-from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
+from vpmsearch.types import Match, NoMatches, RegionFeatures, SearchFilter, SearchResult
 
 MORE = 8
 """Ranks that are asked for in addition where the first were not enough others, and four times as many each time."""
@@ -105,7 +105,9 @@ def search_others(
         for query, result, own in zip(waiting, found, itself, strict=True):
             others = [match for match in result.matches if match.image_id not in own]
             shown = others[:k] if exclude_self else result.matches[:k]
-            kept = replace(result, matches=tuple(shown))
+            only_itself = NoMatches("itself", "the only image that could be a match is the query itself")
+            empty = result.empty if shown or not result.matches else only_itself
+            kept = replace(result, matches=tuple(shown), empty=empty)
             answers[query] = Answered(kept, frozenset(m.image_id for m in shown) & own, others[0] if others else None)
             enough = len(others) >= k if exclude_self else bool(others)
             if not enough and len(result.matches) == asked:

@@ -53,6 +53,17 @@ class QueryRegion(BaseModel):
     photograph: int = Field(description="the photograph it was taken from, from 0, as they were given; image ids last")
 
 
+class NoMatch(BaseModel):
+    """Why there are no matches."""
+
+    kind: str = Field(
+        description="index: it is empty; labels: nothing passes the filters, as no image has such labels; filter: "
+        "nothing passes them; query: it shows no region that counts; regions: no image that passes shares one; "
+        "itself: only the query itself does"
+    )
+    reason: str = Field(description="the same in words for a person")
+
+
 class SearchAnswer(BaseModel):
     """One page of the ranks."""
 
@@ -69,6 +80,7 @@ class SearchAnswer(BaseModel):
         "`vpmsearch calibrate`"
     )
     calibration_notice: str | None = Field(description="why the calibration should be made anew; none where it is fine")
+    empty: NoMatch | None = Field(description="why there are no matches; none where there are some")
     query: list[QueryRegion]
     matches: list[Hit]
 
