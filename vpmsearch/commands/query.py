@@ -61,7 +61,7 @@ def query(
     """Find the people in an index who look like these, by the regions both images show.
 
     With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict", "depth",
-    "calibration_notice", "complete", "bound_closed", "empty"}. Complete: no other image can belong into the answer.
+    "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can belong into the answer.
     Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself, "reason"}. An image of
     the index that is the query itself never counts for the verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
@@ -247,11 +247,11 @@ def to_json(found: _Answer) -> dict[str, Any]:
         "elapsed_ms": result.elapsed_ms,
         "matches": matches,
         "verdict": found.verdict,
-        "calibration_notice": found.notice or None,
         "depth": result.depth,
         "complete": result.complete,
         "bound_closed": result.bound_closed,
         "empty": None if result.empty is None else {"kind": result.empty.kind, "reason": result.empty.text},
+        "calibration_notice": found.notice or None,
     }
 
 
