@@ -216,7 +216,7 @@ def _print(found: _Answer, json: bool) -> None:
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
         shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
         own = "  the query itself" if match.image_id in found.found.itself else ""
-        answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}  [{shares}]{own}")
+        answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}{own}  [{shares}]")
 
 
 def to_json(found: _Answer) -> dict[str, Any]:
