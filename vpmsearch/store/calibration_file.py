@@ -13,10 +13,12 @@ from typing import Any
 
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.system.atomic import replacing
+from vpmsearch.system.regular import open_regular
 from vpmsearch.types import ModelInfo
 
 FILE_NAME = "calibration.json"
 FORMAT = 1
+MAX_BYTES = 64 << 20
 
 
 def write(folder: Path, values: dict[str, Any]) -> Path:
@@ -38,7 +40,8 @@ def read(folder: Path) -> dict[str, Any] | None:
         StoreDamagedError: the file is not what was written.
     """
     try:
-        text = (folder / FILE_NAME).read_text(encoding="utf-8")
+        with open_regular(folder / FILE_NAME, MAX_BYTES) as file:
+            text = file.read().decode()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -69,6 +72,9 @@ def unpacked(text: str, where: object) -> dict[str, Any]:
         values = json.loads(body)
         if not {"fingerprint", "min_visibility", "images"} <= values.keys():
             raise ValueError("keys")
+        kinds = (type(values["fingerprint"]), type(values["min_visibility"]), type(values["images"]))
+        if kinds not in ((str, float, int), (str, int, int)):
+            raise ValueError("types")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(where) from error
     found: dict[str, Any] = values

@@ -12,10 +12,11 @@ from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError
 from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
 from vpmsearch.store.folder.copies import outdated_copies, purge
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
+from vpmsearch.store.folder.files import segment_folder
 from vpmsearch.store.folder.locking import holders, writer_lock
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.rewriting import rewrite
-from vpmsearch.store.folder.segments import FOLDER_NAME, bytes_by_kind, remove_leftovers, remove_unreferenced
+from vpmsearch.store.folder.segments import bytes_by_kind, remove_leftovers, remove_unreferenced
 from vpmsearch.store.folder.verify import Problem, check
 from vpmsearch.store.values import CompactReport, OnBuild, VerifyReport, tell_nobody
 
@@ -85,7 +86,7 @@ def repair(path: str | os.PathLike[str]) -> VerifyReport:
         with writer_lock(folder):
             with catalog.read() as reader:
                 here = [segment_id for segment_id in reader.segments() if segment_id in mendable]
-                remove_unreferenced(folder / FOLDER_NAME, reader.segments())
+                remove_unreferenced(folder, reader.segments())
             for segment_id in here:
                 try:
                     rewrite(folder, catalog, [segment_id], catalog.next_ids()[1])
@@ -123,12 +124,12 @@ def compact(
             if wrong := reader.integrity():  # it would be written anew as if it were sound
                 raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; restore the index from a copy or build it again")
             (images, removed, _), segments = reader.counts(), reader.segments()
-            remove_unreferenced(folder / FOLDER_NAME, segments)
+            remove_unreferenced(folder, segments)
         remove_leftovers(folder)
         _, segment_id = catalog.next_ids()
         old = _embeddings(folder, segments)
         rewrite(folder, catalog, list(segments), segment_id, on_build)
-        left = [entry for number in segments if (entry := folder / FOLDER_NAME / str(number)).exists()]
+        left = [entry for number in segments if (entry := segment_folder(folder, number)).exists()]
         if left:
             raise StoreError(f"{left[0]} cannot be deleted and holds removed images still; delete it, compact again")
         deadline = time.monotonic() + wait_seconds
@@ -153,7 +154,7 @@ def _embeddings(folder: Path, segments: Iterable[int]) -> list[tuple[int, str]]:
     """The files of embeddings of some segments, as `holders` takes them."""
     found = []
     for segment_id in segments:
-        path = folder / FOLDER_NAME / str(segment_id) / EMBEDDINGS_NAME
+        path = segment_folder(folder, segment_id) / EMBEDDINGS_NAME
         with suppress(OSError):
             found.append((path.stat().st_ino, path.name))
     return found
