@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from vpmsearch.errors import StoreDamagedError
+from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.system.atomic import replacing
 from vpmsearch.system.regular import open_regular
 from vpmsearch.types import ModelInfo
@@ -26,10 +26,16 @@ def write(folder: Path, values: dict[str, Any]) -> Path:
 
     Args:
         folder: the index, or a copy of it that is being made. values: what JSON can hold.
+
+    Raises:
+        StoreError: it cannot be written.
     """
     path = folder / FILE_NAME
-    with replacing(path) as temporary:
-        temporary.write_text(packed(values), encoding="utf-8")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(packed(values), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror or error})") from error
     return path
 
 
