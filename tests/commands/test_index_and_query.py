@@ -57,6 +57,43 @@ def test_index_with_other_weights_names_both(cli, gallery: Path, weights: Path, 
     assert stored(index) == before
 
 
+def test_a_folder_does_not_erase_what_a_list_said(cli, gallery: Path, weights: Path):
+    """README's own sequence: the folder, the list, the folder again."""
+    cli("index", gallery, "--weights", weights)
+    said = cli("index", gallery / "list.csv", "--dataset", "csv").stderr
+    assert "6 relabelled" in said
+    assert "labels: pid: 6 given; camid: 6 given; captured_at: 5 given" in said
+    before = cli("stats", "--json").json[0]
+    assert (before["identities"], before["cameras"]) == (3, 2)
+    said = cli("index", gallery).stderr
+    assert "6 unchanged, 0 relabelled" in said
+    assert "6 images keep labels that this gallery does not know; --clear-labels takes them away" in said
+    assert cli("stats", "--json").json[0] == before
+    said = cli("index", gallery, "--clear-labels").stderr
+    assert "labels: pid: 6 taken away; camid: 6 taken away; captured_at: 5 taken away" in said
+    after = cli("stats", "--json").json[0]
+    assert (after["identities"], after["cameras"]) == (0, 0)
+
+
+def test_index_as_json_and_tried(cli, tmp_path: Path, weights: Path):
+    write_pictures(tmp_path / "g", 3)
+    (done,) = cli("index", "g", "--weights", weights, "--json").json
+    assert (done["dry_run"], done["indexed"], done["images"]) == (False, 3, 3)
+    (tmp_path / "g" / "001.png").unlink()
+    write_pictures(tmp_path / "g", 1, first=9)
+    told = cli("index", "g", "--prune", "--dry-run", "--json")
+    assert f"would prune: {tmp_path / 'g' / '001.png'}" in told.stderr
+    assert "would be: 1 indexed (0 of them changed), 2 unchanged" in told.stderr
+    (tried,) = told.json
+    assert (tried["dry_run"], tried["pruned"], tried["pruned_paths"]) == (True, 1, [str(tmp_path / "g" / "001.png")])
+    assert sorted(stored(Path("indexes/default"))) == ["000.png", "001.png", "002.png"]
+    (done,) = cli("index", "g", "--prune", "--json").json
+    assert done | {"dry_run": True, "seconds": 0, "images": 3} == tried | {"seconds": 0}
+    assert sorted(stored(Path("indexes/default"))) == ["000.png", "002.png", "009.png"]
+    assert "there is no index at" in cli("index", "g", "--index", "none", "--dry-run", code=1).error
+    assert not (tmp_path / "none").exists()
+
+
 def test_prune(cli, tmp_path: Path, weights: Path):
     write_pictures(tmp_path / "g", 4)
     cli("index", "g", "--weights", weights)
@@ -66,8 +103,14 @@ def test_prune(cli, tmp_path: Path, weights: Path):
     assert sorted(stored(Path("indexes/default"))) == ["000.png", "001.png", "003.png"]
 
 
-def test_a_list_indexed_as_a_folder_names_the_option(cli, gallery: Path, weights: Path):
-    error = cli("index", gallery / "list.csv", "--weights", weights, code=1).error
+def test_a_list_is_indexed_without_more(cli, gallery: Path, weights: Path, tmp_path: Path):
+    outcome = cli("index", gallery / "list.csv", "--weights", weights, "--index", tmp_path / "listed")
+    assert "6 indexed" in outcome.stderr
+    assert "times that name no zone are taken as UTC (--timezone)" in outcome.stderr
+    text = gallery / "list.csv"
+    other = text.rename(text.with_suffix(".txt"))
+    error = cli("index", other, "--weights", weights, code=1).error
+    other.rename(text)
     assert "Not a directory" in error
     assert "--dataset csv" in error
 

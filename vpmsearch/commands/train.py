@@ -30,7 +30,8 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="Root of a data set. Without it: pedestrians drawn for the purpose.")
     ] = None,
-    dataset: Annotated[str, typer.Option(help="Its layout: market1501, msmt17, folder or csv.")] = "market1501",
+    dataset: options.Dataset = "market1501",
+    pattern: options.Pattern = "",
     preset: Annotated[
         str | None, typer.Option(help="paper, strong, fast, light or small.", show_default="fast; small without --data")
     ] = None,
@@ -125,7 +126,7 @@ def train(
         raise ModelError(f"--output {output}: weights are safetensors, so the name must end in .safetensors")
     if not overwrite:
         _check_unused(output, resume=resume)
-    images = read_dataset(dataset, data) if data else drawn_pedestrians()
+    images = read_dataset(dataset, data, ("train",), pattern=pattern) if data else drawn_pedestrians()
     images, held_out = _split(images, hold_out, settings.seed)
     with joined(chosen) as ranks:
         trainer = Trainer(
@@ -206,7 +207,8 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDatase
 def drawn_pedestrians() -> ReidDataset:
     """Pedestrians drawn by the project, kept for the next run."""
     from vpmsearch.data.datasets import read_dataset
-    from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+    from vpmsearch.data.drawn_dataset import write_drawn_dataset
+    from vpmsearch.data.synthetic import DrawnSettings
 
     train, test = (
         DrawnSettings(identities=200, cameras=4, shots=4),

@@ -22,6 +22,7 @@ from vpmsearch.search.exact import Distances, Found
 from vpmsearch.search.one_core import on_one_core
 from vpmsearch.search.queries import only_regions
 from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
+from vpmsearch.store.intake import check_numbers
 from vpmsearch.types import (
     Float32,
     ImageRecord,
@@ -142,7 +143,7 @@ class SearchEngine:
             One result a query, in order.
 
         Raises:
-            FeatureError: k < 1, features that are not finite, or no such region.
+            FeatureError: k < 1, features that are not finite or beyond 1e17, or no such region.
             ModelMismatchError: another p or d than the index.
         """
         view = self._view
@@ -174,7 +175,7 @@ def counted_queries(
     """The queries of a search with visibility 0 where it does not count.
 
     Raises:
-        FeatureError: k < 1, features that are not finite, or no such region.
+        FeatureError: k < 1, features that are not finite or beyond 1e17, or no such region.
         ModelMismatchError: another p or d than the index at `place`.
     """
     if k < 1:
@@ -184,7 +185,7 @@ def counted_queries(
             f"the query has {features.num_regions} regions × {features.embedding_dim} numbers, the index at "
             f"{place} has {info.p} × {info.embedding_dim}: use the weights it was built with"
         )
-    features.check_finite()
+    check_numbers(features)
     features = only_regions(features, regions)
     counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
     return RegionFeatures(counting, features.embeddings)
@@ -210,7 +211,8 @@ def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> 
     found = []
     for answer in view.lists.search(queries, scope):
         stages, compared = answer.timer.stages, len(answer.compared)
-        if len(answer.best[0]) < scope.k and not answer.proved and compared < images:
+        missed = answer.short or (len(answer.best[0]) < scope.k and not answer.proved)
+        if missed and compared < images:
             best, scanned = _scanned(view, answer.query, scope, False, images)[0]
             result = replace(scanned, timings_ms={**stages, **scanned.timings_ms}, depth=answer.depth)
             found.append((best, result))

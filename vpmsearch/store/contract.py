@@ -58,6 +58,9 @@ class GalleryView(Protocol):
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured."""
 
+    def folder(self) -> str:
+        """The folder that all images are in, with its last "/"; "" where there is none, or no image."""
+
 
 class ImageWriter(Protocol):
     """Adds, removes and rejects images; nothing is seen before `commit`, then all of it."""
@@ -69,6 +72,10 @@ class ImageWriter(Protocol):
     @property
     def pending(self) -> int:
         """Images added or updated since the last commit."""
+
+    @property
+    def commit_seconds(self) -> float:
+        """How long the last commit took until it would last; 0 before the first."""
 
     def add(self, records: Sequence[ImageRecord], features: RegionFeatures) -> list[int]:
         """Take in images; their ids."""

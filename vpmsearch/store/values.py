@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,17 @@ class StoredModel:
     info: ModelInfo
     embedding_dtype: str
     index_type: str
+
+
+def common_folder(first: str | None, last: str | None) -> str:
+    """The folder that all paths are in, with its last "/", by the first and the last of them; "" where there is none.
+
+    Args:
+        first, last: in the order of their code points, so that all between begin as both do. None: no path.
+    """
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first or "", last or "", strict=False))
+    head, slash, _ = "".join(pair[0] for pair in same).rpartition("/")
+    return head + slash
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,9 @@ class CompactReport:
     images: kept. removed: rows that went. bytes_before, bytes_after: the index on disk. erased: False where searches
     have files of an earlier view open, whose bytes stay on the disk until they refresh or end, or where somebody read
     the catalog for so long that removed images are in its log still: compact again. readers: other processes (numbers)
-    that have files open, as far as can be known; it may also be this one. copies:
-    backups and snapshots that hold images which the index holds no more. purged: those that were deleted.
+    that have files open, as far as can be known; it may also be this one. copies: backups and snapshots that hold
+    images which the index holds no more. purged: those that were deleted. dry_run: nothing was done, bytes_after is an
+    estimate, and erased says whether nobody has the index open now.
     """
 
     images: int
@@ -83,3 +96,4 @@ class CompactReport:
     readers: tuple[int, ...] = ()
     copies: tuple[str, ...] = ()
     purged: tuple[str, ...] = ()
+    dry_run: bool = False

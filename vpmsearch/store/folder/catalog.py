@@ -101,7 +101,7 @@ class Catalog:
         self._shorten_log()
 
     def _shorten_log(self) -> None:
-        """Empty a log that has grown long; by itself SQLite does so only in a moment in which nobody reads."""
+        """Empty a log that has grown long. SQLite itself does so only in a moment in which nobody reads."""
         with suppress(OSError, StoreError):  # the commit is done, and the next one tries again
             if self.path.with_name(f"{self.path.name}-wal").stat().st_size > _LONG_LOG:
                 self.truncate_wal(_LOG_WAIT)

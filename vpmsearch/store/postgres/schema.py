@@ -267,6 +267,9 @@ def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBui
         _build(held, model, method, region, name)
         done += vectors[region]
         on_build(done, total)
+    # The planner weighs an index against a filter by these; the server renews those of a parent table by itself never.
+    with held.write() as cursor:
+        cursor.execute("ANALYZE image, region_feature")
 
 
 def _vectors(cursor: Cursor, region: int) -> int:

@@ -106,6 +106,7 @@ class ServerWriter(PendingWriter):
             with self._connection.write() as cursor:  # whoever ends with this must know that it was one server
                 cursor.execute("SELECT 1")
             return
+        start = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self._connection.write() as cursor:
@@ -115,6 +116,7 @@ class ServerWriter(PendingWriter):
                 if attempt == _ATTEMPTS:
                     raise
                 time.sleep(0.05 * attempt)
+        self.commit_seconds = time.monotonic() - start
         self._forget()
         self._committed()
 
