@@ -244,8 +244,27 @@ def test_query_filters(cli, gallery: Path, index: Path, options: list[object], e
 
 
 def test_no_result_is_an_answer(cli, gallery: Path, index: Path):
-    outcome = cli("query", gallery / "a" / "000.png", "--index", index, "--pid", 99)
-    assert "no result" in outcome.stdout
+    """With the true reason, in words and as JSON."""
+    asked = ("query", gallery / "a" / "000.png", "--index", index)
+    told = "no result: no image passes the filter: no image has pid 99 ("
+    assert told in cli(*asked, "--pid", 99).stdout
+    (line,) = cli(*asked, "--prefix", "b/nowhere", "--json").json
+    nowhere = f"no image passes the filter: no path of the index starts with {Path('b/nowhere').absolute()}"
+    assert line["empty"] == {"kind": "filter", "reason": nowhere}
+    (line,) = cli(*asked, "--json").json
+    assert line["empty"] is None
+
+
+def test_prefix_takes_paths_as_index_does(cli, gallery: Path, index: Path, monkeypatch: pytest.MonkeyPatch):
+    """Relative to this folder, with or without a last slash; part of a name too."""
+    monkeypatch.chdir(gallery.parent)
+    every = {path.relative_to(gallery).as_posix() for path in gallery.rglob("*.png")}
+    asked = ("query", gallery / "a" / "000.png", "--index", index, "--json", "--top", 50, "--prefix")
+    for prefix, start in ((gallery.name, ""), (f"./{gallery.name}/a/", "a/"), (f"{gallery.name}/a/00", "a/00")):
+        (line,) = cli(*asked, prefix).json
+        found = {Path(match["path"]).relative_to(gallery).as_posix() for match in line["matches"]}
+        assert found == {path for path in every if path.startswith(start)}, prefix
+        assert found
 
 
 def test_query_answers_what_it_can(cli, tmp_path: Path, gallery: Path, index: Path):

@@ -18,6 +18,7 @@ from vpmsearch.equations import pair_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
 from vpmsearch.search.bound import Float64
 from vpmsearch.search.candidates import RegionLists, Scope
+from vpmsearch.search.empty import why_empty
 from vpmsearch.search.exact import Distances, Found
 from vpmsearch.search.one_core import on_one_core
 from vpmsearch.search.queries import only_regions
@@ -155,10 +156,18 @@ class SearchEngine:
 
         def answer() -> list[SearchResult]:
             found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
-            return _explained(view, queries, found)
+            results = _explained(view, queries, found)
+            return [_with_reason(view, queries[row : row + 1], filter, each) for row, each in enumerate(results)]
 
         little = len(queries) == 1 and (images <= SCAN_BELOW if scanned else scope.deepest <= CANDIDATES_PER_REGION)
         return on_one_core(answer) if little else answer()
+
+
+def _with_reason(view: _View, query: RegionFeatures, wanted: SearchFilter | None, result: SearchResult) -> SearchResult:
+    """The result; where it is empty, with why."""
+    if result.matches:
+        return result
+    return replace(result, empty=why_empty(view.snapshot, query, wanted or SearchFilter()))
 
 
 def device_of(store: Gallery) -> torch.device:

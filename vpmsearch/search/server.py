@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.search.bound import Float64, boxes_within, images_within
 from vpmsearch.search.candidates import Answer, RegionList, Scope, Timer, deepen
+from vpmsearch.search.empty import why_empty
 from vpmsearch.search.engine import CANDIDATES_PER_REGION, SCAN_BATCH, SCAN_BELOW, counted_queries, device_of, explained
 from vpmsearch.search.exact import NOTHING, Distances, Found
 from vpmsearch.store.postgres import statements
@@ -234,9 +236,8 @@ class _Query:
     def _with_matches(self, result: SearchResult, best: Found, timer: Timer) -> SearchResult:
         with timer.stage("explain"):
             matches = self._explained(best)
-        return SearchResult(
-            matches, result.candidates, result.exact, timer.stages, result.depth, result.complete, result.bound_closed
-        )
+            empty = None if matches else why_empty(self._reading, self._query, self._wanted)
+        return replace(result, matches=matches, timings_ms=timer.stages, empty=empty)
 
     def _explained(self, best: Found) -> tuple[Match, ...]:
         ids, distances = best
