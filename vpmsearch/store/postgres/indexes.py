@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vpmsearch.store.intake import MANY_EQUAL, are_many
-from vpmsearch.store.postgres.connection import Held
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES
+from vpmsearch.store.postgres.held import Held
 from vpmsearch.store.postgres.schema import BUILD_FROM, METHODS, NEXT_VERSION, Layout, lists_for, partition
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES
+from vpmsearch.store.postgres.held import wait_for
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ModelInfo
 
@@ -136,7 +137,7 @@ def create(server: Server, model: StoredModel) -> None:
     with server.change() as connection:
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATING])  # two may have found nothing
+            wait_for(cursor, _CREATING, server.place, "makes or upgrades an index")  # two may have found nothing
             _check_server(server, cursor)
             cursor.execute("SELECT to_regclass('vpmsearch_version') IS NOT NULL")
             if _one(cursor)[0]:
@@ -245,7 +246,7 @@ def upgrade(server: Server) -> tuple[str, str]:
     with server.change() as connection:
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATING])
+            wait_for(cursor, _CREATING, server.place, "makes or upgrades an index")
             try:
                 check(server, cursor)
                 return REVISION, REVISION
