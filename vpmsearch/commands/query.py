@@ -14,6 +14,7 @@ from vpmsearch.commands.terminal import answer, answer_json, command, say
 if TYPE_CHECKING:
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.search.calibration import Calibration
+    from vpmsearch.search.engine import Searcher
     from vpmsearch.store.place import Place
     from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
 
@@ -148,12 +149,27 @@ def _answers(
         if asked.together and paths:
             features, groups = together(features)[0], [paths]
         engine = searcher(store)
-        results = engine.search(features, asked.top, asked.exact, filter=asked.filter, regions=only)
+        results = _search(engine, features, asked, only)
         known = load_calibration(store, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
         visible = [visible_regions(engine, seen[row : row + 1]) for row in range(len(seen))]
     found = zip(groups, results, visible, strict=True)
     return [_Answer(group, result, known, shown) for group, result, shown in found], failures, info.num_regions
+
+
+def _search(
+    engine: Searcher, features: RegionFeatures, asked: _Asked, only: tuple[int, ...] | None
+) -> list[SearchResult]:
+    """The matches of each query; of equally distant ones, those whose files are there come first."""
+    from vpmsearch.search.living import living_first
+
+    def search(queries: RegionFeatures, k: int) -> list[SearchResult]:
+        return engine.search(queries, k, asked.exact, filter=asked.filter, regions=only)
+
+    def living(row: int, result: SearchResult) -> SearchResult:
+        return living_first(result, asked.top, lambda k: search(features[row : row + 1], k)[0])
+
+    return [living(row, result) for row, result in enumerate(search(features, asked.top))]
 
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[str]]:

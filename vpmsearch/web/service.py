@@ -20,6 +20,7 @@ from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.search.calibration import Calibration, load_calibration, visible_regions
 from vpmsearch.search.engine import Searcher
+from vpmsearch.search.living import living_first
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
 from vpmsearch.store import Gallery, GalleryView
@@ -215,7 +216,11 @@ class SearchService:
             FeatureError: no such region.
         """
         k = offset + limit + 1  # one more says whether there is another page
-        result = view.engine.search(query, k, exact, filter=only, regions=regions)[0]
+
+        def search(count: int) -> SearchResult:
+            return view.engine.search(query, count, exact, filter=only, regions=regions)[0]
+
+        result = living_first(search(k), k, search)
         page = result.matches[offset : offset + limit]
         records: list[ImageRecord] = []
         if page:
