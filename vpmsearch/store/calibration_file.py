@@ -1,4 +1,4 @@
-"""The file in the folder of an index that keeps its calibration. What the numbers mean: `vpmsearch.search.calibration`.
+"""The file in the folder of an index that keeps its calibration. What the numbers mean: `vpmsearch.search.verdict`.
 
 It is written whole or not at all and carries a checksum of its content. The catalog knows nothing of it; snapshots and
 restorations take it along, and `verify` looks at it. A server keeps the same text in a column.
