@@ -22,7 +22,10 @@ from vpmsearch.web.service import SearchService, _Recent
 
 def grow(service: SearchService, folder, count: int) -> None:
     """What `vpmsearch index` in another process does."""
-    paths = write_pictures(folder / "gallery", count)
+    gallery = folder / "gallery"
+    there = len(list(gallery.glob("*.png"))) if gallery.is_dir() else 0
+    write_pictures(gallery, count - there, first=there)  # those that are there may be read meanwhile
+    paths = sorted(gallery.iterdir())
     with GalleryStore.open(service.store.path) as store:
         index_gallery(store, service.extractor, labelled(paths))
 

@@ -16,7 +16,15 @@ from vpmsearch.errors import WeightsError
 from vpmsearch.model.baselines import ARCHITECTURES
 from vpmsearch.model.trunks import BACKBONES
 from vpmsearch.model.vpm import Vpm
-from vpmsearch.model.weights_file import MAX_FILE_BYTES, WeightsConfig, cut, one_line, read_metadata, tensor_name
+from vpmsearch.model.weights_file import (
+    MAX_FILE_BYTES,
+    WeightsConfig,
+    cut,
+    one_line,
+    read_metadata,
+    tensor_name,
+    tensor_shapes,
+)
 from vpmsearch.system.atomic import replacing
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -38,6 +46,7 @@ def build_model(path: Path, config: WeightsConfig) -> Vpm:
         model = ARCHITECTURES[config.architecture](
             config.backbone, config.num_regions, config.embedding_dim, config.normalize_embeddings
         )
+    check_shapes(model, path)  # before they are in memory: float16 becomes twice as large there
     tensors = read_tensors(path)
     check_tensors(model, tensors, path)
     # Taken as they are: `to_empty` of what is on "meta" imports sympy, half a second of a command.
@@ -103,6 +112,22 @@ def read_tensors(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, Tensor]
     if bad := first_not_finite(tensors):
         raise WeightsError(f"{path}: tensor {tensor_name(bad)} is not finite; the file is damaged or training diverged")
     return tensors
+
+
+def check_shapes(module: torch.nn.Module, path: Path) -> None:
+    """Compare names and shapes, as the header of a file gives them, with what the module would take.
+
+    Raises:
+        WeightsError: a tensor is missing, too many, or of another shape.
+    """
+    found = tensor_shapes(path)
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if differing := sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name)):
+        name = differing[0]
+        what = "missing" if name not in found else "not part of it"
+        if name in wanted and name in found:
+            what = f"{found[name]}, not {wanted[name]}"
+        raise WeightsError(f"{path} does not fit the model it names: {tensor_name(name)} is {what}")
 
 
 def check_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -17,7 +17,7 @@ from vpmsearch.model.weights_file import (
     fingerprint,
     read_config,
     read_metadata,
-    tensor_shape,
+    tensor_shapes,
 )
 from vpmsearch.system import lazy
 from vpmsearch.types import ModelInfo
@@ -106,7 +106,7 @@ class LoadedWeights:
         """Numbers d of an embedding: as configured, or the channels of T, which the locator's tensor tells."""
         if self.config.embedding_dim is not None:
             return self.config.embedding_dim
-        shape = None if self.is_built else tensor_shape(self.path, "locator.weight")  # (p, channels, 1, 1)
+        shape = None if self.is_built else tensor_shapes(self.path).get("locator.weight")  # (p, channels, 1, 1)
         if shape is not None and len(shape) == 4 and 1 <= shape[1] <= MAX_NUMBER:
             return shape[1]
         return self.model.embedding_dim

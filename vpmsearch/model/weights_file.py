@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from vpmsearch.errors import WeightsError
+from vpmsearch.system.regular import UnfitFileError, open_regular
 
 FORMAT = 1
 MAX_HEADER_BYTES = 1 << 20
@@ -147,12 +150,10 @@ def read_metadata(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, str]:
         WeightsError: missing, unreadable, too large or damaged.
     """
     try:
-        if not path.is_file():
-            raise WeightsError(f"no weights file at {path}; train one with `vpmsearch train` or give --weights FILE")
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with _opened(path, largest) as file:
+            size = os.fstat(file.fileno()).st_size
             header = int.from_bytes(file.read(8), "little")
-        if size < 8 or header > min(MAX_HEADER_BYTES, size - 8) or size > largest:
+        if size < 8 or header > min(MAX_HEADER_BYTES, size - 8):
             raise WeightsError(
                 f"{path} is not a safetensors file of sane size; vpmsearch reads no other kind of weights"
             )
@@ -162,6 +163,24 @@ def read_metadata(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, str]:
         raise WeightsError(f"{path} cannot be read as safetensors: {one_line(error)}") from error
 
 
+def _opened(path: Path, largest: int) -> BufferedReader:
+    """A weights file, open for reading; a link to one is fine, as caches of models have them.
+
+    Raises:
+        WeightsError: there is none, or it is no regular file of at most so many bytes. OSError: it cannot be read.
+    """
+    try:
+        return open_regular(path, largest, follow=True)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WeightsError(
+            f"no weights file at {path}; train one with `vpmsearch train` or give --weights FILE"
+        ) from error
+    except UnfitFileError as error:
+        raise WeightsError(f"{path} cannot be weights: {error.strerror}; vpmsearch reads no other kind") from error
+    except ValueError as error:  # a NUL in the name
+        raise WeightsError(f"no weights file at {path!r}: no file has such a name") from error
+
+
 def fingerprint(path: Path) -> str:
     """SHA-256 of the file, hex: two files with the same one hold the same model.
 
@@ -169,20 +188,20 @@ def fingerprint(path: Path) -> str:
         WeightsError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path, MAX_FILE_BYTES) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
 
 
-def tensor_shape(path: Path, name: str) -> tuple[int, ...] | None:
-    """The shape of one tensor of a safetensors file; None where it has none of that name.
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file, by name, as its header gives them.
 
     Raises:
         WeightsError: it cannot be read.
     """
     try:
         with safe_open(path, framework="np") as opened:
-            return tuple(opened.get_slice(name).get_shape()) if name in opened.keys() else None  # noqa: SIM118
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors: {one_line(error)}") from error
