@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import vpmsearch.data.manifest as manifests
-from vpmsearch.data.images import MAX_SCANS, MAX_TAG_VALUES, load_image
+from vpmsearch.data.decoding import MAX_SCANS, MAX_TAG_VALUES
+from vpmsearch.data.images import load_image
 from vpmsearch.data.manifest import MAX_ROW, read_manifest
 from vpmsearch.errors import DataError, ImageError, StoreDamagedError, TrainingError, WeightsError
 from vpmsearch.store.folder import embeddings, faiss_file
@@ -66,7 +67,7 @@ def test_bands_give_the_pixels_that_the_whole_gives(tmp_path, monkeypatch):
     Image.fromarray(rng.normal(size=(37, 11)).astype(np.float32)).save(tmp_path / "c.tif")
     names = ["a.png", "b.png", "c.tif"]
     whole = [np.asarray(load_image(tmp_path / name)) for name in names]
-    monkeypatch.setattr("vpmsearch.data.images._BAND", 23)
+    monkeypatch.setattr("vpmsearch.data.decoding._BAND", 23)
     for name, expected in zip(names, whole, strict=True):
         np.testing.assert_array_equal(np.asarray(load_image(tmp_path / name)), expected)
     share = pixels[..., 3:].astype(float) / 255
