@@ -101,13 +101,19 @@ def test_too_many_rows(tmp_path, monkeypatch):
         list(read_manifest(tmp_path / "a.csv"))
 
 
-@pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '"' + "x" * 5000 + '"', "1e400", "NaN", '{"a": "\\n"}'])
+@pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '"' + "x" * 5000 + '"', "1e400", '{"a": "\\n"}'])
 def test_an_odd_value_is_told_on_one_short_line(tmp_path, value):
     (tmp_path / "a.jsonl").write_text('{"path": "a", "pid": ' + value + "}")
     with pytest.raises(DataError, match="line 1: pid must be") as caught:
         list(read_manifest(tmp_path / "a.jsonl"))
     assert len(str(caught.value)) < 1000
     assert str(caught.value).isprintable()
+
+
+def test_not_a_number_is_an_unknown_pid(tmp_path):
+    """pandas writes NaN into JSON lines where a pid is missing."""
+    (tmp_path / "a.jsonl").write_text('{"path": "a", "pid": NaN}')
+    assert [image.pid for image in read_manifest(tmp_path / "a.jsonl")] == [None]
 
 
 def test_paths_elsewhere_are_opened_as_images_only(tmp_path):
