@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -15,10 +16,15 @@ from vpmsearch.errors import StoreError, VpmsearchError
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.rewriting import due, rewrite, take_back
-from vpmsearch.store.folder.segments import FOLDER_NAME, remove_unreferenced, write_segment
+from vpmsearch.store.folder.segments import remove_unreferenced, write_segment
 from vpmsearch.store.folder.values import Changes
 from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
+
+LONG_MERGE = 65_536
+"""A merge of more images waits until the writer leaves: it takes minutes, and a run that is killed meanwhile, again and
+again, would do nothing else."""
+_MOST_SEGMENTS = 100  # each is some eight open files in every reader
 
 
 class GalleryWriter(PendingWriter):
@@ -42,22 +48,27 @@ class GalleryWriter(PendingWriter):
         self._committed = committed
         self._on_build = on_build
         self._held: ExitStack | None = None
+        self._postponed = False
         super().__init__(model)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(writer_lock(self._folder))
             with self._catalog.read() as reader:
-                remove_unreferenced(self._folder / FOLDER_NAME, reader.segments())
+                remove_unreferenced(self._folder, reader.segments())
             self._next_image, self._next_segment = self._catalog.next_ids()
             self._held = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
         self._forget()
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        held, self._held = self._held, None
+        if held is None:
+            return
+        with held:
+            if kind is None and self._postponed:
+                with suppress(VpmsearchError):
+                    self._merge(sys.maxsize)
 
     def _check_entered(self) -> None:
         if self._held is None:
@@ -89,8 +100,7 @@ class GalleryWriter(PendingWriter):
         try:
             self._write(segment_id)
         except BaseException as error:
-            segments = self._folder / FOLDER_NAME
-            if segment_id is None or not take_back(self._catalog, segments, segment_id):
+            if segment_id is None or not take_back(self._catalog, self._folder, segment_id):
                 if isinstance(error, VpmsearchError) or not isinstance(error, Exception):
                     raise
                 reason = " ".join(str(error).split()) or type(error).__name__
@@ -103,17 +113,23 @@ class GalleryWriter(PendingWriter):
         self.commit_seconds = time.monotonic() - start
         self._done()
         with suppress(VpmsearchError):
-            self._merge()
+            self._merge(LONG_MERGE)
 
     def _done(self) -> None:
         self._forget()
         self._committed()
 
-    def _merge(self) -> None:
+    def _merge(self, long: int) -> None:
+        """Merge what is due; of more than `long` images only where there are too many segments to leave them open."""
+        self._postponed = False
         while True:
             with self._catalog.read() as reader:
-                old = due(reader.segments())
+                segments = reader.segments()
+            old = due(segments)
             if not old:
+                return
+            if sum(segments[number] for number in old) > long and len(segments) <= _MOST_SEGMENTS:
+                self._postponed = True
                 return
             segment_id, self._next_segment = self._next_segment, self._next_segment + 1
             try:
@@ -134,7 +150,7 @@ class GalleryWriter(PendingWriter):
         if segment_id is not None:
             visibility = np.concatenate([features.visibility for features in self._features])
             blocks = (features.embeddings for features in self._features)  # as they came: they need no second copy
-            ids, segments = np.array(self._ids, dtype=np.int64), self._folder / FOLDER_NAME
-            files = write_segment(segments, segment_id, ids, visibility, blocks, self._model, self._on_build)
+            ids = np.array(self._ids, dtype=np.int64)
+            files = write_segment(self._folder, segment_id, ids, visibility, blocks, self._model, self._on_build)
             changes = replace(changes, visibility=visibility, files=files)
         self._catalog.apply(changes)
