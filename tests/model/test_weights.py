@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+import vpmsearch.model.tensors as tensors_module
 import vpmsearch.model.weights as module
 from vpmsearch.errors import WeightsError
+from vpmsearch.model import weights_file
 from vpmsearch.model.vpm import Vpm
 from vpmsearch.model.weights import (
     WeightsConfig,
@@ -396,7 +398,7 @@ def test_what_an_index_names_as_its_weights_may_be_anything(tmp_path, places, ki
         path.mkdir()
     else:
         with path.open("wb") as file:
-            file.truncate(module.MAX_FILE_BYTES if kind == "hollow" else 1 << 40)
+            file.truncate(weights_file.MAX_FILE_BYTES if kind == "hollow" else 1 << 40)
     with pytest.raises(WeightsError, match=r"cannot be weights"):
         read_weights(path)
     with pytest.raises(WeightsError, match="none of these is that file"):
@@ -416,7 +418,7 @@ def test_more_numbers_than_the_model_takes_are_refused_before_they_are_read(save
     with safe_open(saved, framework="pt") as opened:
         metadata = opened.metadata()
     save_file(tensors | {"more": torch.zeros(1000, dtype=torch.float16)}, tmp_path / "more", metadata)
-    monkeypatch.setattr(module, "read_tensors", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(tensors_module, "read_tensors", lambda *_: pytest.fail("read"))
     with pytest.raises(WeightsError, match="more is not part of it"):
         _ = read_weights(tmp_path / "more").model
 
@@ -425,7 +427,7 @@ def test_a_file_that_cannot_be_opened(saved, monkeypatch):
     def refused(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(module, "open_regular", refused)
+    monkeypatch.setattr(weights_file, "open_regular", refused)
     for function in (read_weights, read_tensors, fingerprint):
         with pytest.raises(WeightsError, match="Permission denied"):
             function(saved)
@@ -491,7 +493,7 @@ def test_given_weights_are_the_indexs_or_an_error(places, saved, tmp_path):
         find_by_fingerprint(wanted, str(saved), places["given"])
 
 
-@pytest.mark.parametrize(("where", "call"), [(Path, "is_file"), (module, "open_regular")])
+@pytest.mark.parametrize(("where", "call"), [(Path, "is_file"), (weights_file, "open_regular")])
 def test_a_place_that_may_not_be_read_is_passed_over(places, monkeypatch, saved, tmp_path, where, call):
     locked, original = put(tmp_path / "locked" / "vpm.safetensors"), getattr(where, call)
     put(places["package"], saved.read_bytes())
