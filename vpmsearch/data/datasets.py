@@ -13,6 +13,7 @@ import numpy as np
 from vpmsearch.data import layouts
 from vpmsearch.data.images import printable
 from vpmsearch.data.layouts import JUNK_PID, LabelledImage, ReidDataset
+from vpmsearch.data.pair_layouts import PAIR_READERS
 from vpmsearch.data.probe_layouts import PROBE_READERS
 from vpmsearch.errors import DataError
 
@@ -35,6 +36,7 @@ _READERS: dict[str, tuple[_DatasetReader, _GalleryReader]] = {
     "folder": (layouts.read_folder, layouts.folder_gallery),
     "csv": (layouts.read_csv, layouts.csv_gallery),
     **PROBE_READERS,
+    **PAIR_READERS,
 }
 
 DATASET_NAMES = tuple(_READERS)

@@ -22,6 +22,7 @@ Schedule = Literal["step", "cosine"]
 Classifier = Literal["two-layer", "two-layer-bn", "bnneck"]
 Reduction = Literal["mean", "sum"]
 Architecture = Literal["vpm", "stripes"]
+Domains = Literal["mixed", "separate"]
 
 
 _CHOICES = {
@@ -30,6 +31,7 @@ _CHOICES = {
     "schedule": Schedule,
     "classifier": Classifier,
     "region_loss_reduction": Reduction,
+    "domains": Domains,
 }
 
 
@@ -55,10 +57,18 @@ class TrainSettings:
     shift: float = 0.0  # farthest an image is moved within its frame, as a share of its width and height
     color_jitter: float = 0.0  # brightness, contrast and saturation times U(1 - j, 1 + j)
     erase: float = 0.0  # share of samples with a rectangle of their mean colour over 2 to 15 %
+    box_jitter: float = 0.0  # farthest each side of a box is moved, in or out, as a share of its width or height
+    # Of an image's views these two change the cuts alone, as a gallery's image stays what it is:
+    degrade: float = 0.0  # share of samples made smaller, saved as a poor JPEG, or both
+    grey: float = 0.0  # share of samples without colour
+    cuts: int = 1  # of each image in a batch, beside the whole one; needs consistency_weight
+    whole_share: float = 0.0  # of the cuts that show all of the image
 
     epochs: int = 60
     pids_per_batch: int = 8
     images_per_pid: int = 8
+    domains: Domains = "mixed"  # several data sets: "mixed" in every batch, or "separate", a batch of one each in turn
+    across_cameras: bool = False  # an identity's images in a batch are of as many cameras as they can be
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1  # of the new layers
     trunk_learning_rate: float = 0.01
@@ -76,6 +86,7 @@ class TrainSettings:
     region_loss_weight: float = 1.0  # of L_R in Eq. 8; the other two have weight 1
     detach_locator: bool = False  # the locator learns from L_R alone; false: from all of Eq. 8, through Eq. 3
     consistency_weight: float = 0.0  # above 0: each image enters a batch whole and cut, and the two shall agree
+    teacher: bool = False  # cuts shall agree with the averaged model's whole image, which stands still
     memory_weight: float = 0.0  # above 0: rank all whole images seen so far; needs consistency_weight
     memory_temperature: float = 0.03  # in units of Eq. 4's distance
     average_decay: float = 0.0  # above 0: a moving average of the weights, over some 1 / (1 - decay) steps, is written
@@ -84,6 +95,7 @@ class TrainSettings:
     triplet_weight: float = 1.0  # of L_tri in Eq. 8
     identity_visibility: bool = True  # L_ID over the visible regions, Eq. 6; false: over all
     triplet_visibility: bool = True  # L_tri over the regions visible in both images, Eq. 7; false: over all
+    bfloat16: bool = False  # the trunk computes in bfloat16 on a CPU too; regions and losses never do
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,6 +114,16 @@ class TrainSettings:
             (min(self.input_size) < 32, "input_size must be at least 32 × 32 pixels"),
             (self.pids_per_batch < 2 or self.images_per_pid < 2, "a batch needs two identities and two images of each"),
             (self.memory_weight > 0 and not self.consistency_weight, "memory_weight needs a consistency_weight"),
+            (self.cuts < 1, "cuts must be at least 1"),
+            (self.cuts > 1 and not self.consistency_weight, "several cuts need a consistency_weight"),
+            (
+                self.teacher and not (self.consistency_weight and self.average_decay),
+                "a teacher needs a consistency_weight, and an average_decay: it is the average",
+            ),
+            (not 0 <= self.box_jitter <= 0.4, "box_jitter must be in [0, 0.4]"),
+            (not 0 <= self.degrade <= 1, "degrade must be in [0, 1]"),
+            (not 0 <= self.grey <= 1, "grey must be in [0, 1]"),
+            (not 0 <= self.whole_share <= 1, "whole_share must be in [0, 1]"),
             (
                 self.architecture == "stripes"
                 and (self.region_loss_weight > 0 or self.identity_visibility or self.triplet_visibility),
@@ -160,7 +182,10 @@ class TrainSettings:
         return {k: v for k, v in self.to_json().items() if k not in _LATER or v != usual[k]}
 
 
-_LATER = ("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility")
+_LATER = (
+    *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
+    *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
+)
 
 # The trunk's normalisation is folded away, so it wants Adam, small rates and frozen early stages. L_R as a mean,
 # five times. With weight 2, L_ID (a sum over six regions) kept the locator to fixed places: after 2 epochs L_R was
@@ -229,6 +254,34 @@ PRESETS: dict[str, TrainSettings] = {
         detach_locator=True,
         consistency_weight=2.0,
         memory_weight=2.0,
+    ),
+    # What ships: `strong` from its weights on, for people of anywhere, on several data sets at once.
+    "anywhere": replace(
+        _FAST,
+        preset="anywhere",
+        normalize_embeddings=True,
+        freeze_stages=2,
+        crops=("bilateral", "bilateral", "bilateral", "random"),
+        gamma=(0.4, 0.8),
+        color_jitter=0.25,
+        erase=0.15,
+        box_jitter=0.08,
+        degrade=0.35,
+        grey=0.15,
+        cuts=2,
+        whole_share=0.15,
+        epochs=1,
+        images_per_pid=2,
+        across_cameras=True,
+        learning_rate=1e-3,
+        trunk_learning_rate=3e-4,
+        margin=0.3,
+        detach_locator=True,
+        consistency_weight=10.0,
+        teacher=True,
+        average_decay=0.99,
+        memory_weight=2.0,
+        bfloat16=True,
     ),
     # `fast` on a quarter of the pixels: for the paper's many systems on a CPU (`vpmsearch reproduce`).
     "light": replace(

@@ -19,19 +19,20 @@ from torch import Tensor, nn
 
 import vpmsearch
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.data.sampler import IdentitySampler
+from vpmsearch.data.sampler import IdentitySampler, MixtureSampler
 from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
 from vpmsearch.errors import TrainingError
 from vpmsearch.models.baselines import ARCHITECTURES
 from vpmsearch.models.initial import normalisation
-from vpmsearch.models.vpm import Vpm
+from vpmsearch.models.vpm import Vpm, VpmOutput
 from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.parallel import map_ahead
 from vpmsearch.training.average import WeightAverage
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward
+from vpmsearch.training.frozen import CHUNK, FrozenPart
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
-from vpmsearch.training.losses import LossTerms, RegionClassifiers, vpm_loss
+from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_rows, vpm_loss
 from vpmsearch.training.memory import GalleryMemory
 from vpmsearch.training.optimizer import build_optimizer, set_learning_rate
 from vpmsearch.training.presets import TrainSettings
@@ -48,13 +49,14 @@ class Trainer:
 
     Args:
         settings: all that decides the run, data aside.
-        images: the training split; every image with a pid.
+        images: the training split; every image with a pid. domains: of each image its data set's number, where there
+            are several (`vpmsearch.data.mixture`).
         dataset: its name, for the weights' metadata.
         output: the weights file; checkpoint and log go beside it.
         device: where the model runs; mixed precision on CUDA.
         workers: threads that cut crops; 0 does it between steps.
         half: store the weights as float16.
-        compiled: compile the model's forward pass.
+        compiled: compile the model's forward pass. frozen_runtime: what runs the frozen stages, "torch" or "openvino".
         sync_norm: normalise over the batch of all processes where several train together (`training.ranks`); on GPUs.
 
     Attributes:
@@ -77,6 +79,8 @@ class Trainer:
         half: bool = False,
         compiled: bool = False,
         sync_norm: bool = False,
+        domains: Sequence[int] | None = None,
+        frozen_runtime: str = "torch",
     ) -> None:
         torch.manual_seed(settings.seed)
         self.ranks = ranks_here()
@@ -98,6 +102,7 @@ class Trainer:
         self.model.to(device).to(memory_format=torch.channels_last)
         self.classifiers.to(device)
         self._forward = CompiledForward(self.model) if compiled else self.model
+        self._frozen = self._build_frozen(frozen_runtime, compiled=compiled)
         self.module = nn.ModuleDict({"model": self.model, "classifiers": self.classifiers})
         self.memory = self._build_memory()
         if self.memory is not None:
@@ -106,9 +111,7 @@ class Trainer:
         if self.average is not None:
             self.module["average"] = self.average
         self.optimizer = build_optimizer(settings, self.model, self.classifiers)
-        self.sampler = IdentitySampler(
-            self.data.targets.tolist(), settings.pids_per_batch, settings.images_per_pid, settings.seed
-        )
+        self.sampler = self._build_sampler(domains)
         norm = normalisation(settings.backbone)
         self._mean = torch.tensor(norm.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(norm.std, device=device).view(1, 3, 1, 1) * 255
@@ -195,14 +198,15 @@ class Trainer:
         except OSError as error:
             raise TrainingError(f"cannot write to {self.files.weights.parent}: {error.strerror or error}") from error
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> LossRow:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            output = self._forward(self._normalised(batch.pixels))
-            logits = self.classifiers(output.embeddings)
+    def _step(self, prepared: tuple[Batch, Tensor | None], epoch: int, step: int) -> LossRow:
+        batch, features = prepared
+        output, logits, teacher = self._seen(batch, features)
         output = self.ranks.gathered_output(output, self._views)
         ranking = None
         if self.memory is not None:
-            ranking = self.memory.rank(output, self._whole(batch.indices), self.settings.memory_temperature)
+            ranking = self.memory.rank(
+                output, self._whole(batch.indices), self.settings.memory_temperature, self._views
+            )
         terms = vpm_loss(
             output,
             self.ranks.gathered(logits, self._views),
@@ -211,6 +215,7 @@ class Trainer:
             self._whole(batch.targets),
             self.settings,
             ranking,
+            None if teacher is None else self.ranks.gathered(teacher),
         )
         row = self._row(terms, epoch, step)
         if not math.isfinite(row.loss):
@@ -229,6 +234,47 @@ class Trainer:
             self.average.update_parameters(self.model)
         return row
 
+    def _seen(self, batch: Batch, features: Tensor | None) -> tuple[VpmOutput, Tensor, Tensor | None]:
+        """What the model sees in a batch, the logits of it, and what the teacher sees in the whole images.
+
+        Args:
+            features: what the frozen stages made of the batch, if they were run apart.
+        """
+        counted = identity_rows(self._to_device(batch.visible), self.settings)
+        images = self._normalised(batch.pixels) if features is None else None
+        with self._mixed_precision():
+            if images is not None:
+                output = self._forward(images)
+                if self.device.type == "cuda":
+                    return output, self.classifiers(output.embeddings, counted), self._taught(images, None)
+        if features is not None:
+            output = self._run_learning(self.model, features)
+        return output, self.classifiers(output.embeddings, counted), self._taught(images, features)
+
+    def _run_learning(self, model: Vpm, features: Tensor) -> VpmOutput:
+        """The stages that learn in a few images at a time, then the regions in full precision."""
+        with self._mixed_precision():
+            size = 2 * CHUNK if self.device.type == "cpu" else len(features)
+            parts = [model.backbone.learning_part(part) for part in torch.split(features, size)]
+        return model.see_regions(torch.cat(parts).float())
+
+    @torch.no_grad()
+    def _taught(self, images: Tensor | None, features: Tensor | None) -> Tensor | None:
+        """Embeddings (n, p, d) of the whole images by the averaged model, if the settings ask for a teacher."""
+        if not self.settings.teacher or self.average is None:
+            return None
+        teacher = self.average.module.eval()
+        if features is not None:
+            return self._run_learning(teacher, features.chunk(self._views)[0]).embeddings
+        assert images is not None
+        with self._mixed_precision():
+            seen: VpmOutput = teacher(images.chunk(self._views)[0])
+        return seen.embeddings
+
+    def _mixed_precision(self) -> torch.autocast:
+        enabled = self.device.type == "cuda" or self.settings.bfloat16
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:
         scalars = (terms.total, terms.region, terms.identity, terms.triplet, terms.consistency, terms.memory)
         values = torch.stack([term.float() for term in scalars]).tolist()  # one transfer from the device
@@ -236,12 +282,16 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         return LossRow(epoch, step, total, region, identity, triplet, consistency, memory, lr)
 
-    def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[Batch]:
-        """The batches of an epoch from number `begin` on."""
+    def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[tuple[Batch, Tensor | None]]:
+        """The batches of an epoch from number `begin` on, and what the frozen stages make of each if run apart."""
         requests = list(enumerate(order))[begin:]
         share = self.ranks.share(self.settings.pids_per_batch * self.settings.images_per_pid)
-        cut = lambda request: self.data.batch(request[1], (self.settings.seed, epoch, request[0]), share)  # noqa: E731
-        return map_ahead(cut, requests, workers=self.workers, ahead=2 * self.workers)
+
+        def prepare(request: tuple[int, Int64]) -> tuple[Batch, Tensor | None]:
+            batch = self.data.batch(request[1], (self.settings.seed, epoch, request[0]), share)
+            return batch, self._frozen(self._normalised(batch.pixels)) if self._frozen else None
+
+        return map_ahead(prepare, requests, workers=self.workers, ahead=2 * self.workers)
 
     def _normalised(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
         """(B, 3, H, W) uint8 -> float, on the device."""
@@ -250,7 +300,7 @@ class Trainer:
 
     @property
     def _views(self) -> int:
-        return 2 if self.data.settings.two_views else 1
+        return self.data.settings.views
 
     def _whole(self, own: np.ndarray[Any, Any]) -> Tensor:
         """A part of this rank's share of the batch as that of the whole batch."""
@@ -275,7 +325,32 @@ class Trainer:
             two_views=self.settings.consistency_weight > 0,
             color_jitter=self.settings.color_jitter,
             erase=self.settings.erase,
+            cuts=self.settings.cuts,
+            whole_share=self.settings.whole_share,
+            box_jitter=self.settings.box_jitter,
+            degrade=self.settings.degrade,
+            grey=self.settings.grey,
         )
+
+    def _build_frozen(self, runtime: str, *, compiled: bool) -> FrozenPart | None:
+        """What runs the frozen stages ahead of the steps. A GPU runs all at once, as a compiled model does."""
+        apart = self.device.type == "cpu" and self.model.backbone.splits and not compiled
+        if not apart or not (self.settings.bfloat16 or runtime != "torch"):
+            if runtime != "torch":
+                raise TrainingError(
+                    f"--frozen-runtime {runtime} runs the frozen stages of osnet on a CPU, and not with --compile; "
+                    "leave it away"
+                )
+            return None
+        return FrozenPart(self.model.backbone, runtime, self.settings.input_size, half=self.settings.bfloat16)
+
+    def _build_sampler(self, domains: Sequence[int] | None) -> IdentitySampler | MixtureSampler:
+        settings, targets = self.settings, self.data.targets.tolist()
+        camids = self.data.camids.tolist() if settings.across_cameras else None
+        sizes = settings.pids_per_batch, settings.images_per_pid, settings.seed
+        if domains is None or len(set(domains)) == 1:
+            return IdentitySampler(targets, *sizes, camids)
+        return MixtureSampler(targets, domains, *sizes, mixing=settings.domains, camids=camids)
 
     def _build_memory(self) -> GalleryMemory | None:
         if not self.settings.memory_weight:
