@@ -30,7 +30,8 @@ from vpmsearch.parallel import map_ahead
 from vpmsearch.training.average import WeightAverage
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward
-from vpmsearch.training.frozen import CHUNK, FrozenPart
+from vpmsearch.training.frozen import FrozenPart
+from vpmsearch.training.learning import LearningPart
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
 from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_rows, vpm_loss
 from vpmsearch.training.memory import GalleryMemory
@@ -103,6 +104,10 @@ class Trainer:
         self.classifiers.to(device)
         self._forward = CompiledForward(self.model) if compiled else self.model
         self._frozen = self._build_frozen(frozen_runtime, compiled=compiled)
+        self._learning: LearningPart | None = None
+        if self._frozen is not None:
+            half, threads = settings.bfloat16, max(workers, 1)
+            self._learning = LearningPart(self.model.backbone, half=half, threads=threads)
         self.module = nn.ModuleDict({"model": self.model, "classifiers": self.classifiers})
         self.memory = self._build_memory()
         if self.memory is not None:
@@ -226,6 +231,8 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
+        if self._learning is not None:
+            self._learning.backward()
         self.ranks.sum_gradients(self.module)
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
@@ -241,35 +248,28 @@ class Trainer:
             features: what the frozen stages made of the batch, if they were run apart.
         """
         counted = identity_rows(self._to_device(batch.visible), self.settings)
-        images = self._normalised(batch.pixels) if features is None else None
+        if features is not None and self._learning is not None:
+            output = self.model.see_regions(self._learning.forward(features))
+            return output, self.classifiers(output.embeddings, counted), self._taught(features)
+        images = self._normalised(batch.pixels)
         with self._mixed_precision():
-            if images is not None:
-                output = self._forward(images)
-                if self.device.type == "cuda":
-                    return output, self.classifiers(output.embeddings, counted), self._taught(images, None)
-        if features is not None:
-            output = self._run_learning(self.model, features)
-        return output, self.classifiers(output.embeddings, counted), self._taught(images, features)
-
-    def _run_learning(self, model: Vpm, features: Tensor) -> VpmOutput:
-        """The stages that learn in a few images at a time, then the regions in full precision."""
-        with self._mixed_precision():
-            size = 2 * CHUNK if self.device.type == "cpu" else len(features)
-            parts = [model.backbone.learning_part(part) for part in torch.split(features, size)]
-        return model.see_regions(torch.cat(parts).float())
+            output = self._forward(images)
+            return output, self.classifiers(output.embeddings, counted), self._taught(images)
 
     @torch.no_grad()
-    def _taught(self, images: Tensor | None, features: Tensor | None) -> Tensor | None:
-        """Embeddings (n, p, d) of the whole images by the averaged model, if the settings ask for a teacher."""
+    def _taught(self, seen: Tensor) -> Tensor | None:
+        """Embeddings (n, p, d) of the whole images by the averaged model, if the settings ask for a teacher.
+
+        Args:
+            seen: the batch's images, or what the frozen stages made of them where those were run apart.
+        """
         if not self.settings.teacher or self.average is None:
             return None
-        teacher = self.average.module.eval()
-        if features is not None:
-            return self._run_learning(teacher, features.chunk(self._views)[0]).embeddings
-        assert images is not None
-        with self._mixed_precision():
-            seen: VpmOutput = teacher(images.chunk(self._views)[0])
-        return seen.embeddings
+        teacher, whole = self.average.module.eval(), seen.chunk(self._views)[0]
+        if self._learning is not None:
+            return teacher.see_regions(self._learning.of_another(teacher.backbone, whole)).embeddings
+        output: VpmOutput = teacher(whole)
+        return output.embeddings
 
     def _mixed_precision(self) -> torch.autocast:
         enabled = self.device.type == "cuda" or self.settings.bfloat16
