@@ -88,6 +88,14 @@ def train(
         typer.Option("--set", metavar="NAME=VALUE", help="Change any setting of the preset (repeatable)."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.", show_default="by preset")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="End after so many steps, rates falling to 0 by then; may be moved at --resume.",
+            show_default="all epochs",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same losses on a CPU.")] = 0,
     hold_out: Annotated[
         list[float] | None,
@@ -131,7 +139,7 @@ def train(
     from vpmsearch.training.trainer import Trainer
 
     regions = options.grid(num_regions) if num_regions is not None else None
-    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "num_regions": regions}
+    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "steps": steps, "num_regions": regions}
     changes |= {"embedding_dim": embedding_dim, "crops": tuple(crop) if crop else None, "init": init}
     settings = get_preset(preset or ("fast" if data else "small"))
     settings = _with_backbone(settings, backbone)

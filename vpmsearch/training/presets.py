@@ -65,6 +65,7 @@ class TrainSettings:
     whole_share: float = 0.0  # of the cuts that show all of the image
 
     epochs: int = 60
+    steps: int | None = None  # end after so many and fit the cosine to them; another number will do at --resume
     pids_per_batch: int = 8
     images_per_pid: int = 8
     domains: Domains = "mixed"  # several data sets: "mixed" in every batch, or "separate", a batch of one each in turn
@@ -111,6 +112,7 @@ class TrainSettings:
             ),
             (not 0 < self.gamma[0] <= self.gamma[-1] <= 1, "gamma must be a range within (0, 1]"),
             (self.epochs < 1, "epochs must be at least 1"),
+            (self.steps is not None and self.steps < 1, "steps must be at least 1"),
             (min(self.input_size) < 32, "input_size must be at least 32 × 32 pixels"),
             (self.pids_per_batch < 2 or self.images_per_pid < 2, "a batch needs two identities and two images of each"),
             (self.memory_weight > 0 and not self.consistency_weight, "memory_weight needs a consistency_weight"),
@@ -176,10 +178,11 @@ class TrainSettings:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on: as `to_json`, without what is newer than some checkpoints.
 
-        A setting that a checkpoint of before does not know counts only where it changes something.
+        A setting that a checkpoint of before does not know counts only where it changes something. The end of a run
+        may be moved: who starts one on a busy machine does not know how far it will come.
         """
         usual = {item.name: item.default for item in fields(self)}
-        return {k: v for k, v in self.to_json().items() if k not in _LATER or v != usual[k]}
+        return {k: v for k, v in self.to_json().items() if k != "steps" and (k not in _LATER or v != usual[k])}
 
 
 _LATER = (

@@ -126,7 +126,15 @@ class Trainer:
         found = read_progress(self.files.checkpoint) if resume and self.files.checkpoint.is_file() else None
         progress = found or Progress(0, 0, {})
         epochs = range(progress.epochs, self.settings.epochs)
-        return sum(len(self.sampler.epoch(epoch)) for epoch in epochs) - progress.within
+        return max(sum(len(self._order(epoch)) for epoch in epochs) - progress.within, 0)
+
+    def _order(self, epoch: int) -> list[Int64]:
+        """The batches of an epoch, as far as the run goes."""
+        order = self.sampler.epoch(epoch)
+        if self.settings.steps is None:
+            return order
+        before = sum(len(self.sampler.epoch(earlier)) for earlier in range(epoch))
+        return order[: max(self.settings.steps - before, 0)]
 
     @property
     def result(self) -> Vpm:
@@ -162,7 +170,7 @@ class Trainer:
         for epoch in range(progress.epochs, self.settings.epochs):
             torch.manual_seed(self.settings.seed + epoch)
             self.module.train()
-            order = self.sampler.epoch(epoch)
+            order = self._order(epoch)
             begin = progress.within if epoch == progress.epochs else 0
             for index, batch in enumerate(self._batches(epoch, order, begin), start=begin):
                 if self.ranks.first and index > begin and time.monotonic() - saved >= CHECKPOINT_SECONDS:
