@@ -21,9 +21,9 @@ from machine import report
 from vpmsearch.data.datasets import ReidDataset, hold_out, read_dataset
 from vpmsearch.evaluation.protocols import evaluate_model
 from vpmsearch.evaluation.rows import Evaluation, Gain
-from vpmsearch.extraction import Extractor
-from vpmsearch.models.device import choose_device
-from vpmsearch.models.weights import read_weights
+from vpmsearch.model.device import choose_device
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import read_weights
 from vpmsearch.training.presets import TrainSettings, get_preset
 from vpmsearch.training.trainer import Trainer
 

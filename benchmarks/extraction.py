@@ -20,11 +20,11 @@ from machine import report
 
 from vpmsearch.data.datasets import LabelledImage, read_gallery
 from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
-from vpmsearch.extraction import Extractor
-from vpmsearch.indexer import index_gallery
-from vpmsearch.models.device import choose_device
-from vpmsearch.models.onnx_runtime import OnnxRuntime
-from vpmsearch.models.weights import find_weights, read_weights
+from vpmsearch.indexing.indexer import index_gallery
+from vpmsearch.model.device import choose_device
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.onnx_runtime import OnnxRuntime
+from vpmsearch.model.weights import find_weights, read_weights
 from vpmsearch.store import GalleryStore
 
 

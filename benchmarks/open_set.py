@@ -27,18 +27,18 @@ from typing import Any
 import numpy as np
 from machine import report
 
-from vpmsearch.calibration import MATCH, UNSURE, Calibration, calibrate
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import JUNK_PID, LabelledImage, ReidDataset, hold_out, read_dataset
 from vpmsearch.evaluation.intervals import mean_interval
 from vpmsearch.evaluation.protocols import LabelledFeatures, extract_labelled, indexed_gallery, rank
-from vpmsearch.extraction import Extractor
-from vpmsearch.indexer import index_gallery
-from vpmsearch.models.device import choose_device
-from vpmsearch.models.weights import find_weights, read_weights
-from vpmsearch.queries import together
-from vpmsearch.scan import QUERY_ROWS
-from vpmsearch.search import SearchEngine
+from vpmsearch.indexing.indexer import index_gallery
+from vpmsearch.model.device import choose_device
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import find_weights, read_weights
+from vpmsearch.search.calibration import MATCH, UNSURE, Calibration, calibrate
+from vpmsearch.search.engine import SearchEngine
+from vpmsearch.search.exact import QUERY_ROWS
+from vpmsearch.search.queries import together
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import Match, RegionFeatures
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from machine import report
 
-from vpmsearch.models.weights import PRETRAINED, read_weights
+from vpmsearch.model.weights import PRETRAINED, read_weights
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import ImageRecord, RegionFeatures
 

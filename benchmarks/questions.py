@@ -25,9 +25,9 @@ from vpmsearch.data.datasets import LabelledImage, hold_out, read_dataset
 from vpmsearch.data.images import load_image, to_array
 from vpmsearch.equations import region_embeddings
 from vpmsearch.evaluation.protocols import LabelledFeatures, query_crops, rank, visible_set_f1
-from vpmsearch.extraction import Extractor
-from vpmsearch.models.device import choose_device
-from vpmsearch.models.weights import find_weights, read_weights
+from vpmsearch.model.device import choose_device
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import find_weights, read_weights
 from vpmsearch.types import Float32, RegionFeatures
 
 THRESHOLD = 1 / 12

@@ -20,10 +20,10 @@ import onnxruntime
 import torch
 from machine import report
 
-from vpmsearch.extraction import Extractor
-from vpmsearch.models.device import choose_device
-from vpmsearch.models.onnx_runtime import OnnxRuntime
-from vpmsearch.models.weights import find_weights, read_weights
+from vpmsearch.model.device import choose_device
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.onnx_runtime import OnnxRuntime
+from vpmsearch.model.weights import find_weights, read_weights
 
 
 def timed(run: Callable[[np.ndarray], Any], batches: list[np.ndarray]) -> tuple[float, float]:

@@ -26,7 +26,7 @@ from machine import report
 from reid_like import People
 from search_scale import BATCH, Clock, build, by_matrices
 
-from vpmsearch.search import SearchEngine
+from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import RegionFeatures
 

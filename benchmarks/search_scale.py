@@ -105,7 +105,7 @@ def memory() -> dict[str, float]:
 
 def search(people: People, queries: int, folder: Path, exact: bool) -> dict[str, Any]:
     """One path, single queries and, for ours, a batch of 256."""
-    from vpmsearch.search import SearchEngine
+    from vpmsearch.search.engine import SearchEngine
     from vpmsearch.store import GalleryStore
 
     asked = people.queries(queries + WARM)

@@ -19,11 +19,11 @@ from machine import report
 from vpmsearch.commands.options import grid
 from vpmsearch.data.datasets import read_dataset
 from vpmsearch.evaluation.protocols import evaluate_model
-from vpmsearch.extraction import Extractor
-from vpmsearch.models.baselines import Stripes
-from vpmsearch.models.device import choose_device
-from vpmsearch.models.initial import OSNET_TRUNK, initialise
-from vpmsearch.models.weights import LoadedWeights, find_weights, read_weights
+from vpmsearch.model.baselines import Stripes
+from vpmsearch.model.device import choose_device
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.initial import OSNET_TRUNK, initialise
+from vpmsearch.model.weights import LoadedWeights, find_weights, read_weights
 
 
 def stripes(num_regions: tuple[int, int]) -> LoadedWeights:

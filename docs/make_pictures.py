@@ -13,7 +13,7 @@ from PIL import Image
 from vpmsearch.data.crops import STRATEGIES, region_labels, sample_crop, visible_regions
 from vpmsearch.data.images import to_array
 from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
-from vpmsearch.pictures import label_sheet
+from vpmsearch.report.pictures import label_sheet
 
 IMAGES = Path(__file__).parent / "images"
 

@@ -1,8 +1,8 @@
-"""Run by Alembic; `vpmsearch.store.migrate` configures it and hands over the connection."""
+"""Run by Alembic; `vpmsearch.store.folder.migrate` configures it and hands over the connection."""
 
 from alembic import context
 
-from vpmsearch.store.tables import Base
+from vpmsearch.store.folder.tables import Base
 
 context.configure(
     version_table=context.config.attributes.get("version_table", "alembic_version"),

@@ -40,7 +40,7 @@ def tiny() -> Iterator[str]:
     """The name of a backbone that costs nothing, known to the package while the test runs."""
     from tiny_trunk import tiny_backbone
 
-    from vpmsearch.models.backbones import BACKBONES
+    from vpmsearch.model.trunks import BACKBONES
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(BACKBONES, "tiny", tiny_backbone)
@@ -62,7 +62,8 @@ def unsynced() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def impatient() -> Iterator[None]:
     """A compaction waits five seconds for readers unless told otherwise; here nobody lets go meanwhile."""
-    from vpmsearch.store import GalleryStore, maintenance
+    from vpmsearch.store import GalleryStore
+    from vpmsearch.store.folder import maintenance
 
     with pytest.MonkeyPatch.context() as patched:
         for function in (maintenance.compact, GalleryStore.compact):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from vpmsearch.models import onnx_runtime
-from vpmsearch.models.export import PixelModel
-from vpmsearch.models.weights import LoadedWeights
+from vpmsearch.model import onnx_runtime
+from vpmsearch.model.export import PixelModel
+from vpmsearch.model.weights import LoadedWeights
 
 HEAD, TAIL = b"exported:", b":whole"
 

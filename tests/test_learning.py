@@ -12,8 +12,8 @@ from PIL import Image
 from vpmsearch.data.datasets import read_dataset
 from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
 from vpmsearch.evaluation.protocols import evaluate_model
-from vpmsearch.extraction import Extractor
-from vpmsearch.models.weights import read_weights, save_weights
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import read_weights, save_weights
 from vpmsearch.training.presets import get_preset
 from vpmsearch.training.trainer import Trainer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from vpmsearch.models.backbones import Backbone
+from vpmsearch.model.trunks import Backbone
 
 
 class TinyTrunk(nn.Module):
@@ -21,6 +21,6 @@ class TinyTrunk(nn.Module):
 
 
 def tiny_backbone():
-    """As `vpmsearch.models.backbones.BACKBONES` has them; the `tiny` fixture puts it there."""
+    """As `vpmsearch.model.trunks.BACKBONES` has them; the `tiny` fixture puts it there."""
     trunk = TinyTrunk()
     return Backbone("tiny", trunk, 12, 16, [(trunk.conv1, trunk.bn1), (trunk.conv2, trunk.bn2)])

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vpmsearch.models.vpm import Vpm
-from vpmsearch.models.weights import WeightsConfig, save_weights
+from vpmsearch.model.vpm import Vpm
+from vpmsearch.model.weights import WeightsConfig, save_weights
 
 INPUT_SIZE = (64, 32)
 EMBEDDING_DIM = 16

@@ -10,32 +10,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vpmsearch.calibration import Calibration, calibrate, load_calibration
     from vpmsearch.data.datasets import read_gallery
     from vpmsearch.data.images import load_image
-    from vpmsearch.indexer import index_gallery
-    from vpmsearch.notebook import load_model
-    from vpmsearch.queries import together
-    from vpmsearch.search import SearchEngine
+    from vpmsearch.indexing.indexer import index_gallery
+    from vpmsearch.report.notebook import load_model
+    from vpmsearch.search.calibration import Calibration, calibrate, load_calibration
+    from vpmsearch.search.engine import SearchEngine
+    from vpmsearch.search.queries import together
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Calibration": "vpmsearch.calibration",
+    "Calibration": "vpmsearch.search.calibration",
     "GalleryStore": "vpmsearch.store",
     "RegionFeatures": "vpmsearch.types",
-    "SearchEngine": "vpmsearch.search",
+    "SearchEngine": "vpmsearch.search.engine",
     "SearchFilter": "vpmsearch.types",
     "SearchResult": "vpmsearch.types",
-    "calibrate": "vpmsearch.calibration",
-    "index_gallery": "vpmsearch.indexer",
-    "load_calibration": "vpmsearch.calibration",
+    "calibrate": "vpmsearch.search.calibration",
+    "index_gallery": "vpmsearch.indexing.indexer",
+    "load_calibration": "vpmsearch.search.calibration",
     "load_image": "vpmsearch.data.images",
-    "load_model": "vpmsearch.notebook",
+    "load_model": "vpmsearch.report.notebook",
     "read_gallery": "vpmsearch.data.datasets",
-    "together": "vpmsearch.queries",
+    "together": "vpmsearch.search.queries",
 }
 
 __all__ = [

@@ -295,7 +295,7 @@ class SearchResult:
             query: what was searched with, to stand at the left. top: matches at most. pid: who that is, if known;
                 matches are then marked right or wrong.
         """
-        from vpmsearch.notebook import result_picture
+        from vpmsearch.report.notebook import result_picture
 
         return result_picture(self, query, top=top, pid=pid)
 
@@ -305,11 +305,11 @@ class SearchResult:
         Raises:
             DataError: pandas is not installed.
         """
-        from vpmsearch.notebook import result_frame
+        from vpmsearch.report.notebook import result_frame
 
         return result_frame(self)
 
     def _repr_html_(self) -> str:
-        from vpmsearch.notebook import result_html
+        from vpmsearch.report.notebook import result_html
 
         return result_html(self)

@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 # What depends on the model (the partitions, one a region, and the type of the embeddings) follows when an index is
-# created: vpmsearch.engines.schema.
+# created: vpmsearch.store.postgres.schema.
 STATEMENTS = (
     """
     CREATE TABLE model (

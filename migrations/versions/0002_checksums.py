@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the tables; `vpmsearch.store.migrate` then fills in the checksums, for which it reads the files."""
+    """Add the tables; `vpmsearch.store.folder.migrate` then fills in the checksums, for which it reads the files."""
     op.create_table(
         "segment_file",
         sa.Column("segment_id", sa.Integer(), nullable=False),

@@ -16,7 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from vpmsearch.commands import app
-from vpmsearch.models.weights import DRAWN
+from vpmsearch.model.weights import DRAWN
 
 COMMAND = get_command(app)
 
@@ -64,7 +64,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VPMSEARCH_WEIGHTS", raising=False)
     monkeypatch.delenv("VPMSEARCH_INDEX", raising=False)
-    monkeypatch.setattr("vpmsearch.models.weights.PRETRAINED", tmp_path / "not" / "there.safetensors")
+    monkeypatch.setattr("vpmsearch.model.weights.PRETRAINED", tmp_path / "not" / "there.safetensors")
     return run
 
 

@@ -11,7 +11,7 @@ from tiny_weights import picture
 
 from vpmsearch.data import synthetic
 from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
-from vpmsearch.models.weights import DRAWN, read_weights
+from vpmsearch.model.weights import DRAWN, read_weights
 from vpmsearch.training import presets
 
 RANKING = {"matcher": None, "candidates": None, "reciprocal": False, "expand": None}

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from tiny_weights import picture, write_pictures
 
-from vpmsearch.models.weights import fingerprint
+from vpmsearch.model.weights import fingerprint
 from vpmsearch.store import GalleryStore, verify
 
 

@@ -12,9 +12,9 @@ import torch
 from fake_onnx import FakeOnnx
 from tiny_weights import write_pictures
 
-from vpmsearch.models import onnx_runtime
-from vpmsearch.models.export import check_packages
-from vpmsearch.models.weights import read_weights
+from vpmsearch.model import onnx_runtime
+from vpmsearch.model.export import check_packages
+from vpmsearch.model.weights import read_weights
 from vpmsearch.store import GalleryStore
 
 

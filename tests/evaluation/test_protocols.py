@@ -28,9 +28,9 @@ from vpmsearch.evaluation.protocols import (
     rank,
     visible_set_f1,
 )
-from vpmsearch.extraction import Extractor
-from vpmsearch.indexer import index_gallery
-from vpmsearch.models.weights import read_weights
+from vpmsearch.indexing.indexer import index_gallery
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import read_weights
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import RegionFeatures
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from vpmsearch import search
 from vpmsearch.evaluation import searching
 from vpmsearch.evaluation.searching import measure_search, recall, resident_memory, rounds
-from vpmsearch.search import SearchEngine
+from vpmsearch.search import engine as search
+from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import ImageRecord, Match, ModelInfo, RegionFeatures, SearchResult
 

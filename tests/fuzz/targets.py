@@ -22,8 +22,9 @@ from PIL import Image
 
 from vpmsearch.data.images import read_image
 from vpmsearch.data.manifest import read_manifest
-from vpmsearch.store import GalleryStore, embeddings, verify
-from vpmsearch.store.region_index import Allowed, RegionIndex
+from vpmsearch.store import GalleryStore, verify
+from vpmsearch.store.folder import embeddings
+from vpmsearch.store.folder.region_index import Allowed, RegionIndex
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
 
 
@@ -106,8 +107,8 @@ def _model():
     import torch
     from tiny_trunk import tiny_backbone
 
-    from vpmsearch.models.backbones import BACKBONES
-    from vpmsearch.models.vpm import Vpm
+    from vpmsearch.model.trunks import BACKBONES
+    from vpmsearch.model.vpm import Vpm
 
     BACKBONES["tiny"] = tiny_backbone
     torch.manual_seed(0)
@@ -168,7 +169,7 @@ def _change(rng: random.Random, value: object) -> None:
 def _weights_samples() -> list[bytes]:
     import torch
 
-    from vpmsearch.models.weights import WeightsConfig, save_weights
+    from vpmsearch.model.weights import WeightsConfig, save_weights
 
     model = _model()
     config = WeightsConfig(
@@ -185,7 +186,7 @@ def _weights_samples() -> list[bytes]:
 def _use_weights(path: Path) -> None:
     import torch
 
-    from vpmsearch.models.weights import read_weights
+    from vpmsearch.model.weights import read_weights
 
     _model()
     loaded = read_weights(path)

@@ -17,8 +17,8 @@ import vpmsearch.data.manifest as manifests
 from vpmsearch.data.images import MAX_SCANS, MAX_TAG_VALUES, load_image
 from vpmsearch.data.manifest import MAX_ROW, read_manifest
 from vpmsearch.errors import DataError, ImageError, StoreDamagedError, TrainingError, WeightsError
-from vpmsearch.store import embeddings, faiss_file
-from vpmsearch.store.region_index import RegionIndex
+from vpmsearch.store.folder import embeddings, faiss_file
+from vpmsearch.store.folder.region_index import RegionIndex
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 
 # ------------------------------------------------------------------------------------------------------------ images
@@ -154,7 +154,7 @@ def test_a_checkpoint_that_does_not_fit(tmp_path, change):
     assert load_checkpoint(path, *trained(), {"seed": 3}) == Progress(1, 2, {"seed": 3})
     from safetensors.torch import load_file
 
-    from vpmsearch.models.weights import read_metadata
+    from vpmsearch.model.weights import read_metadata
 
     tensors = {name: tensor for name, tensor in (load_file(path) | change).items() if tensor is not None}
     save_file(tensors, path, read_metadata(path))

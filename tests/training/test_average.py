@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpmsearch.errors import ModelError
-from vpmsearch.models.weights import read_weights
+from vpmsearch.model.weights import read_weights
 from vpmsearch.training.average import WeightAverage
 from vpmsearch.training.presets import get_preset
 from vpmsearch.training.trainer import Trainer

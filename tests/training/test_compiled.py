@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tiny_settings import TINY
 
 from vpmsearch.errors import TrainingError
-from vpmsearch.models.vpm import Vpm
+from vpmsearch.model.vpm import Vpm
 from vpmsearch.training.compiled import CompiledForward
 from vpmsearch.training.trainer import Trainer
 

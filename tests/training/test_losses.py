@@ -7,7 +7,7 @@ import oracles
 import pytest
 import torch
 
-from vpmsearch.models.vpm import VpmOutput
+from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.training.losses import RegionClassifiers, vpm_loss
 from vpmsearch.training.presets import get_preset
 

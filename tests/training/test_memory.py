@@ -11,7 +11,7 @@ import torch
 
 import vpmsearch.training.memory as module
 from vpmsearch.errors import ModelError
-from vpmsearch.models.vpm import VpmOutput
+from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.training.memory import GalleryMemory
 
 # Eight images: identity 3 was seen by one camera alone.

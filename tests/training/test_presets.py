@@ -10,7 +10,7 @@ import pytest
 
 from vpmsearch.data.crops import STRATEGIES
 from vpmsearch.errors import ModelError
-from vpmsearch.models.backbones import BACKBONES
+from vpmsearch.model.trunks import BACKBONES
 from vpmsearch.training.presets import PRESETS, TrainSettings, changed, get_preset
 
 

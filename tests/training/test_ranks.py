@@ -26,7 +26,7 @@ import torch
 from torch import nn
 torch.set_num_threads(1)
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.models.backbones import BACKBONES, Backbone
+from vpmsearch.model.trunks import BACKBONES, Backbone
 from vpmsearch.training.presets import get_preset
 from vpmsearch.training.ranks import joined
 from vpmsearch.training.trainer import Trainer

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_settings import TINY
 
 from vpmsearch.errors import TrainingError, WeightsError
-from vpmsearch.models.weights import read_metadata
+from vpmsearch.model.weights import read_metadata
 from vpmsearch.training.trainer import Trainer
 
 FIRST = replace(TINY, epochs=6, learning_rate=1e-2, trunk_learning_rate=1e-2, consistency_weight=1.0, memory_weight=0.5)

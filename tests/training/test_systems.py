@@ -11,9 +11,9 @@ import torch
 
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import ModelError
-from vpmsearch.models.baselines import Stripes
-from vpmsearch.models.vpm import VpmOutput
-from vpmsearch.models.weights import read_weights
+from vpmsearch.model.baselines import Stripes
+from vpmsearch.model.vpm import VpmOutput
+from vpmsearch.model.weights import read_weights
 from vpmsearch.training.losses import vpm_loss
 from vpmsearch.training.presets import PRESETS, get_preset
 from vpmsearch.training.systems import SYSTEMS, with_system

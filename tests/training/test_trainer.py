@@ -20,9 +20,9 @@ import vpmsearch
 import vpmsearch.training.trainer as module
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError, TrainingError, VpmsearchError, WeightsError
-from vpmsearch.models import weights
-from vpmsearch.models.initial import IMAGENET
-from vpmsearch.models.weights import fingerprint, read_metadata, read_weights
+from vpmsearch.model import weights
+from vpmsearch.model.initial import IMAGENET
+from vpmsearch.model.weights import fingerprint, read_metadata, read_weights
 from vpmsearch.training import checkpoint
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log
 from vpmsearch.training.presets import get_preset
@@ -482,7 +482,7 @@ def full_disk(*args, **kwargs):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("target", ["os.fsync", "vpmsearch.models.weights.save_file", "csv.DictWriter.writerows"])
+@pytest.mark.parametrize("target", ["os.fsync", "vpmsearch.model.weights.save_file", "csv.DictWriter.writerows"])
 def test_a_full_disk_is_one_error_and_keeps_the_last_epoch(stopped, drawn_images, monkeypatch, target):
     checkpoint = stopped.checkpoint.read_bytes()
     with monkeypatch.context() as patched:

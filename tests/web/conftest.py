@@ -15,8 +15,8 @@ from fastapi.testclient import TestClient
 from small_index import URL, make_service, png, serving
 from tiny_weights import picture, write_weights
 
-from vpmsearch.extraction import Extractor
-from vpmsearch.models.weights import read_weights
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import read_weights
 from vpmsearch.web.app import create_app
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.settings import ServeSettings

@@ -13,8 +13,8 @@ from PIL import Image
 from tiny_weights import write_pictures
 
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.extraction import Extractor
-from vpmsearch.indexer import index_gallery
+from vpmsearch.indexing.indexer import index_gallery
+from vpmsearch.model.extraction import Extractor
 from vpmsearch.store import GalleryStore
 from vpmsearch.web.app import create_app
 from vpmsearch.web.service import SearchService

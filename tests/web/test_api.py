@@ -13,8 +13,8 @@ from small_index import IMAGES, START, jpeg, png
 from tiny_weights import picture
 
 from vpmsearch.data.images import decode_image
-from vpmsearch.queries import only_regions, together
-from vpmsearch.search import SearchEngine
+from vpmsearch.search.engine import SearchEngine
+from vpmsearch.search.queries import only_regions, together
 from vpmsearch.types import RegionFeatures, SearchFilter
 
 

@@ -273,7 +273,7 @@ def test_a_file_that_has_changed_is_not_shown(own_service, client_of, tmp_path):
 def test_metadata_of_a_file_is_not_served(extractor, tmp_path, client_of):
     from small_index import labelled
 
-    from vpmsearch.indexer import index_gallery
+    from vpmsearch.indexing.indexer import index_gallery
     from vpmsearch.store import GalleryStore
     from vpmsearch.web.service import SearchService
 

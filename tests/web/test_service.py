@@ -12,9 +12,9 @@ from small_index import labelled, png
 from tiny_weights import picture, write_pictures, write_weights
 
 from vpmsearch.errors import ModelMismatchError, StoreError
-from vpmsearch.extraction import Extractor
-from vpmsearch.indexer import index_gallery
-from vpmsearch.models.weights import read_weights
+from vpmsearch.indexing.indexer import index_gallery
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import read_weights
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import SearchFilter
 from vpmsearch.web.service import SearchService, _Recent

@@ -12,7 +12,7 @@ from vpmsearch.commands.terminal import answer, answer_json, command, progress, 
 
 if TYPE_CHECKING:
     from vpmsearch.evaluation.searching import SearchMeasurement
-    from vpmsearch.extraction import Extractor
+    from vpmsearch.model.extraction import Extractor
     from vpmsearch.store import GalleryView
     from vpmsearch.types import RegionFeatures
 
@@ -46,12 +46,13 @@ def bench(
 
     Queries are images of the index, cut to γ; their files must still be there.
     """
-    from vpmsearch.drawing import checked_output
     from vpmsearch.evaluation.searching import measure_search, resident_memory, rounds
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.opening import open_index, searcher
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import find_by_fingerprint
+    from vpmsearch.report.drawing import checked_output
+    from vpmsearch.search.open import searcher
+    from vpmsearch.store.open import open_index
 
     if picture is not None:
         checked_output(picture)  # before the work, not after it
@@ -80,7 +81,7 @@ def bench(
         kept = ", ".join(f"{name} {value:.2f}" for name, value in memory.items())
         answer(f"{images} images; memory of this process, the model's included: {kept}")
     if picture is not None:
-        from vpmsearch.pictures import recall_curve
+        from vpmsearch.report.pictures import recall_curve
 
         say(f"picture: {recall_curve(curves, picture)}")
 
@@ -93,7 +94,7 @@ def _queries(
 
     from vpmsearch.errors import DataError
     from vpmsearch.evaluation.protocols import query_crops
-    from vpmsearch.extraction import Request
+    from vpmsearch.model.extraction import Request
     from vpmsearch.types import RegionFeatures
 
     rng = np.random.default_rng(seed)

@@ -30,12 +30,13 @@ def calibrate(
     """
     from dataclasses import asdict
 
-    from vpmsearch.calibration import ACCEPTED, BOXES
-    from vpmsearch.calibration import calibrate as measure
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.opening import open_index, searcher
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import find_by_fingerprint
+    from vpmsearch.search.calibration import ACCEPTED, BOXES
+    from vpmsearch.search.calibration import calibrate as measure
+    from vpmsearch.search.open import searcher
+    from vpmsearch.store.open import open_index
 
     chosen = choose_device(device)
     with open_index(index, device=str(chosen)) as store:

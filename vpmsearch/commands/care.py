@@ -30,7 +30,7 @@ def stats(
 ) -> None:
     """Say what an index holds: images, identities, cameras, bytes, and how often each region is visible."""
     from vpmsearch.data.images import printable
-    from vpmsearch.opening import open_index
+    from vpmsearch.store.open import open_index
 
     with open_index(index) as store:
         found = asdict(store.stats())
@@ -55,8 +55,8 @@ def verify(
     json: options.Json = False,
 ) -> None:
     """Check that the index is whole: every file and row is what was written, and all say the same. Exit 1 if not."""
-    from vpmsearch.opening import folder_of, verify_index
     from vpmsearch.store import repair as repair_store
+    from vpmsearch.store.open import folder_of, verify_index
 
     # By its place: a damaged index may not open.
     report = repair_store(folder_of(index, "REINDEX there")) if repair else verify_index(index)
@@ -85,8 +85,8 @@ def remove(
     Several kinds together remove what fits all of them.
     """
     from vpmsearch.errors import DataError
-    from vpmsearch.indexer import rejected_path, stored_path
-    from vpmsearch.opening import open_index
+    from vpmsearch.indexing.indexer import rejected_path, stored_path
+    from vpmsearch.store.open import open_index
 
     if not paths and not pid and not camid and before is None:
         raise typer.BadParameter("say what to remove: a PATH, --pid, --camid or --before")
@@ -122,8 +122,8 @@ def compact(
     json: options.Json = False,
 ) -> None:
     """Rewrite an index as one segment: of the removed images nothing stays in its files."""
-    from vpmsearch.opening import folder_of
     from vpmsearch.store import compact as compact_store
+    from vpmsearch.store.open import folder_of
 
     folder = folder_of(index, "VACUUM the database: what was removed goes with it")
     with counted("region indexes") as on_build:
@@ -150,8 +150,8 @@ def snapshot(
     json: options.Json = False,
 ) -> None:
     """Copy an index as it is at this moment, also while it is written to. The copy is an index like any other."""
-    from vpmsearch.opening import folder_of
     from vpmsearch.store import GalleryStore
+    from vpmsearch.store.open import folder_of
 
     with GalleryStore.open(folder_of(index, "use pg_dump or pg_basebackup")) as store:
         images = store.snapshot_to(target)
@@ -164,8 +164,8 @@ def restore(
     json: options.Json = False,
 ) -> None:
     """Make an index out of a snapshot, which stays. Where there is an index already, move it away first."""
-    from vpmsearch.opening import folder_of
     from vpmsearch.store import restore as restore_store
+    from vpmsearch.store.open import folder_of
 
     folder = folder_of(index, "restore into a folder, then `vpmsearch migrate` it")
     _copied(restore_store(source, folder), folder, json)
@@ -180,7 +180,7 @@ def _copied(images: int, target: Path, json: bool) -> None:
 
 def upgrade(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
     """Bring an index of an earlier vpmsearch to this one's format; a copy of its catalog is kept beside it."""
-    from vpmsearch.opening import upgrade_index
+    from vpmsearch.store.open import upgrade_index
 
     old, new = upgrade_index(index)
     if json:

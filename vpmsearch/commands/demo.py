@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vpmsearch.data.datasets import LabelledImage, ReidDataset
-    from vpmsearch.extraction import Extractor
+    from vpmsearch.model.extraction import Extractor
     from vpmsearch.types import SearchResult
 
 GAMMA = 0.5
@@ -41,9 +41,9 @@ def demo(
     Prints rank-1 with visibility (Eq. 4) and with all regions counting equally, and saves a picture of the ranks.
     """
     from vpmsearch.data.datasets import read_dataset
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import read_weights
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import read_weights
 
     start = time.perf_counter()
     chosen = choose_device(device)
@@ -90,7 +90,7 @@ def _draw(folder: Path, seed: int) -> Path:
 
 
 def _train(images: ReidDataset, weights: Path, device: torch.device, seed: int) -> Path:
-    from vpmsearch.models.weights import DRAWN
+    from vpmsearch.model.weights import DRAWN
     from vpmsearch.training.presets import get_preset
     from vpmsearch.training.trainer import Trainer
 
@@ -102,7 +102,7 @@ def _train(images: ReidDataset, weights: Path, device: torch.device, seed: int) 
 def _index(images: ReidDataset, extractor: Extractor, folder: Path) -> None:
     import shutil
 
-    from vpmsearch.indexer import index_gallery
+    from vpmsearch.indexing.indexer import index_gallery
     from vpmsearch.store import GalleryStore
 
     shutil.rmtree(folder, ignore_errors=True)  # the weights are new, so is the index
@@ -117,8 +117,8 @@ def _query(images: ReidDataset, extractor: Extractor, output: Path, seed: int) -
     """Search for some half bodies, print the ranks of the right person, save the panel."""
     import numpy as np
 
-    from vpmsearch.pictures import rank_panel
-    from vpmsearch.search import SearchEngine
+    from vpmsearch.report.pictures import rank_panel
+    from vpmsearch.search.engine import SearchEngine
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import SearchFilter
 

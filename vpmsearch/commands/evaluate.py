@@ -10,7 +10,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.index import announce
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
-from vpmsearch.engines.place import Place
+from vpmsearch.store.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vpmsearch.evaluation.intervals import Interval
     from vpmsearch.evaluation.protocols import LabelledFeatures
     from vpmsearch.evaluation.rows import Evaluation
-    from vpmsearch.models.weights import LoadedWeights
+    from vpmsearch.model.weights import LoadedWeights
 
 
 LAYOUTS = (
@@ -127,8 +127,8 @@ def evaluate(
     from vpmsearch.errors import DataError
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
     from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.extraction import Extractor
 
     gammas, crops = gamma or [1.0], crop or ["bilateral"]
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
@@ -180,8 +180,8 @@ def _load(
 ) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
     """The weights, the gallery of the index that was built with them, and the `min_visibility` to use."""
     from vpmsearch.evaluation.protocols import indexed_gallery
-    from vpmsearch.models.weights import find_by_fingerprint, find_weights, read_weights
-    from vpmsearch.opening import open_index
+    from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weights
+    from vpmsearch.store.open import open_index
 
     if index is None:
         loaded = read_weights(find_weights(weights))

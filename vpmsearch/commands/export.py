@@ -26,9 +26,9 @@ def export_onnx(
     Input `pixels` (batch, height, width, 3), uint8 RGB of the weights' input size; it is normalised inside. Outputs
     `visibility` (batch, p) and `embeddings` (batch, p, d), float32. The batch may have any size.
     """
-    from vpmsearch.models.export import check_onnx, check_packages
-    from vpmsearch.models.export import export_onnx as write
-    from vpmsearch.models.weights import find_weights, read_weights
+    from vpmsearch.model.export import check_onnx, check_packages
+    from vpmsearch.model.export import export_onnx as write
+    from vpmsearch.model.weights import find_weights, read_weights
 
     check_onnx(output)  # before the work, not after it
     check_packages()

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     import torch
 
-    from vpmsearch.engines.place import Place
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.weights import LoadedWeights
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import LoadedWeights
     from vpmsearch.store import Gallery
+    from vpmsearch.store.place import Place
 
 SHOWN_REJECTIONS = 10
 RUNTIMES = ("torch", "onnx")
@@ -72,7 +72,7 @@ def index(
     from vpmsearch.data.datasets import read_gallery
     from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
-    from vpmsearch.indexer import index_gallery
+    from vpmsearch.indexing.indexer import index_gallery
 
     part = options.shard(shard)
     if runtime not in RUNTIMES:
@@ -112,7 +112,7 @@ def index(
 def _device(name: str, runtime: str) -> torch.device:
     """Where to compute; onnx does so on the CPU alone."""
     from vpmsearch.errors import DeviceError
-    from vpmsearch.models.device import choose_device
+    from vpmsearch.model.device import choose_device
 
     chosen = choose_device("cpu" if (name, runtime) == ("auto", "onnx") else name)
     if runtime == "onnx" and chosen.type != "cpu":
@@ -136,8 +136,8 @@ def _open_or_create(
     from dataclasses import replace
 
     from vpmsearch.errors import StoreNotFoundError
-    from vpmsearch.models.weights import find_by_fingerprint, find_weights, read_weights
-    from vpmsearch.opening import create_or_open, open_index
+    from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weights
+    from vpmsearch.store.open import create_or_open, open_index
 
     try:
         store = open_index(place, device=device)
@@ -163,19 +163,19 @@ def _open_or_create(
 
 def _extractor(loaded: LoadedWeights, device: torch.device, batch_size: int | None, runtime: str) -> Extractor:
     """A model by torch or onnxruntime; says which weights it has."""
-    from vpmsearch.extraction import Extractor
+    from vpmsearch.model.extraction import Extractor
 
     announce(loaded)
     if runtime == "torch":
         return Extractor(loaded, device, batch_size=batch_size)
-    from vpmsearch.models.onnx_runtime import OnnxRuntime
+    from vpmsearch.model.onnx_runtime import OnnxRuntime
 
     return Extractor(loaded, device, batch_size=batch_size, runtime=OnnxRuntime(loaded, say))
 
 
 def announce(loaded: LoadedWeights) -> None:
     """Say which weights are used; warn where they have never seen a photograph."""
-    from vpmsearch.models.weights import DRAWN
+    from vpmsearch.model.weights import DRAWN
 
     config = loaded.config
     say(f"weights: {config.name}, trained on {config.dataset}, {loaded.fingerprint[:12]} ({loaded.path})")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from vpmsearch.engines.place import Place
+from vpmsearch.store.place import Place
 
 INDEX_VARIABLE = "VPMSEARCH_INDEX"
 DEFAULT_INDEX = Place("indexes/default")

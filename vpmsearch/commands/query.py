@@ -13,9 +13,9 @@ from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, say
 
 if TYPE_CHECKING:
-    from vpmsearch.calibration import Calibration
-    from vpmsearch.engines.place import Place
-    from vpmsearch.extraction import Extractor
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.search.calibration import Calibration
+    from vpmsearch.store.place import Place
     from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
 
 
@@ -59,9 +59,9 @@ def query(
     "complete", "bound_closed"}. Complete: no other image can belong into the answer.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
     """
-    from vpmsearch.drawing import checked_output
     from vpmsearch.errors import DataError
-    from vpmsearch.report import check_report
+    from vpmsearch.report.drawing import checked_output
+    from vpmsearch.report.html import check_report
     from vpmsearch.types import SearchFilter
 
     if panel is not None:
@@ -126,12 +126,13 @@ def _answers(
     asked: _Asked, index: Place, weights: Path | None, device: str
 ) -> tuple[list[_Answer], list[str], tuple[int, int]]:
     """Search; also what is wrong with images that cannot be read, and the grid of regions."""
-    from vpmsearch.calibration import load_calibration, visible_regions
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.opening import open_index, searcher
-    from vpmsearch.queries import only_regions, parse_regions, together
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import find_by_fingerprint
+    from vpmsearch.search.calibration import load_calibration, visible_regions
+    from vpmsearch.search.open import searcher
+    from vpmsearch.search.queries import only_regions, parse_regions, together
+    from vpmsearch.store.open import open_index
 
     chosen = choose_device(device)
     with open_index(index, device=str(chosen)) as store:
@@ -154,7 +155,7 @@ def _answers(
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[str]]:
     """Features of the images that can be read, and what is wrong with the others."""
     from vpmsearch.data.images import printable
-    from vpmsearch.extraction import Request
+    from vpmsearch.model.extraction import Request
     from vpmsearch.types import RegionFeatures
 
     batches = list(extractor.extract(Request(i, path) for i, path in enumerate(images)))
@@ -216,7 +217,7 @@ def to_json(found: _Answer) -> dict[str, Any]:
 
 def _save_panel(answers: list[_Answer], panel: Path, top: int) -> None:
     from vpmsearch.data.images import load_image
-    from vpmsearch.pictures import rank_panel
+    from vpmsearch.report.pictures import rank_panel
 
     queries = [load_image(each.paths[0]) for each in answers]
     say(f"panel: {rank_panel(queries, [each.result for each in answers], panel, top=top)}")
@@ -224,7 +225,7 @@ def _save_panel(answers: list[_Answer], panel: Path, top: int) -> None:
 
 def _save_report(answers: list[_Answer], report: Path, top: int, grid: tuple[int, int]) -> None:
     from vpmsearch.data.images import load_image
-    from vpmsearch.report import Answer, write_report
+    from vpmsearch.report.html import Answer, write_report
 
     told = [
         Answer(each.name, [load_image(path) for path in each.paths], each.result, each.verdict or "")

@@ -61,7 +61,7 @@ def reproduce(
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.evaluation.experiments import get_experiment
     from vpmsearch.evaluation.reproduce import Reproduction, verdicts
-    from vpmsearch.models.device import choose_device
+    from vpmsearch.model.device import choose_device
     from vpmsearch.training.presets import changed, get_preset
 
     wanted = get_experiment(experiment)
@@ -129,8 +129,8 @@ def _outcome(found: Verdict) -> dict[str, Any]:
 def _save(rows: Sequence[dict[str, Any]], path: Path) -> None:
     import csv
 
-    from vpmsearch.atomic import replacing
     from vpmsearch.errors import DataError
+    from vpmsearch.system.atomic import replacing
 
     try:
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -175,7 +175,7 @@ def _draw(
 ) -> None:
     path = output / f"{experiment.name}.png"
     if experiment.picture == "curve":
-        from vpmsearch.pictures import robustness_curve
+        from vpmsearch.report.pictures import robustness_curve
 
         curves: dict[str, list[tuple[float, float]]] = {}
         for found in measured:
@@ -192,9 +192,9 @@ def _regions(weights: Path, image: Path, path: Path) -> Path:
     import torch
 
     from vpmsearch.data.images import load_image
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.weights import read_weights
-    from vpmsearch.pictures import region_overlay
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import read_weights
+    from vpmsearch.report.pictures import region_overlay
 
     loaded, picture = read_weights(weights), load_image(image)
     seen = Extractor(loaded, torch.device("cpu")).see(picture)

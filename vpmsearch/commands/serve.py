@@ -56,10 +56,10 @@ def serve(
         from vpmsearch.errors import DataError
 
         raise DataError(f"serve needs {error.name}: pip install 'vpmsearch[web]'") from error
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import find_by_fingerprint
-    from vpmsearch.opening import open_index
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import find_by_fingerprint
+    from vpmsearch.store.open import open_index
     from vpmsearch.web.service import SearchService
     from vpmsearch.web.settings import ServeSettings, is_loopback, new_token
 

@@ -25,10 +25,10 @@ def show(
 ) -> None:
     """Draw which regions the model sees in an image, as in the paper's Fig. 5."""
     from vpmsearch.data.images import load_image
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.weights import find_weights, read_weights
-    from vpmsearch.pictures import region_overlay
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import find_weights, read_weights
+    from vpmsearch.report.pictures import region_overlay
 
     picture = load_image(image)
     loaded = read_weights(find_weights(weights))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vpmsearch.data.datasets import ReidDataset
-    from vpmsearch.models.vpm import Vpm
+    from vpmsearch.model.vpm import Vpm
     from vpmsearch.training.log import LossRow
     from vpmsearch.training.presets import TrainSettings
     from vpmsearch.training.trainer import Trainer
@@ -130,9 +130,9 @@ def train(
     """
     from vpmsearch.data.mixture import mixed
     from vpmsearch.errors import ModelError, TrainingError
-    from vpmsearch.models.device import choose_device
-    from vpmsearch.models.initial import PUBLISHED
-    from vpmsearch.models.weights import DRAWN
+    from vpmsearch.model.device import choose_device
+    from vpmsearch.model.initial import PUBLISHED
+    from vpmsearch.model.weights import DRAWN
     from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.ranks import joined, local_device, several
     from vpmsearch.training.systems import with_system
@@ -224,7 +224,7 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
     from dataclasses import asdict
     from time import monotonic
 
-    from vpmsearch.pictures import loss_curves
+    from vpmsearch.report.pictures import loss_curves
     from vpmsearch.training.log import read_log
 
     steps, since = 0, monotonic()
@@ -317,7 +317,7 @@ def _write_held_out(output: Path, held_out: Sequence[ReidDataset]) -> Path:
     """Write down who was held out, as JSON beside the weights: pids of each data set."""
     import json
 
-    from vpmsearch.atomic import replacing
+    from vpmsearch.system.atomic import replacing
 
     path = output.with_suffix(".held-out.json")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -331,8 +331,8 @@ def _measure(trainer: Trainer, held_out: ReidDataset) -> str:
     """Rank-1 and mAP on the held-out identities, whole and half, and how far a half is from its whole."""
     from vpmsearch.evaluation.protocols import evaluate_model
     from vpmsearch.evaluation.shift import whole_to_cut
-    from vpmsearch.extraction import Extractor
-    from vpmsearch.models.weights import read_weights
+    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.weights import read_weights
 
     extractor = Extractor(read_weights(trainer.files.weights), trainer.device)
     rows = evaluate_model(extractor, held_out.query, held_out.gallery, gammas=(1.0, 0.5))

@@ -9,7 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, building, command, progress
-from vpmsearch.engines.place import Place
+from vpmsearch.store.place import Place
 
 
 def register(app: typer.Typer) -> None:
@@ -33,8 +33,8 @@ def migrate(
     from dataclasses import asdict
 
     from vpmsearch.errors import StoreNotFoundError
-    from vpmsearch.opening import create_index, fitting_type, open_index
-    from vpmsearch.transfer import migrate as run
+    from vpmsearch.store.open import create_index, fitting_type, open_index
+    from vpmsearch.store.transfer import migrate as run
 
     with open_index(source) as ours:
         try:
@@ -58,8 +58,8 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Write an index as a Parquet file: labels, visibility and embeddings of every image."""
-    from vpmsearch.opening import open_index
-    from vpmsearch.transfer import export as run
+    from vpmsearch.store.open import open_index
+    from vpmsearch.store.transfer import export as run
 
     with open_index(index) as store, progress("exporting", len(store.snapshot)) as advance:
         images = run(store, output, on_progress=advance)

@@ -22,7 +22,6 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from vpmsearch.atomic import replacing, sync_folder
 from vpmsearch.data import scenes
 from vpmsearch.data.pedestrian.appearance import appearance, pick
 from vpmsearch.data.pedestrian.body import Pose
@@ -30,6 +29,7 @@ from vpmsearch.data.pedestrian.canvas import BLACK, GREY, Canvas, mix
 from vpmsearch.data.pedestrian.figure import draw_figure
 from vpmsearch.data.scenes import JUNK, SHOT, SUPERSAMPLING, WHO, Camera
 from vpmsearch.errors import DataError
+from vpmsearch.system.atomic import replacing, sync_folder
 
 DRAWING = 1  # raise it when the same settings draw other pictures: folders drawn before are then refused, not mixed
 DISTRACTOR = 1_000_000  # the first of those who are only distractors; they share pid 0 in file names

@@ -39,7 +39,7 @@ from vpmsearch.evaluation.sparse_matchers import (
     STIFFNESS,
     sparse_distances,
 )
-from vpmsearch.extraction import Extractor, Request
+from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.types import Int64
 
 MATCHERS = (*WINDOWS, *SPARSE)

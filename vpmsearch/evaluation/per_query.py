@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vpmsearch.atomic import replacing
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.intervals import Interval, mean_interval
 from vpmsearch.evaluation.rows import Evaluation
+from vpmsearch.system.atomic import replacing
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from vpmsearch.evaluation.ranked import (
 from vpmsearch.evaluation.rows import Evaluation, Gain, Ranking, Weighting
 from vpmsearch.evaluation.single_shot import ShotDraws
 from vpmsearch.evaluation.verification import check_levels
-from vpmsearch.extraction import Extractor, Request
-from vpmsearch.indexer import stored_path
+from vpmsearch.indexing.indexer import stored_path
+from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.store import GalleryView
 from vpmsearch.types import Float32, Int64, RegionFeatures
 

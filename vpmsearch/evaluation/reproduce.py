@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from vpmsearch.atomic import replacing
 from vpmsearch.data.datasets import LabelledImage, ReidDataset
 from vpmsearch.errors import DataError, TrainingError
 from vpmsearch.evaluation.experiments import Experiment, Row, Source
@@ -33,8 +32,9 @@ from vpmsearch.evaluation.per_query import (
 )
 from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
 from vpmsearch.evaluation.rows import Evaluation
-from vpmsearch.extraction import Extractor
-from vpmsearch.models.weights import fingerprint, read_weights
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.weights import fingerprint, read_weights
+from vpmsearch.system.atomic import replacing
 from vpmsearch.training.presets import TrainSettings
 from vpmsearch.training.systems import SYSTEMS, with_system
 from vpmsearch.training.trainer import Trainer, source_revision

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpmsearch.search import CANDIDATES_PER_REGION, Searcher
+from vpmsearch.search.engine import CANDIDATES_PER_REGION, Searcher
 from vpmsearch.types import RegionFeatures, SearchResult
 
 RECALLS = (1, 10, 100)

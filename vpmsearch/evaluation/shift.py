@@ -12,7 +12,7 @@ import numpy as np
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.protocols import extract_labelled, query_crops
-from vpmsearch.extraction import Extractor
+from vpmsearch.model.extraction import Extractor
 
 
 def whole_to_cut(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 
 from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
-from vpmsearch.store.copies import restore
-from vpmsearch.store.gallery import GalleryStore
-from vpmsearch.store.index_types import INDEX_TYPES
-from vpmsearch.store.maintenance import compact, repair, verify
-from vpmsearch.store.snapshot import Snapshot
+from vpmsearch.store.folder.copies import restore
+from vpmsearch.store.folder.gallery import GalleryStore
+from vpmsearch.store.folder.index_types import INDEX_TYPES
+from vpmsearch.store.folder.maintenance import compact, repair, verify
+from vpmsearch.store.folder.snapshot import Snapshot
+from vpmsearch.store.folder.writer import GalleryWriter
 from vpmsearch.store.values import CompactReport, StoreStats, VerifyReport
-from vpmsearch.store.writer import GalleryWriter
 
 __all__ = [
     "INDEX_TYPES",
@@ -39,8 +39,8 @@ __all__ = [
 def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
     """Bring an index to this version's revision, keeping a backup of the catalog; the revisions before and after.
 
-    See `vpmsearch.store.migrate.upgrade`, which this imports when called: Alembic takes a while.
+    See `vpmsearch.store.folder.migrate.upgrade`, which this imports when called: Alembic takes a while.
     """
-    from vpmsearch.store.migrate import upgrade as run
+    from vpmsearch.store.folder.migrate import upgrade as run
 
     return run(path)

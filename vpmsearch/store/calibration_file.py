@@ -1,4 +1,4 @@
-"""The file in the folder of an index that keeps its calibration. What the numbers mean: `vpmsearch.calibration`.
+"""The file in the folder of an index that keeps its calibration. What the numbers mean: `vpmsearch.search.calibration`.
 
 It is written whole or not at all and carries a checksum of its content. The catalog knows nothing of it; snapshots and
 restorations take it along, and `verify` looks at it. A server keeps the same text in a column.
@@ -11,8 +11,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import StoreDamagedError
+from vpmsearch.system.atomic import replacing
 from vpmsearch.types import ModelInfo
 
 FILE_NAME = "calibration.json"

@@ -1,7 +1,7 @@
 """What a gallery store is, wherever it keeps its images: here a folder, elsewhere a server. No I/O.
 
 `GalleryStore`, `Snapshot` and `GalleryWriter` are the embedded ones. Whoever needs no more than this works on every
-store; tests/engines/test_store_contract.py runs on all of them. Images are named by their ids.
+store; tests/store/postgres/test_store_contract.py runs on all of them. Images are named by their ids.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol, Self
 
-from vpmsearch.store.segments import OnBuild, tell_nobody
-from vpmsearch.store.values import StoredModel, StoreStats, VerifyReport
+from vpmsearch.store.values import OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
 from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vpmsearch.store.checksums import FileSum
+from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.types import Float32, ImageRecord, Int64, ModelInfo
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from vpmsearch.models.vpm import Vpm
+from vpmsearch.model.vpm import Vpm
 
 
 class WeightAverage(AveragedModel):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from vpmsearch.errors import TrainingError
-from vpmsearch.models.initial import PUBLISHED
-from vpmsearch.models.weights import check_tensors, load_tensors, read_metadata, read_tensors, write_tensors
+from vpmsearch.model.initial import PUBLISHED
+from vpmsearch.model.weights import check_tensors, load_tensors, read_metadata, read_tensors, write_tensors
 
 MAX_BYTES = 32 << 30
 """A larger file is refused. resnet50 with AdamW, 2048 numbers a region and 30,000 identities (bnneck): 4.5 GiB."""

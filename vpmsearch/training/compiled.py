@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vpmsearch.errors import TrainingError
-from vpmsearch.models.vpm import Vpm, VpmOutput
+from vpmsearch.model.vpm import Vpm, VpmOutput
 
 
 class CompiledForward:

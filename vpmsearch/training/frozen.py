@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vpmsearch.errors import TrainingError
-from vpmsearch.models.backbones import Backbone
+from vpmsearch.model.trunks import Backbone
 
 CHUNK = 8
 """Images at a time on a CPU. Of 4, 8, 16, 32 and 64 the quickest in torch, where 64 take twice the time an image."""

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from vpmsearch.models.backbones import Backbone
+from vpmsearch.model.trunks import Backbone
 from vpmsearch.training.frozen import CHUNK
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from vpmsearch.atomic import replacing
 from vpmsearch.errors import TrainingError
+from vpmsearch.system.atomic import replacing
 
 
 @dataclass(frozen=True)

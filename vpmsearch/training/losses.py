@@ -13,7 +13,7 @@ from vpmsearch.equations import (
     view_consistency_loss,
     visible_identity_loss,
 )
-from vpmsearch.models.vpm import VpmOutput
+from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.training.presets import TrainSettings
 
 

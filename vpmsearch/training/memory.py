@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vpmsearch.equations import neighbour_loss
 from vpmsearch.errors import ModelError
-from vpmsearch.models.vpm import VpmOutput
+from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.types import Int64
 
 MAX_BYTES = 128 << 20

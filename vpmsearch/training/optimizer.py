@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from vpmsearch.models.vpm import Vpm
+from vpmsearch.model.vpm import Vpm
 from vpmsearch.training.presets import TrainSettings
 
 

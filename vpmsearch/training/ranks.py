@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vpmsearch.errors import DeviceError, TrainingError
-from vpmsearch.models.vpm import VpmOutput
+from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.training.losses import VisibleNorm
 
 Array = TypeVar("Array", bound=NDArray[np.generic])

@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from vpmsearch.errors import WeightsError
-from vpmsearch.models.initial import PUBLISHED, fill_model, initialise_model
-from vpmsearch.models.vpm import Vpm
-from vpmsearch.models.weights import check_tensors, read_tensors
+from vpmsearch.model.initial import PUBLISHED, fill_model, initialise_model
+from vpmsearch.model.vpm import Vpm
+from vpmsearch.model.weights import check_tensors, read_tensors
 from vpmsearch.training.checkpoint import MAX_BYTES, read_progress, under
 
 

@@ -22,11 +22,11 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.sampler import IdentitySampler, MixtureSampler
 from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
 from vpmsearch.errors import TrainingError
-from vpmsearch.models.baselines import ARCHITECTURES
-from vpmsearch.models.initial import normalisation
-from vpmsearch.models.vpm import Vpm, VpmOutput
-from vpmsearch.models.weights import WeightsConfig, first_not_finite, save_weights
-from vpmsearch.parallel import map_ahead
+from vpmsearch.model.baselines import ARCHITECTURES
+from vpmsearch.model.initial import normalisation
+from vpmsearch.model.vpm import Vpm, VpmOutput
+from vpmsearch.model.weights import WeightsConfig, first_not_finite, save_weights
+from vpmsearch.system.parallel import map_ahead
 from vpmsearch.training.average import WeightAverage
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward

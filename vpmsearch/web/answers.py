@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vpmsearch.data.images import printable
-from vpmsearch.queries import region_names
+from vpmsearch.search.queries import region_names
 from vpmsearch.types import ImageRecord, Match, RegionFeatures
 from vpmsearch.web.fields import MAX_RANK
 from vpmsearch.web.schemas import Hit, QueryRegion, RegionPart, RegionsSeen, SearchAnswer

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 import vpmsearch
 from vpmsearch.errors import ImageError
-from vpmsearch.queries import parse_regions, region_names, together
+from vpmsearch.search.queries import parse_regions, region_names, together
 from vpmsearch.types import RegionFeatures
 from vpmsearch.web.answers import regions_seen, search_answer
 from vpmsearch.web.fields import LARGEST_ID, MAX_PHOTOGRAPHS, MAX_RANK, box_of, check_count, filter_of

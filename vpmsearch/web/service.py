@@ -14,14 +14,14 @@ from typing import Generic, TypeVar
 
 from PIL import Image
 
-from vpmsearch.calibration import Calibration, load_calibration, visible_regions
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import decode_image, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
-from vpmsearch.extraction import Extractor
-from vpmsearch.opening import searcher
-from vpmsearch.queries import only_regions
-from vpmsearch.search import Searcher
+from vpmsearch.model.extraction import Extractor
+from vpmsearch.search.calibration import Calibration, load_calibration, visible_regions
+from vpmsearch.search.engine import Searcher
+from vpmsearch.search.open import searcher
+from vpmsearch.search.queries import only_regions
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult

@@ -1,0 +1,151 @@
+"""The exact path: a matrix product selects and loses nothing, whatever it rounds."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import visibility_weighted_distance
+
+from vpmsearch.search import exact as scan
+from vpmsearch.search.exact import Distances
+from vpmsearch.store import GalleryStore
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
+
+
+def features(n: int, p: int, d: int, seed: int, centre: float = 0.0, spread: float = 1.0) -> RegionFeatures:
+    rng = np.random.default_rng(seed)
+    visibility = rng.dirichlet(np.full(p, 0.5), n).astype(np.float32).reshape(n, p)
+    visibility[visibility < 0.02] = 0
+    embeddings = centre + spread * rng.normal(size=(n, p, d))
+    return RegionFeatures(visibility, embeddings.astype(np.float32))
+
+
+def make_store(
+    path: Path, gallery: RegionFeatures, sizes: tuple[int, ...], removed=(), dtype="float32"
+) -> GalleryStore:
+    info = ModelInfo((gallery.num_regions, 1), gallery.embedding_dim, "w", min_visibility=0)
+    store = GalleryStore.create(path, info, embedding_dtype=dtype)
+    first = 0
+    with store.writer() as writer:
+        for size in sizes:
+            records = [ImageRecord(f"{i}.jpg") for i in range(first, first + size)]
+            writer.add(records, gallery[first : first + size])
+            writer.commit()
+            first += size
+        writer.remove(removed)
+        writer.commit()
+    store.refresh()
+    return store
+
+
+@settings(max_examples=15)
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=3),
+    p=st.integers(1, 4),
+    d=st.sampled_from([1, 3, 16, 520]),
+    seed=st.integers(0, 2**16),
+    place=st.sampled_from([(0.0, 1.0), (100.0, 1e-3), (0.0, 0.0), (0.0, 1e-12), (0.0, 1e19)]),
+    dtype=st.sampled_from(["float32", "float16"]),
+    block=st.sampled_from([3, 4096]),
+    share=st.none() | st.floats(0, 1),
+    keep=st.booleans(),
+)
+def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, share, keep):
+    n = sum(sizes)
+    if place[1] > 1e4:
+        dtype = "float32"
+    queries = features(3, p, d, seed + 1, *place)
+    gallery = features(n, p, d, seed, place[0], min(place[1], 1e16))  # a store takes no more
+    removed = (2,) if n > 4 else ()
+    with (
+        make_store(tmp_path_factory.mktemp("scan") / "index", gallery, tuple(sizes), removed, dtype) as store,
+        pytest.MonkeyPatch.context() as patch,
+        np.errstate(over="ignore"),
+    ):
+        patch.setattr(scan, "BLOCK_ROWS", block)
+        patch.setattr(scan, "EXTRA", 2)
+        patch.setattr(scan, "QUERY_ROWS", 2)
+        snapshot = store.snapshot
+        distances = Distances(snapshot, torch.device("cpu"), keep=keep)
+        allowed = None if share is None else np.random.default_rng(seed).random(len(snapshot)) < share
+        if keep:  # what a first scan keeps, a filter masks
+            distances.scan(queries[:1], 1)
+        ids = snapshot.image_ids.tolist()
+        wanted = [i for row, i in enumerate(ids) if allowed is None or allowed[row]]
+        stored = RegionFeatures(gallery.visibility, gallery.embeddings.astype(dtype).astype(np.float32))
+        right = visibility_weighted_distance(
+            queries.embeddings, queries.visibility, stored.embeddings, stored.visibility
+        )
+        for k in (1, 5, n + 1):
+            for distance, found in zip(right, distances.scan(queries, k, allowed), strict=True):
+                expected = sorted((distance[i - 1], i) for i in wanted if distance[i - 1] < 1e30)[:k]
+                if place[1] > 1e4:  # squares leave float32: those that are found are right, in order
+                    assert (np.diff(found[1]) >= 0).all()
+                    continue
+                assert len(found[0]) == len(expected)
+                got = [(float(x), ids[r]) for x, r in zip(found[1], found[0].tolist(), strict=True)]
+                assert got == sorted(got)
+                for (value, image_id), (nearest, _) in zip(got, expected, strict=True):
+                    assert value == pytest.approx(nearest, rel=1e-5, abs=1e-30)
+                    assert value == pytest.approx(distance[image_id - 1], rel=1e-5, abs=1e-30)
+
+
+@given(
+    asked=st.integers(1, 2), m=st.integers(1, 20), p=st.integers(1, 4), d=st.integers(1, 300),
+    seed=st.integers(0, 2**16), tile=st.sampled_from([3, 1024]),
+    centre=st.sampled_from([0.0, 1.0, 300.0]), spread=st.sampled_from([0.0, 1e-4, 1.0]),
+)  # fmt: skip
+def test_lower_bounds_are_lower(asked, m, p, d, seed, tile, centre, spread):
+    gallery, queries = features(m, p, d, seed, centre, spread), features(asked, p, d, seed + 1, centre, spread)
+    block = torch.from_numpy(gallery.embeddings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "TILE_ROWS", tile)
+        lower = scan._lower_bounds(
+            torch.from_numpy(queries.embeddings).transpose(0, 1),
+            torch.from_numpy(scan._scaled(queries.visibility)),
+            scan._spans(queries.visibility),
+            block,
+            torch.from_numpy(scan._scaled(gallery.visibility)),
+            scan._squared_norms(block),
+        ).numpy()
+    true = visibility_weighted_distance(queries.embeddings, queries.visibility, gallery.embeddings, gallery.visibility)
+    assert (np.isinf(lower) == np.isinf(true)).all()
+    finite = np.isfinite(true)
+    assert (lower[finite] * (1 - scan.SLACK) <= true[finite]).all()
+    if centre == 0 and spread == 1 and d > 8:  # and close, where nothing cancels
+        np.testing.assert_allclose(lower[finite], true[finite], rtol=2e-3)
+
+
+def test_a_read_only_map_becomes_a_tensor_without_a_copy():
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    array.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tensor = scan._tensor(array)
+        assert scan._tensor(array[:0]).shape == (0, 3)
+    assert tensor.data_ptr() == array.ctypes.data
+    assert tensor.tolist() == array.tolist()
+    assert not array.flags.writeable
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_a_device_keeps_is_scanned_alike(tmp_path, device, dtype):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    gallery, queries = features(200, 3, 16, 1), features(4, 3, 16, 2)
+    with make_store(tmp_path / "index", gallery, (150, 50), (3, 160), dtype) as store:
+        read = Distances(store.snapshot, torch.device("cpu"), keep=False)
+        kept = Distances(store.snapshot, torch.device(device), keep=True)
+        allowed = np.arange(len(store.snapshot)) % 3 > 0
+        for among in (None, None, allowed):  # the second from what the first kept
+            for asked in (queries, queries[:1]):
+                for right, found in zip(read.scan(asked, 7, among), kept.scan(asked, 7, among), strict=True):
+                    np.testing.assert_array_equal(found[0], right[0])
+                    np.testing.assert_allclose(found[1], right[1], rtol=1e-5)

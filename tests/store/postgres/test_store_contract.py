@@ -1,0 +1,338 @@
+"""What holds of every store, in a folder or on a server."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from galleries import INFO, fill, make_calibration, make_features, make_records
+from oracles import visibility_weighted_distance
+from vpmsearch.search.open import searcher
+
+from vpmsearch.errors import FeatureError, ModelError, ModelMismatchError, StoreError, StoreNotFoundError
+from vpmsearch.search.calibration import load_calibration
+from vpmsearch.store.open import create_index, open_index, upgrade_index, verify_index
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter, SearchResult
+
+START = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+
+def paths_of(store):
+    return {path: image_id for path, (image_id, _) in store.live_files().items()}
+
+
+# what is written is what is read ----------------------------------------------------------------------------------
+
+
+def test_an_empty_index(store):
+    assert len(store.snapshot) == 0
+    assert store.snapshot.image_ids.tolist() == store.find() == store.rejected() == store.snapshot.camids() == []
+    assert store.snapshot.captured() is None
+    assert store.snapshot.features_of([]).embeddings.shape == (0, 6, 8)
+    assert searcher(store).search(make_features(1))[0].matches == ()
+    assert store.stats().region_visibility == [0] * 6
+    assert store.verify().ok
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_records_and_features_come_back(place, dtype):
+    features = make_features(20, seed=3)
+    taken = START.astimezone(timezone(timedelta(hours=2)))
+    records = [
+        *make_records(18),
+        ImageRecord("/g/ü 'quote' \\ %s :x.jpg", "ab", -1, None, taken, 64, 128),
+        ImageRecord("/g/naive.jpg", "", 2**63 - 1, -(2**63), datetime(1, 1, 1)),
+    ]
+    with create_index(place, INFO, embedding_dtype=dtype) as store:
+        ids = fill(store, features, records)
+        view = store.snapshot
+        assert view.image_ids.tolist() == ids == sorted(set(ids))
+        order = [ids[7], ids[0], ids[7], ids[19]]
+        got, known = view.features_of(order), view.records_of(order)
+        rows = [7, 0, 7, 19]
+        assert (got.visibility == features.visibility[rows]).all()
+        seen = INFO.visible(got.visibility)
+        assert (got.embeddings[seen] == features.embeddings[rows].astype(dtype).astype(np.float32)[seen]).all()
+        assert known[:3] == [records[7], records[0], records[7]]
+        assert known[3].captured_at == datetime(1, 1, 1, tzinfo=UTC)
+        assert view.records_of(ids)[18].captured_at == START
+        assert all(view.is_sound(image_id) for image_id in ids)
+        counts = view.counts()
+        assert (counts["images"], counts["identities"], counts["cameras"]) == (20, 8, 4)
+        assert view.camids() == [-(2**63), 0, 1, 2]
+        assert view.captured() == (datetime(1, 1, 1, tzinfo=UTC), START)
+        stats = store.stats()
+        assert stats.region_images == INFO.visible(features.visibility).sum(axis=0).tolist()
+        assert stats.region_visibility == pytest.approx(features.visibility.mean(axis=0, dtype=np.float64).tolist())
+        assert stats.embedding_dtype == store.embedding_dtype == dtype
+        assert stats.bytes_on_disk["total"] == sum(v for k, v in stats.bytes_on_disk.items() if k != "total")
+        for unknown in (0, max(ids) + 1):
+            with pytest.raises(StoreError, match=f"image {unknown} is not in the index"):
+                view.records_of([ids[0], unknown])
+            with pytest.raises(StoreError, match=f"image {unknown} is not in the index"):
+                view.features_of([unknown])
+    with open_index(place) as again:
+        assert again.model_info == INFO
+        assert (again.embedding_dtype, again.index_type, len(again.snapshot)) == (dtype, "auto", 20)
+    assert verify_index(place).ok
+    old, new = upgrade_index(place)
+    assert old == new
+
+
+def test_nothing_is_seen_before_the_commit(store, place):
+    with store.writer() as writer:
+        ids = writer.add(make_records(5), make_features(5))
+        assert writer.pending == 5
+        assert writer.remove([ids[0], 10**6]) == 1
+        with open_index(place) as other:
+            assert len(other.snapshot) == 0
+            assert not other.refresh()
+            state = other.snapshot.state
+            writer.commit()
+            assert writer.pending == 0
+            assert other.refresh()
+            assert other.snapshot.state != state
+            assert other.snapshot.image_ids.tolist() == ids[1:]
+            assert not other.refresh()
+    with store.writer() as writer:
+        writer.add(make_records(3, first=50), make_features(3))
+    assert len(store.snapshot) == 4
+    with pytest.raises(StoreError):
+        writer.add(make_records(1), make_features(1))  # left
+
+
+def test_removed_images_are_gone_and_their_ids_too(store):
+    ids = fill(store, make_features(10))
+    with store.writer() as writer:
+        assert writer.remove([ids[3], ids[3], ids[4], -1, 2**70]) == 2
+        assert writer.remove([ids[3]]) == 0
+        writer.commit()
+    assert store.snapshot.image_ids.tolist() == [i for i in ids if i not in (ids[3], ids[4])]
+    found = searcher(store).search(make_features(10), 10, True)
+    assert not {match.image_id for result in found for match in result.matches} & {ids[3], ids[4]}
+    again = fill(store, make_features(2, seed=9), make_records(2, first=3))  # the same paths
+    assert min(again) > max(ids)
+    assert store.verify().ok
+
+
+def test_an_image_takes_its_path_over(store):
+    ids = fill(store, make_features(3))
+    changed = [ImageRecord("/g/cam1/00001.jpg", "ff" * 32, 1, 1)]
+    with store.writer() as writer:
+        writer.add(changed, make_features(1, seed=5))
+        with pytest.raises(StoreError, match="twice"):
+            writer.add(changed, make_features(1))
+        with pytest.raises(StoreError, match="already holds"):
+            writer.commit()
+        assert len(store.snapshot) == 3
+        writer.remove([ids[1]])
+        writer.commit()
+    assert set(paths_of(store)) == {record.path for record in make_records(3)}
+    assert paths_of(store)["/g/cam1/00001.jpg"] > max(ids)
+
+
+def test_labels_change_and_embeddings_stay(store):
+    features = make_features(4)
+    ids = fill(store, features)
+    with store.writer() as writer:
+        writer.update(ids[2], ImageRecord("/moved.jpg", pid=None, camid=9, captured_at=START))
+        writer.update(10**6, ImageRecord("/nobody.jpg"))
+        assert writer.pending == 2
+        writer.commit()
+        writer.update(ids[0], ImageRecord("/moved.jpg"))
+        with pytest.raises(StoreError, match="already holds"):
+            writer.commit()
+    record = store.snapshot.records_of([ids[2]])[0]
+    assert (record.path, record.pid, record.camid, record.captured_at) == ("/moved.jpg", None, 9, START)
+    assert record.content_hash == f"{2:064x}"
+    seen = INFO.visible(features.visibility[2:3])
+    assert (store.snapshot.features_of([ids[2]]).embeddings[seen] == features.embeddings[2:3][seen]).all()
+    assert len(store.snapshot) == 4
+
+
+def test_rejected_files_are_noted_until_they_are_indexed(store):
+    with store.writer() as writer:
+        writer.reject("/g/a.jpg", "truncated")
+        writer.reject("/g/b.jpg", "no image\0 at all")
+        writer.commit()
+        writer.reject("/g/a.jpg", "still truncated")
+        writer.commit()
+    assert store.rejected() == [("/g/a.jpg", "still truncated"), ("/g/b.jpg", "no image\\x00 at all")]
+    with store.writer() as writer:
+        writer.add([ImageRecord("/g/a.jpg")], make_features(1))
+        writer.accept("/g/b.jpg")
+        writer.commit()
+    assert store.rejected() == []
+
+
+def test_the_calibration_is_kept(store, place):
+    assert store.calibration() is store.stats().calibrated_on is None
+    assert load_calibration(store, INFO.fingerprint, INFO.threshold) is None
+    for images in (48, 49):
+        assert str(place) in str(store.keep_calibration(make_calibration(images)))
+        with open_index(place) as other:
+            assert other.calibration() == make_calibration(images)
+            assert other.stats().calibrated_on == images
+    known = load_calibration(store, INFO.fingerprint, INFO.threshold)
+    assert known is not None
+    assert (known.images, known.distances[5][0]) == (49, 5.5)
+    assert load_calibration(store, "other", INFO.threshold) is None
+    assert load_calibration(store, INFO.fingerprint, 0.3) is None
+    assert store.verify().ok
+
+
+def test_what_cannot_be_stored_is_refused(store):
+    good = make_features(2)
+    nan = RegionFeatures(good.visibility, np.where(good.embeddings > 1, np.nan, good.embeddings))
+    loud = RegionFeatures(good.visibility + 1, good.embeddings)
+    with store.writer() as writer:
+        for features in (make_features(3), make_features(2, p=3), make_features(2, d=9), nan, loud):
+            with pytest.raises(FeatureError):
+                writer.add(make_records(2), features)
+        for record in (ImageRecord(""), ImageRecord("a\0b"), ImageRecord("a\udcff"), ImageRecord("a", pid=2**63)):
+            with pytest.raises(StoreError):
+                writer.add([record], make_features(1))
+        writer.commit()
+    assert len(store.snapshot) == 0
+
+
+def test_another_model_is_refused_and_both_are_named(store, place):
+    store.check_model(INFO)
+    with pytest.raises(ModelMismatchError, match=r"vpm.safetensors.*sha256:feed.*other.safetensors.*sha256:beef"):
+        store.check_model(ModelInfo((6, 1), 8, "sha256:beef", weights="other.safetensors"))
+    with pytest.raises(ModelMismatchError, match="6 × 8"):
+        searcher(store).search(make_features(1, p=3))
+    for k, regions in ((0, None), (1, [6])):
+        with pytest.raises(FeatureError):
+            searcher(store).search(make_features(1), k, regions=regions)
+    with pytest.raises(StoreError, match="unknown embedding_dtype"):
+        create_index(place, INFO, embedding_dtype="float64")
+
+
+def test_find_meets_every_condition(store):
+    records = [
+        ImageRecord(f"/g/{i % 2}/{i}.jpg", "", i % 3, i % 4, START + timedelta(hours=i) if i else None)
+        for i in range(12)
+    ]
+    ids = np.array(fill(store, make_features(12), records))
+
+    def rows(**wanted):
+        return np.flatnonzero(np.isin(ids, store.find(**wanted))).tolist()
+
+    assert rows() == list(range(12))
+    assert rows(pids=[1, 2], camids=[1]) == [1, 5]
+    assert rows(paths=["/g/0/2.jpg", "/g/0/10.jpg", "/g/0"]) == [2, 10]
+    assert rows(prefix="/g/1/", after=START + timedelta(hours=3), before=START + timedelta(hours=7)) == [3, 5]
+    assert rows(before=START + timedelta(hours=99)) == list(range(1, 12))  # one without a time passes neither
+    assert rows(prefix="/G") == rows(prefix="/g/_") == []
+
+
+# search -----------------------------------------------------------------------------------------------------------
+
+
+def oracle(query: RegionFeatures, row: int, gallery: RegionFeatures, ids, keep=None) -> list[tuple[float, int]]:
+    """(distance, image id), best first, by a loop in float64."""
+    counting = [np.where(INFO.visible(f.visibility), f.visibility, 0) for f in (query, gallery)]
+    found = visibility_weighted_distance(
+        query.embeddings[row : row + 1], counting[0][row : row + 1], gallery.embeddings, counting[1]
+    )[0]
+    pairs = zip(found.tolist(), ids, strict=True)
+    return sorted(pair for i, pair in enumerate(pairs) if pair[0] < math.inf and (keep is None or keep[i]))
+
+
+def assert_is_ranking(result: SearchResult, expected: list[tuple[float, int]]) -> None:
+    by_id = {image_id: distance for distance, image_id in expected}
+    assert len({match.image_id for match in result.matches}) == len(result.matches) == len(expected)
+    for match, (distance, _) in zip(result.matches, expected, strict=True):
+        assert match.distance == pytest.approx(distance, rel=1e-5, abs=1e-6)
+        assert match.distance == pytest.approx(by_id[match.image_id], rel=1e-5, abs=1e-6)
+
+
+def assert_explains_itself(result: SearchResult, info: ModelInfo) -> None:
+    for match in result.matches:
+        total = sum(region.weight for region in match.regions)
+        mean = sum(region.weight * region.distance for region in match.regions) / total
+        assert match.distance == pytest.approx(mean, rel=1e-5, abs=1e-6)
+        assert sum(region.share for region in match.regions) == pytest.approx(1)
+        assert all(region.weight > info.threshold**2 * 0.99 for region in match.regions)
+
+
+@pytest.mark.parametrize("scan_below", [0, 1024], ids=["lists", "all"])
+def test_every_path_is_eq_4(store, monkeypatch, scan_below):
+    monkeypatch.setattr("vpmsearch.search.engine.SCAN_BELOW", scan_below)
+    monkeypatch.setattr("vpmsearch.search.server.SCAN_BELOW", scan_below)
+    monkeypatch.setattr("vpmsearch.search.candidates.FIRST_DEPTH", 2)
+    monkeypatch.setattr("vpmsearch.search.candidates.LIST_DEPTH", 8)
+    gallery, queries = make_features(80), make_features(4, seed=1)
+    ids = fill(store, gallery)
+    records = make_records(80)
+    filters = [
+        None,
+        SearchFilter(pids=(1, 2)),
+        SearchFilter(camids=(2,), pids=(3, 4, 5)),
+        SearchFilter(path_prefix="/g/cam1/"),
+        SearchFilter(pids=(77,)),
+    ]
+    keeps = [
+        None,
+        [r.pid in (1, 2) for r in records],
+        [r.camid == 2 and r.pid in (3, 4, 5) for r in records],
+        [r.camid == 1 for r in records],
+        [False] * 80,
+    ]
+    engine = searcher(store)
+    for wanted, keep in zip(filters, keeps, strict=True):
+        for exact in (False, True):
+            results = engine.search(queries, 5, exact, filter=wanted)
+            for row, result in enumerate(results):
+                right = oracle(queries, row, gallery, ids, keep)
+                assert result.exact == exact
+                assert len(result.matches) == min(5, len(right))
+                assert_explains_itself(result, INFO)
+                if result.complete:
+                    assert_is_ranking(result, right[:5])
+                if exact:
+                    assert result.complete
+                    assert result.candidates == (80 if keep is None else sum(keep))
+            assert any(result.complete for result in results)
+        everything = engine.search(queries, 100, filter=wanted, candidates=10**6)
+        for row, result in enumerate(everything):
+            assert_is_ranking(result, oracle(queries, row, gallery, ids, keep))
+    one = engine.search(queries, 5, True, regions=[1])
+    assert {region.region for result in one for match in result.matches for region in match.regions} <= {1}
+    assert engine.search(make_features(0)) == []
+
+
+def test_equal_images_come_by_id(store):
+    same = RegionFeatures(
+        *(np.repeat(array, 30, axis=0) for array in (make_features(1).visibility, make_features(1).embeddings))
+    )
+    ids = fill(store, same)
+    for exact in (False, True):
+        result = searcher(store).search(make_features(1, seed=4), 12, exact)[0]
+        assert [match.image_id for match in result.matches] == ids[:12]
+        assert len({match.distance for match in result.matches}) == 1
+
+
+def test_a_search_sees_what_is_committed(store):
+    engine = searcher(store)
+    fill(store, make_features(3))
+    engine.refresh()
+    assert len(engine.search(make_features(3), 3, True)[0].matches) == len(
+        engine.search(make_features(3), 3)[0].matches
+    )
+    assert engine.snapshot.image_ids.tolist() == store.snapshot.image_ids.tolist()
+    assert not engine.refresh()
+
+
+def test_there_is_an_index_or_there_is_none(place):
+    with pytest.raises(StoreNotFoundError, match="there is no index at"):
+        open_index(place)
+    with pytest.raises(StoreError):
+        create_index(place, INFO, index_type="btree")
+    with pytest.raises((ModelError, StoreError)):
+        create_index(place, ModelInfo((6, 1), 8, "x", min_visibility=2))
+    with pytest.raises(StoreNotFoundError):
+        verify_index(place)

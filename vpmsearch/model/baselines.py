@@ -1,0 +1,44 @@
+"""What VPM is measured against: the same trunk, its regions cut by a ruler instead of found in the image."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vpmsearch.data.crops import CropBox, region_labels
+from vpmsearch.model.trunks import Backbone
+from vpmsearch.model.vpm import Vpm
+
+
+class Stripes(Vpm):
+    """T pooled over equal rectangles of the image as given: one is a global feature, 6×1 are PCB's stripes.
+
+    Sun et al., *Beyond Part Models*, ECCV 2018. It never says that a region is not there, so Eq. 4 is a plain mean
+    (but for rounding, where h is no multiple of the rows). Probabilities are 0 or 1, visibility is each region's area,
+    logits are 0 or −∞: there is no L_R.
+
+    Args: as `Vpm`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str,
+        num_regions: tuple[int, int] | int = (1, 1),
+        embedding_dim: int | None = None,
+        normalize_embeddings: bool = False,
+    ) -> None:
+        super().__init__(backbone, num_regions, embedding_dim, normalize_embeddings)
+        self.locator = nn.Identity()  # nothing to learn
+
+    def locate(self, feature_map: Tensor) -> Tensor:
+        """T (B, c, h, w) -> (B, p, h, w), 0 in a region's rectangle and −∞ elsewhere."""
+        batch, _, height, width = feature_map.shape
+        labels = torch.from_numpy(region_labels(CropBox(), self.grid, (height, width))).to(feature_map.device)
+        # (h, w) -> (h, w, p) -> (p, h, w) -> (B, p, h, w)
+        inside = F.one_hot(labels, self.num_regions).permute(2, 0, 1).to(feature_map.dtype)
+        return torch.log(inside).expand(batch, -1, -1, -1)
+
+
+ARCHITECTURES: dict[str, type[Vpm]] = {"vpm": Vpm, "stripes": Stripes}
+"""Models by the name that a weights file gives."""

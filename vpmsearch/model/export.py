@@ -1,0 +1,157 @@
+"""A model as an ONNX file: pixels in, visibility and embeddings out, so that no Python is needed to use it.
+
+What is inside: the normalisation of pixels, the network, Eq. 1 to 3. What is not: resizing. `vpmsearch.data.images`
+resizes with Pillow's antialiased bicubic filter, which ONNX's Resize does not reproduce; so an image is resized before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vpmsearch.errors import DataError, WeightsError
+from vpmsearch.model.vpm import Vpm
+from vpmsearch.model.weights import LoadedWeights
+from vpmsearch.system.atomic import replacing
+
+INPUT, OUTPUTS = "pixels", ("visibility", "embeddings")
+METADATA = "vpmsearch"
+"""Key of the file's metadata under which the weights' configuration and fingerprint stand, as JSON."""
+OPSET = 18
+
+
+class PixelModel(nn.Module):
+    """A model from the pixels of resized images on.
+
+    Args:
+        model: in evaluation mode. mean, std: of RGB values in 0-1, as the weights were trained with.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, model: Vpm, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(1, 3, 1, 1) * 255)
+        self.register_buffer("pixel_std", torch.tensor(std).view(1, 3, 1, 1) * 255)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, 3) uint8 RGB -> visibility (B, p), C_i / (h·w) of Eq. 2, and embeddings (B, p, d), f_i of Eq. 3."""
+        images = (pixels.permute(0, 3, 1, 2).float() - self.pixel_mean) / self.pixel_std  # -> (B, 3, H, W)
+        output = self.model(images)
+        return output.visibility, output.embeddings
+
+
+def export_onnx(weights: LoadedWeights, output: Path) -> Path:
+    """Write a model as ONNX, whole or not at all.
+
+    Input `pixels` (batch, H, W, 3) uint8 RGB, resized to the weights' input size; outputs `visibility` (batch, p) and
+    `embeddings` (batch, p, d), float32. The batch may have any size. The metadata hold, under "vpmsearch", the weights'
+    configuration, their fingerprint and the least visibility that counts.
+
+    Args:
+        weights: of the model. output: a file that ends in .onnx.
+
+    Returns:
+        `output`.
+
+    Raises:
+        DataError: another suffix, no such folder, the file cannot be written, or the packages are not installed.
+        WeightsError: the weights are damaged.
+    """
+    check_onnx(output)
+    content = onnx_bytes(weights)
+    try:
+        with replacing(output) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise DataError(f"cannot write {output}: {error.strerror or error}") from error
+    return output
+
+
+def onnx_bytes(weights: LoadedWeights) -> bytes:
+    """The content of the file that `export_onnx` writes; takes some 15 seconds.
+
+    Raises:
+        DataError: the packages are not installed.
+        WeightsError: the weights are damaged.
+    """
+    check_packages()
+    import onnx
+
+    config = weights.config
+    module = PixelModel(weights.model, config.mean, config.std).eval()
+    # Two images: a batch of one would be taken for a constant.
+    example = torch.zeros(2, *config.input_size, 3, dtype=torch.uint8)
+    with _quiet(), torch.inference_mode():
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            opset_version=OPSET,
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            dynamo=True,
+            optimize=False,  # onnxruntime does that when it loads the file
+            verbose=False,
+        )
+    if program is None:
+        raise WeightsError(f"{weights.path} cannot be exported; please report it")
+    made = program.model_proto
+    entry = made.metadata_props.add()
+    entry.key, entry.value = METADATA, json.dumps(_described(weights))
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def check_packages() -> None:
+    """Refuse before the work what an export cannot do without.
+
+    Raises:
+        DataError: a package is not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401 (torch.onnx needs it)
+    except ModuleNotFoundError as error:
+        raise DataError(f"exporting a model needs {error.name}: pip install 'vpmsearch[onnx]'") from error
+
+
+def check_onnx(output: Path) -> None:
+    """Refuse before the work what could not be written after it.
+
+    Raises:
+        DataError: another suffix than .onnx, or no such folder.
+    """
+    if output.suffix.lower() != ".onnx":
+        raise DataError(f"{output}: an ONNX model is a file that ends in .onnx")
+    if not output.parent.is_dir():
+        raise DataError(f"{output}: there is no folder {output.parent}")
+
+
+def _described(weights: LoadedWeights) -> dict[str, object]:
+    info = weights.info
+    return {"config": asdict(weights.config), "fingerprint": info.fingerprint, "min_visibility": info.threshold}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of its own workings."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,104 @@
+"""The Visibility-aware Part Model (paper section 3.1, Fig. 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vpmsearch.equations import region_embeddings, region_probabilities, region_visibility
+from vpmsearch.errors import ModelError
+from vpmsearch.model.trunks import Backbone, build_backbone
+
+
+@dataclass(frozen=True)
+class VpmOutput:
+    """What VPM sees in B images. p regions, T of h × w pixels with c channels, d numbers an embedding.
+
+    feature_map: T (B, c, h, w), as the trunk gives it.
+    locator_logits: (B, p, h, w), before the softmax of Eq. 1.
+    probabilities: (B, p, h, w), Eq. 1; sums to 1 over p.
+    visibility: (B, p), Eq. 2 over h·w: in [0, 1], sums to 1 over p.
+    embeddings: (B, p, d), Eq. 3; d is c, or `embedding_dim` where T is reduced first.
+    """
+
+    feature_map: Tensor
+    locator_logits: Tensor
+    probabilities: Tensor
+    visibility: Tensor
+    embeddings: Tensor
+
+
+class Vpm(nn.Module):
+    """Region locator and region feature extractor on top of a convolutional trunk.
+
+    Args:
+        backbone: a trunk, or its name in `vpmsearch.model.trunks.BACKBONES`.
+        num_regions: the grid (m, n) laid over the holistic person; p = m·n regions, row-major. A number m is (m, 1).
+        embedding_dim: None pools T itself (the paper); a number d reduces T to d channels first (1×1 convolution and
+            batch normalisation, learned), so that an image costs p·d numbers.
+        normalize_embeddings: scale every f_i to length 1 before it is compared. The paper does not say; by
+            default they are as pooled.
+
+    Raises:
+        ModelError: no such backbone, an empty grid or embedding_dim < 1.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone | str,
+        num_regions: tuple[int, int] | int = (6, 1),
+        embedding_dim: int | None = None,
+        normalize_embeddings: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = build_backbone(backbone) if isinstance(backbone, str) else backbone
+        self.grid = (num_regions, 1) if isinstance(num_regions, int) else (int(num_regions[0]), int(num_regions[1]))
+        if min(self.grid) < 1:
+            raise ModelError(f"num_regions needs at least one row and one column, got {self.grid}")
+        if embedding_dim is not None and embedding_dim < 1:
+            raise ModelError(f"embedding_dim must be at least 1, got {embedding_dim}")
+        channels = self.backbone.channels
+        self.num_regions = self.grid[0] * self.grid[1]
+        self.embedding_dim = channels if embedding_dim is None else embedding_dim
+        self.normalize_embeddings = normalize_embeddings
+        self.detach_locator = False
+        """Whether losses of embeddings leave the locator alone; says nothing once a model is trained."""
+        self.locator: nn.Module = nn.Conv2d(channels, self.num_regions, 1, bias=False)  # W of Eq. 1
+        self.reduction: nn.Module = nn.Identity()
+        if embedding_dim is not None:
+            # Linear, so that pooling after it equals pooling before it, at d instead of c numbers a pixel.
+            self.reduction = nn.Sequential(
+                nn.Conv2d(channels, embedding_dim, 1, bias=False), nn.BatchNorm2d(embedding_dim)
+            )
+
+    def locate(self, feature_map: Tensor) -> Tensor:
+        """T (B, c, h, w) -> logits (B, p, h, w) of Eq. 1."""
+        logits: Tensor = self.locator(feature_map)
+        return logits
+
+    def forward(self, images: Tensor) -> VpmOutput:
+        """See p regions in B images.
+
+        Args:
+            images: (B, 3, H, W) float, normalised with the mean and std that the weights were trained with.
+        """
+        return self.see_regions(self.backbone(images))
+
+    def see_regions(self, feature_map: Tensor) -> VpmOutput:
+        """What `forward` gives, of a feature map T (B, c, h, w) that the trunk has made."""
+        logits = self.locate(feature_map)
+        probabilities = region_probabilities(logits)
+        height, width = probabilities.shape[2:]
+        weights = probabilities.detach() if self.detach_locator else probabilities
+        embeddings = region_embeddings(self.reduction(feature_map), weights)
+        if self.normalize_embeddings:
+            embeddings = F.normalize(embeddings, dim=2)
+        return VpmOutput(
+            feature_map=feature_map,
+            locator_logits=logits,
+            probabilities=probabilities,
+            visibility=region_visibility(probabilities) / (height * width),
+            embeddings=embeddings,
+        )

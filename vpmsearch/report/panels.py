@@ -1,0 +1,226 @@
+"""The panels that pictures are put together from: queries and matches, bars, labels over an image, curves.
+
+Each is drawn on a sheet of `vpmsearch.report.drawing`, whose units are inches from the top left corner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from vpmsearch.errors import DataError, VpmsearchError
+from vpmsearch.report.drawing import (
+    BAR,
+    CELL_H,
+    CELL_W,
+    FAINT,
+    INK,
+    LARGE,
+    LINE,
+    NEUTRAL,
+    QUIET,
+    RIGHT,
+    STROKE,
+    WRONG,
+    Box,
+    Floats,
+    centred,
+    checked_numbers,
+    draw_box,
+    draw_image,
+    draw_line,
+    draw_photo,
+    put_text,
+    shade,
+    shorten,
+    shrunk,
+    text_width,
+    to_rgb,
+)
+from vpmsearch.types import Match
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Loader = Callable[[str], Image.Image]
+
+
+def share_scale(rows: Sequence[Sequence[Match]], num_regions: int | None) -> tuple[int, float]:
+    """The number of bars a match and the share of the highest."""
+    parts = [part for row in rows for match in row for part in match.regions]
+    named = max((part.region + 1 for part in parts), default=1)
+    if num_regions is not None and num_regions < named:
+        raise DataError(f"{num_regions} regions are too few: the matches need {named}; give the p of the index")
+    return num_regions or named, max((part.share for part in parts), default=0.0) or 1.0
+
+
+def verdict(match: Match, pid: int | None) -> bool | None:
+    """Whether the match shows the query's person; None where unknown (a negative pid is junk)."""
+    known = pid is not None and match.pid is not None and min(pid, match.pid) >= 0
+    return match.pid == pid if known else None
+
+
+def draw_query(axes: Axes, image: Image.Image | None, pid: int | None, x: float, y: float) -> None:
+    """The query, if there is a picture of it, in its cell, its true aspect kept, pid above it."""
+    if image is not None:
+        box = centred(image.size, (x, y + LINE, CELL_W, CELL_H))
+        draw_photo(axes, image, box)
+        draw_box(axes, box, edge=INK, linewidth=1.0)
+        put_text(axes, x, y + LINE - 0.06, "query", weight="bold")
+    if pid is not None:
+        put_text(axes, x + 0.5, y + LINE - 0.06, f"pid {pid}", color=QUIET)
+
+
+def draw_match(axes: Axes, match: Match, rank: int, verdict: bool | None, load: Loader, x: float, y: float) -> None:
+    """One match with its frame; the caller adds the bars."""
+    color = {None: NEUTRAL, True: RIGHT, False: WRONG}[verdict]
+    mark = {None: "", True: "✓", False: "✗"}[verdict]
+    put_text(axes, x, y + LINE - 0.06, str(rank), weight="bold")
+    put_text(axes, x + text_width(str(rank)) + 0.09, y + LINE - 0.06, mark, size=LARGE, color=color)
+    put_text(axes, x + CELL_W, y + LINE - 0.06, _brief(match.distance), color=QUIET, ha="right")
+    cell = (x, y + LINE, CELL_W, CELL_H)
+    try:
+        image = load(match.path)
+        box = centred(image.size, cell)
+        draw_photo(axes, image, box)
+    except (VpmsearchError, OSError):
+        box = cell
+        draw_box(axes, box, fill="white")
+        put_text(axes, x + CELL_W / 2, y + LINE + CELL_H / 2, "missing", color=QUIET, ha="center", va="center")
+    draw_box(axes, box, edge=color, linewidth=1.0 if verdict is None else 3.0)
+    put_text(axes, x, y + LINE + CELL_H + 2 * LINE, shorten(Path(match.path).stem, CELL_W))
+
+
+def draw_shares(axes: Axes, match: Match, p: int, peak: float, box: Box) -> None:
+    """One bar a region, as high as its share of the weight; `peak` fills the box."""
+    left, top, width, height = box
+    slot = width / p
+    shares = {part.region: part.share for part in match.regions}
+    for region in range(p):
+        x, wide = left + (region + 0.06) * slot, 0.88 * slot
+        draw_box(axes, (x, top, wide, height), fill=FAINT)
+        tall = height * min(1.0, max(0.0, shares.get(region, 0.0) / peak))
+        draw_box(axes, (x, top + height - tall, wide, tall), fill=BAR)
+
+
+def draw_labels(axes: Axes, image: Image.Image | None, labels: NDArray[np.int64], p: int, box: Box) -> None:
+    """Colour each pixel of T, labels (h, w), by its region over the dimmed image; number each region once."""
+    left, top, width, height = box
+    if image is not None:
+        grey = np.asarray(shrunk(image, width, height).convert("L"))[:, :, None].repeat(3, axis=2)
+        draw_image(axes, (0.85 * grey + 0.15 * 255).astype(np.uint8), box)
+    h, w = labels.shape
+    paint = np.zeros((h, w, 4))
+    for region in range(p):
+        rows, columns = np.nonzero(labels == region)
+        if not len(rows):
+            continue
+        paint[rows, columns, :3] = to_rgb(shade(region))
+        paint[rows, columns, 3] = 0.45 if image is not None else 1.0
+        # The pixel of the region next to its middle: the middle itself may lie in another region.
+        middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+        x, y = left + (columns[middle] + 0.5) * width / w, top + (rows[middle] + 0.5) * height / h
+        put_text(axes, x, y, str(region), size=LARGE, ha="center", va="center", halo=True)
+    draw_image(axes, paint, box, smooth=False)
+
+
+def draw_visibility(axes: Axes, seen: Floats, threshold: float | None, box: Box) -> None:
+    """One horizontal bar a region; hollow under the threshold, which is a dashed line."""
+    left, top, width, height = box
+    row = height / len(seen)
+    bar_left, bar_width = left + 0.28, width - 0.28 - 0.45
+    full = max(float(seen.max()), threshold or 0.0) or 1.0
+    for region, value in enumerate(seen):
+        y, long = top + region * row, bar_width * max(0.0, float(value)) / full
+        counts = threshold is None or value >= threshold
+        place = (bar_left, y + 0.2 * row, long, 0.6 * row)
+        draw_box(axes, place, fill=shade(region) if counts else "white", edge=shade(region))
+        put_text(axes, left + 0.18, y + row / 2, str(region), ha="right", va="center")
+        put_text(axes, left + width, y + row / 2, f"{value:.2f}", color=QUIET, ha="right", va="center")
+    if threshold is not None:
+        x = bar_left + bar_width * threshold / full
+        draw_line(axes, (x, top), (x, top + height), INK, dashed=True)
+        label = f"min_visibility {threshold:.3g}"
+        put_text(axes, x, top + height + 0.05, label, color=QUIET, ha="center", va="top")
+
+
+def draw_series(axes: Axes, steps: Floats, values: Floats, smooth: bool) -> str:
+    """Draw one term; gives its last (smoothed) value in words."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    good = np.isfinite(values) & np.isfinite(steps)
+    if not good.any():
+        return "no finite value"
+    line = np.where(good, values, np.nan)
+    if smooth:
+        axes.plot(*thinned(steps, line), color=BAR, alpha=0.3, linewidth=0.8, linestyle="-", marker="")
+        line = running_mean(line)
+    dot: dict[str, Any] = {"marker": "o", "markersize": 4 if len(steps) == 1 else 0, "markeredgewidth": 0}
+    axes.plot(*thinned(steps, line), color=BAR, **STROKE, **dot)
+    if not smooth and values[good].min() > 0 and values[good].max() >= 10 * values[good].min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+    return f"{line[good][-1]:.4g}"
+
+
+def checked_curve(name: str, pairs: Sequence[tuple[float, float]]) -> Floats:
+    """(N, 2): γ, ascending, and rank-1 in percent."""
+    curve = checked_numbers(pairs, f"the curve of {name!r}", 2)
+    if curve.shape[1] != 2 or not len(curve) or curve.min() < 0 or curve.max() > 1:
+        raise DataError(f"the curve of {name!r} needs pairs of γ and rank-1, both fractions from 0 to 1")
+    return curve[np.argsort(curve[:, 0], kind="stable")] * (1, 100)
+
+
+def frame_curves(axes: Axes, points: Floats, *, ticks: bool) -> tuple[float, float]:
+    """Give percents whole tens and, if `ticks`, γ a tick a value; gives the lower and upper end."""
+    from matplotlib.ticker import MultipleLocator
+
+    low, high = 10 * math.floor(points[:, 1].min() / 10), 10 * math.ceil(points[:, 1].max() / 10)
+    if low == high:
+        low, high = max(0, low - 10), min(100, high + 10)
+    axes.set_ylim(low - 1, high + 1)
+    axes.yaxis.set_major_locator(MultipleLocator(20 if high - low > 50 else 10 if high - low > 20 else 5))
+    if ticks:
+        gammas = np.unique(points[:, 0])
+        axes.set_xticks(gammas[:: math.ceil(len(gammas) / 11)])
+    return low - 1, high + 1
+
+
+def _brief(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"
+
+
+def spread(places: Sequence[float], gap: float, bottom: float) -> list[float]:
+    """The places moved apart, in their order, until neighbours are `gap` away and none is below `bottom`."""
+    spread = list(places)
+    previous = -math.inf
+    for rank, index in enumerate(np.argsort(places, kind="stable")):
+        highest = bottom - (len(places) - 1 - rank) * gap
+        previous = spread[index] = max(min(places[index], highest), previous + gap)
+    return spread
+
+
+def running_mean(values: Floats) -> Floats:
+    """Mean of the finite values in a centred window; NaN stays NaN."""
+    good = np.isfinite(values)
+    # A sum a window: differences of one cumulative sum would lose all digits after a spike of 1e20.
+    window = np.ones(2 * min(250, len(values) // 100) + 1)
+    sums = np.convolve(np.where(good, values, 0.0), window, mode="same")
+    return np.where(good, sums / np.maximum(1, np.convolve(good, window, mode="same")), np.nan)
+
+
+def thinned(x: Floats, y: Floats, bins: int = 1000) -> tuple[Floats, Floats]:
+    """At most two points a bin, its smallest and largest: Agg refuses lines of millions of points."""
+    if len(x) <= 2 * bins:
+        return x, y
+    starts = np.linspace(0, len(x), bins, endpoint=False).astype(np.int64)
+    ends = np.fmin.reduceat(y, starts), np.fmax.reduceat(y, starts)  # these ignore NaN
+    return np.repeat(x[starts], 2), np.stack(ends, axis=1).ravel()  # (bins, 2) -> (2·bins,)

@@ -1,0 +1,272 @@
+"""SearchEngine: candidates from the region indexes, as deep as it takes, re-ranked by Eq. 4; the exact path beside it.
+
+Whatever finds the candidates, one function computes the distances, so both paths agree to the last bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from vpmsearch.equations import pair_distances
+from vpmsearch.errors import FeatureError, ModelMismatchError
+from vpmsearch.search.bound import Float64
+from vpmsearch.search.candidates import RegionLists, Scope
+from vpmsearch.search.exact import Distances, Found
+from vpmsearch.search.one_core import on_one_core
+from vpmsearch.search.queries import only_regions
+from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
+from vpmsearch.types import (
+    Float32,
+    ImageRecord,
+    Int64,
+    Match,
+    ModelInfo,
+    RegionFeatures,
+    RegionMatch,
+    SearchFilter,
+    SearchResult,
+)
+
+CANDIDATES_PER_REGION = 1600
+"""k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
+SCAN_BELOW = 1024
+"""So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
+PAIRS = 4096
+"""Matches that are taken apart by region at once."""
+SCAN_BATCH = 16
+"""From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
+
+
+class Searcher(Protocol):
+    """Answers queries over a store: `SearchEngine`, or a server's."""
+
+    @property
+    def store(self) -> Gallery:
+        """What it searches in."""
+
+    @property
+    def snapshot(self) -> GalleryView:
+        """What is searched."""
+
+    def refresh(self) -> bool:
+        """See what has been committed since; True if there was anything."""
+
+    def search(
+        self,
+        features: RegionFeatures,
+        k: int = 10,
+        exact: bool = False,
+        *,
+        filter: SearchFilter | None = None,
+        candidates: int = CANDIDATES_PER_REGION,
+        regions: Sequence[int] | None = None,
+    ) -> list[SearchResult]:
+        """See `SearchEngine.search`."""
+
+
+_Unexplained = tuple[Found, SearchResult]  # rows and distances, and the result without its matches
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a search looks at from beginning to end, whatever is refreshed meanwhile."""
+
+    snapshot: Snapshot
+    distances: Distances
+    lists: RegionLists
+
+
+class SearchEngine:
+    """Answers queries from one snapshot of a store; `refresh` moves on to the newest.
+
+    Args:
+        store: an open gallery store.
+    """
+
+    def __init__(self, store: GalleryStore) -> None:
+        self.store = store
+        self._device = device_of(store)
+        self._view = self._look_at(store.snapshot)
+
+    def __repr__(self) -> str:
+        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {self._device}>"
+
+    def _look_at(self, snapshot: Snapshot) -> _View:
+        distances = Distances(snapshot, self._device)
+        return _View(snapshot, distances, RegionLists(snapshot, distances))
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is searched."""
+        return self._view.snapshot
+
+    def refresh(self) -> bool:
+        """See what has been committed since; True if there was anything."""
+        self.store.refresh()  # may be up to date already: another engine, or a commit of this store's own writer
+        before, now = self.snapshot, self.store.snapshot
+        if now is not before:
+            self._view = self._look_at(now)
+        return before.state != now.state
+
+    def search(
+        self,
+        features: RegionFeatures,
+        k: int = 10,
+        exact: bool = False,
+        *,
+        filter: SearchFilter | None = None,
+        candidates: int = CANDIDATES_PER_REGION,
+        regions: Sequence[int] | None = None,
+    ) -> list[SearchResult]:
+        """The k nearest gallery images by Eq. 4 for each query; ties go to the smaller image id.
+
+        Fewer than k only where fewer images pass the filter and share a region with the query.
+
+        Args:
+            features: n queries, (n, p) and (n, p, d), of the weights that the index was built with.
+            k: matches a query, at least 1.
+            exact: compare with every image instead of candidates.
+            filter: which images may be results.
+            candidates: k' at most, the nearest images taken from each region's index (never fewer than k). Fewer are
+                taken where a bound tells that no other image can belong into the answer.
+            regions: compare by these alone, 0 to p − 1; None: by all that are shared.
+
+        Returns:
+            One result a query, in order.
+
+        Raises:
+            FeatureError: k < 1, features that are not finite, or no such region.
+            ModelMismatchError: another p or d than the index.
+        """
+        view = self._view
+        queries = counted_queries(view.snapshot.model_info, self.store.path, features, k, regions)
+        allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
+        images = len(view.snapshot) if allowed is None else int(allowed.sum())
+        scope = Scope(k, allowed, max(candidates, k))
+        scanned = exact or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and _all_flat(view.snapshot))
+
+        def answer() -> list[SearchResult]:
+            found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
+            return _explained(view, queries, found)
+
+        little = len(queries) == 1 and (images <= SCAN_BELOW if scanned else scope.deepest <= CANDIDATES_PER_REGION)
+        return on_one_core(answer) if little else answer()
+
+
+def device_of(store: Gallery) -> torch.device:
+    """Where distances are computed for a store."""
+    gpu = store.device.startswith("cuda") or (store.device == "auto" and torch.cuda.is_available())
+    # By number: which GPU plain "cuda" means is the thread's affair, and searches have several.
+    number = store.device.partition(":")[2] or "0"
+    return torch.device(f"cuda:{number}" if gpu else "cpu")
+
+
+def counted_queries(
+    info: ModelInfo, place: object, features: RegionFeatures, k: int, regions: Sequence[int] | None
+) -> RegionFeatures:
+    """The queries of a search with visibility 0 where it does not count.
+
+    Raises:
+        FeatureError: k < 1, features that are not finite, or no such region.
+        ModelMismatchError: another p or d than the index at `place`.
+    """
+    if k < 1:
+        raise FeatureError(f"k must be at least 1, got {k}")
+    if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
+        raise ModelMismatchError(
+            f"the query has {features.num_regions} regions × {features.embedding_dim} numbers, the index at "
+            f"{place} has {info.p} × {info.embedding_dim}: use the weights it was built with"
+        )
+    features.check_finite()
+    features = only_regions(features, regions)
+    counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
+    return RegionFeatures(counting, features.embeddings)
+
+
+def _all_flat(snapshot: Snapshot) -> bool:
+    return all(snapshot.exact_lists(region) for region in range(snapshot.model_info.p))
+
+
+def _scanned(view: _View, queries: RegionFeatures, scope: Scope, exact: bool, images: int) -> list[_Unexplained]:
+    """Compare every image."""
+    start = time.perf_counter()
+    found = view.distances.scan(queries, scope.k, scope.allowed)
+    each_ms = 1e3 * (time.perf_counter() - start) / max(len(queries), 1)
+    return [
+        (best, SearchResult((), images, exact, {"scan": each_ms}, 0, complete=True, bound_closed=True))
+        for best in found
+    ]
+
+
+def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> list[_Unexplained]:
+    """Search the lists; or compare every image where they missed so much that k were not found."""
+    found = []
+    for answer in view.lists.search(queries, scope):
+        stages, compared = answer.timer.stages, len(answer.compared)
+        if len(answer.best[0]) < scope.k and not answer.proved and compared < images:
+            best, scanned = _scanned(view, answer.query, scope, False, images)[0]
+            result = replace(scanned, timings_ms={**stages, **scanned.timings_ms}, depth=answer.depth)
+            found.append((best, result))
+            continue
+        result = SearchResult((), compared, False, stages, answer.depth, answer.proved, answer.closed)
+        found.append((answer.best, result))
+    return found
+
+
+def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) -> list[SearchResult]:
+    """The results with their matches; those of all queries are looked up and taken apart together."""
+    start = time.perf_counter()
+    counts = [len(best[0]) for best, _ in found]
+    asked = np.repeat(np.arange(len(found)), counts)
+    rows = np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)])
+    distances = np.concatenate([np.zeros(0, np.float32), *(best[1] for best, _ in found)])
+    distinct = np.unique(rows)
+    named = view.snapshot.records(distinct) if len(distinct) else []
+    records = dict(zip(distinct.tolist(), named, strict=True))
+    matches = list[Match]()
+    for part in (slice(first, first + PAIRS) for first in range(0, len(rows), PAIRS)):
+        some = rows[part]
+        taken_apart = _by_region(view, queries, asked[part], some)
+        named = [records[row] for row in some.tolist()]
+        matches += explained(view.snapshot.image_ids[some], named, distances[part], *taken_apart)
+    each_ms = 1e3 * (time.perf_counter() - start) / max(len(found), 1)
+    return [
+        replace(result, matches=tuple(matches[end - count : end]), timings_ms={**result.timings_ms, "explain": each_ms})
+        for (_, result), count, end in zip(found, counts, accumulate(counts), strict=True)
+    ]
+
+
+def _by_region(view: _View, queries: RegionFeatures, asked: Int64, rows: Int64) -> tuple[Float32, Float64]:
+    """D_i and C_i^q·C_i^g, (m, p) each, of pairs: of a query (m,) and a row (m,) each."""
+    embeddings = (queries.embeddings[asked], view.snapshot.embeddings(rows))  # (m, p, d) each
+    by_region = pair_distances(*map(torch.from_numpy, embeddings)).numpy()
+    return by_region, queries.visibility[asked].astype(np.float64) * view.distances.visibility[rows]
+
+
+def explained(
+    image_ids: Int64, records: Sequence[ImageRecord], distances: Float32, by_region: Float32, weights: Float64
+) -> list[Match]:
+    """Matches that say why they stand where they do.
+
+    Args:
+        image_ids, records, distances: (m,). by_region: (m, p), D_i. weights: (m, p), C_i^q·C_i^g, 0 where a region is
+            not shared; each match shares one.
+    """
+    shares = weights / weights.sum(axis=1, keepdims=True)
+    numbers = zip(by_region.tolist(), weights.tolist(), shares.tolist(), strict=True)
+    matches = []
+    for image_id, record, distance, parts in zip(image_ids.tolist(), records, distances.tolist(), numbers, strict=True):
+        regions = tuple(
+            RegionMatch(region, own, weight, share)
+            for region, (own, weight, share) in enumerate(zip(*parts, strict=True))
+            if weight > 0
+        )
+        matches.append(Match(image_id, record.path, record.pid, record.camid, distance, regions))
+    return matches

@@ -1,0 +1,256 @@
+"""The search of an index on a server: lists and Eq. 4 in the server, depth and bound as in the embedded search.
+
+One REPEATABLE READ transaction a query, begun anew as a whole where the connection is lost. Candidates and Eq. 4 are
+two statements: as one the planner takes the candidates' number for anything and falls to scanning all embeddings. Many
+exact queries share a transaction, in which the embeddings are read once and compared here: in the server each query
+would read them again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from vpmsearch.errors import StoreDamagedError
+from vpmsearch.search.bound import Float64, boxes_within, images_within
+from vpmsearch.search.candidates import Answer, Scope, Timer, deepen
+from vpmsearch.search.engine import CANDIDATES_PER_REGION, SCAN_BATCH, SCAN_BELOW, counted_queries, device_of, explained
+from vpmsearch.search.exact import NOTHING, Distances, Found
+from vpmsearch.store.postgres import statements
+from vpmsearch.store.postgres.encoding import vector_text
+from vpmsearch.store.postgres.schema import Layout, lists_for
+from vpmsearch.store.postgres.statements import Conditions, conditions
+from vpmsearch.store.postgres.store import ServerStore
+from vpmsearch.store.postgres.streaming import FeaturesMissingError, StreamedImages
+from vpmsearch.store.postgres.verify import STRANGERS
+from vpmsearch.store.postgres.view import Reading, ServerView
+from vpmsearch.types import Int64, Match, RegionFeatures, SearchFilter, SearchResult
+
+EF_LEAST, EF_MOST = 100, 1000
+"""hnsw.ef_search: at least what good lists need, at most what pgvector takes; iterative scans go on from there."""
+PROBES_LEAST, PROBED = 32, 32
+"""ivfflat: at least so many lists, and one of so many, are looked through."""
+BOUND_AT_MOST = 2048
+"""Images that are bounded one by one: each crosses the network."""
+
+_ATTEMPTS = 3
+Read = TypeVar("Read")
+
+
+class FeaturesOfNoImageError(StoreDamagedError):
+    """Eq. 4 named an image that is not there. On shards no foreign key forbids it."""
+
+
+class ServerSearch:
+    """Answers queries from what is committed when they come.
+
+    Args:
+        store: an open index on a server.
+    """
+
+    def __init__(self, store: ServerStore) -> None:
+        self.store = store
+        self._view = store.snapshot
+
+    @property
+    def snapshot(self) -> ServerView:
+        """What is searched."""
+        return self._view
+
+    def refresh(self) -> bool:
+        """Look for new commits; True if there were any. Searches see them in any case."""
+        self.store.refresh()
+        before, self._view = self._view, self.store.snapshot
+        return before.state != self._view.state
+
+    def search(
+        self,
+        features: RegionFeatures,
+        k: int = 10,
+        exact: bool = False,
+        *,
+        filter: SearchFilter | None = None,
+        candidates: int = CANDIDATES_PER_REGION,
+        regions: Sequence[int] | None = None,
+    ) -> list[SearchResult]:
+        """The k nearest gallery images by Eq. 4 for each query: see `SearchEngine.search`, whose results these are.
+
+        `complete` is said of scans, and of lists that no index of embeddings made approximate.
+        """
+        queries = counted_queries(self._view.model_info, self.store.path, features, k, regions)
+        wanted, scope = filter or SearchFilter(), Scope(k, None, max(candidates, k))
+        if exact and len(queries) >= SCAN_BATCH:
+            return self._moment(lambda reading: self._compared(reading, queries, k, wanted))
+        return [self._answer(queries[row : row + 1], scope, wanted, exact) for row in range(len(queries))]
+
+    def _moment(self, work: Callable[[Reading], Read]) -> Read:
+        """One transaction, again where a commit came between the moments that a coordinator and its shards show."""
+        left = _ATTEMPTS
+        while True:
+            try:
+                return self._view.read(work)
+            except (FeaturesMissingError, FeaturesOfNoImageError):
+                left -= 1
+                if not left:
+                    raise
+                time.sleep(0.05)
+
+    def _answer(self, query: RegionFeatures, scope: Scope, wanted: SearchFilter, exact: bool) -> SearchResult:
+        def answer(reading: Reading) -> SearchResult:
+            asked = _Query(self._view, reading, query, wanted)
+            return asked.scanned(scope.k, exact=True) if exact else asked.answered(scope)
+
+        return self._moment(answer)
+
+    def _compared(self, reading: Reading, queries: RegionFeatures, k: int, wanted: SearchFilter) -> list[SearchResult]:
+        """Compare every image with many queries, here."""
+        start = time.perf_counter()
+        images = StreamedImages(reading, wanted)
+        found = Distances(images, device_of(self.store), keep=False).scan(queries, k)
+        each_ms = 1e3 * (time.perf_counter() - start) / len(queries)
+        results = []
+        for row, (rows, distances) in enumerate(found):
+            asked = _Query(self._view, reading, queries[row : row + 1], wanted)
+            results.append(asked.compared((images.image_ids[rows], distances), len(images), Timer({"scan": each_ms})))
+        return results
+
+
+class _Query:
+    """One query in one transaction; the `Lists` of `deepen`. Rows are image ids."""
+
+    def __init__(self, view: ServerView, reading: Reading, query: RegionFeatures, wanted: SearchFilter) -> None:
+        self._view, self._reading, self._query, self._wanted = view, reading, query, wanted
+        self._layout: Layout = reading.layout
+        self._only: Conditions = conditions(wanted)
+        self._shown: list[int] = np.flatnonzero(query.visibility[0] > 0).tolist()
+        self._values: dict[str, Any] = {f"w{r}": float(query.visibility[0, r]) for r in self._shown}
+        self._values |= {f"q{r}": vector_text(query.embeddings[0, r]) for r in self._shown}
+
+    def answered(self, scope: Scope) -> SearchResult:
+        """The lists, as deep as it takes; every image where they are few, or the lists missed too much."""
+        few = max(SCAN_BELOW, scope.k)
+        if self._reading.count(self._wanted, few + 1) <= few:
+            return self.scanned(scope.k)
+        answer: Answer = deepen(self, self._query, scope)[0]
+        if len(answer.best[0]) < scope.k and not answer.proved:
+            return self.scanned(scope.k, before=answer)
+        result = SearchResult((), len(answer.compared), False, {}, answer.depth, answer.proved, answer.closed)
+        return self._with_matches(result, answer.best, answer.timer)
+
+    def scanned(self, k: int, exact: bool = False, before: Answer | None = None) -> SearchResult:
+        """Compare every image."""
+        timer = before.timer if before is not None else Timer()
+        with timer.stage("scan"):
+            images = self._reading.count(self._wanted)
+            best = self._nearest(k, self._only)
+        depth = before.depth if before is not None else 0
+        result = SearchResult((), images, exact, {}, depth, complete=True, bound_closed=True)
+        return self._with_matches(result, best, timer)
+
+    def compared(self, best: Found, images: int, timer: Timer) -> SearchResult:
+        """What was found by comparing every image elsewhere."""
+        result = SearchResult((), images, True, {}, 0, complete=True, bound_closed=True)
+        return self._with_matches(result, best, timer)
+
+    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, Found]]:
+        """The nearest images in each region that the query shows."""
+        if not self._shown:
+            return [{}]
+        self._set_depth(count)
+        statement = statements.candidates(self._layout, self._shown, count, self._only)
+        rows = np.array(self._reading.rows(statement, self._values | dict(self._only.values)), np.float64).reshape(
+            -1, 3
+        )
+        found = {}
+        for region in self._shown:
+            own = rows[rows[:, 0] == region, 1:]
+            own = own[np.lexsort((own[:, 0], own[:, 1]))]  # an iterative scan may return them a little out of order
+            found[region] = (own[:, 0].astype(np.int64), own[:, 1].astype(np.float32))
+        return [found]
+
+    def _set_depth(self, count: int) -> None:
+        """What the server's index needs to name so many; by default it would silently name 40."""
+        if self._layout.built == "hnsw":
+            settings = {"hnsw.ef_search": min(max(count, EF_LEAST), EF_MOST), "hnsw.iterative_scan": "relaxed_order"}
+        elif self._layout.built == "ivfflat":
+            lists = lists_for(self._view.about(self._reading))
+            settings = {"ivfflat.probes": max(PROBES_LEAST, lists // PROBED), "ivfflat.iterative_scan": "relaxed_order"}
+        else:
+            return
+        chosen = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+        self._reading.rows(f"SELECT {chosen}")
+
+    def exact_lists(self, region: int) -> bool:
+        """Without an index of embeddings the server sorts all of a region."""
+        return not self._layout.built
+
+    def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found) -> Found:
+        """Eq. 4 in the server, of some images."""
+        ids, distances = self._nearest(k, Conditions(), rows) if len(rows) else NOTHING
+        ids, distances = np.concatenate([known[0], ids]), np.concatenate([known[1], distances])
+        best = np.lexsort((ids, distances))[:k]
+        return ids[best], distances[best]
+
+    def _nearest(self, k: int, only: Conditions, among: Int64 | None = None) -> Found:
+        if not self._shown:
+            return NOTHING
+        statement = statements.nearest(self._layout, self._shown, k, only, among=among is not None)
+        values = self._values | dict(only.values) | ({} if among is None else {"ids": among.tolist()})
+        found = self._reading.rows(statement, values)
+        return (
+            np.fromiter((row[0] for row in found), np.int64, len(found)),
+            np.fromiter((row[1] for row in found), np.float32, len(found)),
+        )
+
+    def within(self, query: RegionFeatures, tau: Float64, limit: float) -> Int64 | None:
+        """Images that no list may name and that may be as near as the limit, found by their cells."""
+        cells = self._view.cells(self._reading)
+        if cells is None:
+            return None
+        weights = query.visibility[0]
+        reached = np.flatnonzero(boxes_within(cells.low, cells.high, weights, tau, limit))
+        if len(reached) == 0:
+            return np.zeros(0, np.int64)
+        values = dict(self._only.values) | {"cells": [cells.found[i] for i in reached.tolist()]}
+        where = self._only.where("i.cell = ANY(%(cells)s)")
+        rows = self._reading.rows(f"SELECT i.id, i.visibility FROM image i{where} LIMIT {BOUND_AT_MOST + 1}", values)
+        if len(rows) > BOUND_AT_MOST:
+            return None
+        visibility = np.array([row[1] for row in rows], np.float32).reshape(len(rows), query.num_regions)
+        counted = np.where(self._view.model_info.visible(visibility), visibility, np.float32(0))
+        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        return np.sort(ids[images_within(counted, weights, tau, limit)])
+
+    def _with_matches(self, result: SearchResult, best: Found, timer: Timer) -> SearchResult:
+        with timer.stage("explain"):
+            matches = self._explained(best)
+        return SearchResult(
+            matches, result.candidates, result.exact, timer.stages, result.depth, result.complete, result.bound_closed
+        )
+
+    def _explained(self, best: Found) -> tuple[Match, ...]:
+        ids, distances = best
+        if len(ids) == 0:
+            return ()
+        place = {image_id: row for row, image_id in enumerate(ids.tolist())}
+        p = self._query.num_regions
+        by_region, weights = np.zeros((len(ids), p), np.float32), np.zeros((len(ids), p))
+        statement = (
+            f"SELECT f.image_id, f.region, f.visibility, {statements.region_distance(self._layout, self._shown)} "
+            f"FROM region_feature f WHERE f.region IN ({', '.join(map(str, self._shown))}) "
+            "AND f.image_id = ANY(%(ids)s)"
+        )
+        for image_id, region, visibility, distance in self._reading.rows(
+            statement, self._values | {"ids": list(place)}
+        ):
+            by_region[place[image_id], region] = distance
+            weights[place[image_id], region] = visibility * self._values[f"w{region}"]
+        records = self._reading.records(ids)
+        if strangers := place.keys() - records.keys():
+            where = self._reading.server.place
+            text = f"{where} has features of image {min(strangers)} and not the image; {STRANGERS}"
+            raise FeaturesOfNoImageError(text)
+        return tuple(explained(ids, [records[image_id] for image_id in place], distances, by_region, weights))

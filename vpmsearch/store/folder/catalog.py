@@ -1,0 +1,234 @@
+"""The catalog: what SQLite knows of the images, their visibility, the segments and the rejected files.
+
+A `Reader` is one consistent read transaction; every change goes through one method of `Catalog` that is one write
+transaction. SQLAlchemy is known here and in `reader`, `checksums`, `tables` and `migrate` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select, text, update
+from sqlalchemy.engine import Connection
+
+from vpmsearch.errors import StoreVersionError
+from vpmsearch.store.folder import checksums
+from vpmsearch.store.folder.checksums import FileSum
+from vpmsearch.store.folder.reader import Reader
+from vpmsearch.store.folder.sqlite import connect, translated
+from vpmsearch.store.folder.tables import (
+    LIVE,
+    Copy,
+    Image,
+    Model,
+    Rejected,
+    Segment,
+    SegmentFile,
+    Visibility,
+    listed,
+    open_engine,
+)
+from vpmsearch.store.folder.values import Changes
+from vpmsearch.store.values import StoredModel
+from vpmsearch.types import Int64
+
+FILE_NAME = "catalog.sqlite3"
+REVISION = "0002"  # the newest migration, kept here so that opening needs no Alembic; a test compares the two
+
+
+class Catalog:
+    """One catalog file: gives readers and applies changes. Whoever changes it holds the writer lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reading = open_engine(path)
+        self._writing = open_engine(path, write=True)
+
+    def read(self) -> Reader:
+        """A new transaction that sees all that is committed now."""
+        return Reader(self.path, self._reading)
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with translated(self.path), self._writing.begin() as connection:
+            yield connection
+
+    def check_revision(self) -> None:
+        """Refuse a catalog whose tables are not those of this version.
+
+        Raises:
+            StoreVersionError: it has another revision. StoreDamagedError: it has none.
+        """
+        with translated(self.path), self._reading.connect() as connection:
+            rows = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+            found = [str(version).encode("unicode_escape").decode()[:40] for version in rows]
+        if found != [REVISION]:
+            raise StoreVersionError(
+                f"{self.path.parent} has revision {', '.join(found) or 'none'} and this version of vpmsearch needs "
+                f"{REVISION}; run `vpmsearch upgrade --index {self.path.parent}`, or update vpmsearch if the index "
+                "was written by a newer one"
+            )
+
+    def next_ids(self) -> tuple[int, int]:
+        """The next image id and segment id; SQLite remembers the largest ever given."""
+        with translated(self.path), self._reading.connect() as connection:
+            rows = connection.execute(text("SELECT name, seq FROM sqlite_sequence")).all()
+        given = {row.name: int(row.seq) for row in rows}
+        return given.get(Image.__tablename__, 0) + 1, given.get(Segment.__tablename__, 0) + 1
+
+    def apply(self, changes: Changes) -> None:
+        """Make one commit visible."""
+        now = datetime.now(UTC)
+        added = {record.path for record in (*changes.records, *changes.updated.values())}
+        touched = [*changes.removed, *changes.updated, *changes.ids]
+        rejected = [
+            {"path": path, "reason": reason, "rejected_at": now}
+            for path, reason in changes.rejected.items()
+            if path not in added
+        ]
+        gone = added | changes.rejected.keys() | set(changes.accepted)
+        with self._write() as connection:
+            before = checksums.table_sum(connection, "image", touched)
+            before_rejected = checksums.table_sum(connection, "rejected", gone)
+            if changes.removed:  # before the insertions: a changed file's new image takes over its path
+                tombstones = update(Image).where(LIVE, listed(Image.id, changes.removed)).values(removed_at=now)
+                connection.execute(tombstones)
+            if changes.updated:
+                target = update(Image).where(Image.id == bindparam("image"), LIVE)
+                columns = ("path", "pid", "camid", "captured_at")
+                target = target.values({name: bindparam(f"new_{name}") for name in columns})
+                known = changes.updated.items()
+                rows = [{"image": key} | {f"new_{name}": getattr(to, name) for name in columns} for key, to in known]
+                connection.execute(target, rows)
+            if changes.segment_id is not None:
+                segment = {"id": changes.segment_id, "images": len(changes.ids), "created_at": now}
+                connection.execute(insert(Segment), segment)
+                insert_files(connection, changes.segment_id, changes.files)
+                connection.execute(insert(Image), _image_values(changes))
+                scores = (row.astype("<f4").tobytes() for row in changes.visibility)
+                values = [{"image_id": i, "scores": blob} for i, blob in zip(changes.ids, scores, strict=True)]
+                connection.execute(insert(Visibility), values)
+            if gone:
+                connection.execute(delete(Rejected).where(listed(Rejected.path, sorted(gone))))
+            if rejected:
+                connection.execute(insert(Rejected), rejected)
+            after = checksums.table_sum(connection, "image", touched)
+            checksums.add(connection, "image", after - before)
+            checksums.add(connection, "rejected", checksums.table_sum(connection, "rejected", gone) - before_rejected)
+            _sum_segments(connection)
+
+    def move(self, old: Sequence[int], segment_id: int, ids: Int64, files: Sequence[FileSum]) -> None:
+        """Forget the removed images of segments and put the others, `ids` in the order of their rows, into a new one.
+
+        Args:
+            old: ids of the segments. segment_id: of the new one; it is not made if there are no ids.
+        """
+        moves = [{"image": image_id, "place": row} for row, image_id in enumerate(ids.tolist())]
+        removed = (Image.removed_at.is_not(None), listed(Image.segment_id, old))
+        with self._write() as connection:
+            gone = connection.execute(select(Image.id).where(*removed)).scalars().all()
+            checksums.add(connection, "image", -checksums.table_sum(connection, "image", gone))
+            connection.execute(delete(Image).where(*removed))  # visibility rows follow
+            if moves:
+                segment = {"id": segment_id, "images": len(moves), "created_at": datetime.now(UTC)}
+                connection.execute(insert(Segment), segment)
+                insert_files(connection, segment_id, files)
+                target = update(Image).where(Image.id == bindparam("image"))
+                connection.execute(target.values(segment_id=segment_id, row=bindparam("place")), moves)
+            connection.execute(delete(Segment).where(listed(Segment.id, old)))
+            _sum_segments(connection)
+
+    def note_copies(
+        self, made: Mapping[str, int] | None = None, gone: Sequence[str] = (), owner: Path | None = None
+    ) -> None:
+        """Remember snapshots that were made, forget those that are gone. Needs no writer lock: it touches nothing else.
+
+        Args:
+            made: path -> the checksum of its images. owner: where the index is, or will be.
+        """
+        now, made = datetime.now(UTC), made or {}
+        with self._write() as connection:
+            connection.execute(delete(Copy).where(listed(Copy.path, [*made, *gone])))
+            if made:
+                known = {"created_at": now, "owner": os.path.abspath(owner or self.path.parent)}  # noqa: PTH100
+                connection.execute(insert(Copy), [{"path": path, "total": n, **known} for path, n in made.items()])
+            checksums.put(connection, "copy", checksums.table_sum(connection, "copy"))
+
+    def truncate_wal(self, wait_seconds: float = 0.0) -> bool:
+        """Move all commits into the main file and empty the WAL; False if readers kept us from it for that long."""
+        with translated(self.path):
+            connection = connect(self.path, write=True)
+            try:
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * wait_seconds)}")
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                connection.close()
+        return not busy
+
+
+def create(path: Path, model: StoredModel, make_tables: Callable[[Connection], None]) -> None:
+    """Write a new catalog; `make_tables(connection)` runs the migrations in the same transaction as the first row."""
+    info = model.info
+    row = {
+        "id": 1,
+        "weights": info.weights,
+        "fingerprint": info.fingerprint,
+        "name": info.name,
+        "dataset": info.dataset,
+        "regions_high": info.num_regions[0],
+        "regions_wide": info.num_regions[1],
+        "embedding_dim": info.embedding_dim,
+        "input_height": info.input_size[0],
+        "input_width": info.input_size[1],
+        "min_visibility": info.threshold,
+        "embedding_dtype": model.embedding_dtype,
+        "index_type": model.index_type,
+        "created_at": datetime.now(UTC),
+        "index_id": uuid.uuid4().hex,
+    }
+    with translated(path), open_engine(path, create=True).begin() as connection:
+        make_tables(connection)
+        connection.execute(insert(Model), row)
+        sum_all(connection)
+
+
+def sum_all(connection: Connection) -> None:
+    """Store the checksum of every table as it is."""
+    for table in checksums.TABLES:
+        checksums.put(connection, table, checksums.table_sum(connection, table))
+
+
+def insert_files(connection: Connection, segment_id: int, files: Sequence[FileSum]) -> None:
+    """Record the files of a segment."""
+    rows = [{"segment_id": segment_id, "name": f.name, "size": f.size, "digest": f.digest} for f in files]
+    connection.execute(insert(SegmentFile), rows)
+
+
+def _sum_segments(connection: Connection) -> None:
+    """These tables stay small, as segments are merged."""
+    for table in ("segment", "segment_file"):
+        checksums.put(connection, table, checksums.table_sum(connection, table))
+
+
+def _image_values(changes: Changes) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": image_id,
+            "path": record.path,
+            "content_hash": record.content_hash,
+            "pid": record.pid,
+            "camid": record.camid,
+            "captured_at": record.captured_at,
+            "width": record.width,
+            "height": record.height,
+            "segment_id": changes.segment_id,
+            "row": row,
+        }
+        for row, (image_id, record) in enumerate(zip(changes.ids, changes.records, strict=True))
+    ]

@@ -1,0 +1,240 @@
+"""Copies of an index: snapshots and their restoration, and which copies still hold what was removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError, VpmsearchError
+from vpmsearch.store import calibration_file
+from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
+from vpmsearch.store.folder.checksums import FileSum, is_as_written
+from vpmsearch.store.folder.locking import LOCK_NAME, writer_lock
+from vpmsearch.store.folder.reader import Reader
+from vpmsearch.store.folder.segments import FOLDER_NAME, TEMPORARY
+from vpmsearch.system.atomic import sync_folder
+from vpmsearch.types import Int64
+
+_ATTEMPTS = 5
+_BACKUPS = f"{FILE_NAME}.backup-*"
+_UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}.+-[0-9a-f]{{8}}", re.DOTALL)
+
+
+def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[Path, int], None]) -> int:
+    """Copy an index as it is at one moment, while a writer may work; every file is compared with its checksum.
+
+    Args:
+        folder: the index. catalog: its catalog. target: a folder that does not exist or is empty. before: told the
+            copy's folder, whole but not yet under its name, and the checksum of its images.
+
+    Returns:
+        Images in the copy.
+
+    Raises:
+        StoreDamagedError: a file is not what was written; nothing is copied.
+        StoreError: the target is not empty, or the disk is full.
+    """
+    try:
+        with _appearing(target) as temporary:
+            for attempt in range(1, _ATTEMPTS + 1):
+                with catalog.read() as reader:
+                    if wrong := reader.integrity():
+                        raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; a copy of it would be worth nothing")
+                    reader.model()  # refused if impossible
+                    try:
+                        _copy_segments(folder, reader, temporary / FOLDER_NAME)
+                        reader.copy_catalog(temporary / FILE_NAME)
+                        calibration_file.copy(folder, temporary)
+                        before(temporary, reader.identity()[1])
+                        return reader.counts()["images"]
+                    except StoreDamagedError:
+                        # A merge may have deleted a segment between our reading its name and copying it.
+                        with catalog.read() as now:
+                            changed = now.segments() != reader.segments()
+                        if not changed or attempt == _ATTEMPTS:
+                            raise
+            raise AssertionError("unreachable")
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be copied to {target} ({error.strerror or error})") from error
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when it is whole."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise StoreError(f"{target} exists and is not empty; choose another folder")
+    parent = target.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(parent)
+    temporary = parent / f"{TEMPORARY}{target.name}-{uuid.uuid4().hex[:8]}"
+    temporary.mkdir()
+    try:
+        # Its lock tells a copy that is being written from one whose process was killed; it goes with the folder.
+        with writer_lock(temporary):
+            yield temporary
+            sync_folder(temporary)
+            temporary.rename(target)
+            sync_folder(parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Delete what killed processes left of the copies they were writing into a folder, as far as that is possible."""
+    with suppress(OSError):
+        for entry in [entry for entry in parent.iterdir() if _UNFINISHED.fullmatch(entry.name)]:
+            if entry.is_symlink() or not _is_unfinished_copy(entry):
+                continue
+            with suppress(StoreError), writer_lock(entry):  # locked: somebody is writing it
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _is_unfinished_copy(folder: Path) -> bool:
+    """Whether a folder with such a name holds the lock and what else a copy is made of, and nothing besides."""
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    # The catalog with SQLite's files, the calibration with the temporary file it is written to.
+    expected = (f"{FILE_NAME}-", f".{Path(calibration_file.FILE_NAME).stem}.")
+    files = {name for name in names if name.startswith(expected)}
+    return LOCK_NAME in names and names <= files | {LOCK_NAME, FOLDER_NAME, FILE_NAME, calibration_file.FILE_NAME}
+
+
+def _copy_segments(folder: Path, reader: Reader, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for stale in target.iterdir():  # of an attempt before; it may hold images that were removed since
+        if stale.name not in map(str, reader.segments()):
+            shutil.rmtree(stale)
+    for segment_id in reader.segments():
+        place = target / str(segment_id)
+        if place.exists():
+            continue  # of an attempt before: segments never change
+        place.mkdir()
+        try:
+            for written in reader.files(segment_id).values():
+                _copy_file(folder / FOLDER_NAME / str(segment_id) / written.name, place / written.name, written)
+            sync_folder(place)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+    sync_folder(target)
+
+
+def _copy_file(source: Path, target: Path, written: FileSum) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except FileNotFoundError as error:
+        raise StoreDamagedError(f"{source} is missing; restore the index from a copy or build it again") from error
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+    if not is_as_written(target, written):
+        raise StoreDamagedError(f"{source} is not what was written (checksum); run `vpmsearch verify`")
+
+
+def outdated_copies(folder: Path, catalog: Catalog) -> list[str]:
+    """Backups beside the catalog and snapshots that hold images which the index holds no more, or cannot be read."""
+    with catalog.read() as reader:
+        live = reader.found_all()
+        index_id, snapshots = reader.identity()[0], reader.copies()
+    catalogs = {str(path): path for path in sorted(folder.glob(_BACKUPS))}
+    for name in snapshots:
+        identity = _identity(Path(name))
+        if (Path(name) / FILE_NAME).exists() and (identity is None or identity[0] == index_id):
+            catalogs[name] = Path(name) / FILE_NAME
+    return [name for name, path in catalogs.items() if not _is_within(path, live)]
+
+
+def purge(folder: Path, catalog: Catalog, copies: Sequence[str]) -> tuple[str, ...]:
+    """Delete copies found by `outdated_copies`: backups, and snapshots that are as they were made; those deleted.
+
+    Of a snapshot's folder only what belongs to an index goes; one that has changed since is an index in use.
+    """
+    with catalog.read() as reader:
+        index_id, snapshots = reader.identity()[0], reader.copies()
+    here = os.path.abspath(folder)  # noqa: PTH100
+    gone = []
+    for name in copies:
+        path = Path(name)
+        total, owner = snapshots.get(name, (-1, ""))
+        try:
+            if path.parent == folder and path.is_file():
+                path.unlink()
+            elif owner != here or not _purge_snapshot(path, (index_id, total)):
+                continue  # it stays in the report's list of copies
+            gone.append(name)
+        except (OSError, StoreError):
+            continue
+    catalog.note_copies(gone=[name for name in gone if name in snapshots])
+    return tuple(gone)
+
+
+def _purge_snapshot(folder: Path, identity: tuple[str, int]) -> bool:
+    """Delete a snapshot's files, the catalog last: a deletion that is interrupted leaves a copy that is still known."""
+    with writer_lock(folder):
+        if _identity(folder) != identity:
+            return False
+        with Catalog(folder / FILE_NAME).read() as reader:
+            segments = list(reader.segments())
+        for segment_id in segments:
+            if (folder / FOLDER_NAME / str(segment_id)).exists():
+                shutil.rmtree(folder / FOLDER_NAME / str(segment_id))
+        (folder / FOLDER_NAME).rmdir()
+        for name in (calibration_file.FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME, LOCK_NAME):
+            (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files stay
+        folder.rmdir()
+    return True
+
+
+def _identity(folder: Path) -> tuple[str, int] | None:
+    """Which index a folder holds, and in what state; None if that cannot be read."""
+    try:
+        with Catalog(folder / FILE_NAME).read() as reader:
+            return reader.identity()
+    except (VpmsearchError, OSError, IndexError):
+        return None
+
+
+def _is_within(path: Path, live: Int64) -> bool:
+    """Whether a catalog of any revision names none but these images; False if it cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            rows = connection.execute("SELECT id FROM image").fetchall()
+        return bool(np.isin(np.array(rows, dtype=np.int64).reshape(-1), live).all())
+    except (sqlite3.Error, ValueError, TypeError, OverflowError):
+        return False
+
+
+def restore(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
+    """Make an index out of a snapshot, which stays; every file is compared with its checksum.
+
+    Args:
+        source: the snapshot. target: a folder that does not exist or is empty.
+
+    Returns:
+        Images in the index.
+
+    Raises:
+        StoreNotFoundError: there is no snapshot. StoreVersionError: it needs `vpmsearch upgrade`.
+        StoreDamagedError: it is damaged. StoreError: there is an index at the target, or it cannot be written.
+    """
+    folder = Path(source)
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise StoreNotFoundError(f"there is no snapshot at {folder}; give a folder that `vpmsearch snapshot` made")
+    catalog = Catalog(path)
+    catalog.check_revision()
+    where = Path(os.path.abspath(target))  # noqa: PTH100
+
+    def note(temporary: Path, total: int) -> None:
+        """The snapshot is a copy of what is restored from it, as of what it was made of."""
+        Catalog(temporary / FILE_NAME).note_copies({os.path.abspath(folder): total}, owner=where)  # noqa: PTH100
+
+    return copy_index(folder, catalog, where, note)

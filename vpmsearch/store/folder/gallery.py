@@ -1,0 +1,297 @@
+"""GalleryStore: the catalog, the embeddings and the region indexes as one store that commits as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from vpmsearch.errors import StoreError
+from vpmsearch.store import calibration_file
+from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
+from vpmsearch.store.folder.copies import copy_index
+from vpmsearch.store.folder.creation import create_index
+from vpmsearch.store.folder.embeddings import DTYPES
+from vpmsearch.store.folder.index_types import check_index_type, gpu_of
+from vpmsearch.store.folder.locking import writer_lock
+from vpmsearch.store.folder.maintenance import compact, open_catalog, verify
+from vpmsearch.store.folder.segments import bytes_by_kind
+from vpmsearch.store.folder.snapshot import Snapshot
+from vpmsearch.store.folder.writer import GalleryWriter
+from vpmsearch.store.intake import check_model
+from vpmsearch.store.values import CompactReport, OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
+from vpmsearch.types import ModelInfo, SearchFilter
+
+
+class GalleryStore:
+    """An index on disk. Searches see its `snapshot`; changes go through a `writer`. A context manager.
+
+    Make one by `create` or `open`. Several threads may use it.
+    """
+
+    def __init__(self, path: Path, catalog: Catalog, device: str) -> None:
+        self.path = path
+        self.device = device
+        self._catalog = catalog
+        self._lock = threading.RLock()
+        self._snapshot: Snapshot | None = Snapshot.take(path, catalog, device)
+        self._segments = self._snapshot.open_segments
+        self._model = self._snapshot.stored_model
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        model_info: ModelInfo | Mapping[str, Any],
+        *,
+        embedding_dtype: str = "float32",
+        index_type: str = "auto",
+        device: str = "cpu",
+    ) -> GalleryStore:
+        """Make a new index for the embeddings of one model.
+
+        Args:
+            path: a folder that does not exist or is empty. model_info: the model, or a mapping of its fields.
+            embedding_dtype: "float32", or "float16" for half the disk and an error of up to 5e-4 of each number.
+            index_type: one of `INDEX_TYPES`.
+            device: where its indexes are searched: "cpu", "cuda", "cuda:N" or "auto".
+
+        Raises:
+            StoreError: there is an index already, the folder holds other things, or it cannot be written.
+            ModelError: the model_info is incomplete.
+        """
+        folder = Path(path)
+        info = ModelInfo.of(model_info)
+        check_index_type(index_type)
+        gpu_of(device)
+        if embedding_dtype not in DTYPES:
+            raise StoreError(f"unknown embedding_dtype {embedding_dtype!r}; choose one of {', '.join(DTYPES)}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with writer_lock(folder):
+                create_index(folder, StoredModel(info, embedding_dtype, index_type))
+        except OSError as error:
+            raise StoreError(f"no index can be created at {folder}: {error.strerror or error}") from error
+        return cls.open(folder, device=device)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> GalleryStore:
+        """Open an index, every file of it.
+
+        Args:
+            path: its folder. device: where its indexes are searched: "cpu", "cuda", "cuda:N" or "auto".
+
+        Raises:
+            StoreNotFoundError: there is none. StoreVersionError: it needs `vpmsearch upgrade`, or a newer vpmsearch.
+            StoreDamagedError: a file is missing or not what it should be. DeviceError: there is no such device.
+        """
+        gpu_of(device)
+        folder = Path(path)
+        return cls(folder, open_catalog(folder), device)
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"<GalleryStore {self.path}: closed>"
+        info = self.model_info
+        name = info.name or "unnamed weights"
+        return f"<GalleryStore {self.path}: {len(self.snapshot)} images, {info.p} regions, {name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; snapshots that somebody holds stay valid."""
+        with self._lock:
+            self._closed = True
+            self._forget()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the store at {self.path} is closed; open it again")
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The model whose embeddings the index holds."""
+        return self._model.info
+
+    @property
+    def embedding_dtype(self) -> str:
+        """How embeddings are stored: "float16" or "float32"."""
+        return self._model.embedding_dtype
+
+    @property
+    def index_type(self) -> str:
+        """The type asked for when the index was created; see `stats` for the types it has."""
+        return self._model.index_type
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What searches see: taken at open, at `refresh` and after a commit of this store's own writer."""
+        with self._lock:
+            self._check_open()
+            if self._snapshot is None:
+                self._take()
+            assert self._snapshot is not None
+            return self._snapshot
+
+    def _take(self) -> None:
+        self._snapshot = Snapshot.take(self.path, self._catalog, self.device, self._segments)
+        self._segments = self._snapshot.open_segments
+
+    def _outdate(self) -> None:
+        """Drop the view, so that the next use takes a new one and SQLite may meanwhile empty its WAL."""
+        with self._lock:
+            self._snapshot = None
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._snapshot, self._segments = None, {}
+
+    def refresh(self) -> bool:
+        """Take a new snapshot if something was committed since the last; True if so."""
+        with self._lock:
+            self._check_open()
+            if self._snapshot is not None:
+                with self._catalog.read() as reader:
+                    if reader.state() == self._snapshot.state:
+                        return False
+            self._take()
+            return True
+
+    def check_model(self, info: ModelInfo) -> None:
+        """Refuse another model than the index was built with.
+
+        Raises:
+            ModelMismatchError: names what differs, in both.
+        """
+        check_model(self.path, self.model_info, info)
+
+    def writer(self, *, on_build: OnBuild = tell_nobody) -> GalleryWriter:
+        """A writer, to be entered: `with store.writer() as writer:`.
+
+        Args:
+            on_build: told, while a commit or a merge builds region indexes, how many vectors are in and how many there
+                will be; by any thread.
+
+        Raises:
+            StoreLockedError: on entering, when somebody else is writing.
+        """
+        self._check_open()
+        return GalleryWriter(self.path, self._catalog, self._model, self._outdate, on_build)
+
+    def live_files(self) -> dict[str, tuple[int, str]]:
+        """Path -> (image id, content hash) of all images committed by now."""
+        self._check_open()
+        with self._catalog.read() as reader:
+            return reader.live_files()
+
+    def rejected(self) -> list[tuple[str, str]]:
+        """(path, reason) of the files that could not be indexed, by path."""
+        self._check_open()
+        with self._catalog.read() as reader:
+            return reader.rejected()
+
+    def find(
+        self,
+        paths: Sequence[str] = (),
+        pids: Sequence[int] = (),
+        camids: Sequence[int] = (),
+        before: datetime | None = None,
+        after: datetime | None = None,
+        prefix: str = "",
+    ) -> list[int]:
+        """Ids, ascending, of the images that meet every condition given; all images when none is.
+
+        Args:
+            paths: exactly these. prefix: how the path starts. pids, camids: any of these. after, before: captured
+                from `after` on, and earlier than `before`.
+        """
+        self._check_open()
+        wanted = SearchFilter(tuple(pids), tuple(camids), after, before)
+        with self._catalog.read() as reader:
+            found: list[int] = reader.found(wanted, paths, prefix).tolist()
+        return found
+
+    def stats(self) -> StoreStats:
+        """What the snapshot holds, and the bytes on disk now.
+
+        Raises:
+            StoreDamagedError: the calibration is damaged.
+        """
+        view = self.snapshot
+        regions = range(self.model_info.p)
+        types = [sorted({part.regions[region].kind for part in view.open_segments.values()}) for region in regions]
+        mean = view.visibility.mean(axis=0, dtype=np.float64) if len(view) else np.zeros(self.model_info.p)
+        return StoreStats(
+            **view.reader.counts(),
+            bytes_on_disk=bytes_by_kind(self.path),
+            region_images=view.visible.sum(axis=0).tolist(),
+            region_visibility=mean.tolist(),
+            region_index_types=types,
+            model=dataclasses.asdict(self.model_info),
+            index_type=self.index_type,
+            embedding_dtype=self.embedding_dtype,
+            calibrated_on=calibration_file.images_calibrated_on(self.calibration(), self.model_info),
+        )
+
+    def calibration(self) -> dict[str, Any] | None:
+        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.search.calibration`.
+
+        Raises:
+            StoreDamagedError: it is not what was written.
+        """
+        return calibration_file.read(self.path)
+
+    def keep_calibration(self, values: dict[str, Any]) -> Path:
+        """Replace the calibration, whole or not at all.
+
+        Returns:
+            Where it is.
+        """
+        return calibration_file.write(self.path, values)
+
+    def snapshot_to(self, target: str | os.PathLike[str]) -> int:
+        """Copy the index as it is now, while a writer may work; the copy is an index like any other.
+
+        `compact` will name the copy for as long as it holds images that were removed here.
+
+        Args:
+            target: a folder that does not exist or is empty.
+
+        Returns:
+            Images in the copy.
+
+        Raises:
+            StoreError: the target is not empty, or cannot be written. StoreDamagedError: a file is damaged.
+        """
+        self._check_open()
+        folder = Path(os.path.abspath(target))  # noqa: PTH100 (a link is the user's name for it)
+
+        def note(_: Path, total: int) -> None:
+            # Before the copy appears: to know of one that is not there does no harm.
+            if os.access(self.path / FILE_NAME, os.W_OK):  # else nothing can be removed here either
+                self._catalog.note_copies({str(folder): total})
+
+        return copy_index(self.path, self._catalog, folder, note)
+
+    def verify(self) -> VerifyReport:
+        """Check every file on disk; see `vpmsearch.store.verify`, which also takes an index that cannot be opened."""
+        return verify(self.path)
+
+    def compact(self, *, wait_seconds: float = 5.0, purge_backups: bool = False) -> CompactReport:
+        """Reclaim what was removed; see `vpmsearch.store.compact`."""
+        self._check_open()
+        self._forget()  # an open view would keep SQLite from emptying its WAL, and the old files on the disk
+        report = compact(self.path, wait_seconds=wait_seconds, purge_backups=purge_backups)
+        self._forget()
+        return report

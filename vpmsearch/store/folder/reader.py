@@ -1,0 +1,269 @@
+"""A reader of the catalog: one read transaction, so that every answer is of the same moment."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.sql.elements import ColumnElement
+
+from vpmsearch.errors import ModelError, StoreDamagedError, StoreError
+from vpmsearch.store.folder import checksums
+from vpmsearch.store.folder.checksums import FileSum
+from vpmsearch.store.folder.embeddings import DTYPES
+from vpmsearch.store.folder.index_types import INDEX_TYPES
+from vpmsearch.store.folder.sqlite import translated
+from vpmsearch.store.folder.tables import (
+    LIVE,
+    Checksum,
+    Copy,
+    Image,
+    Model,
+    Rejected,
+    Segment,
+    SegmentFile,
+    Visibility,
+    listed,
+)
+from vpmsearch.store.folder.values import ImageRows
+from vpmsearch.store.values import StoredModel
+from vpmsearch.types import ImageRecord, Int64, ModelInfo, SearchFilter
+
+_BLOCK = 10_000  # rows fetched at once
+_IS_IDENTITY = Image.pid >= 0  # −1 is the data sets' junk
+_FILE = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9]+")  # nothing that leads out of the segment's folder
+
+
+class Reader:
+    """One read transaction: every answer is of the same moment, whatever is committed meanwhile. Thread-safe."""
+
+    def __init__(self, path: Path, engine: Engine) -> None:
+        self._path = path
+        self._lock = threading.RLock()  # the collector may close it in the midst of anything
+        with translated(path):
+            self._connection = engine.connect()
+            try:
+                # WAL takes its snapshot at the first read, not at BEGIN.
+                self._connection.execute(select(func.count()).select_from(Model)).scalar_one()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the transaction; harmless when repeated."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _blocks(self, statement: Any) -> Iterator[Iterator[Sequence[Any]]]:
+        with self._lock, translated(self._path):
+            if self._connection.closed:
+                raise StoreError(f"this view of {self._path.parent} was closed; open the store again")
+            yield self._connection.execute(statement).partitions(_BLOCK)
+
+    def _all(self, statement: Any) -> list[Any]:
+        with self._blocks(statement) as blocks:
+            return [row for block in blocks for row in block]
+
+    def _ids(self, *conditions: ColumnElement[bool]) -> Int64:
+        with self._blocks(select(Image.id).where(*conditions).order_by(Image.id)) as blocks:
+            rows = chain.from_iterable(blocks)
+            return np.fromiter(chain.from_iterable(rows), dtype=np.int64)  # a million: no loop of Python's
+
+    def model(self) -> StoredModel:
+        """The one row of `model`."""
+        rows = self._all(select(Model.__table__))
+        if len(rows) != 1:
+            raise StoreDamagedError(f"{self._path} names no model; restore the index from a copy or build it again")
+        row = rows[0]
+        try:
+            info = ModelInfo(
+                num_regions=(row.regions_high, row.regions_wide),
+                embedding_dim=row.embedding_dim,
+                fingerprint=row.fingerprint,
+                weights=row.weights,
+                name=row.name,
+                dataset=row.dataset,
+                input_size=(row.input_height, row.input_width),
+                min_visibility=row.min_visibility,
+            )
+            if row.embedding_dtype not in DTYPES or row.index_type not in INDEX_TYPES:
+                raise ModelError(f"embeddings as {row.embedding_dtype}, indexes of type {row.index_type}")
+        except (ModelError, ValueError, TypeError, OverflowError) as error:  # SQLite's columns take any type
+            raise StoreDamagedError(f"{self._path} names an impossible model ({error}); restore a copy") from error
+        return StoredModel(info, row.embedding_dtype, row.index_type)
+
+    def state(self) -> tuple[object, ...]:
+        """Differs between two transactions exactly when something was committed between them.
+
+        A commit changes rows, and so their checksum; a merge only the segments.
+        """
+        sums = select(Checksum.name, Checksum.total).where(Checksum.name.in_(("image", "rejected")))
+        return (*self.segments().items(), *map(tuple, self._all(sums.order_by(Checksum.name))))
+
+    def segments(self) -> dict[int, int]:
+        """Images, removed ones included, of each segment by id, ascending."""
+        return {row.id: row.images for row in self._all(select(Segment.id, Segment.images).order_by(Segment.id))}
+
+    def image_rows(self, p: int, segments: Sequence[int], *, removed: bool = False) -> ImageRows:
+        """Where the images of some segments are, the removed ones only if asked for.
+
+        Raises:
+            StoreDamagedError: an image has not exactly p visibility scores.
+        """
+        columns = (Image.id, Image.segment_id, Image.row, Visibility.scores)
+        statement = select(*columns).outerjoin(Visibility, Visibility.image_id == Image.id).order_by(Image.id)
+        wanted = [listed(Image.segment_id, segments)] + ([] if removed else [LIVE])
+        places, scores = [np.empty((0, 3), np.int64)], bytearray()
+        with self._blocks(statement.where(*wanted)) as blocks:
+            for block in blocks:
+                if any(row.scores is None or len(row.scores) != 4 * p for row in block):
+                    raise StoreDamagedError(
+                        f"{self._path} lacks visibility scores; restore the index from a copy or build it again"
+                    )
+                places.append(np.array([row[:3] for row in block], dtype=np.int64))
+                scores += b"".join(row.scores for row in block)
+        ids, owners, rows = np.ascontiguousarray(np.concatenate(places).T)
+        if (rows < 0).any():  # NumPy would count them from the end
+            raise StoreDamagedError(
+                f"{self._path} names a row below 0; restore the index from a copy or build it again"
+            )
+        visibility = np.frombuffer(bytes(scores), dtype="<f4").astype(np.float32).reshape(-1, p)  # (n · p,) -> (n, p)
+        return ImageRows(ids, owners, rows, visibility)
+
+    def found(self, search_filter: SearchFilter, paths: Sequence[str] = (), prefix: str = "") -> Int64:
+        """Ids, ascending, of the images that meet every condition; an empty condition is met by all."""
+        conditions = []
+        if search_filter.pids:
+            conditions.append(listed(Image.pid, map(int, search_filter.pids)))
+        if search_filter.camids:
+            conditions.append(listed(Image.camid, map(int, search_filter.camids)))
+        if search_filter.captured_after is not None:
+            conditions.append(Image.captured_at >= search_filter.captured_after)
+        if search_filter.captured_before is not None:
+            conditions.append(Image.captured_at < search_filter.captured_before)
+        if paths:
+            conditions.append(listed(Image.path, paths))
+        if prefix:
+            conditions.append(func.substr(Image.path, 1, len(prefix)) == prefix)
+        return self._ids(LIVE, *conditions)
+
+    def live_among(self, ids: Iterable[int]) -> set[int]:
+        """Those of the ids that name an image which is not removed."""
+        return set(self._ids(LIVE, listed(Image.id, ids)).tolist())
+
+    def records(self, ids: Int64) -> dict[int, ImageRecord]:
+        """What is known about images, by id; unknown ids are absent."""
+        columns = (Image.path, Image.content_hash, Image.pid, Image.camid, Image.captured_at, Image.width, Image.height)
+        rows = self._all(select(Image.id, *columns).where(listed(Image.id, ids.tolist())))
+        return {row.id: ImageRecord(*row[1:]) for row in rows}
+
+    def live_files(self) -> dict[str, tuple[int, str]]:
+        """Path -> (image id, content hash) of the images that are not removed."""
+        rows = self._all(select(Image.path, Image.id, Image.content_hash).where(LIVE))
+        return {row.path: (row.id, row.content_hash) for row in rows}
+
+    def removed(self) -> Int64:
+        """Ids, ascending, of the removed images that are still in the files."""
+        return self._ids(Image.removed_at.is_not(None))
+
+    def files(self, segment_id: int) -> dict[str, FileSum]:
+        """The files of a segment as they were written, by name.
+
+        Raises:
+            StoreDamagedError: one is not a file in the segment's own folder.
+        """
+        columns = (SegmentFile.name, SegmentFile.size, SegmentFile.digest)
+        rows = self._all(select(*columns).where(SegmentFile.segment_id == segment_id))
+        if any(not _FILE.fullmatch(str(row.name)) for row in rows):
+            raise StoreDamagedError(
+                f"{self._path} names files that no segment has; restore the index from a copy or build it again"
+            )
+        return {row.name: FileSum(row.name, row.size, row.digest) for row in rows}
+
+    def found_all(self) -> Int64:
+        """Ids, ascending, of the images that are not removed."""
+        return self._ids(LIVE)
+
+    def copy_catalog(self, target: Path) -> None:
+        """Write the catalog as this transaction sees it to a new file, without a WAL.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        with self._lock, translated(target), closing(sqlite3.connect(target)) as copy:
+            source: Any = self._connection.connection.driver_connection
+            source.backup(copy)  # within our transaction, so of the same moment as all else
+            copy.execute("DELETE FROM copy")  # copies of the original are none of the copy's
+            copy.execute("UPDATE checksum SET total = 0 WHERE name = 'copy'")
+            copy.commit()
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def copies(self) -> dict[str, tuple[int, str]]:
+        """The snapshots that were made, by path -> checksum of their images, and where the index was then."""
+        rows = self._all(select(Copy.path, Copy.total, Copy.owner).order_by(Copy.path))
+        return {row.path: (row.total, row.owner) for row in rows}
+
+    def identity(self) -> tuple[str, int]:
+        """What this index and its copies share with no other, and the checksum of its images."""
+        total = self._all(select(Checksum.total).where(Checksum.name == "image"))[0][0]
+        return str(self._all(select(Model.index_id))[0][0]), int(total)
+
+    def rejected(self) -> list[tuple[str, str]]:
+        """(path, reason), by path."""
+        return [tuple(row) for row in self._all(select(Rejected.path, Rejected.reason).order_by(Rejected.path))]
+
+    def counts(self) -> dict[str, int]:
+        """How many images, removed and rejected ones, segments, identities and cameras there are."""
+        removed = self._all(select(func.count()).select_from(Image).where(Image.removed_at.is_not(None)))[0][0]
+        if removed:
+            identities = func.count(func.distinct(Image.pid)).filter(_IS_IDENTITY)
+            live = select(func.count(), identities, func.count(func.distinct(Image.camid))).where(LIVE)
+            images, pids, camids = self._all(live.select_from(Image))[0]
+        else:  # then the indexes alone can tell, in order, in a fifth of the time
+            images = self._all(select(func.count()).select_from(Image))[0][0]
+            pids, camids = (
+                self._all(select(func.count()).select_from(select(column).where(counted).distinct().subquery()))[0][0]
+                for column, counted in ((Image.pid, _IS_IDENTITY), (Image.camid, Image.camid.is_not(None)))
+            )
+        rejected = self._all(select(func.count()).select_from(Rejected))[0][0]
+        counts = {"images": images, "removed": removed, "rejected": rejected, "identities": pids}
+        return counts | {"cameras": camids, "segments": len(self.segments())}
+
+    def camids(self) -> list[int]:
+        """The cameras of the images that are not removed, ascending."""
+        rows = self._all(select(Image.camid).where(LIVE, Image.camid.is_not(None)).distinct().order_by(Image.camid))
+        return [row.camid for row in rows]
+
+    def captured(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last of the images that have a time were captured; None where none has."""
+        first, last = self._all(select(func.min(Image.captured_at), func.max(Image.captured_at)).where(LIVE))[0]
+        return None if first is None else (first, last)
+
+    def integrity(self) -> list[str]:
+        """What SQLite itself finds wrong, and the tables whose rows are not those that were committed."""
+        found = [str(row[0]) for row in self._all(text("PRAGMA integrity_check")) if row[0] != "ok"]
+        found += [f"dangling reference in table {row[0]}" for row in self._all(text("PRAGMA foreign_key_check"))]
+        stored = {row.name: row.total for row in self._all(select(Checksum.name, Checksum.total))}
+        with self._lock, translated(self._path):
+            for table in checksums.TABLES:
+                if checksums.table_sum(self._connection, table) != stored.get(table):
+                    found.append(f"rows of table {table} are not those that were committed (checksum)")
+        return found

@@ -1,0 +1,349 @@
+"""The FAISS index of one region: image ids by embedding, filtered, on the CPU or the GPU.
+
+With `index_types`, all that knows faiss. Whatever the type and the device, a search gives ids that are allowed, nearest
+first, and fewer than k only when fewer than k exist: the types that look at a part of their vectors look deeper until
+then. "flat" and "hnsw", "ivf-flat" compute the distances exactly; "ivf-sq8", "ivf-pq" and "ivf-pqfs" from compressed
+vectors, the last 32 at a time in the registers of the processor (fast scan), which a GPU cannot.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import faiss as _faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import DeviceError, StoreDamagedError
+from vpmsearch.store.folder.faiss_file import MAX_IMAGE_ID, problem
+from vpmsearch.store.folder.files import check_readable, printable_line
+from vpmsearch.store.folder.index_types import choose_type, gpu_of, new_index, type_of
+from vpmsearch.types import Bool, Float32, Int64
+
+faiss: Any = _faiss  # its type stubs lack half of what is used here
+
+Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
+Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
+
+_LEAST_LISTS = 32  # that are looked through
+_EFFORT_SHARE = {"ivf-pqfs": 8}  # 1 of so many lists is looked through for 400 neighbours
+_EFFORT_SHARE_ELSE = 16
+_TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
+_LONGEST = 8  # times the median length: longer vectors are not learned from
+_LEAST_CENTROIDS = 256  # of codes of a byte
+_HNSW_EFFORT = 64
+_GPU_LIMIT = 2048  # neighbours, and lists, that a GPU search can select
+_BLOCK = 16_384  # vectors added at once
+
+
+def _load(path: Path, mapped: bool) -> Any:
+    """FAISS's form of a file; mapped, its lists stay in the file and a search reads those it looks through."""
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
+    lists = faiss.downcast_InvertedLists(index.invlists) if isinstance(index, faiss.IndexIVF) else None
+    if isinstance(lists, faiss.OnDiskInvertedLists):
+        # FAISS would start 32 threads a search to read ahead; the system's own cache serves as well.
+        lists.prefetch_nthread = 0
+    return index
+
+
+def _ids_of(index: Any) -> Int64:
+    """The ids in an index, in the order of its vectors where it keeps one."""
+    if isinstance(index, faiss.IndexIDMap):
+        return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
+    lists = index.invlists
+    sizes = [lists.list_size(number) for number in range(index.nlist)]
+    parts = [faiss.rev_swig_ptr(lists.get_ids(i), size).copy() for i, size in enumerate(sizes) if size]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+class Allowed:
+    """Which image ids may be found; made once, it serves the indexes of all regions and segments of a search.
+
+    Args:
+        ids: (n,) int64, any order, ≥ 0.
+    """
+
+    def __init__(self, ids: Int64) -> None:
+        self._mask = np.zeros(int(ids.max()) + 1 if len(ids) else 0, dtype=np.bool_)
+        self._mask[ids] = True
+        self._counts: dict[RegionIndex, int] = {}
+
+    def among(self, ids: Int64) -> Bool:
+        """Which of some ids, FAISS's −1 included, may be found."""
+        if len(self._mask) == 0:
+            return np.zeros(ids.shape, np.bool_)
+        known = (ids >= 0) & (ids < len(self._mask))
+        return known & self._mask[np.where(known, ids, 0)]
+
+    def count(self, index: RegionIndex) -> int:
+        """How many vectors of an index may be found."""
+        if index not in self._counts:
+            self._counts[index] = int(self.among(index.ids).sum())
+        return self._counts[index]
+
+    @functools.cached_property
+    def selector(self) -> Any:
+        """The ids as FAISS takes them."""
+        return _selector(self._mask)
+
+
+class RegionIndex:
+    """One region's vectors, searched by Euclidean distance; immutable, and safe to search from several threads.
+
+    ids: (n,) int64, ascending. kind: the type it has. masked: filter on the host after over-fetching, as GPU indexes
+    need; settable so that this way can be tested without a GPU.
+    """
+
+    def __init__(self, index: Any, device: str = "cpu") -> None:
+        self.kind = type_of(index)
+        if not self.kind:
+            raise StoreDamagedError(f"an index of type {type(index).__name__} is none that vpmsearch writes")
+        self.dim = int(index.d)
+        self._index = index
+        self._order = _ids_of(index)
+        self.ids = np.sort(self._order)
+        if len(self.ids) != index.ntotal or (self.ids[:-1] == self.ids[1:]).any() or (self.ids < 0).any():
+            raise StoreDamagedError("a region index names images twice or not at all")
+        if len(self.ids) and self.ids[-1] >= MAX_IMAGE_ID:
+            raise StoreDamagedError(f"image id {self.ids[-1]} is beyond the limit of {MAX_IMAGE_ID}")
+        gpu = gpu_of(device)
+        # Graphs and fast scans have no GPU form; an empty index has nothing to gain.
+        on_gpu = gpu is not None and self.kind not in ("hnsw", "ivf-pqfs") and len(self.ids) > 0
+        self._gpu = _GpuCopy(index, gpu) if on_gpu and gpu is not None else None
+        self.masked = self._gpu is not None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def build(cls, vectors: Float32, ids: Int64, kind: str = "auto", device: str = "cpu") -> RegionIndex:
+        """Index vectors (n, d) under ids (n,), n = 0 included."""
+        return cls.build_from(lambda positions: vectors[positions], vectors.shape[1], ids, kind, device)
+
+    @classmethod
+    def build_from(
+        cls,
+        rows: Rows,
+        d: int,
+        ids: Int64,
+        kind: str = "auto",
+        device: str = "cpu",
+        on_added: Callable[[int], None] = lambda vectors: None,
+    ) -> RegionIndex:
+        """Index vectors that are fetched in blocks, so that only the index and a sample to learn from are in memory.
+
+        Args:
+            rows: fetches vectors. d: their dimension. ids: (n,). kind: a type. device: where it is searched.
+            on_added: told how many more vectors are in.
+        """
+        n = len(ids)
+        index = new_index(choose_type(kind, n, d), n, d)
+        if not index.is_trained:
+            most = max(index.nlist, _LEAST_CENTROIDS) * _TRAINING_POINTS
+            index.train(_typical(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))))))
+        for start in range(0, n, _BLOCK):
+            positions = np.arange(start, min(start + _BLOCK, n))
+            index.add_with_ids(_ready(rows(positions)), np.ascontiguousarray(ids[positions], dtype=np.int64))
+            on_added(len(positions))
+        return cls(index, device)
+
+    @classmethod
+    def read(cls, path: Path, device: str = "cpu") -> RegionIndex:
+        """Load a file.
+
+        Raises:
+            StoreDamagedError: it is missing or not what `write` wrote. StoreError: it cannot be opened.
+        """
+        check_readable(path)
+        try:
+            if wrong := problem(path):
+                raise StoreDamagedError(wrong)
+            return cls(_load(path, mapped=gpu_of(device) is None), device)
+        except (RuntimeError, MemoryError, OSError, ValueError, StoreDamagedError) as error:
+            reason = printable_line(error).rpartition(": ")[2]
+            raise StoreDamagedError(
+                f"{path} cannot be read ({reason}); `vpmsearch compact` builds it again from the embeddings"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Write a new file and make it last through a power loss.
+
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        # Through Python's file: FAISS's own writer does not notice what fails when it closes the file.
+        with path.open("xb") as file:
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write, 1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def search(self, queries: Float32, k: int, allowed: Allowed | None = None) -> list[Found]:
+        """The k nearest vectors of each query.
+
+        Args:
+            queries: (Q, d), finite. k: at least 0. allowed: what may be found, ids that are not in the index included;
+                None means everything.
+
+        Returns:
+            Q pairs of ids and Euclidean distances, ascending by distance, then id; min(k, what is allowed) each.
+        """
+        wanted = min(k, len(self) if allowed is None else allowed.count(self))
+        found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        if wanted == 0 or len(queries) == 0:
+            return found
+        waiting = np.arange(len(queries))
+        for effort in self._efforts(wanted):
+            distances, ids = self._search(_ready(queries[waiting]), wanted, effort, allowed)
+            for query, ids_of_query, squared in zip(waiting, ids, distances, strict=True):
+                found[query] = _tidy(ids_of_query, squared, wanted)
+            waiting = np.array([query for query in waiting if len(found[query][0]) < wanted], dtype=np.int64)
+            if len(waiting) == 0:
+                break
+        return found
+
+    @property
+    def exact(self) -> bool:
+        """Whether a search finds exactly the nearest, up to the rounding of float32 on the CPU."""
+        return self.kind == "flat" and self._gpu is None
+
+    def _efforts(self, wanted: int) -> Iterator[int | None]:
+        """How hard to look, harder each time; the last, None, finds everything."""
+        if self.kind.startswith("ivf"):
+            # Who wants deeper lists wants more of the nearest: the share of lists grows with them.
+            share = _EFFORT_SHARE.get(self.kind, _EFFORT_SHARE_ELSE)
+            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * share))
+            while effort < self._index.nlist:
+                yield effort
+                effort *= 2
+        elif self.kind == "hnsw":
+            effort = max(_HNSW_EFFORT, 2 * wanted)
+            while effort < len(self) // 4:  # beyond, a scan is cheaper than the walk
+                yield effort
+                effort *= 4
+        yield None
+
+    def _search(self, queries: Float32, wanted: int, effort: int | None, allowed: Allowed | None) -> Any:
+        """Squared distances and ids (Q, ≥ wanted); −1 where there is none."""
+        if allowed is None or not self.masked:
+            return self._raw(queries, wanted, effort, allowed)
+        fetch = min(len(self), 2 * wanted)
+        while True:
+            if self._gpu is not None and fetch > _GPU_LIMIT:
+                return self._raw(queries, wanted, effort, allowed)
+            distances, ids = self._raw(queries, fetch, effort, None)
+            # A −1 at the end: this effort sees no more. Fewer than wanted remain, and the caller looks harder.
+            exhausted = ids[:, -1] < 0
+            ids = np.where(allowed.among(ids), ids, -1)
+            enough = (ids >= 0).sum(axis=1) >= wanted
+            if fetch == len(self) or (enough | exhausted).all():
+                return distances, ids
+            fetch = min(len(self), 2 * fetch)
+
+    def _raw(self, queries: Float32, k: int, effort: int | None, allowed: Allowed | None) -> Any:
+        if self.kind == "hnsw" and effort is None:
+            return self._scan(queries, k, allowed)
+        lists = (effort or self._index.nlist) if self.kind.startswith("ivf") else 0
+        if self._gpu is not None and allowed is None and max(k, lists) <= _GPU_LIMIT:
+            return self._gpu.search(queries, k, lists, self._order)
+        # The selector lives as long as the parameters, which FAISS's Python layer sees to.
+        settings: dict[str, Any] = {} if allowed is None else {"sel": allowed.selector}
+        if lists:
+            parameters = faiss.SearchParametersIVF(nprobe=lists, **settings)
+        elif self.kind == "hnsw":
+            parameters = faiss.SearchParametersHNSW(efSearch=effort, **settings)
+        else:
+            parameters = faiss.SearchParameters(**settings)
+        return self._index.search(queries, k, params=parameters)
+
+    def _scan(self, queries: Float32, k: int, allowed: Allowed | None) -> Any:
+        """Search the vectors beneath a graph one by one: a graph may not lead to all of them."""
+        graph = faiss.downcast_index(self._index.index)
+        vectors = faiss.downcast_index(graph.storage)
+        settings = {} if allowed is None else {"sel": _selector(allowed.among(self._order))}
+        distances, positions = vectors.search(queries, k, params=faiss.SearchParameters(**settings))
+        return distances, np.where(positions >= 0, self._order[positions], -1)
+
+
+def _selector(keep: Bool) -> Any:
+    return faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
+
+
+def _ready(vectors: NDArray[Any]) -> Float32:
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _typical(sample: Float32) -> Float32:
+    """Without vectors of another length than the others: the tables of a fast scan have one scale for all codes, and
+    one code far out would leave no difference between the rest.
+    """
+    lengths = np.linalg.norm(sample.astype(np.float64), axis=1)
+    typical: Float32 = sample[lengths <= _LONGEST * np.median(lengths)]
+    return typical
+
+
+def _tidy(ids: Int64, squared: Float32, wanted: int) -> Found:
+    """Drop the −1, order by distance and then id, and take the root; rounding may leave a square below 0.
+
+    A fast scan over codes that are all alike divides 0 by 0. Then nothing is known, which a distance of 0 says: the
+    bound of a search stays open.
+    """
+    present = ids >= 0
+    ids, distances = ids[present], np.sqrt(np.fmax(squared[present], 0))
+    order = np.lexsort((ids, distances))[:wanted]
+    return ids[order], distances[order]
+
+
+_one_at_a_time = threading.Lock()
+_known_resources: dict[int, tuple[Any, threading.Lock]] = {}
+
+
+def _resources(gpu: int) -> tuple[Any, threading.Lock]:
+    """The scratch memory of a GPU and the lock it needs: searches that share it must not overlap."""
+    with _one_at_a_time:  # indexes are opened beside each other
+        if gpu not in _known_resources:
+            _known_resources[gpu] = faiss.StandardGpuResources(), threading.Lock()
+        return _known_resources[gpu]
+
+
+class _GpuCopy:
+    """An index on a GPU, which cannot filter. Flat ones go without their id map, which is applied here."""
+
+    def __init__(self, index: Any, gpu: int) -> None:
+        self._mapped = isinstance(index, faiss.IndexIDMap)
+        resources, self._lock = _resources(gpu)
+        inner = faiss.downcast_index(index.index) if self._mapped else index
+        try:
+            with self._lock:
+                self._index = faiss.index_cpu_to_gpu(resources, gpu, inner)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split()).rpartition(": ")[2]
+            raise DeviceError(f"an index cannot be moved to GPU {gpu} ({reason}); use --device cpu") from error
+
+    def search(self, queries: Float32, k: int, lists: int, order: Int64) -> Any:
+        """Squared distances and ids (Q, k); −1 where there is none."""
+        parameters = faiss.SearchParametersIVF(nprobe=lists) if lists else None
+        with self._lock:
+            distances, found = self._index.search(queries, k, params=parameters)
+        return distances, np.where(found >= 0, order[found], -1) if self._mapped else found
+
+
+def threads() -> int:
+    """How many threads FAISS uses for what the calling thread asks of it: the cores, unless $OMP_NUM_THREADS says."""
+    return int(faiss.omp_get_max_threads())
+
+
+@contextmanager
+def threads_within(count: int) -> Iterator[None]:
+    """Let FAISS use so many threads for what the calling thread asks of it; other threads are not concerned."""
+    before = threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

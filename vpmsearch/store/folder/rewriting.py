@@ -1,0 +1,138 @@
+"""Segments written anew without their removed images: what merging, compaction and repair have in common."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import StoreDamagedError, StoreError, VpmsearchError
+from vpmsearch.store.folder import embeddings
+from vpmsearch.store.folder.catalog import Catalog
+from vpmsearch.store.folder.checksums import FileSum, is_as_written
+from vpmsearch.store.folder.segments import (
+    FOLDER_NAME,
+    IMAGES_NAME,
+    discard,
+    open_embeddings,
+    read_images,
+    write_segment,
+)
+from vpmsearch.store.folder.values import ImageRows
+from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
+
+MERGED = 8
+"""Segments of about one size that become one. Every image is rewritten about log8(N / images a commit) times."""
+_BLOCK_BYTES = 64 << 20  # embeddings held at once
+_REMEDY = "restore the index from a copy or build it again"
+
+
+def due(segments: Mapping[int, int]) -> list[int]:
+    """Segments to merge next: the smallest size, in powers of `MERGED`, of which there are that many; [] if none is.
+
+    Args:
+        segments: images by segment id.
+    """
+    tiers: dict[int, list[int]] = {}
+    for segment_id, images in segments.items():
+        tier = 0
+        while images >= MERGED ** (tier + 1):
+            tier += 1
+        tiers.setdefault(tier, []).append(segment_id)
+    return next((sorted(tiers[tier]) for tier in sorted(tiers) if len(tiers[tier]) >= MERGED), [])
+
+
+def rewrite(
+    folder: Path, catalog: Catalog, old: Sequence[int], segment_id: int, on_build: OnBuild = tell_nobody
+) -> None:
+    """Write the images of segments that are not removed into a new one, and delete the old; ids stay.
+
+    The caller holds the writer lock. Needs their space once more while it runs. Readers keep what they have open.
+
+    Raises:
+        StoreDamagedError: embeddings are not what was written; they would go on as if they were sound.
+        StoreError: the disk is full; nothing has changed.
+    """
+    segments = folder / FOLDER_NAME
+    done = False
+    try:
+        with catalog.read() as reader:
+            model, counts = reader.model(), reader.segments()
+            images = reader.image_rows(model.info.p, old)
+            sums = {number: reader.files(number) for number in old}
+        sources = {n: _source(segments / str(n), counts[n], sums[n], images, model) for n in old}
+        files: list[FileSum] = []
+        if len(images.ids):
+            blocks = _gathered(images, sources)
+            files = write_segment(segments, segment_id, images.ids, images.visibility, blocks, model, on_build)
+        catalog.move(old, segment_id, images.ids, files)
+        done = True
+    except VpmsearchError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise StoreError(f"{folder} was not rewritten: {reason}; mend that and repeat") from error
+    finally:
+        if not done:
+            take_back(catalog, segments, segment_id)
+    # Only now, when the new segment is visible, may the old ones go; a reader keeps its files open.
+    for number in old:
+        shutil.rmtree(segments / str(number), ignore_errors=True)
+
+
+def take_back(catalog: Catalog, segments: Path, segment_id: int) -> bool:
+    """Delete the segment of a failed change, unless the catalog names it after all; True if it does.
+
+    If unsure it is left, and the next writer looks again.
+    """
+    try:
+        with catalog.read() as reader:
+            committed = segment_id in reader.segments()
+    except VpmsearchError:
+        return False
+    if not committed:
+        discard(segments, segment_id)
+    return committed
+
+
+def _source(
+    place: Path, count: int, files: Mapping[str, FileSum], images: ImageRows, model: StoredModel
+) -> NDArray[Any]:
+    """The embeddings of a segment, once they are known to be what was written of the images the catalog names."""
+    path = place / embeddings.FILE_NAME
+    mapped, ids = open_embeddings(place, count, model)
+    try:
+        sound = is_as_written(path, files.get(path.name))
+    except OSError as error:
+        raise StoreDamagedError(f"{path} cannot be read ({error.strerror or error}); {_REMEDY}") from error
+    if not sound:
+        raise StoreDamagedError(f"{path} is not what was written (checksum); {_REMEDY}")
+    here = images.segments == int(place.name)
+    rows = images.rows[here]
+    if (rows >= count).any() or not np.array_equal(ids[rows], images.ids[here]):
+        raise StoreDamagedError(f"{place} holds other images than the catalog says; {_REMEDY}")
+    try:
+        _, visibility = read_images(place / IMAGES_NAME, files.get(IMAGES_NAME), model.info.p)
+    except StoreDamagedError:
+        return mapped  # written anew from the catalog, which `repair` has checked
+    if not np.array_equal(visibility[rows], images.visibility[here]):
+        raise StoreDamagedError(f"{place / IMAGES_NAME} and the catalog say different things; {_REMEDY}")
+    return mapped
+
+
+def _gathered(images: ImageRows, sources: Mapping[int, NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """The embeddings in the order of the ids, block by block."""
+    sample = next(iter(sources.values()))
+    step = max(1, _BLOCK_BYTES // max(1, sample[:1].nbytes))
+    for start in range(0, len(images.ids), step):
+        owners, rows = images.segments[start : start + step], images.rows[start : start + step]
+        block = np.empty((len(rows), *sample.shape[1:]), sample.dtype)
+        for number in np.unique(owners):
+            block[owners == number] = sources[int(number)][rows[owners == number]]
+        if not np.isfinite(block).all():
+            raise StoreDamagedError(f"an embedding is not finite; {_REMEDY}")
+        yield block

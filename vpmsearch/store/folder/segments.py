@@ -1,0 +1,287 @@
+"""Segments on disk: written under a temporary name, renamed when whole, never changed afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import StoreDamagedError
+from vpmsearch.store.folder import embeddings
+from vpmsearch.store.folder.checksums import FileSum, digest, folder_sums
+from vpmsearch.store.folder.region_index import RegionIndex, threads, threads_within
+from vpmsearch.store.values import StoredModel
+from vpmsearch.system.atomic import sync_folder
+from vpmsearch.system.parallel import map_ahead
+from vpmsearch.types import Bool, Float32, Int64
+
+FOLDER_NAME = "segments"
+IMAGES_NAME = "images.bin"
+TEMPORARY = ".tmp-"
+REPAIR = "`vpmsearch verify --repair` builds it again"
+"""What to do about a file that follows from others."""
+OnBuild = Callable[[int, int], None]
+"""Told while region indexes are built, by any thread: how many vectors are in, and how many there will be."""
+
+_TOGETHER_FROM = 20_000  # images of a segment whose regions are indexed, and opened, beside each other
+_TOGETHER = 4  # at most: so many indexes are in memory at once
+
+
+def tell_nobody(done: int, total: int) -> None:
+    """An `OnBuild` for those who do not ask."""
+
+
+def region_file_name(region: int) -> str:
+    """The file of one region's FAISS index."""
+    return f"region_{region}.faiss"
+
+
+@dataclass(frozen=True)
+class OpenSegment:
+    """The files of a segment, open.
+
+    embeddings: (n, p, d), a memory map. image_ids: (n,), ascending. visibility: (n, p). regions: one index a region.
+    folder: where they are. files: what was written.
+    """
+
+    embeddings: NDArray[np.floating[Any]]
+    image_ids: Int64
+    visibility: Float32
+    regions: tuple[RegionIndex, ...]
+    folder: Path
+    files: Mapping[str, FileSum]
+
+
+def open_segment(
+    folder: Path, images: int, files: Mapping[str, FileSum], model: StoredModel, device: str
+) -> OpenSegment:
+    """Open every file of a segment.
+
+    Args:
+        images: how many it has. files: what was written.
+
+    Raises:
+        StoreDamagedError: one is missing or not what the catalog says.
+    """
+    info = model.info
+    mapped, ids = open_embeddings(folder, images, model)
+    named, visibility = read_images(folder / IMAGES_NAME, files.get(IMAGES_NAME), info.p)
+    if not np.array_equal(ids, named) or (ids[:-1] >= ids[1:]).any():
+        raise StoreDamagedError(
+            f"{folder} holds other images than the catalog says; restore the index from a copy or build it again"
+        )
+
+    def open_region(region: int) -> RegionIndex:
+        path = folder / region_file_name(region)
+        index = RegionIndex.read(path, device)
+        if index.dim != info.embedding_dim or not contains(ids, index.ids):
+            raise StoreDamagedError(f"{path} belongs to other images; {REPAIR}")
+        return index
+
+    workers = min(info.p, os.cpu_count() or 1) if len(ids) >= _TOGETHER_FROM else 0
+    regions = tuple(map_ahead(open_region, range(info.p), workers=workers, ahead=info.p))
+    return OpenSegment(mapped, ids, visibility, regions, folder, files)
+
+
+def read_images(path: Path, expected: FileSum | None, p: int) -> tuple[Int64, Float32]:
+    """The image ids (n,) and visibility (n, p) of a segment, as the catalog holds them too.
+
+    In a file of their own, and small, they open a million images at once, and are checked each time.
+
+    Raises:
+        StoreDamagedError: the file is missing or not what was written.
+    """
+    try:
+        data = path.read_bytes()
+        if expected is None or (len(data), digest(data)) != (expected.size, expected.digest):
+            raise StoreDamagedError(f"{path} is not what was written (checksum); {REPAIR}")
+    except OSError as error:
+        raise StoreDamagedError(f"{path} cannot be read ({error.strerror or error}); {REPAIR}") from error
+    rows = np.frombuffer(data, _image_dtype(p))
+    return rows["image_id"].astype(np.int64), rows["visibility"].astype(np.float32)
+
+
+def _image_dtype(p: int) -> np.dtype[Any]:
+    return np.dtype([("image_id", "<i8"), ("visibility", "<f4", (p,))])
+
+
+def contains(ids: Int64, some: Int64) -> bool:
+    """Whether all of some ids are among ids, both without repetition."""
+    return bool(np.isin(some, ids, assume_unique=True).all())
+
+
+def open_embeddings(folder: Path, images: int, model: StoredModel) -> tuple[NDArray[np.floating[Any]], Int64]:
+    """Map the embeddings (n, p, d) of a segment and read its image ids (n,).
+
+    Raises:
+        StoreDamagedError: the file is missing or not what the catalog says.
+    """
+    path = folder / embeddings.FILE_NAME
+    mapped, ids = embeddings.read(path)
+    expected = (images, model.info.p, model.info.embedding_dim)
+    if mapped.shape != expected or mapped.dtype != embeddings.DTYPES[model.embedding_dtype]:
+        raise StoreDamagedError(
+            f"{path} holds {mapped.dtype} of shape {mapped.shape} instead of {model.embedding_dtype} {expected}; "
+            "restore the index from a copy or build it again"
+        )
+    return mapped, ids
+
+
+def write_segment(
+    segments: Path,
+    segment_id: int,
+    ids: Int64,
+    visibility: Float32,
+    blocks: Iterable[NDArray[Any]],
+    model: StoredModel,
+    on_build: OnBuild = tell_nobody,
+) -> list[FileSum]:
+    """Write a segment whole, or leave nothing.
+
+    Args:
+        segments: the folder of all segments. ids: (n,), ascending. visibility: (n, p). blocks: embeddings (b, p, d), n
+            rows in all. on_build: told of progress.
+
+    Returns:
+        Its files, as they were written.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    info = model.info
+    temporary = segments / f"{TEMPORARY}{segment_id}-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir()
+        path = temporary / embeddings.FILE_NAME
+        embeddings.write(path, ids, (info.p, info.embedding_dim), blocks, model.embedding_dtype)
+        # Indexed as they were rounded to be stored, so that candidates and re-rank speak of the same embeddings.
+        mapped, _ = embeddings.read(path)
+        _write_regions(temporary, mapped, ids, info.visible(visibility), model.index_type, on_build)
+        with (temporary / IMAGES_NAME).open("xb") as file:
+            write_images(file, ids, visibility)
+        sums = folder_sums(temporary)
+        sync_folder(temporary)
+        temporary.rename(segments / str(segment_id))
+        sync_folder(segments)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return sums
+
+
+def write_images(file: BinaryIO, ids: Int64, visibility: Float32) -> None:
+    """Write image ids (n,) and visibility (n, p), and make them last.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    rows = np.empty(len(ids), _image_dtype(visibility.shape[1]))
+    rows["image_id"], rows["visibility"] = ids, visibility
+    file.write(rows.tobytes())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _write_regions(
+    folder: Path, mapped: NDArray[Any], ids: Int64, visible: Bool, index_type: str, on_build: OnBuild
+) -> None:
+    """Index every region, visible (n, p); those of many images beside each other, a thread each.
+
+    FAISS spreads over the cores what it can of one index; what it cannot (gathering vectors, filling lists, writing the
+    file) leaves them idle unless another region is at work.
+    """
+    lock, done, total = threading.Lock(), 0, int(visible.sum())
+
+    def added(vectors: int) -> None:
+        nonlocal done
+        with lock:
+            done += vectors
+            on_build(done, total)
+
+    regions, cores = visible.shape[1], threads()
+    workers = min(cores, regions, _TOGETHER) if len(ids) >= _TOGETHER_FROM else 1
+    each = cores // workers
+
+    def write(region: int) -> None:
+        with threads_within(each):
+            write_region(folder, region, mapped, ids, visible[:, region], index_type, added)
+
+    for _ in map_ahead(write, range(regions), workers=workers if workers > 1 else 0, ahead=regions):
+        pass
+
+
+def write_region(
+    folder: Path,
+    region: int,
+    mapped: NDArray[Any],
+    ids: Int64,
+    visible: Bool,
+    index_type: str,
+    on_added: Callable[[int], None],
+) -> None:
+    """Index the embeddings of the images in which a region is visible (n,)."""
+    rows = np.flatnonzero(visible)
+
+    def vectors(positions: Int64) -> Float32:
+        taken: Float32 = mapped[rows[positions], region].astype(np.float32)  # (n, p, d) -> (m, d)
+        return taken
+
+    index = RegionIndex.build_from(vectors, mapped.shape[2], ids[rows], index_type, on_added=on_added)
+    index.write(folder / region_file_name(region))
+
+
+def remove_unreferenced(segments: Path, referenced: Iterable[int]) -> None:
+    """Delete what an interrupted commit or compaction left; the caller holds the writer lock."""
+    names = {str(segment_id) for segment_id in referenced}
+    for entry in segments.iterdir():
+        if is_leftover(entry.name, names):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def is_leftover(name: str, referenced: set[str]) -> bool:
+    """Whether a folder is what an interrupted writer left: harmless, and the next writer's to delete."""
+    return name.startswith(TEMPORARY) or (name.isdecimal() and name not in referenced)
+
+
+def is_ours(name: str, p: int) -> bool:
+    """Whether a file of a segment is one that `write_segment` writes."""
+    return name in {embeddings.FILE_NAME, IMAGES_NAME, *(region_file_name(region) for region in range(p))}
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what an interrupted upgrade left beside the catalog; the caller holds the writer lock."""
+    for left in folder.glob(".catalog.sqlite3.*"):
+        left.unlink(missing_ok=True)
+
+
+def discard(segments: Path, segment_id: int) -> None:
+    """Delete a segment that no catalog names, as far as that is possible."""
+    with suppress(OSError):
+        shutil.rmtree(segments / str(segment_id))
+
+
+def bytes_by_kind(folder: Path) -> dict[str, int]:
+    """Bytes of an index on disk: "catalog", "embeddings", "region_indexes", "other" and "total"."""
+    sizes = {"catalog": 0, "embeddings": 0, "region_indexes": 0, "other": 0}
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # a writer may remove it meanwhile
+            if not path.is_file():
+                continue
+            kind = "other"
+            if path.name.startswith("catalog.sqlite3") and "backup" not in path.name:
+                kind = "catalog"
+            elif path.name in (embeddings.FILE_NAME, IMAGES_NAME):
+                kind = "embeddings"
+            elif path.suffix == ".faiss":
+                kind = "region_indexes"
+            sizes[kind] += path.stat().st_size
+    return sizes | {"total": sum(sizes.values())}

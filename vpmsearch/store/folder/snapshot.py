@@ -1,0 +1,308 @@
+"""An immutable view of an index: what a search sees, whatever is committed, compacted or removed meanwhile."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
+from vpmsearch.store.folder.catalog import Catalog
+from vpmsearch.store.folder.checksums import is_as_written
+from vpmsearch.store.folder.embeddings import DTYPES
+from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
+from vpmsearch.store.folder.reader import Reader
+from vpmsearch.store.folder.region_index import Allowed
+from vpmsearch.store.folder.segments import FOLDER_NAME, OpenSegment, open_segment
+from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
+
+_ATTEMPTS = 5
+_CONTRADICTION = "the catalog and the segments name different images"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A segment within a snapshot.
+
+    rows: (n,) where its images that are not removed stand in the snapshot. whole: (p,) whether a region's index holds
+    nothing that is removed, so that it can be searched without a filter.
+    """
+
+    id: int
+    files: OpenSegment
+    rows: Int64
+    whole: Bool
+
+
+class Snapshot:
+    """The images of an index that were not removed at one moment. Every file is open; safe for several threads.
+
+    Rows, 0 to N − 1, follow `image_ids`; they mean something within this snapshot only. It stays valid when the store
+    is refreshed or closed, and is closed when nobody holds it any more.
+    """
+
+    def __init__(self, folder: Path, reader: Reader, device: str, known: Mapping[int, OpenSegment]) -> None:
+        self._reader = reader
+        self.close = weakref.finalize(self, reader.close)
+        self.state = reader.state()
+        self.stored_model = reader.model()
+        self.model_info: ModelInfo = self.stored_model.info
+        opened: dict[int, OpenSegment] = {}
+        for segment_id, count in reader.segments().items():
+            written, before = reader.files(segment_id), known.get(segment_id)
+            if before is None or before.files != written:  # another index may have come to be at this path
+                place = folder / FOLDER_NAME / str(segment_id)
+                before = open_segment(place, count, written, self.stored_model, device)
+            opened[segment_id] = before
+        self._line_up(list(opened.values()), reader.removed())
+        self.visible: Bool = self.model_info.visible(self.visibility)
+        self._parts: list[_Part] = []
+        self._sound: dict[int, bool] = {}
+        for number, (segment_id, files) in enumerate(opened.items()):
+            rows = np.flatnonzero(self._part_of == number)
+            live = self.visible[rows].sum(axis=0)
+            whole = live == np.array([len(index) for index in files.regions])
+            self._parts.append(_Part(segment_id, files, rows, whole))
+        self._live = Allowed(self.image_ids)
+        for array in (self.image_ids, self.visibility, self.visible):
+            array.flags.writeable = False
+
+    def _line_up(self, segments: Sequence[OpenSegment], removed: Int64) -> None:
+        """Put the images of all segments that are not removed in one order, ascending by id."""
+        p = self.model_info.p
+        ids = np.concatenate([np.empty(0, np.int64), *(files.image_ids for files in segments)])
+        visibility = np.concatenate([np.empty((0, p), np.float32), *(files.visibility for files in segments)])
+        counts = [len(files.image_ids) for files in segments]
+        parts = np.repeat(np.arange(len(counts)), counts)
+        inside = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])
+        order = np.argsort(ids, kind="stable")  # merged segments overlap in ids
+        if len(removed):
+            order = order[~np.isin(ids[order], removed, assume_unique=True)]
+        self.image_ids: Int64 = ids[order]
+        self.visibility: Float32 = visibility[order]
+        self._part_of: Int64 = parts[order]
+        self._row_in_part: Int64 = inside[order]
+        if (self.image_ids[:-1] == self.image_ids[1:]).any():
+            raise StoreDamagedError("two segments hold one image; restore the index from a copy or build it again")
+
+    @classmethod
+    def take(
+        cls, folder: Path, catalog: Catalog, device: str, known: Mapping[int, OpenSegment] | None = None
+    ) -> Snapshot:
+        """See what is committed now, reusing segments that are open already.
+
+        Raises:
+            StoreDamagedError: a file is missing or not what it should be.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            reader = catalog.read()
+            try:
+                return cls(folder, reader, device, known or {})
+            except StoreDamagedError:
+                # A compaction may have replaced the segments between our reading their names and opening them.
+                with catalog.read() as now:
+                    changed = now.state() != reader.state()
+                reader.close()
+                if not changed or attempt == _ATTEMPTS:
+                    raise
+            except BaseException:
+                reader.close()
+                raise
+        raise AssertionError("unreachable")
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def open_segments(self) -> dict[int, OpenSegment]:
+        """The segments by id."""
+        return {part.id: part.files for part in self._parts}
+
+    @property
+    def reader(self) -> Reader:
+        """The read transaction behind the view."""
+        return self._reader
+
+    def rows(self, image_ids: NDArray[np.integer]) -> Int64:
+        """The rows of images (m,).
+
+        Raises:
+            StoreError: one is not in the snapshot.
+        """
+        wanted = np.asarray(image_ids, dtype=np.int64)
+        rows = np.searchsorted(self.image_ids, wanted)
+        missing = rows == len(self)
+        missing[~missing] = self.image_ids[rows[~missing]] != wanted[~missing]
+        if missing.any():
+            raise StoreError(f"image {wanted[missing][0]} is not in the index; it may have been removed")
+        return rows.astype(np.int64, copy=False)
+
+    def select(self, search_filter: SearchFilter | None) -> Bool:
+        """Which images a filter lets pass: (N,)."""
+        if search_filter is None or search_filter == SearchFilter():
+            return np.ones(len(self), dtype=np.bool_)
+        passed = np.zeros(len(self), dtype=np.bool_)
+        found = self._reader.found(search_filter, prefix=search_filter.path_prefix)
+        try:
+            passed[self.rows(found)] = True
+        except StoreError as error:
+            raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`") from error
+        return passed
+
+    def embeddings(self, rows: NDArray[np.integer]) -> Float32:
+        """Gather the embeddings of images: (m,) -> (m, p, d), in the order asked.
+
+        Raises:
+            StoreError: a row is out of range.
+        """
+        return self.stored(rows).astype(np.float32, copy=False)
+
+    def stored(self, rows: NDArray[np.integer]) -> NDArray[np.floating[Any]]:
+        """As `embeddings`, of the dtype that they are stored in: NumPy takes long to convert, others do not."""
+        rows = self._check_rows(rows)
+        shape = (len(rows), self.model_info.p, self.model_info.embedding_dim)
+        gathered = np.empty(shape, DTYPES[self.stored_model.embedding_dtype])
+        parts, inside = self._part_of[rows], self._row_in_part[rows]
+        for number in np.unique(parts):
+            places = np.flatnonzero(parts == number)
+            places = places[np.argsort(inside[places], kind="stable")]  # read in the order of addresses
+            gathered[places] = self._parts[number].files.embeddings[inside[places]]
+        return gathered
+
+    def blocks(self, size: int) -> Iterator[tuple[Int64, NDArray[np.floating[Any]]]]:
+        """All embeddings as they lie on the disk, uncopied where nothing is removed: rows (m,) and (m, p, d) as stored.
+
+        Args:
+            size: the largest m, at least 1.
+        """
+        for part in self._parts:
+            inside = self._row_in_part[part.rows]  # ascending, as ids ascend within a segment
+            for start in range(0, len(inside), size):
+                places = inside[start : start + size]
+                contiguous = places[-1] - places[0] + 1 == len(places)
+                wanted: Any = slice(places[0], places[-1] + 1) if contiguous else places
+                yield part.rows[start : start + size], part.files.embeddings[wanted]
+
+    def is_sound(self, image_id: int) -> bool:
+        """Whether the embeddings of an image's segment are what was written; each file is read once.
+
+        Raises:
+            StoreError: it is not in the snapshot.
+        """
+        number = int(self._part_of[self.rows(np.array([image_id]))[0]])
+        if number not in self._sound:
+            files = self._parts[number].files
+            path = files.folder / EMBEDDINGS_NAME
+            try:
+                self._sound[number] = is_as_written(path, files.files.get(path.name))
+            except OSError:
+                self._sound[number] = False
+        return self._sound[number]
+
+    def records(self, rows: NDArray[np.integer]) -> list[ImageRecord]:
+        """What the catalog knows about images (m,), in the order asked.
+
+        Raises:
+            StoreError: a row is out of range.
+        """
+        ids = self.image_ids[self._check_rows(rows)]
+        found = self._reader.records(ids)
+        if len(found) < len(np.unique(ids)):
+            raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`")
+        return [found[image_id] for image_id in ids.tolist()]
+
+    def records_of(self, image_ids: Sequence[int] | Int64) -> list[ImageRecord]:
+        """What the catalog knows about images, in the order asked.
+
+        Raises:
+            StoreError: one is not in the snapshot.
+        """
+        return self.records(self.rows(np.asarray(image_ids, dtype=np.int64)))
+
+    def features_of(self, image_ids: Sequence[int] | Int64) -> RegionFeatures:
+        """The features of images, in the order asked.
+
+        Raises:
+            StoreError: one is not in the snapshot.
+        """
+        rows = self.rows(np.asarray(image_ids, dtype=np.int64))
+        return RegionFeatures(self.visibility[rows], self.embeddings(rows))
+
+    def counts(self) -> dict[str, int]:
+        """How many images, removed and rejected ones, segments, identities and cameras there are."""
+        return self._reader.counts()
+
+    def camids(self) -> list[int]:
+        """The cameras, ascending."""
+        return self._reader.camids()
+
+    def captured(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last of the images that have a time were captured; None where none has."""
+        return self._reader.captured()
+
+    def allow(self, allowed: Bool) -> Allowed:
+        """The images that a search may find, (N,), for several calls of `search_region`."""
+        if allowed.shape != (len(self),) or allowed.dtype != np.bool_:
+            raise StoreError(f"allowed must be bool ({len(self)},), got {allowed.dtype} {allowed.shape}")
+        return Allowed(self.image_ids[allowed])
+
+    def exact_lists(self, region: int) -> bool:
+        """Whether `search_region` finds exactly the nearest, by the embeddings as they are stored."""
+        return all(part.files.regions[region].exact for part in self._parts)
+
+    def search_region(
+        self, region: int, queries: Float32, k: int, allowed: Bool | Allowed | None = None
+    ) -> list[tuple[Int64, Float32]]:
+        """The k nearest images of each query in one region, among those in which it is visible.
+
+        Args:
+            region: 0 to p − 1. queries: (Q, d). k: at least 1. allowed: (N,), or what `allow` makes of it,
+                None for all.
+
+        Returns:
+            Q pairs of rows and Euclidean distances, ascending by distance, then image id: min(k, images allowed in
+            which the region is visible) each. Compressed index types estimate the distances.
+
+        Raises:
+            FeatureError: the queries have another shape or are not finite. StoreError: region, k or allowed are wrong.
+        """
+        queries = self._check_search(region, queries, k)
+        if isinstance(allowed, np.ndarray):
+            allowed = self.allow(allowed)
+        found = []
+        for part in self._parts:
+            # A removed image is never allowed; without a filter only the indexes that hold one need a selection.
+            some = allowed if allowed is not None else None if part.whole[region] else self._live
+            found.append(part.files.regions[region].search(queries, k, some))
+        return [self._merged([each[query] for each in found], k) for query in range(len(queries))]
+
+    def _merged(self, found: list[tuple[Int64, Float32]], k: int) -> tuple[Int64, Float32]:
+        ids = np.concatenate([np.empty(0, np.int64), *(pair[0] for pair in found)])
+        distances = np.concatenate([np.empty(0, np.float32), *(pair[1] for pair in found)])
+        order = np.lexsort((ids, distances))[:k]
+        return np.searchsorted(self.image_ids, ids[order]).astype(np.int64, copy=False), distances[order]
+
+    def _check_rows(self, rows: NDArray[np.integer]) -> Int64:
+        checked = np.asarray(rows, dtype=np.int64)
+        if checked.ndim != 1 or (checked < 0).any() or (checked >= len(self)).any():
+            raise StoreError(f"rows must be a list of numbers from 0 to {len(self) - 1}")
+        return checked
+
+    def _check_search(self, region: int, queries: Float32, k: int) -> Float32:
+        info = self.model_info
+        if not 0 <= region < info.p:
+            raise StoreError(f"there is no region {region}; the index has regions 0 to {info.p - 1}")
+        if k < 1:
+            raise StoreError(f"k must be at least 1, got {k}")
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if queries.ndim != 2 or queries.shape[1] != info.embedding_dim:
+            raise FeatureError(f"queries must be (Q, {info.embedding_dim}), got {queries.shape}")
+        if not np.isfinite(queries).all():
+            raise FeatureError("a query embedding is not finite; the weights or the image are damaged")
+        return queries

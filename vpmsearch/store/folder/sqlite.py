@@ -1,0 +1,89 @@
+"""How SQLite is opened and what its errors mean. Knows sqlite3, not SQLAlchemy."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vpmsearch.errors import StoreDamagedError, StoreError, StoreLockedError
+from vpmsearch.store.folder.files import printable_line
+
+_BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
+_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "unsupported file format")
+
+
+def catalog_uri(path: Path) -> str:
+    """How to open a catalog, as SQLite's URI.
+
+    Where the folder can be written to, "rw", for readers too: they share the WAL's index through a file beside the
+    catalog. Where it cannot, "ro"; and where no WAL is in use SQLite would still want to create one, so "immutable",
+    which takes no locks either: right for a folder that does not change, and all that can be had there.
+    """
+    uri = path.absolute().as_uri()
+    if all(os.access(place, os.W_OK, effective_ids=True) for place in (path.parent, path)):
+        return f"{uri}?mode=rw"
+    wal, shared = path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+    # A live connection of somebody else keeps both files, if only empty ones.
+    in_use = wal.exists() and (wal.stat().st_size > 0 or shared.exists())
+    return f"{uri}?mode=ro" if in_use else f"{uri}?mode=ro&immutable=1"
+
+
+def connect(path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True) -> sqlite3.Connection:
+    """Open a catalog with the settings every connection has; transactions are the caller's (no implicit BEGIN)."""
+    uri = f"{path.absolute().as_uri()}?mode=rwc" if create else catalog_uri(path)
+    # Not bound to a thread: a Reader guards its connection by a lock and may be closed by the collector.
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        if create:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(f"PRAGMA query_only = {'OFF' if write or create else 'ON'}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises, wrapped by SQLAlchemy or not, into the tree of vpmsearch.errors, chained."""
+    try:
+        yield
+    except Exception as error:
+        cause = getattr(error, "orig", None) or error
+        if isinstance(error, ValueError | TypeError | OverflowError):
+            # SQLite's types are dynamic: a damaged row may hold text for a number, or bytes that are no text.
+            raise StoreDamagedError(
+                f"{path} holds values that no vpmsearch wrote ({printable_line(error)}); "
+                "restore the index from a copy or build it again"
+            ) from error
+        if not isinstance(cause, sqlite3.Error):
+            raise
+        raise _meaning(path, cause) from error
+
+
+def _meaning(path: Path, cause: sqlite3.Error) -> StoreError:
+    reason = printable_line(cause)
+    if isinstance(cause, sqlite3.IntegrityError):
+        if "image.path" in reason:
+            return StoreError(
+                f"{path.parent} already holds an image of one of these paths; remove the old one in the same commit"
+            )
+        return StoreError(f"{path} refused a change ({reason}); run `vpmsearch verify` on the index")
+    if "locked" in reason:
+        return StoreLockedError(f"{path} is kept busy by another process ({reason}); try again when it is done")
+    if "is full" in reason:
+        return StoreError(f"{path} cannot be written ({reason}); free some space and repeat")
+    if any(sign in reason for sign in _DAMAGE):
+        return StoreDamagedError(
+            f"{path} is not a sound catalog ({reason}); restore the index from a copy or build it again"
+        )
+    return StoreError(
+        f"{path} cannot be used ({reason}); check the disk and the permissions of the folder, "
+        "or copy the whole folder to where it can be written"
+    )

@@ -1,0 +1,208 @@
+"""The catalog's tables, as SQLAlchemy sees them, and the engine that opens them; `catalog` reads and changes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    UniqueConstraint,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
+from sqlalchemy.pool import NullPool
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeDecorator
+
+from vpmsearch.store.folder.sqlite import connect
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, stored as UTC without a zone and given back as UTC with one; a naive one is taken as UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to naive UTC."""
+        if value is None or value.tzinfo is None:
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Say that it is UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Hash(TypeDecorator[str]):
+    """A hash in hex, stored as bytes, half as many; any other text as it is."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """To bytes, if the way back gives the same text."""
+        try:
+            raw = bytes.fromhex(value or "")
+        except ValueError:
+            return value
+        return raw if raw and raw.hex() == value else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """To hex."""
+        return value.hex() if isinstance(value, bytes) else value
+
+
+class Base(DeclarativeBase):
+    """All tables; `migrations/` holds frozen copies and a test compares the two."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Model(Base):
+    """The one model of the index, and how the index stores what it says."""
+
+    __tablename__ = "model"
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    weights: Mapped[str]
+    fingerprint: Mapped[str]
+    name: Mapped[str]
+    dataset: Mapped[str]
+    regions_high: Mapped[int]
+    regions_wide: Mapped[int]
+    embedding_dim: Mapped[int]
+    input_height: Mapped[int]
+    input_width: Mapped[int]
+    min_visibility: Mapped[float] = mapped_column(Float)  # bare, it is FLOAT or DOUBLE by SQLAlchemy's version
+    embedding_dtype: Mapped[str]
+    index_type: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    index_id: Mapped[str] = mapped_column(server_default="")  # of this index and its copies, of no other
+
+
+class Segment(Base):
+    """One immutable folder of embeddings and region indexes; ids are never reused."""
+
+    __tablename__ = "segment"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    images: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SegmentFile(Base):
+    """A file of a segment, as it was written: bytes, and their BLAKE2b of 16 bytes."""
+
+    __tablename__ = "segment_file"
+    segment_id: Mapped[int] = mapped_column(ForeignKey(Segment.id, ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Image(Base):
+    """One image; removed ones stay, with `removed_at`, until the index is compacted. Ids are never reused."""
+
+    __tablename__ = "image"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    # Without an index, which would cost each image of a commit a page of its own: whoever looks for hashes reads all.
+    content_hash: Mapped[str] = mapped_column(Hash)
+    pid: Mapped[int | None] = mapped_column(index=True)
+    camid: Mapped[int | None] = mapped_column(index=True)
+    captured_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    width: Mapped[int]
+    height: Mapped[int]
+    segment_id: Mapped[int] = mapped_column(ForeignKey(Segment.id))
+    row: Mapped[int]
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    __table_args__ = (
+        UniqueConstraint("segment_id", "row"),
+        # A path names at most one image that is not removed; the removed ones may share it.
+        Index("uq_image_path_live", "path", unique=True, sqlite_where=text("removed_at IS NULL")),
+        Index("ix_image_removed", "id", sqlite_where=text("removed_at IS NOT NULL")),
+        {"sqlite_autoincrement": True},
+    )
+
+
+class Visibility(Base):
+    """The p visibility scores of an image as little-endian float32."""
+
+    __tablename__ = "visibility"
+    image_id: Mapped[int] = mapped_column(ForeignKey(Image.id, ondelete="CASCADE"), primary_key=True)
+    scores: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Rejected(Base):
+    """A file that could not be indexed, and why."""
+
+    __tablename__ = "rejected"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    rejected_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Checksum(Base):
+    """Sums over the rows of a table, by which `verify` knows them for those that were committed."""
+
+    __tablename__ = "checksum"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    total: Mapped[int]
+
+
+class Copy(Base):
+    """A snapshot that was made of the index; it may hold images removed since.
+
+    total: its images' checksum. owner: where the index was then; a copy of the index made by hand owns no snapshots.
+    """
+
+    __tablename__ = "copy"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    total: Mapped[int]
+    owner: Mapped[str]
+
+
+# The images that are not removed.
+LIVE = Image.removed_at.is_(None)
+
+
+def open_engine(path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True) -> Engine:
+    """An engine whose transactions are real: SQLite's BEGIN is emitted, which pysqlite alone would delay."""
+    creator = partial(connect, path, write=write, create=create, foreign_keys=foreign_keys)
+    engine = create_engine("sqlite://", creator=creator, poolclass=NullPool)
+    begin = "BEGIN IMMEDIATE" if write or create else "BEGIN"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def listed(column: InstrumentedAttribute[Any], values: Iterable[int | str]) -> ColumnElement[bool]:
+    """`column IN (values)` as one JSON variable, so that no number of values passes SQLite's limit."""
+    return column.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))

@@ -1,0 +1,150 @@
+"""What `verify` checks: every file of an index against its checksum, and the files against one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import StoreDamagedError, StoreError
+from vpmsearch.store import calibration_file
+from vpmsearch.store.folder import embeddings
+from vpmsearch.store.folder.catalog import FILE_NAME
+from vpmsearch.store.folder.checksums import FileSum, is_as_written
+from vpmsearch.store.folder.reader import Reader
+from vpmsearch.store.folder.region_index import RegionIndex
+from vpmsearch.store.folder.segments import (
+    FOLDER_NAME,
+    IMAGES_NAME,
+    REPAIR,
+    is_leftover,
+    open_embeddings,
+    read_images,
+    region_file_name,
+)
+from vpmsearch.store.folder.values import ImageRows
+from vpmsearch.store.values import StoredModel
+from vpmsearch.types import Int64
+
+_BLOCK_BYTES = 64 << 20  # embeddings held at once
+_REMEDY = "restore the index from a copy or build it again"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and what to do. repairable: the segment whose rewriting mends it; None where nothing does."""
+
+    text: str
+    repairable: int | None = None
+
+
+def check(folder: Path, reader: Reader) -> list[Problem]:
+    """Everything that is wrong with an index."""
+    problems = [Problem(f"{folder / FILE_NAME}: {found}; {_REMEDY}") for found in reader.integrity()]
+    if problems:  # what else it says is not to be trusted
+        return problems
+    model, segments = reader.model(), reader.segments()
+    for segment_id, count in segments.items():
+        place = folder / FOLDER_NAME / str(segment_id)
+        if not place.is_dir():
+            problems.append(Problem(f"{place} is missing; {_REMEDY}"))
+            continue
+        try:
+            images = reader.image_rows(model.info.p, [segment_id], removed=True)
+            problems += _check_segment(place, count, images, reader.files(segment_id), model)
+        except StoreDamagedError as error:
+            problems.append(Problem(str(error)))
+        except OSError as error:
+            problems.append(Problem(f"{place} cannot be read ({error}); check its permissions and the disk"))
+    try:
+        problems += _check_strangers(folder / FOLDER_NAME, {str(segment_id) for segment_id in segments})
+    except OSError as error:
+        text = f"{folder / FOLDER_NAME} cannot be read ({error}); check its permissions and the disk"
+        problems.append(Problem(text))
+    try:
+        calibration_file.read(folder)
+    except StoreDamagedError as error:
+        problems.append(Problem(str(error)))
+    return problems
+
+
+def _check_segment(
+    place: Path, count: int, images: ImageRows, files: Mapping[str, FileSum], model: StoredModel
+) -> Iterator[Problem]:
+    info = model.info
+    catalog = place.parent.parent / FILE_NAME
+    order = np.argsort(images.rows)
+    if not np.array_equal(images.rows[order], np.arange(count)):
+        yield Problem(f"{catalog} does not name {count} rows of segment {place.name} once each; {_REMEDY}")
+        return
+    visibility, ids = images.visibility[order], images.ids[order]
+    if not (np.isfinite(visibility) & (visibility >= 0) & (visibility <= 1 + 1e-3)).all():
+        yield Problem(f"{catalog} holds visibility scores outside [0, 1] in segment {place.name}; {_REMEDY}")
+    yield from _check_embeddings(place, count, ids, files, model)
+    segment_id = int(place.name)
+    path = place / IMAGES_NAME
+    try:
+        stored_ids, stored = read_images(path, files.get(IMAGES_NAME), info.p)
+        if not (np.array_equal(stored_ids, ids) and np.array_equal(stored, visibility)):
+            yield Problem(f"{path} does not say what the catalog says; {REPAIR}", segment_id)
+    except StoreDamagedError as error:
+        yield Problem(str(error), segment_id)
+    visible = info.visible(visibility)
+    for region in range(info.p):
+        path = place / region_file_name(region)
+        for text in _check_region(path, ids[visible[:, region]], info.embedding_dim, files.get(path.name)):
+            yield Problem(f"{text}; {REPAIR}", segment_id)
+    for entry in sorted(place.iterdir()):
+        if entry.name not in files:
+            yield Problem(f"{entry} is no part of the index; move it away")
+
+
+def _check_embeddings(
+    place: Path, count: int, ids: Int64, files: Mapping[str, FileSum], model: StoredModel
+) -> Iterator[Problem]:
+    path = place / embeddings.FILE_NAME
+    try:
+        mapped, stored_ids = open_embeddings(place, count, model)
+        if not np.array_equal(stored_ids, ids):
+            yield Problem(f"{path} holds other images than the catalog says, or in another order; {_REMEDY}")
+        elif not all(np.isfinite(block).all() for block in _blocks(mapped)):
+            yield Problem(f"{path} holds embeddings that are not finite; {_REMEDY}")
+        elif not is_as_written(path, files.get(path.name)):
+            yield Problem(f"{path} is not what was written (checksum); {_REMEDY}")
+    except StoreError as error:
+        yield Problem(str(error))
+
+
+def _check_region(path: Path, expected: Int64, dim: int, written: FileSum | None) -> Iterator[str]:
+    try:
+        sound = is_as_written(path, written)
+        index = RegionIndex.read(path) if sound else None  # a damaged file need not be handed to FAISS
+    except FileNotFoundError:
+        yield f"{path} is missing"
+        return
+    except StoreError as error:
+        yield f"{path} cannot be read ({error})"
+        return
+    if index is None:
+        yield f"{path} is not what was written (checksum)"
+    elif index.dim != dim or not np.array_equal(index.ids, np.sort(expected)):
+        yield f"{path} does not hold exactly the {len(expected)} images in which the region is visible"
+
+
+def _check_strangers(segments: Path, referenced: set[str]) -> Iterator[Problem]:
+    if not segments.is_dir():
+        yield Problem(f"{segments} is missing; {_REMEDY}")
+        return
+    for entry in sorted(segments.iterdir()):
+        if entry.name not in referenced and not is_leftover(entry.name, referenced):
+            yield Problem(f"{entry} is no part of the index; move it away")
+
+
+def _blocks(mapped: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    step = max(1, _BLOCK_BYTES // max(1, mapped[:1].nbytes))
+    for start in range(0, len(mapped), step):
+        yield mapped[start : start + step]

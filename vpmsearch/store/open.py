@@ -1,0 +1,128 @@
+"""Which store an index is in, decided by what names it, here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from vpmsearch.errors import StoreError
+from vpmsearch.search.engine import SearchEngine, Searcher
+from vpmsearch.store import Gallery, GalleryStore, VerifyReport
+from vpmsearch.store.place import Place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vpmsearch.types import ModelInfo
+
+Where = str | os.PathLike[str] | Place
+
+
+def open_index(where: Where, *, device: str = "cpu") -> Gallery:
+    """Open an index in a folder or a database.
+
+    Raises:
+        StoreNotFoundError: there is none. Else as `GalleryStore.open` and `ServerStore.open`.
+    """
+    place = Place.of(where)
+    if place.folder is not None:
+        return GalleryStore.open(place.folder, device=device)
+    from vpmsearch.store.postgres.store import ServerStore
+
+    return ServerStore.open(place, device=device)
+
+
+def create_index(
+    where: Where, info: ModelInfo, *, embedding_dtype: str = "float32", index_type: str = "auto", device: str = "cpu"
+) -> Gallery:
+    """Make a new index in a folder or a database.
+
+    Raises:
+        StoreError: there is one already, or it cannot be made.
+    """
+    place = Place.of(where)
+    if place.folder is not None:
+        if index_type == "ybhnsw":
+            raise StoreError("index type ybhnsw is YugabyteDB's; a folder has others")
+        return GalleryStore.create(
+            place.folder, info, embedding_dtype=embedding_dtype, index_type=index_type, device=device
+        )
+    from vpmsearch.store.postgres.store import ServerStore
+
+    return ServerStore.create(place, info, embedding_dtype=embedding_dtype, index_type=index_type, device=device)
+
+
+def create_or_open(
+    where: Where, info: ModelInfo, *, embedding_dtype: str = "float32", index_type: str = "auto", device: str = "cpu"
+) -> Gallery:
+    """Make a new index, or open the one that another share of the same gallery made meanwhile.
+
+    Raises:
+        StoreError: it cannot be made, and there is none.
+    """
+    try:
+        return create_index(where, info, embedding_dtype=embedding_dtype, index_type=index_type, device=device)
+    except StoreError:
+        with suppress(StoreError):
+            return open_index(where, device=device)
+        raise
+
+
+def searcher(store: Gallery) -> Searcher:
+    """What answers queries over a store."""
+    if isinstance(store, GalleryStore):
+        return SearchEngine(store)
+    from vpmsearch.search.server import ServerSearch
+    from vpmsearch.store.postgres.store import ServerStore
+
+    assert isinstance(store, ServerStore)
+    return ServerSearch(store)
+
+
+def verify_index(where: Where) -> VerifyReport:
+    """Check an index; a folder's is checked also where it is too damaged to be opened."""
+    place = Place.of(where)
+    if place.folder is not None:
+        from vpmsearch.store import verify
+
+        return verify(place.folder)
+    with open_index(place) as store:
+        return store.verify()
+
+
+def upgrade_index(where: Where) -> tuple[str, str]:
+    """Bring an index to this version's revision; the revisions before and after."""
+    place = Place.of(where)
+    if place.folder is not None:
+        from vpmsearch.store import upgrade
+
+        return upgrade(place.folder)
+    from vpmsearch.store.postgres import schema
+    from vpmsearch.store.postgres.connection import Server
+
+    server = Server(place)
+    try:
+        return schema.upgrade(server)
+    finally:
+        server.close()
+
+
+def folder_of(where: Where, instead: str) -> Path:
+    """The folder of an index, for what works on files.
+
+    Raises:
+        StoreError: it is on a server; says what to do instead.
+    """
+    place = Place.of(where)
+    if place.folder is None:
+        raise StoreError(f"{place} is on a server, which this command does not work on; {instead}")
+    return place.folder
+
+
+def fitting_type(where: Where, index_type: str) -> str:
+    """An index type that a place has: that of another index, or else "auto"."""
+    from vpmsearch.store import INDEX_TYPES
+    from vpmsearch.store.postgres.schema import METHODS
+
+    return index_type if index_type in (METHODS if Place.of(where).is_server else INDEX_TYPES) else "auto"

@@ -1,0 +1,319 @@
+"""The tables of an index on a server: whether they are there, how they are made, and the indexes over embeddings."""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
+from vpmsearch.store.postgres.connection import Held, Server
+from vpmsearch.store.postgres.encoding import VECTOR_TYPES
+from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
+from vpmsearch.types import ModelInfo
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Cursor: TypeAlias = psycopg.Cursor[Any]
+
+REVISION = "server_0001"  # the newest, kept here so that opening needs no Alembic; a test compares the two
+OLDEST_SERVER = 14
+OLDEST_PGVECTOR = (0, 8, 0)
+"""Iterative scans: without them a filter silently cuts lists."""
+METHODS = {"auto": "hnsw", "hnsw": "hnsw", "ivf-flat": "ivfflat", "ybhnsw": "ybhnsw", "flat": ""}
+"""The server's index method by the type that is asked for; "ybhnsw" is YugabyteDB's."""
+BUILD_FROM = 10_000
+"""Images from which "auto" builds indexes: below, a scan of a region is as fast, and exact."""
+INDEXABLE = {"vector": 2000, "halfvec": 4000}
+"""Numbers an indexed embedding may have; above 2,000 the index holds half precision."""
+LARGEST = 16_000
+_PLAIN = {"vector": 2000, "halfvec": 4000}  # numbers that fit a page of 8 KiB
+NEXT_VERSION = "version = version + 1 + floor(random() * 1000000)::bigint"
+"""What each commit does to `model`. A step at random, as a standby that is promoted may lack the last commits: those
+that follow must not come to the numbers under which clients know what was lost."""
+_CREATING = 0x76706D73  # of advisory locks: "vpms"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How embeddings are stored and searched.
+
+    column: the type of region_feature.embedding. d: numbers. built: the method of the indexes, "" without any.
+    """
+
+    column: str
+    d: int
+    built: str
+
+    @property
+    def indexed(self) -> str:
+        """The type that the indexes hold."""
+        return "halfvec" if self.d > INDEXABLE["vector"] else self.column
+
+    def listed_by(self, parameter: str) -> str:
+        """The distance that lists are ordered by: the indexes' own, or the exact one where there are none."""
+        if not self.built:
+            return self.exactly(parameter)
+        kind = f"{self.indexed}({self.d})"
+        column = "f.embedding" if self.indexed == self.column else f"f.embedding::{kind}"
+        return f"{column} <-> %({parameter})s::{kind}"
+
+    def exactly(self, parameter: str) -> str:
+        """D_i of the embeddings as they are stored; the query keeps its precision."""
+        column = "f.embedding" if self.column == "vector" else f"f.embedding::vector({self.d})"
+        return f"{column} <-> %({parameter})s::vector({self.d})"
+
+
+def check(server: Server, cursor: Cursor) -> None:
+    """Refuse a server that cannot hold an index, or does not.
+
+    Raises:
+        StoreNotFoundError: there is no index. StoreVersionError: PostgreSQL, pgvector or the index are of another
+        version.
+    """
+    _check_server(server, cursor)
+    cursor.execute("SELECT to_regclass('vpmsearch_version') IS NOT NULL")
+    if not _one(cursor)[0]:
+        raise StoreNotFoundError(
+            f"there is no index at {server.place}; create one with `vpmsearch index GALLERY --index …`"
+        )
+    _check_extension(server, cursor)
+    cursor.execute("SELECT version_num FROM vpmsearch_version")
+    found = [str(row[0]) for row in cursor.fetchall()]
+    if found != [REVISION]:
+        raise StoreVersionError(
+            f"{server.place} has revision {', '.join(found) or 'none'} and this version of vpmsearch needs {REVISION}; "
+            "run `vpmsearch upgrade` on it, or update vpmsearch if a newer one wrote it"
+        )
+
+
+def opened(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
+    """`check`, then `read_model`."""
+    check(server, cursor)
+    return read_model(server, cursor)
+
+
+def _check_server(server: Server, cursor: Cursor) -> None:
+    cursor.execute("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
+    number, name = _one(cursor)
+    if number < OLDEST_SERVER * 10_000:
+        raise StoreVersionError(f"{server.place} runs PostgreSQL {name}; vpmsearch needs {OLDEST_SERVER} or newer")
+
+
+def _check_extension(server: Server, cursor: Cursor) -> None:
+    cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    row = cursor.fetchone()
+    if row is None:
+        raise StoreError(
+            f"{server.place} has no extension vector in this database; have a superuser run CREATE EXTENSION vector"
+        )
+    if tuple(map(int, re.findall(r"\d+", str(row[0])))) < OLDEST_PGVECTOR:
+        needed = ".".join(map(str, OLDEST_PGVECTOR))
+        raise StoreVersionError(
+            f"{server.place} has pgvector {row[0]}; vpmsearch needs {needed} or newer: ALTER EXTENSION vector UPDATE"
+        )
+
+
+def _one(cursor: Cursor) -> tuple[Any, ...]:
+    row = cursor.fetchone()
+    assert row is not None
+    return tuple(row)
+
+
+def create(server: Server, model: StoredModel) -> None:
+    """Make the tables of a new index, all of them or none.
+
+    Raises:
+        StoreError: there is an index already, the model is too large, or the role lacks a right.
+    """
+    from vpmsearch.store.folder.migrate import make_tables  # Alembic takes a while to import and only this needs it
+
+    _check_model(server, model)
+    with server.change() as connection:
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATING])  # two may have found nothing
+            _check_server(server, cursor)
+            cursor.execute("SELECT to_regclass('vpmsearch_version') IS NOT NULL")
+            if _one(cursor)[0]:
+                raise StoreError(f"there is an index at {server.place} already; open it, or name another database")
+            _make_extension(server, cursor)
+            make_tables(connection)
+            _make_partitions(cursor, model)
+            _insert_model(cursor, model)
+
+
+def _check_model(server: Server, model: StoredModel) -> None:
+    d, column = model.info.embedding_dim, VECTOR_TYPES[model.embedding_dtype]
+    if model.index_type not in METHODS:
+        raise StoreError(f"{server.place} knows no index type {model.index_type!r}; a server has {', '.join(METHODS)}")
+    if d > LARGEST:
+        raise ModelError(f"a server stores embeddings of up to {LARGEST} numbers, not {d}; reduce them (embedding_dim)")
+    if d > INDEXABLE["halfvec"] and METHODS[model.index_type]:
+        raise ModelError(
+            f"a server indexes embeddings of up to {INDEXABLE['halfvec']} numbers, not {d} ({column}); "
+            "reduce them (embedding_dim), or take --index-type flat"
+        )
+
+
+def _make_extension(server: Server, cursor: Cursor) -> None:
+    import psycopg
+
+    cursor.execute("SELECT count(*) FROM pg_extension WHERE extname = 'vector'")
+    if not _one(cursor)[0]:
+        try:
+            cursor.execute("CREATE EXTENSION vector")
+        except (psycopg.errors.UndefinedFile, psycopg.errors.FeatureNotSupported) as error:
+            raise StoreError(
+                f"the server of {server.place} has no pgvector; install it there "
+                "(Debian: postgresql-NN-pgvector), then repeat"
+            ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise StoreError(
+                f"{server.place}: this role may not create the extension vector; "
+                "have a superuser run CREATE EXTENSION vector in this database"
+            ) from error
+    _check_extension(server, cursor)
+
+
+def _make_partitions(cursor: Cursor, model: StoredModel) -> None:
+    d, column = model.info.embedding_dim, VECTOR_TYPES[model.embedding_dtype]
+    cursor.execute(f"ALTER TABLE region_feature ALTER COLUMN embedding TYPE {column}({d})")
+    if d <= _PLAIN[column]:  # beside its row rather than out of line: a list reads thousands
+        cursor.execute("ALTER TABLE region_feature ALTER COLUMN embedding SET STORAGE PLAIN")
+    for region in range(model.info.p):
+        cursor.execute(f"CREATE TABLE {partition(region)} PARTITION OF region_feature FOR VALUES IN ({region})")
+
+
+def partition(region: int) -> str:
+    """The table that holds a region's embeddings."""
+    return f"region_feature_{region}"
+
+
+def _insert_model(cursor: Cursor, model: StoredModel) -> None:
+    info = model.info
+    values = {
+        "weights": info.weights, "fingerprint": info.fingerprint, "name": info.name, "dataset": info.dataset,
+        "regions_high": info.num_regions[0], "regions_wide": info.num_regions[1], "embedding_dim": info.embedding_dim,
+        "input_height": info.input_size[0], "input_width": info.input_size[1], "min_visibility": info.threshold,
+        "embedding_dtype": model.embedding_dtype, "index_type": model.index_type, "created_at": datetime.now(UTC),
+        "index_id": uuid.uuid4().hex,
+    }  # fmt: skip
+    places = ", ".join(f"%({name})s" for name in values)
+    cursor.execute(f"INSERT INTO model (id, {', '.join(values)}) VALUES (1, {places})", values)
+
+
+def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
+    """The model of an index, and what the index and its copies share with no other.
+
+    Raises:
+        StoreDamagedError: there is none, or an impossible one.
+    """
+    cursor.execute(
+        "SELECT regions_high, regions_wide, embedding_dim, fingerprint, weights, name, dataset, input_height, "
+        "input_width, min_visibility, embedding_dtype, index_type, index_id FROM model"
+    )
+    row = cursor.fetchone()
+    if row is None:
+        raise StoreDamagedError(f"{server.place} names no model; restore the server's backup or build the index again")
+    try:
+        info = ModelInfo((row[0], row[1]), row[2], row[3], row[4], row[5], row[6], (row[7], row[8]), row[9])
+        if row[10] not in VECTOR_TYPES or row[11] not in METHODS:
+            raise ModelError(f"embeddings as {row[10]}, indexes of type {row[11]}")
+    except ModelError as error:
+        raise StoreDamagedError(f"{server.place} names an impossible model ({error})") from error
+    return StoredModel(info, row[10], row[11]), str(row[12])
+
+
+def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBuild = tell_nobody) -> None:
+    """Build what is missing of the indexes over embeddings, a region at a time; `held` keeps other writers away.
+
+    Interrupted, it goes on with the next region when it is called again. `on_build` is told at the beginning and after
+    each region: embeddings in the new indexes, and how many there will be.
+    """
+    method = METHODS[model.index_type]
+    if not method:
+        return
+    names = [f"ann_{method}_{region}" for region in range(model.info.p)]
+
+    def missing_of(cursor: Cursor) -> set[str]:
+        cursor.execute("SELECT 1 FROM model WHERE index_id = %s", [index_id])
+        if cursor.fetchone() is None:  # another index has come to be here
+            return set()
+        cursor.execute("SELECT count(*) FROM (SELECT 1 FROM image LIMIT %s) AS counted", [BUILD_FROM])
+        images = _one(cursor)[0]
+        if images == 0 or (model.index_type == "auto" and images < BUILD_FROM):
+            return set()
+        cursor.execute("SELECT n FROM unnest(%s::text[]) AS n WHERE to_regclass(n) IS NULL", [names])
+        return {row[0] for row in cursor.fetchall()}
+
+    with held.write() as cursor:
+        missing = missing_of(cursor)
+    if not missing:
+        return
+    # First, so that no search takes a list for exact that half of the indexes made approximate.
+    with held.write() as cursor:
+        cursor.execute(f"UPDATE model SET built = %s, {NEXT_VERSION}", [method])
+    wanted = {region: name for region, name in enumerate(names) if name in missing}
+    with held.write() as cursor:
+        vectors = {region: _vectors(cursor, region) for region in wanted}
+    done, total = 0, sum(vectors.values())
+    on_build(done, total)
+    for region, name in wanted.items():
+        _build(held, model, method, region, name)
+        done += vectors[region]
+        on_build(done, total)
+
+
+def _vectors(cursor: Cursor, region: int) -> int:
+    """Embeddings of a region."""
+    cursor.execute(f"SELECT count(*) FROM {partition(region)}")
+    count: int = _one(cursor)[0]
+    return count
+
+
+def _build(held: Held, model: StoredModel, method: str, region: int, name: str) -> None:
+    layout = Layout(VECTOR_TYPES[model.embedding_dtype], model.info.embedding_dim, method)
+    kind = layout.indexed
+    column = "embedding" if kind == layout.column else f"(embedding::{kind}({layout.d}))"
+    with held.write() as cursor:
+        options = ""
+        if method == "ivfflat":
+            options = f" WITH (lists = {lists_for(_vectors(cursor, region))})"
+        cursor.execute(f"CREATE INDEX {name} ON {partition(region)} USING {method} ({column} {kind}_l2_ops){options}")
+        cursor.execute(f"ANALYZE {partition(region)}")
+
+
+def lists_for(vectors: int) -> int:
+    """Lists of an ivfflat index: 2·√n, as in the embedded store."""
+    return max(1, min(32_768, round(2 * math.sqrt(vectors))))
+
+
+def upgrade(server: Server) -> tuple[str, str]:
+    """Bring an index to this version's revision, in one transaction; the revisions before and after.
+
+    Raises:
+        StoreNotFoundError: there is no index. StoreVersionError: a newer vpmsearch wrote it.
+    """
+    from vpmsearch.store.folder.migrate import make_tables
+
+    with server.change() as connection:
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATING])
+            try:
+                check(server, cursor)
+                return REVISION, REVISION
+            except StoreNotFoundError:
+                raise
+            except StoreVersionError:
+                cursor.execute("SELECT version_num FROM vpmsearch_version")
+                old = str(_one(cursor)[0])
+            if old > REVISION:
+                raise StoreVersionError(f"{server.place} was written by a newer vpmsearch ({old}); update vpmsearch")
+            make_tables(connection)
+    return old, REVISION

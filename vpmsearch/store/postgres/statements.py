@@ -1,0 +1,109 @@
+"""The SQL of a search. Regions and types stand in a statement as they are; whatever a caller gave is a parameter.
+
+A statement names regions as numbers, so the planner leaves the other partitions out, and Eq. 4 is one aggregate over
+one table grouped by image: what is sharded by image can compute it where the embeddings are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vpmsearch.store.postgres.schema import Layout
+from vpmsearch.types import SearchFilter, as_utc
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What images `i` must meet: SQL, "" for all of them, and its parameters."""
+
+    sql: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def where(self, *others: str) -> str:
+        """A WHERE clause of these and other conditions."""
+        every = [*others, *([self.sql] if self.sql else [])]
+        return f" WHERE {' AND '.join(every)}" if every else ""
+
+    @property
+    def joined(self) -> str:
+        """What adds the images to features `f`, where that is needed."""
+        return " JOIN image i ON i.id = f.image_id" if self.sql else ""
+
+
+def conditions(search_filter: SearchFilter | None, paths: Sequence[str] = ()) -> Conditions:
+    """The conditions of a filter, and of being one of some paths."""
+    wanted = search_filter or SearchFilter()
+    sql: list[str] = []
+    values: dict[str, Any] = {}
+
+    def add(condition: str, **value: Any) -> None:
+        sql.append(condition)
+        values.update(value)
+
+    if wanted.pids:
+        add("i.pid = ANY(%(pids)s)", pids=list(map(int, wanted.pids)))
+    if wanted.camids:
+        add("i.camid = ANY(%(camids)s)", camids=list(map(int, wanted.camids)))
+    if wanted.captured_after is not None:
+        add("i.captured_at >= %(after)s", after=as_utc(wanted.captured_after))
+    if wanted.captured_before is not None:
+        add("i.captured_at < %(before)s", before=as_utc(wanted.captured_before))
+    if wanted.path_prefix:
+        add("starts_with(i.path, %(prefix)s)", prefix=wanted.path_prefix)
+    if paths:
+        add("i.path = ANY(%(paths)s)", paths=list(paths))
+    return Conditions(" AND ".join(sql), values)
+
+
+def candidates(layout: Layout, regions: Sequence[int], count: int, only: Conditions) -> str:
+    """The nearest images of each region: rows (region, image_id, distance), of vectors %(q0)s, %(q1)s …"""
+    lists = []
+    for region in regions:
+        distance = layout.listed_by(f"q{region}")
+        lists.append(
+            f"(SELECT {region} AS region, f.image_id, {distance} AS distance FROM region_feature f{only.joined}"
+            f"{only.where(f'f.region = {region}')} ORDER BY {distance} LIMIT {count})"
+        )
+    return " UNION ALL ".join(lists)
+
+
+def nearest(layout: Layout, regions: Sequence[int], k: int, only: Conditions, *, among: bool) -> str:
+    """Eq. 4: rows (image_id, distance) of the k nearest, ties by image id; weights are %(w0)s, %(w1)s …
+
+    Args:
+        among: of the images %(ids)s alone.
+    """
+    named = f"f.region IN ({', '.join(map(str, regions))})"
+    where = only.where(named, *(["f.image_id = ANY(%(ids)s)"] if among else []))
+    weight = f"(f.visibility::float8 * CASE f.region {_cases(regions, '%(w{})s::float8')} END)"
+    total = f"sum({weight})"
+    # As float32: a sum of float64 depends on its order in the last bit, and equal distances must stay equal.
+    return (
+        f"SELECT f.image_id, (sum({weight} * {region_distance(layout, regions)}) / {total})::real AS distance "
+        f"FROM region_feature f{only.joined}{where} GROUP BY f.image_id HAVING {total} > 0 "
+        f"ORDER BY distance, f.image_id LIMIT {k}"
+    )
+
+
+def region_distance(layout: Layout, regions: Sequence[int]) -> str:
+    """D_i of a row of region_feature."""
+    cases = " ".join(f"WHEN {region} THEN {layout.exactly(f'q{region}')}" for region in regions)
+    return f"(CASE f.region {cases} END)"
+
+
+def _cases(regions: Sequence[int], value: str) -> str:
+    return " ".join(f"WHEN {region} THEN {value.format(region)}" for region in regions)
+
+
+# Every cell that occurs, each found by one look into the index over cells.
+CELLS = """
+WITH RECURSIVE found AS (
+    (SELECT cell FROM image ORDER BY cell LIMIT 1)
+    UNION ALL
+    SELECT (SELECT image.cell FROM image WHERE image.cell > found.cell ORDER BY image.cell LIMIT 1)
+    FROM found WHERE found.cell IS NOT NULL
+)
+SELECT cell FROM found WHERE cell IS NOT NULL LIMIT %s
+"""

@@ -1,0 +1,282 @@
+"""What a server's index holds, read in transactions of one moment each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.errors import StoreError
+from vpmsearch.store.calibration_file import unpacked
+from vpmsearch.store.postgres.connection import Server
+from vpmsearch.store.postgres.encoding import VECTOR_TYPES, cell_ranges, decoded, digests
+from vpmsearch.store.postgres.schema import Layout
+from vpmsearch.store.postgres.statements import CELLS, conditions
+from vpmsearch.store.values import StoredModel
+from vpmsearch.types import Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter, as_utc
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Cursor: TypeAlias = psycopg.Cursor[Any]
+
+Answer = TypeVar("Answer")
+
+MOST_CELLS = 20_000
+"""Cells that a search bounds; where there are more, depth is settled without the bound."""
+_RECORD = "i.path, i.content_hash, i.pid, i.camid, i.captured_at, i.width, i.height"
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class State:
+    """version: grows with each commit. built: the method of the indexes over embeddings, "" without any."""
+
+    version: int
+    built: str
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells that occur at a version, and the ranges of their visibilities, (p, G) each."""
+
+    version: int
+    found: tuple[bytes, ...]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """embeddings: (n, p, d), 0 where none is stored. count: how many are."""
+
+    embeddings: Float32
+    count: int
+
+
+class ServerView:
+    """The images of an index on a server. Each call sees what is committed when it is made."""
+
+    def __init__(self, server: Server, stored_model: StoredModel, index_id: str) -> None:
+        self._server, self._index_id = server, index_id
+        self.stored_model = stored_model
+        self.model_info: ModelInfo = stored_model.info
+        self._state: State = self.read(lambda reading: reading.state)
+        self._count: int | None = None
+        self._ids: Int64 | None = None
+        self._cells: Cells | None = None
+
+    def read(self, work: Callable[[Reading], Answer]) -> Answer:
+        """What `work` finds in a transaction of one moment; as a whole again where the connection is lost.
+
+        Raises:
+            StoreError: another index has come to be at this place. Else as `Server.read`.
+        """
+        return self._server.read(lambda cursor: work(Reading(self._server, cursor, self.stored_model, self._index_id)))
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """Differs between two views when something was committed between them."""
+        return (self._state.version, self._state.built)
+
+    @property
+    def image_ids(self) -> Int64:
+        """(N,) ascending, as they were when first asked for."""
+        if self._ids is None:
+            self._ids = self.read(lambda reading: reading.ids(SearchFilter()))
+        return self._ids
+
+    def __len__(self) -> int:
+        if self._count is None:
+            return self.read(self.about)
+        return self._count
+
+    def records_of(self, image_ids: Sequence[int] | Int64) -> list[ImageRecord]:
+        """What is known about images, in the order asked.
+
+        Raises:
+            StoreError: one is not in the index.
+        """
+        found = self.read(lambda reading: reading.records(image_ids))
+        return [found[image_id] for image_id in _present(image_ids, found)]
+
+    def features_of(self, image_ids: Sequence[int] | Int64) -> RegionFeatures:
+        """Their features, in the order asked; embeddings of regions that are not visible are 0.
+
+        Raises:
+            StoreError: one is not in the index.
+        """
+        starts = range(0, len(image_ids) or 1, _BLOCK)
+        return RegionFeatures.concatenate(
+            self.read(lambda reading: [reading.features(image_ids[start : start + _BLOCK]) for start in starts])
+        )
+
+    def is_sound(self, image_id: int) -> bool:
+        """Whether its features are what was written.
+
+        Raises:
+            StoreError: it is not in the index.
+        """
+
+        def is_sound(reading: Reading) -> bool:
+            features = reading.features([image_id])
+            visible = self.model_info.visible(features.visibility)
+            return digests(features, visible, self.stored_model.embedding_dtype) == reading.digests([image_id])
+
+        return self.read(is_sound)
+
+    def counts(self) -> dict[str, int]:
+        """How many images, rejected ones, identities and cameras there are; nothing removed stays, nor are segments."""
+        return self.read(Reading.counts)
+
+    def camids(self) -> list[int]:
+        """The cameras, ascending."""
+        return self.read(Reading.camids)
+
+    def captured(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last of the images that have a time were captured."""
+        return self.read(Reading.captured)
+
+    def about(self, reading: Reading) -> int:
+        """How many images there are, as counted once, in a transaction that is under way if nobody has."""
+        if self._count is None:
+            self._count = reading.count(SearchFilter())
+        return self._count
+
+    def cells(self, reading: Reading) -> Cells | None:
+        """The cells of images that a transaction sees; None where there are too many."""
+        known, version = self._cells, reading.state.version
+        if known is None or known.version != version:
+            found = reading.cells()
+            known = self._cells = Cells(version, found, *cell_ranges(found, self.model_info.p))
+        return known if len(known.found) <= MOST_CELLS else None
+
+
+def _present(image_ids: Iterable[int], found: Any) -> list[int]:
+    ids = [int(image_id) for image_id in image_ids]
+    missing = next((image_id for image_id in ids if image_id not in found), None)
+    if missing is not None:
+        raise StoreError(f"image {missing} is not in the index; it may have been removed")
+    return ids
+
+
+class Reading:
+    """One transaction: every answer is of the same moment.
+
+    Attributes:
+        state: where the index is. layout: how embeddings are stored and searched then.
+    """
+
+    def __init__(self, server: Server, cursor: Cursor, model: StoredModel, index_id: str) -> None:
+        self.server, self.cursor, self.model = server, cursor, model
+        found = self.rows("SELECT version, built FROM model WHERE index_id = %s", [index_id])
+        if not found:
+            raise StoreError(f"another index has come to be at {server.place}; open it anew")
+        self.state = State(*found[0])
+        self.layout = Layout(VECTOR_TYPES[model.embedding_dtype], model.info.embedding_dim, self.state.built)
+
+    def rows(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
+        """All rows of a statement."""
+        self.cursor.execute(statement, values)
+        found: list[tuple[Any, ...]] = self.cursor.fetchall()
+        return found
+
+    def count(self, search_filter: SearchFilter, most: int | None = None) -> int:
+        """Images that pass a filter; counts no further than `most`."""
+        only = conditions(search_filter)
+        limit = "" if most is None else f" LIMIT {most}"
+        counted = self.rows(
+            f"SELECT count(*) FROM (SELECT 1 FROM image i{only.where()}{limit}) AS counted", only.values
+        )
+        return int(counted[0][0])
+
+    def ids(self, search_filter: SearchFilter, paths: Sequence[str] = ()) -> Int64:
+        """Ids, ascending, of the images that meet every condition."""
+        only = conditions(search_filter, paths)
+        found = self.rows(f"SELECT i.id FROM image i{only.where()} ORDER BY i.id", only.values)
+        return np.fromiter((row[0] for row in found), np.int64, len(found))
+
+    def records(self, image_ids: Sequence[int] | Int64) -> dict[int, ImageRecord]:
+        """What is known about images, by id; unknown ids are absent."""
+        found = self.rows(f"SELECT i.id, {_RECORD} FROM image i WHERE i.id = ANY(%s)", [_numbers(image_ids)])
+        return {row[0]: _record(row[1:]) for row in found}
+
+    def features(self, image_ids: Sequence[int] | Int64) -> RegionFeatures:
+        """The features of images, in the order asked, what is not visible 0.
+
+        Raises:
+            StoreError: one is not in the index.
+        """
+        info, ids = self.model.info, _numbers(image_ids)
+        stored = dict(self.rows("SELECT id, visibility FROM image WHERE id = ANY(%s)", [ids]))
+        place = {image_id: row for row, image_id in enumerate(dict.fromkeys(_present(ids, stored)))}
+        visibility = np.array([stored[image_id] for image_id in place], np.float32).reshape(len(place), info.p)
+        embeddings = self.embeddings(list(place)).embeddings
+        order = [place[image_id] for image_id in ids]
+        return RegionFeatures(visibility[order], embeddings[order])
+
+    def embeddings(self, image_ids: Sequence[int]) -> Embeddings:
+        """What is stored of images that are named once each."""
+        info, place = self.model.info, {image_id: row for row, image_id in enumerate(image_ids)}
+        embeddings = np.zeros((len(place), info.p, info.embedding_dim), np.float32)
+        rows = self.rows(
+            "SELECT image_id, region, embedding FROM region_feature WHERE image_id = ANY(%s)", [list(place)]
+        )
+        if rows:
+            vectors = decoded([row[2] for row in rows], info.embedding_dim, self.model.embedding_dtype)
+            embeddings[[place[row[0]] for row in rows], [row[1] for row in rows]] = vectors
+        return Embeddings(embeddings, len(rows))
+
+    def digests(self, image_ids: Sequence[int] | Int64) -> list[bytes]:
+        """What features were known by when they were written, in the order asked."""
+        found = dict(self.rows("SELECT id, digest FROM image WHERE id = ANY(%s)", [_numbers(image_ids)]))
+        return [bytes(found[image_id]) for image_id in _present(image_ids, found)]
+
+    def cells(self) -> tuple[bytes, ...]:
+        """Every cell that occurs, up to one more than can be used."""
+        return tuple(bytes(row[0]) for row in self.rows(CELLS, [MOST_CELLS + 1]))
+
+    def live_files(self) -> dict[str, tuple[int, str]]:
+        """Path -> (image id, content hash)."""
+        return {row[0]: (row[1], row[2]) for row in self.rows("SELECT path, id, content_hash FROM image")}
+
+    def rejected(self) -> list[tuple[str, str]]:
+        """(path, reason), by path."""
+        return [(row[0], row[1]) for row in self.rows("SELECT path, reason FROM rejected ORDER BY path")]
+
+    def calibration(self) -> dict[str, Any] | None:
+        """See `ServerStore.calibration`."""
+        text = self.rows("SELECT calibration FROM model")[0][0]
+        return None if text is None else unpacked(text, f"the calibration of {self.server.place}")
+
+    def counts(self) -> dict[str, int]:
+        """See `ServerView.counts`."""
+        images, identities, cameras = self.rows(
+            "SELECT count(*), count(DISTINCT pid) FILTER (WHERE pid >= 0), count(DISTINCT camid) FROM image"
+        )[0]
+        rejected = self.rows("SELECT count(*) FROM rejected")[0][0]
+        counts = {"images": images, "removed": 0, "rejected": rejected, "identities": identities}
+        return counts | {"cameras": cameras, "segments": 0}
+
+    def camids(self) -> list[int]:
+        """The cameras, ascending."""
+        found = self.rows("SELECT DISTINCT camid FROM image WHERE camid IS NOT NULL ORDER BY camid")
+        return [row[0] for row in found]
+
+    def captured(self) -> tuple[datetime, datetime] | None:
+        """When the first and the last image were captured."""
+        first, last = self.rows("SELECT min(captured_at), max(captured_at) FROM image")[0]
+        return None if first is None else (as_utc(first), as_utc(last))
+
+
+def _numbers(image_ids: Iterable[int]) -> list[int]:
+    return [int(image_id) for image_id in image_ids]
+
+
+def _record(row: Sequence[Any]) -> ImageRecord:
+    path, content_hash, pid, camid, captured_at, width, height = row
+    return ImageRecord(path, content_hash, pid, camid, captured_at and as_utc(captured_at), width, height)

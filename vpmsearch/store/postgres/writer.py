@@ -1,0 +1,286 @@
+"""A writer of an index on a server; there may be any number of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+
+from vpmsearch.errors import StoreError
+from vpmsearch.store.intake import INT64, check_features, clean_record, storable_text
+from vpmsearch.store.postgres.connection import ConnectionLostError, Server, ServerBusyError
+from vpmsearch.store.postgres.encoding import COPY_END, COPY_HEAD, cells, digests, feature_rows
+from vpmsearch.store.postgres.schema import NEXT_VERSION, build_indexes
+from vpmsearch.store.values import OnBuild, StoredModel
+from vpmsearch.types import ImageRecord, RegionFeatures
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Cursor: TypeAlias = psycopg.Cursor[Any]
+
+_ATTEMPTS = 5
+_INSERT = """
+INSERT INTO image (id, path, content_hash, pid, camid, captured_at, width, height, visibility, cell, digest)
+SELECT id, path, content_hash, pid, camid, captured_at, width, height, visibility, decode(cell, 'hex'),
+    decode(digest, 'hex')
+FROM json_to_recordset(%s::json) AS new (id bigint, path text, content_hash text, pid bigint, camid bigint,
+    captured_at timestamptz, width integer, height integer, visibility real[], cell text, digest text)
+ORDER BY path
+ON CONFLICT (path) DO NOTHING RETURNING id
+"""
+_COPY = "COPY region_feature (image_id, region, visibility, embedding) FROM STDIN (FORMAT binary)"
+
+
+class ServerWriter:
+    """Adds, removes and rejects images; a context manager.
+
+    Several may write at once. Of one path the first commit stays, if the others have the same bytes; with other bytes
+    they fail. While it is open it holds a shared lock, and the last to leave builds the indexes over embeddings that
+    are missing. After a commit that failed nothing has changed and what was pending still is: commit again, or leave.
+    All it does is done by the one connection that holds the lock: after a failover, what it knows may not be true.
+    """
+
+    def __init__(
+        self, server: Server, model: StoredModel, index_id: str, committed: Callable[[], None], on_build: OnBuild
+    ) -> None:
+        self._server, self._model, self._index_id = server, model, index_id
+        self._committed, self._on_build = committed, on_build
+        self._lock_name = int.from_bytes(bytes.fromhex(index_id)[:8], signed=True)
+        self._held: ExitStack | None = None
+        self._forget()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._connection = stack.enter_context(self._server.held())
+            self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [self._lock_name])
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        self._forget()
+        held, self._held = self._held, None
+        if held is None:
+            return
+        with held:
+            if kind is None and self._is_last():
+                build_indexes(self._connection, self._model, self._index_id, self._on_build)
+                self._committed()
+
+    def _is_last(self) -> bool:
+        """Whether nobody else writes; from then on nobody starts to until the lock is given back."""
+        try:
+            row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_name])
+        except ConnectionLostError:  # its connection was lost, and the lock with it: the next writer builds
+            return False
+        return bool(row and row[0])
+
+    def _forget(self) -> None:
+        self._ids: list[int] = []
+        self._paths: set[str] = set()
+        self._records: list[ImageRecord] = []
+        self._features: list[RegionFeatures] = []
+        self._removed: set[int] = set()
+        self._updated: dict[int, ImageRecord] = {}
+        self._rejected: dict[str, str] = {}
+        self._accepted: set[str] = set()
+
+    def _check_entered(self) -> None:
+        if self._held is None:
+            raise StoreError(f"this writer of {self._server.place} is not open; use `with store.writer() as writer:`")
+
+    @property
+    def pending(self) -> int:
+        """Images added or updated since the last commit."""
+        return len(self._ids) + len(self._updated)
+
+    def add(self, records: Sequence[ImageRecord], features: RegionFeatures) -> list[int]:
+        """Take in images; they are found after the next commit.
+
+        Args:
+            records: n. features: of the same n images, by the model of the index.
+
+        Returns:
+            Their ids. Where another writer commits the same file first, its image stays and the id is used by none.
+
+        Raises:
+            FeatureError: lengths, p or d do not fit, a value is not finite or does not fit the index's dtype.
+            StoreError: a path is empty, no text, or pending already, or a pid or camid is not a 64-bit integer.
+        """
+        self._check_entered()
+        check_features(self._model, len(records), features)
+        clean = [clean_record(record) for record in records]
+        paths = set(self._paths)
+        for record in clean:
+            if record.path in paths:
+                raise StoreError(f"{record.path} was added twice in one commit; every path names one image")
+            paths.add(record.path)
+        self._paths = paths
+        if not clean:
+            return []
+        with self._connection.write() as cursor:
+            cursor.execute(
+                "SELECT nextval(pg_get_serial_sequence('image', 'id')) FROM generate_series(1, %s)", [len(clean)]
+            )
+            ids = sorted(row[0] for row in cursor.fetchall())
+        self._ids += ids
+        self._records += clean
+        self._features.append(features)
+        return ids
+
+    def remove(self, image_ids: Iterable[int]) -> int:
+        """Remove images, pending ones too, at the next commit; ids that name none are ignored.
+
+        Returns:
+            How many images go.
+        """
+        self._check_entered()
+        ids = {int(image_id) for image_id in image_ids}
+        asked = [image_id for image_id in ids if image_id in INT64]
+        with self._connection.write() as cursor:
+            cursor.execute("SELECT id FROM image WHERE id = ANY(%s::bigint[])", [asked])
+            live = {row[0] for row in cursor.fetchall()} - self._removed
+        dropped = ids.intersection(self._ids)
+        if dropped:
+            keep = [row for row, image_id in enumerate(self._ids) if image_id not in dropped]
+            self._features = [RegionFeatures.concatenate(self._features)[keep]] if keep else []
+            self._ids = [self._ids[row] for row in keep]
+            self._records = [self._records[row] for row in keep]
+            self._paths = {record.path for record in self._records}
+        self._removed |= live
+        self._updated = {image_id: record for image_id, record in self._updated.items() if image_id not in live}
+        return len(live) + len(dropped)
+
+    def update(self, image_id: int, record: ImageRecord) -> None:
+        """Change at the next commit what is known about an image: path, pid, camid, captured_at. Its embeddings stay.
+
+        Raises:
+            StoreError: as in `add`.
+        """
+        self._check_entered()
+        self._updated[int(image_id)] = clean_record(record)
+
+    def reject(self, path: str, reason: str) -> None:
+        """Note at the next commit that a file cannot be indexed; indexing it later takes the note back."""
+        self._check_entered()
+        self._accepted.discard(storable_text(path))
+        self._rejected[storable_text(path)] = storable_text(reason)
+
+    def accept(self, path: str) -> None:
+        """Take back at the next commit the note that a file cannot be indexed: it is as it was, or gone."""
+        self._check_entered()
+        self._rejected.pop(storable_text(path), None)
+        self._accepted.add(storable_text(path))
+
+    def commit(self) -> None:
+        """Make everything pending visible, and make it last.
+
+        Raises:
+            StoreError: it could not be written. ConnectionLostError: nor will anything be by this writer, also where
+                nothing is pending; what was pending may have been committed.
+        """
+        self._check_entered()
+        if not (self._ids or self._removed or self._updated or self._rejected or self._accepted):
+            with self._connection.write() as cursor:  # whoever ends with this must know that it was one server
+                cursor.execute("SELECT 1")
+            return
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._connection.write() as cursor:
+                    self._write(cursor)
+                break
+            except ServerBusyError:  # two writers with the same files, in different order
+                if attempt == _ATTEMPTS:
+                    raise
+                time.sleep(0.05 * attempt)
+        self._forget()
+        self._committed()
+
+    def _write(self, cursor: Cursor) -> None:
+        added = {record.path for record in (*self._records, *self._updated.values())}
+        if self._removed:  # before the insertions: a changed file's new image takes over its path
+            cursor.execute("DELETE FROM image WHERE id = ANY(%s)", [sorted(self._removed)])
+        self._write_updates(cursor)
+        if self._ids:
+            self._write_images(cursor)
+        gone = sorted(added | self._rejected.keys() | self._accepted)
+        cursor.execute("DELETE FROM rejected WHERE path = ANY(%s)", [gone])
+        now = datetime.now(UTC)
+        rejected = [(path, reason, now) for path, reason in sorted(self._rejected.items()) if path not in added]
+        if rejected:
+            cursor.executemany("INSERT INTO rejected VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", rejected)
+        # Last: writers wait for one another from here on.
+        cursor.execute(f"UPDATE model SET {NEXT_VERSION} WHERE index_id = %s", [self._index_id])
+        if cursor.rowcount != 1:
+            raise StoreError(f"another index has come to be at {self._server.place}; nothing was committed")
+
+    def _write_updates(self, cursor: Cursor) -> None:
+        import psycopg
+
+        rows = [(new.path, new.pid, new.camid, new.captured_at, key) for key, new in sorted(self._updated.items())]
+        if rows:
+            try:
+                cursor.executemany(
+                    "UPDATE image SET path = %s, pid = %s, camid = %s, captured_at = %s WHERE id = %s", rows
+                )
+            except psycopg.errors.UniqueViolation as error:
+                raise self._path_taken() from error
+
+    def _path_taken(self, path: str = "one of these paths") -> StoreError:
+        return StoreError(
+            f"{self._server.place} already holds another image of {path}; remove the old one in the same commit"
+        )
+
+    def _write_images(self, cursor: Cursor) -> None:
+        info, dtype = self._model.info, self._model.embedding_dtype
+        features = RegionFeatures.concatenate(self._features)
+        visible = info.visible(features.visibility)
+        counted = np.where(visible, features.visibility, np.float32(0))
+        known = zip(
+            self._ids,
+            self._records,
+            features.visibility,
+            cells(counted),
+            digests(features, visible, dtype),
+            strict=True,
+        )
+        values = [
+            {
+                "id": image_id, "path": record.path, "content_hash": record.content_hash, "pid": record.pid,
+                "camid": record.camid, "captured_at": _iso(record.captured_at), "width": record.width,
+                "height": record.height, "visibility": seen.tolist(), "cell": cell.hex(), "digest": digest.hex(),
+            }
+            for image_id, record, seen, cell, digest in known
+        ]  # fmt: skip
+        cursor.execute(_INSERT, [json.dumps(values)])
+        inserted = {row[0] for row in cursor.fetchall()}
+        self._check_known(cursor, inserted)
+        rows = [row for row, image_id in enumerate(self._ids) if image_id in inserted]
+        if rows:
+            ids = np.array(self._ids, np.int64)
+            with cursor.copy(_COPY) as copy:
+                copy.write(COPY_HEAD)
+                copy.write(feature_rows(ids[rows], features[rows], visible[rows], dtype))
+                copy.write(COPY_END)
+
+    def _check_known(self, cursor: Cursor, inserted: set[int]) -> None:
+        """An image that was not inserted must be there: of another writer, or of a commit that got through unheard."""
+        missing = {r.path: (i, r) for i, r in zip(self._ids, self._records, strict=True) if i not in inserted}
+        if not missing:
+            return
+        cursor.execute("SELECT path, id, content_hash FROM image WHERE path = ANY(%s)", [sorted(missing)])
+        for path, image_id, content_hash in cursor.fetchall():
+            ours, record = missing[path]
+            if image_id != ours and (not content_hash or content_hash != record.content_hash):
+                raise self._path_taken(path)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    from vpmsearch.types import as_utc
+
+    return None if moment is None else as_utc(moment).isoformat()

@@ -1,0 +1,197 @@
+"""An index moved from one kind of store to another, and written as a Parquet file. Works on any `Gallery`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vpmsearch.errors import DataError, StoreDamagedError, StoreError
+from vpmsearch.store import Gallery
+from vpmsearch.store.values import OnBuild, tell_nobody
+from vpmsearch.system.atomic import replacing
+from vpmsearch.types import ImageRecord, Int64, RegionFeatures
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BLOCK = 4096
+"""Images a commit, and a row group."""
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """images: of the source, all of them in the target and compared. copied: now; the others were there. others: images
+    of the target that are none of the source's; they stay. calibrated: whether the target now has the source's
+    calibration.
+    """
+
+    images: int
+    copied: int
+    others: int
+    calibrated: bool
+
+
+def migrate(
+    source: Gallery,
+    target: Gallery,
+    *,
+    on_progress: Callable[[int], None] = lambda images: None,
+    on_build: OnBuild = tell_nobody,
+) -> TransferReport:
+    """Copy an index, image by image, and compare every image with its copy. Repeated, it goes on where it was.
+
+    Ids are the target's own. The calibration comes along, unless the target has other images and a calibration of its
+    own. What is not visible is not compared: a server stores none of it.
+
+    Args:
+        source: stays as it is. target: open, of the same model. on_progress: told how many more images are dealt with,
+            of twice the source's: copied, then compared. on_build: told of the target's region
+            indexes, as `Gallery.writer` tells.
+
+    Raises:
+        ModelMismatchError: the target is of another model. StoreDamagedError: the source is damaged, or a copy is not
+            what was copied.
+    """
+    target.check_model(source.model_info)
+    if target.model_info.threshold != source.model_info.threshold:
+        raise StoreError(
+            f"{target.path} counts regions from a visibility of {target.model_info.threshold:.4g}, {source.path} from "
+            f"{source.model_info.threshold:.4g}; migrate into a new index"
+        )
+    if problems := source.verify().problems:
+        raise StoreDamagedError(f"{problems[0]}; nothing was copied")
+    copied = _copy(source, target, on_progress, on_build)
+    target.refresh()
+    _compare(source, target, on_progress)
+    images = len(source.snapshot)
+    others = len(target.snapshot) - images
+    calibration = source.calibration()
+    calibrated = calibration is not None and not (others and target.calibration())
+    if calibration is not None and calibrated:
+        target.keep_calibration(calibration)
+    if problems := target.verify().problems:
+        raise StoreDamagedError(problems[0])
+    return TransferReport(images, copied, others, calibrated)
+
+
+def _blocks(ids: Int64) -> Iterator[Int64]:
+    for start in range(0, len(ids), BLOCK):
+        yield ids[start : start + BLOCK]
+
+
+def _copy(source: Gallery, target: Gallery, on_progress: Callable[[int], None], on_build: OnBuild) -> int:
+    view, known, copied = source.snapshot, target.live_files(), 0
+    with target.writer(on_build=on_build) as writer:
+        for ids in _blocks(view.image_ids):
+            records = view.records_of(ids)
+            new = [row for row, record in enumerate(records) if not _is_there(record, known.get(record.path))]
+            if new:
+                writer.remove(known[records[row].path][0] for row in new if records[row].path in known)
+                writer.add([records[row] for row in new], view.features_of(ids[new]))
+                writer.commit()
+            copied += len(new)
+            on_progress(len(ids))
+        for path, reason in source.rejected():
+            if path not in known:
+                writer.reject(path, reason)
+        writer.commit()
+    return copied
+
+
+def _is_there(record: ImageRecord, known: tuple[int, str] | None) -> bool:
+    """Of an image without a hash, that of no file, nobody can tell."""
+    return known is not None and bool(record.content_hash) and known[1] == record.content_hash
+
+
+def _compare(source: Gallery, target: Gallery, on_progress: Callable[[int], None]) -> None:
+    view, copy, copies = source.snapshot, target.snapshot, target.live_files()
+    for ids in _blocks(view.image_ids):
+        records = view.records_of(ids)
+        lost = next((record.path for record in records if record.path not in copies), None)
+        if lost is not None:
+            raise StoreDamagedError(f"{target.path} lacks {lost}, which {source.path} has; migrate again")
+        theirs = np.array([copies[record.path][0] for record in records], np.int64)
+        ours, copied = view.features_of(ids), copy.features_of(theirs)
+        same = [a == b for a, b in zip(records, copy.records_of(theirs), strict=True)]
+        same = np.array(same) & _same_features(ours, copied, source, target)
+        if not same.all():
+            path = records[int(np.flatnonzero(~same)[0])].path
+            raise StoreDamagedError(
+                f"{target.path} has another {path} than {source.path}; remove it there, then migrate again"
+            )
+        on_progress(len(ids))
+
+
+def _same_features(ours: RegionFeatures, copied: RegionFeatures, source: Gallery, target: Gallery) -> Any:
+    """Which images (n,) are the same, of visible regions, rounded as the target stores them."""
+    rounded = ours.embeddings.astype(target.embedding_dtype).astype(np.float32)
+    seen = source.model_info.visible(ours.visibility)[:, :, None]
+    equal = np.where(seen, rounded, 0) == np.where(seen, copied.embeddings, 0)
+    return equal.all(axis=(1, 2)) & (ours.visibility == copied.visibility).all(axis=1)
+
+
+def export(store: Gallery, path: Path, *, on_progress: Callable[[int], None] = lambda images: None) -> int:
+    """Write all images to a Parquet file, whole or not at all.
+
+    Columns: image_id, path, content_hash, pid, camid, captured_at (UTC), width, height, visibility (p), embeddings
+    (p·d, region by region; a server's are 0 where a region is not visible). Metadata "vpmsearch" is the model, as
+    JSON.
+
+    Returns:
+        Images written.
+
+    Raises:
+        DataError: pyarrow is not installed. OSError: the file cannot be written.
+    """
+    try:
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DataError("export needs pyarrow: pip install 'vpmsearch[postgres]'") from error
+    view = store.snapshot
+    ids = view.image_ids
+    schema = _schema(store)
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for block in _blocks(ids):
+            writer.write_table(_table(store, block, schema))
+            on_progress(len(block))
+    return len(ids)
+
+
+def _schema(store: Gallery) -> pa.Schema:
+    import pyarrow as pa
+
+    info = store.model_info
+    numbers = pa.float16() if store.embedding_dtype == "float16" else pa.float32()
+    fields: list[Any] = [
+        ("image_id", pa.int64()),
+        ("path", pa.string()),
+        ("content_hash", pa.string()),
+        ("pid", pa.int64()),
+        ("camid", pa.int64()),
+        ("captured_at", pa.timestamp("us", tz="UTC")),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("visibility", pa.list_(pa.float32(), info.p)),
+        ("embeddings", pa.list_(numbers, info.p * info.embedding_dim)),
+    ]
+    model = json.dumps({**asdict(info), "embedding_dtype": store.embedding_dtype})
+    return pa.schema(fields, metadata={"vpmsearch": model})
+
+
+def _table(store: Gallery, ids: Int64, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    records, features = store.snapshot.records_of(ids), store.snapshot.features_of(ids)
+    names = ("path", "content_hash", "pid", "camid", "captured_at", "width", "height")
+    columns: list[Any] = [ids, *([getattr(record, name) for record in records] for name in names)]
+    arrays = [pa.array(column, schema.field(place).type) for place, column in enumerate(columns)]
+    flat = features.embeddings.astype(store.embedding_dtype).reshape(-1)  # (n, p, d) -> (n·p·d,)
+    for name, values in (("visibility", features.visibility.reshape(-1)), ("embeddings", flat)):
+        kind = schema.field(name).type
+        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(values, kind.value_type), kind.list_size))
+    return pa.Table.from_arrays(arrays, schema=schema)
