@@ -29,7 +29,7 @@ from machine import report
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import JUNK_PID, LabelledImage, ReidDataset, hold_out, read_dataset
-from vpmsearch.evaluation.intervals import mean_interval
+from vpmsearch.evaluation.intervals import DIFFERENCE, mean_interval
 from vpmsearch.evaluation.protocols import LabelledFeatures, extract_labelled, indexed_gallery, rank
 from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.device import choose_device
@@ -98,7 +98,7 @@ def _shot(
     }
     rank1 = {kind: float(np.nanmean(hits)) for kind, hits in first.items()}
     better = max(("upper", "lower"), key=rank1.__getitem__)
-    low, high = mean_interval(first["both"] - first[better])
+    low, high = mean_interval(first["both"] - first[better], bounds=DIFFERENCE)
     count = int((~np.isnan(first["both"])).sum())
     return {"halves of": name, "queries": count} | rank1 | {
         "margin": rank1["both"] - rank1[better], "low": low, "high": high,

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from machine import report
 from reid_like import DIM, REGIONS, People
-from vpmsearch.search.open import searcher
 
 from vpmsearch.evaluation.searching import recall
+from vpmsearch.search.open import searcher
 from vpmsearch.store import Gallery
 from vpmsearch.store.open import create_index
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchResult

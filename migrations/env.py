@@ -1,4 +1,4 @@
-"""Run by Alembic; `vpmsearch.store.folder.migrate` configures it and hands over the connection."""
+"""Run by Alembic; `vpmsearch.store.migrations` configures it and hands over the connection."""
 
 from alembic import context
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from vpmsearch.data.datasets import read_dataset
-from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+from vpmsearch.data.drawn_dataset import write_drawn_dataset
+from vpmsearch.data.synthetic import DrawnSettings
 from vpmsearch.evaluation.protocols import evaluate_model
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import read_weights, save_weights

@@ -7,7 +7,11 @@ imported when it is first used, so that importing this package imports no torch.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vpmsearch import views
+from vpmsearch.system import lazy
+from vpmsearch.version import VERSION
 
 if TYPE_CHECKING:
     from vpmsearch.data.datasets import read_gallery
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _MODULES = {
     "Calibration": "vpmsearch.search.calibration",
@@ -55,12 +59,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for; Python remembers it for the next time."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(_MODULES[name]), name)
-    return value
+views.show_results_by(lambda: importlib.import_module("vpmsearch.report.notebook"))
+
+
+__getattr__ = lazy.names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import DataError, FeatureError, ModelError
+from vpmsearch.views import result_view
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -295,9 +296,7 @@ class SearchResult:
             query: what was searched with, to stand at the left. top: matches at most. pid: who that is, if known;
                 matches are then marked right or wrong.
         """
-        from vpmsearch.report.notebook import result_picture
-
-        return result_picture(self, query, top=top, pid=pid)
+        return result_view().result_picture(self, query, top=top, pid=pid)
 
     def to_pandas(self) -> DataFrame:
         """One row a match: rank, image_id, path, pid, camid, distance, and distance_i and share_i of each region i.
@@ -305,11 +304,7 @@ class SearchResult:
         Raises:
             DataError: pandas is not installed.
         """
-        from vpmsearch.report.notebook import result_frame
-
-        return result_frame(self)
+        return result_view().result_frame(self)
 
     def _repr_html_(self) -> str:
-        from vpmsearch.report.notebook import result_html
-
-        return result_html(self)
+        return result_view().result_html(self)

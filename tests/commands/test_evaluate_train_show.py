@@ -10,11 +10,13 @@ from PIL import Image
 from tiny_weights import picture
 
 from vpmsearch.data import synthetic
-from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+from vpmsearch.data.drawn_dataset import write_drawn_dataset
+from vpmsearch.data.synthetic import DrawnSettings
 from vpmsearch.model.weights import DRAWN, read_weights
 from vpmsearch.training import presets
 
-RANKING = {"matcher": None, "candidates": None, "reciprocal": False, "expand": None}
+EXPANDED = "Eq. 4, expanded by 2, own camera's images of the person may not help"
+RANKING = {"matcher": None, "candidates": None, "reciprocal": False, "expand": None, "own_camera": False}
 KEYS = ["gamma", "crop", "rank1", "rank3", "rank5", "rank10", "map", "map_trapezoid", "minp", "queries", "gallery"]
 
 
@@ -162,6 +164,10 @@ def test_evaluate_neighbours_in_common(cli, drawn: Path, weights: Path):
     assert row["queries"] == 8
     assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
     assert "leave --matcher" in cli(*plain, "--reciprocal", "--matcher", "dsr", code=1).error
+    assert "leave --own-camera" in cli(*plain, "--own-camera", code=1).error
+    plain = plain[:-1]  # the table
+    assert "own camera's images of the person may not help" in cli(*plain, "--reciprocal").stdout
+    assert "own camera's images of the person may help" in cli(*plain, "--reciprocal", "--own-camera").stdout
 
 
 def test_evaluate_expanded_queries(cli, drawn: Path, weights: Path):
@@ -173,8 +179,8 @@ def test_evaluate_expanded_queries(cli, drawn: Path, weights: Path):
     (pairs,) = cli(*plain, "--fmr", 0.5, "--per-query", files[0]).json[0]["results"]
     assert (row["fnmr"], row["fnmr_ranking"]) == (pairs["fnmr"], "Eq. 4"), "pairs are never of averaged queries"
     last = cli("compare", *files).stdout.splitlines()[-1]
-    assert last == "the first is ranked by Eq. 4, the second by Eq. 4, expanded by 2"
-    assert cli("compare", *files, "--json").json[0]["results"][0]["rankings"] == ["Eq. 4", "Eq. 4, expanded by 2"]
+    assert last == f"the first is ranked by Eq. 4, the second by {EXPANDED}"
+    assert cli("compare", *files, "--json").json[0]["results"][0]["rankings"] == ["Eq. 4", EXPANDED]
     assert row["map"] != cli(*plain).json[0]["results"][0]["map"]
     assert "--reciprocal and --single-shot" in cli(*plain, "--expand", 2, "--single-shot", 2, code=1).error
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vpmsearch.commands.reproduce import _row, _table
-from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+from vpmsearch.data.drawn_dataset import write_drawn_dataset
+from vpmsearch.data.synthetic import DrawnSettings
 from vpmsearch.evaluation.experiments import get_experiment
 from vpmsearch.evaluation.reproduce import Measured
 

@@ -16,17 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vpmsearch.data.datasets import read_dataset
+from vpmsearch.data.drawn_dataset import BEGUN, FINISHED, write_drawn_dataset
 from vpmsearch.data.pedestrian.appearance import appearance
 from vpmsearch.data.pedestrian.body import Pose
 from vpmsearch.data.pedestrian.canvas import Canvas
 from vpmsearch.data.pedestrian.figure import draw_figure
-from vpmsearch.data.synthetic import (
-    BEGUN,
-    FINISHED,
-    DrawnSettings,
-    draw_pedestrian,
-    write_drawn_dataset,
-)
+from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
 from vpmsearch.errors import DataError
 
 SMALL = DrawnSettings(identities=2, cameras=2, shots=2, height=64, width=32)

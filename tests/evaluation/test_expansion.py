@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test_reciprocal import draw
 
 from vpmsearch.evaluation.expansion import expanded_queries
+from vpmsearch.evaluation.helpers import Bars
 from vpmsearch.evaluation.metrics import RankAccumulator
 from vpmsearch.evaluation.ranked import LabelledFeatures, rank, rank_expanded
 from vpmsearch.evaluation.ranking import StreamingRanker
@@ -66,6 +67,27 @@ def test_queries_are_the_definition(num_queries, size, k, p, unseen, seed):
     assert (found.visibility[query.visibility > 0] > 0).all()
 
 
+@pytest.mark.parametrize("own_camera", [False, True])
+def test_who_may_not_help_is_no_neighbour(own_camera):
+    rng = np.random.default_rng(7)
+    images = draw(40, 7, 3, 4, 0.2)
+    pids, camids, contents = rng.integers(1, 5, 40), rng.integers(1, 3, 40), rng.choice(["", "a", "b", "c"], 40)
+    query, gallery = images[:8], images[8:]
+    sides = [(pids[some], camids[some], contents[some]) for some in (slice(0, 8), slice(8, 40))]
+    bars = Bars.of(*sides, own_camera=own_camera)
+    found = expanded_queries(query, query.visibility, gallery, gallery.visibility, ranker_of(gallery), 4, bars)
+    for row in range(8):
+        helpers = [
+            i
+            for i in range(8, 40)
+            if not (contents[i] and contents[i] == contents[row])
+            and (own_camera or (pids[i], camids[i]) != (pids[row], camids[row]))
+        ]
+        visibility, embeddings = plain(query[[row]], images[np.array(helpers)], 4)
+        np.testing.assert_allclose(found.visibility[row], visibility[0], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found.embeddings[row], embeddings[0], rtol=1e-5, atol=1e-5)
+
+
 def test_a_region_is_filled_in_from_neighbours_and_what_does_not_count_is_not_read(monkeypatch: pytest.MonkeyPatch):
     nan = np.float32(np.nan)
     query = RegionFeatures(np.float32([[1, 0], [0, 0]]), np.float32([[[1], [nan]], [[nan], [nan]]]))
@@ -92,7 +114,7 @@ def test_metrics_are_of_the_gallery_without_junk_and_it_helps_where_people_clust
 
     query, gallery = side(24, 1.3), side(121, 0.7)
     gallery = LabelledFeatures(gallery.features, np.append(gallery.pids[:-1], -1), gallery.camids)
-    found = rank_expanded(query, gallery, 5, min_visibility=0)
+    found = rank_expanded(query, gallery, 5, min_visibility=0, own_camera=True)
     kept = gallery.features[:-1]
     visibility, embeddings = plain(query.features, kept, 5)
     matrix = oracles.visibility_weighted_distance(embeddings, visibility, kept.embeddings, kept.visibility)

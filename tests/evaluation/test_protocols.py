@@ -35,7 +35,7 @@ from vpmsearch.store import GalleryStore
 from vpmsearch.types import RegionFeatures
 
 # of `evaluate --json`
-KEYS = ["gamma", "crop", "weighting", "matcher", "candidates", "reciprocal", "expand"]
+KEYS = ["gamma", "crop", "weighting", "matcher", "candidates", "reciprocal", "expand", "own_camera"]
 KEYS += ["rank1", "rank3", "rank5", "rank10"]
 KEYS += ["map", "map_trapezoid", "minp", "rank1_interval", "map_interval", "visible_f1", "queries", "gallery"]
 GAIN_KEYS = ["rank1_gain", "rank1_gain_interval", "map_gain", "map_gain_interval"]

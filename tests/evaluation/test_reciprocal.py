@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vpmsearch.evaluation.helpers import Bars
 from vpmsearch.evaluation.metrics import RankAccumulator
-from vpmsearch.evaluation.ranked import LabelledFeatures, rank, rank_reciprocal
+from vpmsearch.evaluation.ranked import LabelledFeatures, rank, rank_expanded, rank_reciprocal
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.evaluation.reciprocal import ReciprocalRanker
 from vpmsearch.types import RegionFeatures
@@ -20,20 +21,23 @@ from vpmsearch.types import RegionFeatures
 INF = math.inf
 
 
-def plain(matrix, num_queries, k1, k2, weight):
-    """(Q, G) from the (N, N) distances of all images to all."""
+def plain(matrix, num_queries, k1, k2, weight, barred=None, twins=()):
+    """(Q, G) from the (N, N) distances of all images to all.
+
+    barred: (N, N), pairs of which one may not help the other. twins: images that are nobody's neighbours.
+    """
     n = len(matrix)
-    matrix = np.where(np.eye(n), 0, matrix)
+    barred = np.zeros((n, n), bool) if barred is None else barred.copy()
+    barred[:, list(twins)] = True
+    np.fill_diagonal(barred, False)
+    every = np.where(np.eye(n), 0, matrix)
+    matrix = np.where(barred, INF, every)
     ranking = [
         [i, *(j for j in sorted(range(n), key=lambda j: (matrix[i, j], j)) if j != i and matrix[i, j] < INF)]
         for i in range(n)
     ]
-    d = np.array(
-        [
-            [value**2 / (max(v**2 for v in row if v < INF) or 1) if value < INF else INF for value in row]
-            for row in matrix
-        ]
-    )
+    largest = [max(v**2 for v in row if v < INF) or 1 for row in matrix]
+    d = np.array([[v**2 / most if v < INF else INF for v in row] for row, most in zip(every, largest, strict=True)])
 
     def reciprocal(i, k):
         return {j for j in ranking[i][: k + 1] if i in ranking[j][: k + 1]}
@@ -46,6 +50,8 @@ def plain(matrix, num_queries, k1, k2, weight):
             other = reciprocal(j, max(round(k1 / 2), 1))
             if len(other & found) > 2 / 3 * len(other):
                 expanded |= other
+        if i < num_queries:
+            expanded = {j for j in expanded if not barred[i, j]}
         for j in expanded:
             v[i, j] = math.exp(-d[i, j])
         v[i] /= v[i].sum()
@@ -54,7 +60,9 @@ def plain(matrix, num_queries, k1, k2, weight):
     for i, g in np.ndindex(result.shape):
         j = num_queries + g
         if d[i, j] < INF:
-            jaccard = 1 - np.minimum(v[i], v[j]).sum() / np.maximum(v[i], v[j]).sum()
+            one, other = (np.where(barred[i], 0, row) for row in (v[i], v[j]))
+            one, other = (row / (row.sum() or 1) for row in (one, other))
+            jaccard = 1 - np.minimum(one, other).sum() / np.maximum(one, other).sum()
             result[i, g] = (1 - weight) * jaccard + weight * d[i, j]
     return result
 
@@ -87,6 +95,68 @@ def test_distances_are_the_definition(num_queries, size, k1, k2, weight, seed):
     np.testing.assert_allclose(np.concatenate([rows for _, rows in found]), expected, rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    num_queries=st.integers(1, 6),
+    size=st.integers(1, 15),
+    k1=st.sampled_from([2, 6, 20]),
+    own_camera=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_who_may_not_help_does_not(num_queries, size, k1, own_camera, seed):
+    n, rng = num_queries + size, np.random.default_rng(seed)
+    features = draw(n, seed)
+    pids, camids, contents = rng.integers(1, 4, n), rng.integers(1, 3, n), rng.choice(["", "a", "b", "c", "d"], n)
+    same = (contents[:, None] == contents) & (contents != "")
+    if not own_camera:
+        same |= (pids[:, None] == pids) & (camids[:, None] == camids)
+    asked = np.arange(n) < num_queries
+    barred = same & (asked[:, None] | asked)
+    twins = [i for i in range(num_queries, n) if contents[i] and contents[i] in contents[:num_queries]]
+    sides = [(pids[some], camids[some], contents[some]) for some in (asked, ~asked)]
+    bars = Bars.of(*sides, own_camera=own_camera)
+    assert bars.twins.nonzero()[0].tolist() == [i - num_queries for i in twins]
+    ranker = StreamingRanker(features, features.visibility, pids, camids, torch.device("cpu"))
+    found = ReciprocalRanker(features, features.visibility, num_queries, ranker, k1=k1, bars=bars).distances()
+    both = (features.embeddings, features.visibility)
+    expected = plain(oracles.visibility_weighted_distance(*both, *both), num_queries, k1, 6, 0.3, barred, twins)
+    np.testing.assert_allclose(np.concatenate([rows for _, rows in found]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("own_camera", [False, True])
+def test_the_querys_own_photograph_in_the_gallery_changes_nothing(own_camera):
+    rng = np.random.default_rng(5)
+    images, contents = draw(72, 5, 2, 8), np.array([f"{i}" for i in range(72)])
+    pids, camids = rng.integers(1, 8, 72), rng.integers(1, 4, 72)
+    query, gallery = np.arange(12), np.arange(12, 72)
+
+    def distances(among):
+        sides = [(pids[some], camids[some], contents[some]) for some in (query, among)]
+        every = np.append(query, among)
+        labels = np.zeros(len(every), np.int64)
+        features = images[every]
+        ranker = StreamingRanker(features, features.visibility, labels, labels, torch.device("cpu"))
+        bars = Bars.of(*sides, own_camera=own_camera)
+        found = ReciprocalRanker(features, features.visibility, 12, ranker, k1=6, bars=bars)
+        return np.concatenate([rows for _, rows in found.distances()])[:, :60]
+
+    np.testing.assert_allclose(distances(np.append(gallery, query)), distances(gallery), rtol=1e-9)
+
+
+def test_images_of_the_own_camera_help_where_they_may():
+    """Query and gallery by other cameras differ much; the own camera's images stand between them."""
+    rng = np.random.default_rng(4)
+    pids, camids = np.repeat(np.arange(1, 21), 8), np.tile([1, 1, 1, 1, 2, 2, 2, 2], 20)
+    centres, views = rng.normal(size=(21, 1, 16)), rng.normal(size=(21, 3, 1, 16))
+    embeddings = (centres[pids] + 0.8 * views[pids, camids] + 0.4 * rng.normal(size=(160, 1, 16))).astype(np.float32)
+    every = LabelledFeatures(RegionFeatures(np.ones((160, 1), np.float32), embeddings), pids, camids)
+    query, gallery = every[np.arange(0, 160, 8)], every[np.flatnonzero(np.arange(160) % 8 > 0)]
+    ways = [rank_reciprocal, lambda *sides, **how: rank_expanded(*sides, 3, **how)]
+    for way in ways:
+        strict, mild = (way(query, gallery, min_visibility=0, own_camera=own) for own in (False, True))
+        assert strict.ap.mean() < mild.ap.mean()
+
+
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
     features, labels = draw(40, 1), np.zeros(40, np.int64)
 
@@ -114,7 +184,7 @@ def test_metrics_are_of_the_gallery_without_junk_and_it_helps_where_people_clust
     query, gallery = side(24, 1.3), side(121, 0.7)
     junk = np.append(gallery.pids[:-1], -1)
     gallery = LabelledFeatures(gallery.features, junk, gallery.camids)
-    found = rank_reciprocal(query, gallery, min_visibility=0)
+    found = rank_reciprocal(query, gallery, min_visibility=0, own_camera=True)
     kept = gallery.features[:-1]
     features = RegionFeatures.concatenate([query.features, kept])
     sides = (features.embeddings, features.visibility)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from vpmsearch.errors import DataError, ImageError
+from vpmsearch.report import curves as curve_pictures
 from vpmsearch.report import drawing, panels, pictures
 from vpmsearch.types import Match, RegionMatch, SearchResult
 
@@ -106,9 +107,9 @@ DRAW = {
         [person()], [result(match(), match(2))], output, query_pids=[1], load=load
     ),
     "region_overlay": overlay,
-    "loss_curves": lambda output: pictures.loss_curves(log(), output),
+    "loss_curves": lambda output: curve_pictures.loss_curves(log(), output),
     "label_sheet": sheet,
-    "robustness_curve": lambda output: pictures.robustness_curve(CURVES, output),
+    "robustness_curve": lambda output: curve_pictures.robustness_curve(CURVES, output),
 }
 
 
@@ -183,9 +184,9 @@ def test_users_matplotlib_settings_neither_show_nor_change(draw, tmp_path):
 def test_import_is_light_and_drawing_leaves_pyplot_alone(tmp_path):
     script = (
         "import sys\n"
-        "from vpmsearch import pictures\n"
+        "from vpmsearch.report import curves\n"
         "assert not {'matplotlib', 'torch'} & set(sys.modules)\n"
-        f"pictures.robustness_curve({CURVES!r}, {str(tmp_path / 'a.png')!r})\n"
+        f"curves.robustness_curve({CURVES!r}, {str(tmp_path / 'a.png')!r})\n"
         "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
@@ -379,7 +380,7 @@ def test_any_name_is_drawn_without_a_warning(tmp_path):
     answer = result(*(match(path=name, distance=10.0**i) for i, name in enumerate(NAMES, start=-8)))
     assert panel(tmp_path, answer, top=len(NAMES), title="".join(NAMES)).size
     for suffix in ("svg", "pdf"):
-        pictures.robustness_curve(dict.fromkeys(NAMES, CURVES["VPM"]), tmp_path / f"out.{suffix}", title="行 $x")
+        curve_pictures.robustness_curve(dict.fromkeys(NAMES, CURVES["VPM"]), tmp_path / f"out.{suffix}", title="行 $x")
 
 
 @pytest.mark.parametrize(
@@ -501,7 +502,7 @@ def test_huge_image_in_every_picture_of_images(tmp_path):
 
 def test_a_panel_for_each_term_and_the_rate(tmp_path):
     def size(rows):
-        return pixels(pictures.loss_curves(rows, tmp_path / "out.png")).shape[:2]
+        return pixels(curve_pictures.loss_curves(rows, tmp_path / "out.png")).shape[:2]
 
     one, three, four = (
         size([{"step": i, **{f"loss_{k}": 1.0 / (i + 1) for k in range(terms)}} for i in range(9)])
@@ -514,8 +515,8 @@ def test_a_panel_for_each_term_and_the_rate(tmp_path):
 
 
 def test_curves_move_with_the_values(tmp_path):
-    falling = pixels(pictures.loss_curves([{"step": i, "loss": 9 - i} for i in range(10)], tmp_path / "a.png"))
-    rising = pixels(pictures.loss_curves([{"step": i, "loss": i} for i in range(10)], tmp_path / "b.png"))
+    falling = pixels(curve_pictures.loss_curves([{"step": i, "loss": 9 - i} for i in range(10)], tmp_path / "a.png"))
+    rising = pixels(curve_pictures.loss_curves([{"step": i, "loss": i} for i in range(10)], tmp_path / "b.png"))
     blue = [np.nonzero(np.abs(image - [0x00, 0x72, 0xB2]).max(axis=2) <= 30) for image in (falling, rising)]
     slopes = [np.polyfit(columns, rows, 1)[0] for rows, columns in blue]
     assert slopes[0] > 0.3  # rows count downwards
@@ -536,12 +537,12 @@ def test_curves_move_with_the_values(tmp_path):
     ],
 )
 def test_odd_logs_are_drawn(rows, tmp_path):
-    assert pixels(pictures.loss_curves(rows, tmp_path / "out.png")).size
+    assert pixels(curve_pictures.loss_curves(rows, tmp_path / "out.png")).size
 
 
 def test_long_log_is_drawn(tmp_path):
     rows = [{"step": i, "loss": math.sin(i) + 1} for i in range(50_000)]
-    assert pixels(pictures.loss_curves(rows, tmp_path / "out.png")).size
+    assert pixels(curve_pictures.loss_curves(rows, tmp_path / "out.png")).size
 
 
 @pytest.mark.parametrize(
@@ -549,7 +550,7 @@ def test_long_log_is_drawn(tmp_path):
 )
 def test_logs_without_a_loss_are_refused(rows, tmp_path):
     with pytest.raises(DataError):
-        pictures.loss_curves(rows, tmp_path / "out.png")
+        curve_pictures.loss_curves(rows, tmp_path / "out.png")
 
 
 @settings(deadline=None, max_examples=40)
@@ -630,21 +631,21 @@ def test_sheet_refuses_what_does_not_fit(options, tmp_path):
 def test_points_stand_at_their_rank1(tmp_path):
     """A level line at 25 % and one at 75 % are where the axis, from 20 to 80, puts them; order does not matter."""
     low, high = [(0.5, 0.25), (1.0, 0.25)], [(1.0, 0.75), (0.5, 0.75)]
-    image = pixels(pictures.robustness_curve({"low": low, "high": high}, tmp_path / "out.png"))
+    image = pixels(curve_pictures.robustness_curve({"low": low, "high": high}, tmp_path / "out.png"))
     rows = [
         np.nonzero(np.abs(image - np.array(rgb)).max(axis=2).min(axis=1) <= 20)[0]
         for rgb in ([0, 0x72, 0xB2], [0xE6, 0x9F, 0])
     ]
     full = 50 / 62 * 3.0 * DPI  # 25 to 75 of 19 to 81, on axes of 3 inches
     assert np.median(rows[0]) - np.median(rows[1]) == pytest.approx(full, abs=8)
-    again = pixels(pictures.robustness_curve({"low": low[::-1], "high": high[::-1]}, tmp_path / "out.png"))
+    again = pixels(curve_pictures.robustness_curve({"low": low[::-1], "high": high[::-1]}, tmp_path / "out.png"))
     assert (again == image).all()
 
 
 @pytest.mark.parametrize("systems", [1, 25])
 def test_many_systems(systems, tmp_path):
     curves = {f"system {i}": [(g / 10, 0.5 + i / 100) for g in range(1, 11)] for i in range(systems)}
-    assert pixels(pictures.robustness_curve(curves, tmp_path / "out.png")).size
+    assert pixels(curve_pictures.robustness_curve(curves, tmp_path / "out.png")).size
 
 
 @pytest.mark.parametrize(
@@ -652,7 +653,7 @@ def test_many_systems(systems, tmp_path):
     [[(1.0, 0.0)], [(1.0, 1.0)], [(0.5, 0.3)], [(0.5, 0.5), (0.5, 0.6)], [(g / 100, g / 100) for g in range(101)]],
 )
 def test_ends_of_the_range(pairs, tmp_path):
-    assert pixels(pictures.robustness_curve({"a": pairs}, tmp_path / "out.png")).size
+    assert pixels(curve_pictures.robustness_curve({"a": pairs}, tmp_path / "out.png")).size
 
 
 @pytest.mark.parametrize(
@@ -672,7 +673,7 @@ def test_ends_of_the_range(pairs, tmp_path):
 )
 def test_curves_that_cannot_be_drawn_are_refused(curves, tmp_path):
     with pytest.raises(DataError):
-        pictures.robustness_curve(curves, tmp_path / "out.png")
+        curve_pictures.robustness_curve(curves, tmp_path / "out.png")
 
 
 @settings(deadline=None, max_examples=100)

@@ -81,7 +81,7 @@ def bench(
         kept = ", ".join(f"{name} {value:.2f}" for name, value in memory.items())
         answer(f"{images} images; memory of this process, the model's included: {kept}")
     if picture is not None:
-        from vpmsearch.report.pictures import recall_curve
+        from vpmsearch.report.curves import recall_curve
 
         say(f"picture: {recall_curve(curves, picture)}")
 

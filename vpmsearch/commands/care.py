@@ -137,7 +137,7 @@ def compact(
         )
     if not report.erased:
         who = f" (process {', '.join(map(str, report.readers))})" if report.readers else ""
-        say(f"a search holds an earlier view{who}: removed images are not erased yet; compact again when it is done")
+        say(f"a search holds an earlier view{who}: removed images are not erased until it ends; then compact again")
     for copy in report.purged:
         say(f"deleted: {copy}")
     for copy in report.copies:

@@ -81,7 +81,8 @@ def _claim(output: Path) -> None:
 
 
 def _draw(folder: Path, seed: int) -> Path:
-    from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+    from vpmsearch.data.drawn_dataset import write_drawn_dataset
+    from vpmsearch.data.synthetic import DrawnSettings
 
     train = DrawnSettings(identities=200, cameras=4, shots=3, height=96, width=48, seed=seed)
     test = DrawnSettings(identities=60, cameras=4, shots=3, height=96, width=48, seed=seed + 1)

@@ -109,6 +109,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    own_camera: Annotated[
+        bool,
+        typer.Option(
+            "--own-camera",
+            help="With --expand or --reciprocal: images of the query's person by its own camera may help it too.",
+        ),
+    ] = False,
     candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
     per_query: Annotated[
         Path | None,
@@ -120,8 +127,8 @@ def evaluate(
 ) -> None:
     """Measure weights on a labelled data set: CMC, mAP in both forms and mINP for each γ, as fractions.
 
-    Intervals are of 95 %, by bootstrap over queries. Visible F1 tells how well the model knows which regions a query
-    shows. With both weightings, what visibility adds is given with its paired interval.
+    Intervals are of 95 %, over queries; of hits they are Clopper and Pearson's. Visible F1 tells how well the model
+    knows which regions a query shows. With both weightings, what visibility adds is given with its paired interval.
     """
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.errors import DataError
@@ -161,6 +168,7 @@ def evaluate(
             candidates=candidates,
             reciprocal=reciprocal,
             expand=expand,
+            own_camera=own_camera,
             on_progress=advance,
         ):
             rows.append(row.to_json())

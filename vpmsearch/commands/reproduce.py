@@ -175,7 +175,7 @@ def _draw(
 ) -> None:
     path = output / f"{experiment.name}.png"
     if experiment.picture == "curve":
-        from vpmsearch.report.pictures import robustness_curve
+        from vpmsearch.report.curves import robustness_curve
 
         curves: dict[str, list[tuple[float, float]]] = {}
         for found in measured:

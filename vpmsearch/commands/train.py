@@ -224,7 +224,7 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
     from dataclasses import asdict
     from time import monotonic
 
-    from vpmsearch.report.pictures import loss_curves
+    from vpmsearch.report.curves import loss_curves
     from vpmsearch.training.log import read_log
 
     steps, since = 0, monotonic()
@@ -254,7 +254,8 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
 def drawn_pedestrians() -> ReidDataset:
     """Pedestrians drawn by the project, kept for the next run."""
     from vpmsearch.data.datasets import read_dataset
-    from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+    from vpmsearch.data.drawn_dataset import write_drawn_dataset
+    from vpmsearch.data.synthetic import DrawnSettings
 
     train, test = (
         DrawnSettings(identities=200, cameras=4, shots=4),

@@ -8,8 +8,8 @@
                       Identities from 486 on test (486 of 971), the others train.
     pku-reid          {train,val/…}/001/01_1.png: identity, camera, angle. All of it tests.
 
-CUHK03 (Li et al., CVPR 2014) is read as github.com/manideep2510/CUHK03_dataset unpacks the first camera pair: `train` and
-`val` number their people from 0, so `val`'s begin at 10,000 here. CUHK01 is of Li et al. (ACCV 2012), and pku-reid lies
+CUHK03 (Li et al., CVPR 2014) is read as github.com/manideep2510/CUHK03_dataset unpacks the first camera pair: `train`
+and `val` number their people from 0, so `val`'s begin at 10,000 here. CUHK01 is of Li et al. (ACCV 2012), and pku-reid lies
 as in github.com/aditi184/Person_Re-Identification.
 """
 

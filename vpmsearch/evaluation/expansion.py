@@ -14,15 +14,15 @@ has more to lose by that than a whole one.
 cosine similarity. Eq. 4 is a distance of embeddings that need not have length 1 and has no such similarity, so all K
 count alike here; nor is the mean scaled to a length.
 
-Neighbours are taken from all of the gallery by distance alone: no label says which, so images of the query's own
-identity and camera, which are left out of the ranking that is measured, may be among them as in any search. Figures
-with it use the gallery and are not those of one comparison at a time.
+Neighbours are the nearest gallery images that may help the query: see `vpmsearch.evaluation.helpers`. Figures with it
+use the gallery and are not those of one comparison at a time.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from vpmsearch.evaluation.helpers import Bars
 from vpmsearch.evaluation.matchers import nearest_candidates
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.types import Float32, Int64, RegionFeatures
@@ -35,12 +35,14 @@ def expanded_queries(
     gallery_weights: Float32,
     ranker: StreamingRanker,
     neighbours: int,
+    bars: Bars | None = None,
 ) -> RegionFeatures:
     """Each query averaged with its nearest in the gallery.
 
     Args:
         query: Q images. query_weights: (Q, p), the visibility that counts. gallery, gallery_weights: the same of G.
         ranker: of that gallery. neighbours: K ≥ 1; where fewer share a region with the query, those.
+        bars: who may not help whom; None: all may.
 
     Returns:
         (Q, p) and (Q, p, d); its visibility is all that counts. What no image shows is 0.
@@ -50,6 +52,8 @@ def expanded_queries(
     """
     visibility, embeddings = [query_weights[:0]], [query.embeddings[:0]]
     for some, distances in ranker.distances(query, query_weights):
+        if bars is not None:
+            distances[bars.of_queries(some)] = np.inf
         near = nearest_candidates(distances, neighbours)  # (B, k)
         weights = query_weights[some].astype(np.float64)  # (B, p), summed up
         total = _weighted(query.embeddings[some], query_weights[some])  # (B, p, d)

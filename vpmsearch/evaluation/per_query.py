@@ -15,7 +15,7 @@ from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.intervals import Interval, mean_interval
+from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.system.atomic import replacing
 
@@ -180,6 +180,7 @@ def _difference(first: Sequence[QueryLine], second: Sequence[QueryLine]) -> Diff
         raise DataError(f"{where}: no query has anything to find")
     return Difference(
         gamma, crop, weighting, int(valid.sum()),
-        float(hits[valid].mean()), mean_interval(hits), float(ap[valid].mean()), mean_interval(ap),
+        float(hits[valid].mean()), mean_interval(hits, bounds=DIFFERENCE),
+        float(ap[valid].mean()), mean_interval(ap, bounds=DIFFERENCE),
         int((ap > 0).sum()), int((ap < 0).sum()), (first[0].ranking, second[0].ranking),
     )  # fmt: skip

@@ -79,14 +79,15 @@ def extract_labelled(
     """
     pids, camids = _labels(images)
     requests = [Request(i, image.path, boxes[i] if boxes else None) for i, image in enumerate(images)]
-    parts = []
+    parts, contents = [], list[str]()
     for batch in extractor.extract(requests):
         if batch.rejected:
             bad = batch.rejected[0]
             raise DataError(f"{printable(bad.path)}: {bad.reason}; mend or remove it, then evaluate again")
         parts.append(batch.features)
+        contents += [seen.content_hash for seen in batch.seen]
         on_progress(len(batch.features))
-    return LabelledFeatures(RegionFeatures.concatenate(parts), pids, camids)
+    return LabelledFeatures(RegionFeatures.concatenate(parts), pids, camids, np.array(contents, dtype=np.str_))
 
 
 def indexed_gallery(snapshot: GalleryView, gallery: Sequence[LabelledImage]) -> LabelledFeatures:
@@ -96,16 +97,17 @@ def indexed_gallery(snapshot: GalleryView, gallery: Sequence[LabelledImage]) -> 
         DataError: an image of the gallery is not in the index, or has no pid or camid.
     """
     records = snapshot.records_of(snapshot.image_ids)
-    id_of = {record.path: image_id for record, image_id in zip(records, snapshot.image_ids.tolist(), strict=True)}
-    ids = np.array([id_of.get(stored_path(image.path), -1) for image in gallery], dtype=np.int64)
-    if (ids < 0).any():
-        missing = gallery[int(np.flatnonzero(ids < 0)[0])].path
+    row_of = {record.path: row for row, record in enumerate(records)}
+    rows = np.array([row_of.get(stored_path(image.path), -1) for image in gallery], dtype=np.int64)
+    if (rows < 0).any():
+        missing = gallery[int(np.flatnonzero(rows < 0)[0])].path
         raise DataError(
-            f"{int((ids < 0).sum())} of the gallery's {len(gallery)} images are not in the index (such as "
+            f"{int((rows < 0).sum())} of the gallery's {len(gallery)} images are not in the index (such as "
             f"{printable(missing)}); index the data set first, or evaluate without --index"
         )
     pids, camids = _labels(gallery)
-    return LabelledFeatures(snapshot.features_of(ids), pids, camids)
+    contents = np.array([records[row].content_hash for row in rows.tolist()], dtype=np.str_)
+    return LabelledFeatures(snapshot.features_of(snapshot.image_ids[rows]), pids, camids, contents)
 
 
 def _labels(images: Sequence[LabelledImage]) -> tuple[Int64, Int64]:
@@ -159,6 +161,7 @@ def evaluate_model(
     candidates: int | None = CANDIDATES,
     reciprocal: bool = False,
     expand: int | None = None,
+    own_camera: bool = False,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -175,6 +178,8 @@ def evaluate_model(
             that the query shows: the matcher ranks alone.
         reciprocal: rank by neighbours in common, see `vpmsearch.evaluation.reciprocal`.
         expand: average each query with so many of its nearest, see `vpmsearch.evaluation.expansion`.
+        own_camera: with either of the two, images of a query's person by its own camera may help it; else they may
+            not. Equal content never does.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -187,7 +192,7 @@ def evaluate_model(
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
     check_levels(fmr)
-    ranking = Ranking(matcher, candidates if matcher is not None else None, reciprocal, expand)
+    ranking = Ranking(matcher, candidates if matcher is not None else None, reciprocal, expand, own_camera)
     _check_ways(ranking, draws, isinstance(gallery, LabelledFeatures))
     gallery_images: Sequence[LabelledImage] = ()
     if isinstance(gallery, LabelledFeatures):
@@ -275,9 +280,9 @@ class _Way:
                 return rank_matched(*sides, match, candidates=candidates, **how)
             return rank_matched_single_shot(*sides, match, self.shots, candidates=candidates, **how)
         if self.ranking.reciprocal:
-            return rank_reciprocal(*sides, **how)
+            return rank_reciprocal(*sides, own_camera=self.ranking.own_camera, **how)
         if self.ranking.expand is not None:
-            return rank_expanded(*sides, self.ranking.expand, **how)
+            return rank_expanded(*sides, self.ranking.expand, own_camera=self.ranking.own_camera, **how)
         if self.shots is None:
             return rank(*sides, **how).per_query()
         return rank_single_shot(*sides, self.shots, **how)
@@ -294,6 +299,8 @@ def _check_ways(ranking: Ranking, draws: int | None, seen_already: bool) -> None
         check_matcher(matcher)
         if seen_already:
             raise DataError("a matcher needs the images of the gallery: leave --index away")
+    if ranking.own_camera and not reciprocal and expand is None:
+        raise DataError("images of the own camera can help with --expand or --reciprocal only: leave --own-camera away")
     if reciprocal and (matcher is not None or draws is not None):
         raise DataError("neighbours in common rank all of the gallery: leave --matcher and --single-shot away")
     if expand is not None:
@@ -320,7 +327,7 @@ def _seen_crops(
     seen = extract_labelled(extractor, [query[i] for i, _ in row_of], [box for _, box in row_of], on_progress)
     for crop, boxes in plan.items():
         rows = np.array([row_of[position, box] for position, box in enumerate(boxes)])
-        yield crop, LabelledFeatures(seen.features[rows], seen.pids[rows], seen.camids[rows])
+        yield crop, seen[rows]
 
 
 def queries_to_see(count: int, gammas: Sequence[float], crops: Sequence[str], seed: int) -> int:

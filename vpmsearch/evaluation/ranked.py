@@ -11,6 +11,7 @@ import torch
 from vpmsearch.data.layouts import JUNK_PID
 from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.evaluation.expansion import expanded_queries
+from vpmsearch.evaluation.helpers import Bars, Text
 from vpmsearch.evaluation.matchers import nearest_candidates, reordered
 from vpmsearch.evaluation.metrics import Float64, QueryMetrics, RankAccumulator
 from vpmsearch.evaluation.ranking import StreamingRanker
@@ -23,11 +24,24 @@ from vpmsearch.types import Float32, Int64, RegionFeatures
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features of n images with their pids and camids, (n,) each."""
+    """Features of n images with their pids and camids, (n,) each.
+
+    contents: (n,) content hashes of their files, "" where one is unknown; None where all are.
+    """
 
     features: RegionFeatures
     pids: Int64
     camids: Int64
+    contents: Text | None = None
+
+    @property
+    def labels(self) -> tuple[Int64, Int64, Text | None]:
+        """(pids, camids, contents)."""
+        return self.pids, self.camids, self.contents
+
+    def __getitem__(self, rows: Int64) -> LabelledFeatures:
+        contents = None if self.contents is None else self.contents[rows]
+        return LabelledFeatures(self.features[rows], self.pids[rows], self.camids[rows], contents)
 
 
 def rank(
@@ -144,16 +158,21 @@ def rank_reciprocal(
     min_visibility: float,
     weighting: Weighting = "visibility",
     device: torch.device | None = None,
+    own_camera: bool = False,
 ) -> QueryMetrics:
-    """Rank by k-reciprocal neighbours, see `vpmsearch.evaluation.reciprocal`; arguments as `rank`."""
-    kept = np.flatnonzero(gallery.pids != JUNK_PID)
-    pids, camids = gallery.pids[kept], gallery.camids[kept]
-    features = RegionFeatures.concatenate([query.features, gallery.features[kept]])
+    """Rank by k-reciprocal neighbours, see `vpmsearch.evaluation.reciprocal`.
+
+    Args:
+        own_camera: images of a query's person by its own camera may help it. Others: as `rank`.
+    """
+    among = gallery[np.flatnonzero(gallery.pids != JUNK_PID)]
+    bars = Bars.of(query.labels, among.labels, own_camera=own_camera)
+    features = RegionFeatures.concatenate([query.features, among.features])
     weights = _weights(features, min_visibility, weighting)
     unlabelled = np.zeros(len(features), np.int64)  # neighbours are found without labels
     ranker = StreamingRanker(features, weights, unlabelled, unlabelled, device or torch.device("cpu"))
-    accumulator = RankAccumulator(pids, camids)
-    for some, distances in ReciprocalRanker(features, weights, len(query.pids), ranker).distances():
+    accumulator = RankAccumulator(among.pids, among.camids)
+    for some, distances in ReciprocalRanker(features, weights, len(query.pids), ranker, bars=bars).distances():
         accumulator.update(distances, query.pids[some], query.camids[some])
     return accumulator.per_query()
 
@@ -166,23 +185,26 @@ def rank_expanded(
     min_visibility: float,
     weighting: Weighting = "visibility",
     device: torch.device | None = None,
+    own_camera: bool = False,
 ) -> QueryMetrics:
     """Rank by Eq. 4 of queries averaged with their nearest, see `vpmsearch.evaluation.expansion`.
 
     Args:
-        neighbours: gallery images that a query is averaged with. Others: as `rank`.
+        neighbours: gallery images that a query is averaged with. own_camera: images of a query's person by its own
+            camera may be among them. Others: as `rank`.
     """
     ranker, kept = _ranker(gallery, min_visibility, weighting, device)
-    among = gallery.features[kept]
+    among = gallery[kept]
     expanded = expanded_queries(
         query.features,
         _weights(query.features, min_visibility, weighting),
-        among,
-        _weights(among, min_visibility, weighting),
+        among.features,
+        _weights(among.features, min_visibility, weighting),
         ranker,
         neighbours,
+        Bars.of(query.labels, among.labels, own_camera=own_camera),
     )
-    accumulator = RankAccumulator(gallery.pids[kept], gallery.camids[kept])
+    accumulator = RankAccumulator(among.pids, among.camids)
     for block in ranker.rank(expanded, expanded.visibility, query.pids, query.camids):
         accumulator.add(block)
     return accumulator.per_query()

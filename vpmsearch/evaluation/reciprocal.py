@@ -12,6 +12,9 @@ Two images of one person have the same neighbours. For every image, query or gal
 d_ij is Eq. 4 squared over the largest of its row, as the authors' code has it. The graph holds all queries, so a query
 is ranked with the help of the others and of the whole gallery: figures with it are not those of a search for one
 image. Images that share no region are no neighbours, and stay no results. Nothing of size (Q + G)² is held.
+
+Images that may not help a query (`vpmsearch.evaluation.helpers`) are no neighbours of it, nor it of them. What is
+compared for J are then both rows of V without the columns of those images, scaled to the sum 1 again.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vpmsearch.evaluation.helpers import Bars
 from vpmsearch.evaluation.metrics import Float64
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
@@ -53,6 +57,7 @@ class ReciprocalRanker:
     Args:
         features: of the queries and then of the gallery, junk left out. weights: (Q + G, p), the visibility that
             counts. num_queries: Q, at least 1. ranker: of the same features. k1, k2, weight: see above; k1, k2 ≥ 1.
+        bars: who may not help whom, junk left out; None: all may.
     """
 
     def __init__(
@@ -65,9 +70,10 @@ class ReciprocalRanker:
         k1: int = K1,
         k2: int = K2,
         weight: float = WEIGHT,
+        bars: Bars | None = None,
     ) -> None:
         self._features, self._weights, self._num_queries = features, weights, num_queries
-        self._ranker, self._weight = ranker, weight
+        self._ranker, self._weight, self._bars = ranker, weight, bars
         self._near, self._largest = self._neighbours(max(k1 + 1, k2))
         expanded = self._averaged(self._encoded(self._expanded(k1)), k2)
         self._queries = [expanded.row(i) for i in range(num_queries)]
@@ -89,6 +95,8 @@ class ReciprocalRanker:
         near, largest = [], []
         for some, distances in self._ranker.distances(self._features, self._weights):
             rows = np.arange(len(distances))
+            if self._bars is not None:
+                distances[self._bars.of_all(some)] = np.inf
             finite = np.where(np.isfinite(distances), distances, 0).max(axis=1) ** 2
             largest.append(np.where(finite > 0, finite, 1))
             distances[rows, some.start + rows] = -1  # rounding, or a twin, must not come before
@@ -111,14 +119,23 @@ class ReciprocalRanker:
             for k in (k1, half)
         )
         found = []
-        for own in close:
+        for image, own in enumerate(close):
             parts = [own]
             for other in own:
                 shared = np.isin(closer[other], own).sum()
                 if 3 * shared > 2 * len(closer[other]):
                     parts.append(closer[other])
-            found.append(np.unique(np.concatenate(parts)))
+            every = np.unique(np.concatenate(parts))
+            found.append(every[~np.isin(every, self._barred(image))])
         return found
+
+    def _barred(self, image: int) -> Int64:
+        """Who may not help an image, itself aside."""
+        if self._bars is None or image >= self._num_queries:
+            return np.empty(0, np.int64)
+        barred: Int64 = np.flatnonzero(self._bars.of_all(slice(image, image + 1))[0])
+        others: Int64 = barred[barred != image]
+        return others
 
     def _encoded(self, neighbours: list[Int64]) -> _Rows:
         """V before its expansion."""
@@ -151,9 +168,16 @@ class ReciprocalRanker:
 
     def _jaccard(self, query: int) -> Float64:
         """(G,) J of one query."""
-        shared = np.zeros(len(self._near) - self._num_queries)
-        for column, value in zip(*self._queries[query], strict=True):
+        shared, barred = np.zeros(len(self._near) - self._num_queries), self._barred(query)
+        columns, own = self._queries[query]
+        helping = ~np.isin(columns, barred)
+        columns, own = columns[helping], own[helping] / own[helping].sum()  # its own column is always there
+        left = np.ones(len(shared))  # (G,) sum of each image's row without those columns
+        for column in barred.tolist():
             images, values = self._gallery.row(column)
-            shared[images] += np.minimum(value, values)
+            left[images] -= values
+        for column, value in zip(columns.tolist(), own.tolist(), strict=True):
+            images, values = self._gallery.row(column)
+            shared[images] += np.minimum(value, values / np.maximum(left[images], 1e-12))
         jaccard: Float64 = 1 - shared / (2 - shared)  # min + max = 1 + 1
         return jaccard

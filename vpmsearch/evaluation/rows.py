@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vpmsearch.data.crops import CropBox
-from vpmsearch.evaluation.intervals import Interval, mean_interval
+from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.metrics import QueryMetrics, RankMetrics
 
 Weighting = Literal["visibility", "uniform"]
@@ -22,20 +22,23 @@ class Ranking:
 
     matcher: an older matcher, see `evaluation.matching`. candidates: how many of the nearest by Eq. 4 it orders anew;
     None is all there are, by the matcher alone. reciprocal: by neighbours in common. expand: by Eq. 4 of queries that
-    are averaged with so many of their nearest.
+    are averaged with so many of their nearest. own_camera: with either of the two, whether images of the query's person
+    by its own camera may help; equal content never does.
     """
 
     matcher: str | None = None
     candidates: int | None = None
     reciprocal: bool = False
     expand: int | None = None
+    own_camera: bool = False
 
     def __str__(self) -> str:
         if self.matcher is not None:
             return self.matcher if self.candidates is None else f"{self.matcher} of {self.candidates} by Eq. 4"
-        if self.reciprocal:
-            return "Eq. 4, reciprocal"
-        return "Eq. 4" if self.expand is None else f"Eq. 4, expanded by {self.expand}"
+        if not self.reciprocal and self.expand is None:
+            return "Eq. 4"
+        how = "reciprocal" if self.reciprocal else f"expanded by {self.expand}"
+        return f"Eq. 4, {how}, own camera's images of the person {'may' if self.own_camera else 'may not'} help"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Gain:
     def of(cls, better: QueryMetrics, base: QueryMetrics) -> Gain:
         """From the metrics of the same queries, in the same order; better is what is hoped of it."""
         hits, ap = better.hits(1) - base.hits(1), better.ap - base.ap
-        return cls(float(np.nanmean(hits)), mean_interval(hits), float(np.nanmean(ap)), mean_interval(ap))
+        intervals = (mean_interval(hits, bounds=DIFFERENCE), mean_interval(ap, bounds=DIFFERENCE))
+        return cls(float(np.nanmean(hits)), intervals[0], float(np.nanmean(ap)), intervals[1])
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """The row as `evaluate --json` prints it: CMC, mAP in both forms and mINP as fractions, intervals as pairs.
 
-        The keys matcher, candidates, reciprocal and expand are those of `Ranking`.
+        The keys matcher, candidates, reciprocal, expand and own_camera are those of `Ranking`.
         """
         cmc = self.metrics.cmc
         row: dict[str, Any] = {

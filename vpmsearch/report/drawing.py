@@ -1,6 +1,6 @@
 """What the pictures are made of: a sheet whose units are inches from the top left corner, and what is drawn on it.
 
-The one style of all pictures is set here; `vpmsearch.report.pictures` says what it is and why matplotlib is imported late.
+The one style of all pictures is set here; `vpmsearch.report.pictures` says why matplotlib is imported late.
 """
 
 from __future__ import annotations

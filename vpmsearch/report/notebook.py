@@ -1,7 +1,7 @@
 """What a notebook asks of the package: a model by one call, and results that show themselves.
 
-`vpmsearch.types` calls the functions of this module from `SearchResult`'s methods, and only when they are called: the
-types themselves know neither pictures nor pandas.
+The package sets this module as the view of every `SearchResult` (`vpmsearch.views`) and imports it when a
+result is first shown: the types themselves know neither pictures nor pandas.
 """
 
 from __future__ import annotations

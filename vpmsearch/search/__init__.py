@@ -1,1 +1,17 @@
-"""Search: candidates from the region indexes, Eq. 4 on what is left, verdicts."""
+"""Search: candidates from the region indexes, Eq. 4 on what is left, and how sure a match is.
+
+`SearchEngine` searches an index in a folder; `open.searcher` gives the search of any store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpmsearch.system import lazy
+
+if TYPE_CHECKING:
+    from vpmsearch.search.engine import SearchEngine
+
+__all__ = ["SearchEngine"]
+
+__getattr__ = lazy.names(__name__, {"SearchEngine": "vpmsearch.search.engine"})

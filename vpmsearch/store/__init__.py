@@ -1,21 +1,44 @@
-"""The gallery store: images, visibility and embeddings of a gallery on disk, committed as one and searched by region.
+"""The gallery store: images, visibility and embeddings of a gallery, committed as one and searched by region.
 
-`GalleryStore` is the way in. `verify`, `repair`, `compact`, `restore` and `upgrade` take the path of an index, also of
-one that cannot be opened because it is damaged or old. On-disk format: indexes/README.md.
+`GalleryStore` is a store in a folder. `verify`, `repair`, `compact`, `restore` and `upgrade` take the path of an index,
+also of one that cannot be opened because it is damaged or old. On-disk format: indexes/README.md. `open` opens an index
+wherever it is; `folder` and `postgres` hold the two stores, `contract` is what they have in common.
 """
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING
 
-from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
-from vpmsearch.store.folder.copies import restore
-from vpmsearch.store.folder.gallery import GalleryStore
-from vpmsearch.store.folder.index_types import INDEX_TYPES
-from vpmsearch.store.folder.maintenance import compact, repair, verify
-from vpmsearch.store.folder.snapshot import Snapshot
-from vpmsearch.store.folder.writer import GalleryWriter
-from vpmsearch.store.values import CompactReport, StoreStats, VerifyReport
+from vpmsearch.system import lazy
+
+if TYPE_CHECKING:
+    from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
+    from vpmsearch.store.folder.copies import restore
+    from vpmsearch.store.folder.gallery import GalleryStore
+    from vpmsearch.store.folder.index_types import INDEX_TYPES
+    from vpmsearch.store.folder.maintenance import compact, repair, verify
+    from vpmsearch.store.folder.migrate import upgrade
+    from vpmsearch.store.folder.snapshot import Snapshot
+    from vpmsearch.store.folder.writer import GalleryWriter
+    from vpmsearch.store.values import CompactReport, StoreStats, VerifyReport
+
+_MODULES = {
+    "INDEX_TYPES": "vpmsearch.store.folder.index_types",
+    "CompactReport": "vpmsearch.store.values",
+    "Gallery": "vpmsearch.store.contract",
+    "GalleryStore": "vpmsearch.store.folder.gallery",
+    "GalleryView": "vpmsearch.store.contract",
+    "GalleryWriter": "vpmsearch.store.folder.writer",
+    "ImageWriter": "vpmsearch.store.contract",
+    "Snapshot": "vpmsearch.store.folder.snapshot",
+    "StoreStats": "vpmsearch.store.values",
+    "VerifyReport": "vpmsearch.store.values",
+    "compact": "vpmsearch.store.folder.maintenance",
+    "repair": "vpmsearch.store.folder.maintenance",
+    "restore": "vpmsearch.store.folder.copies",
+    "upgrade": "vpmsearch.store.folder.migrate",
+    "verify": "vpmsearch.store.folder.maintenance",
+}
 
 __all__ = [
     "INDEX_TYPES",
@@ -35,12 +58,4 @@ __all__ = [
     "verify",
 ]
 
-
-def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Bring an index to this version's revision, keeping a backup of the catalog; the revisions before and after.
-
-    See `vpmsearch.store.folder.migrate.upgrade`, which this imports when called: Alembic takes a while.
-    """
-    from vpmsearch.store.folder.migrate import upgrade as run
-
-    return run(path)
+__getattr__ = lazy.names(__name__, _MODULES)

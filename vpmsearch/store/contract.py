@@ -1,17 +1,22 @@
-"""What a gallery store is, wherever it keeps its images: here a folder, elsewhere a server. No I/O.
+"""What a gallery store is, wherever it keeps its images: in a folder or on a server. No I/O.
 
-`GalleryStore`, `Snapshot` and `GalleryWriter` are the embedded ones. Whoever needs no more than this works on every
-store; tests/store/postgres/test_store_contract.py runs on all of them. Images are named by their ids.
+Code that needs no more than this works on every store. `tests/store/postgres/test_store_contract.py` runs the same
+tests on all of them. Images are named by their ids.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol, Self
 
+from vpmsearch.errors import StoreError
+from vpmsearch.store.intake import check_model
+from vpmsearch.store.place import Place
 from vpmsearch.store.values import OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
-from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures
+from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
 
 class GalleryView(Protocol):
@@ -84,52 +89,78 @@ class ImageWriter(Protocol):
         """Make everything pending visible, and make it last."""
 
 
-class Gallery(Protocol):
-    """A store: see `vpmsearch.store.GalleryStore`, whose methods these are."""
+class Gallery(ABC):
+    """A store: what the folder's `GalleryStore` and a server's `ServerStore` have in common. A context manager.
 
-    def __enter__(self) -> Self: ...
+    path: where it is, for messages: a Path, or a server's address without its password. device: where the client
+    computes. Several threads may use one.
+    """
 
-    def __exit__(self, *_: object) -> None: ...
+    path: Path | Place
+    device: str
+    _model: StoredModel
+    _closed: bool = False
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it; snapshots that somebody holds stay valid in a folder."""
 
-    @property
-    def path(self) -> object:
-        """Where it is, for messages: a Path, or a server's address without its password."""
-
-    @property
-    def device(self) -> str:
-        """Where the client computes."""
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the store at {self.path} is closed; open it again")
 
     @property
     def model_info(self) -> ModelInfo:
         """The model whose embeddings it holds."""
+        return self._model.info
 
     @property
     def embedding_dtype(self) -> str:
         """How embeddings are stored: "float16" or "float32"."""
+        return self._model.embedding_dtype
 
     @property
     def index_type(self) -> str:
-        """The type asked for when it was created."""
+        """The type asked for when it was created; `stats` has the types that there are."""
+        return self._model.index_type
 
     @property
+    @abstractmethod
     def snapshot(self) -> GalleryView:
         """What searches see."""
 
+    @abstractmethod
     def refresh(self) -> bool:
         """See what was committed since; True if there was anything."""
 
     def check_model(self, info: ModelInfo) -> None:
-        """Refuse another model; ModelMismatchError names both."""
+        """Refuse another model than the index was built with.
 
+        Raises:
+            ModelMismatchError: names what differs, in both.
+        """
+        check_model(self.path, self.model_info, info)
+
+    @abstractmethod
     def writer(self, *, on_build: OnBuild = tell_nobody) -> ImageWriter:
-        """A writer, to be entered; it tells `on_build` of the region indexes that it builds itself."""
+        """A writer, to be entered: `with store.writer() as writer:`.
 
+        Args:
+            on_build: told, while region indexes are built, how many vectors are in and how many there will be; by any
+                thread.
+        """
+
+    @abstractmethod
     def live_files(self) -> dict[str, tuple[int, str]]:
-        """Path -> (image id, content hash)."""
+        """Path -> (image id, content hash) of all images committed by now."""
 
+    @abstractmethod
     def rejected(self) -> list[tuple[str, str]]:
         """(path, reason) of the files that could not be indexed, by path."""
 
@@ -142,16 +173,35 @@ class Gallery(Protocol):
         after: datetime | None = None,
         prefix: str = "",
     ) -> list[int]:
-        """Ids, ascending, of the images that meet every condition given."""
+        """Ids, ascending, of the images that meet every condition given; all images when none is.
 
+        Args:
+            paths: exactly these. prefix: how the path starts. pids, camids: any of these. after, before: captured
+                from `after` on, and earlier than `before`.
+        """
+        self._check_open()
+        return self._found(SearchFilter(tuple(pids), tuple(camids), after, before, prefix), paths)
+
+    @abstractmethod
+    def _found(self, wanted: SearchFilter, paths: Sequence[str]) -> list[int]:
+        """See `find`."""
+
+    @abstractmethod
     def calibration(self) -> dict[str, Any] | None:
-        """What `keep_calibration` was given last; None where nothing was. StoreDamagedError where it is damaged."""
+        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.search.calibration`.
 
+        Raises:
+            StoreDamagedError: it is not what was written.
+        """
+
+    @abstractmethod
     def keep_calibration(self, values: dict[str, Any]) -> object:
-        """Replace the calibration; says where it is."""
+        """Replace the calibration, whole or not at all; says where it is."""
 
+    @abstractmethod
     def stats(self) -> StoreStats:
-        """What it holds."""
+        """What it holds, and the bytes it takes now."""
 
+    @abstractmethod
     def verify(self) -> VerifyReport:
-        """Check that everything is what was written."""
+        """Check that everything is what was written; damage is reported, never raised."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from vpmsearch.errors import FeatureError, ModelMismatchError, StoreError
-from vpmsearch.store.values import StoredModel
+from vpmsearch.store.values import EMBEDDING_DTYPES, StoredModel
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
 INT64 = range(-(2**63), 2**63)
@@ -56,6 +56,16 @@ def check_model(place: object, own: ModelInfo, info: ModelInfo) -> None:
                 f"{place} was built with weights {own.weights or own.name or 'unnamed'} ({name} {ours}), not "
                 f"with {info.weights or info.name or 'unnamed'} ({name} {theirs}); use those, or make a new index"
             )
+
+
+def check_dtype(embedding_dtype: str) -> None:
+    """Refuse a number format that no store keeps.
+
+    Raises:
+        StoreError: names those there are.
+    """
+    if embedding_dtype not in EMBEDDING_DTYPES:
+        raise StoreError(f"unknown embedding_dtype {embedding_dtype!r}; choose one of {', '.join(EMBEDDING_DTYPES)}")
 
 
 def storable_text(value: str) -> str:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vpmsearch.errors import StoreError
-from vpmsearch.search.engine import SearchEngine, Searcher
 from vpmsearch.store import Gallery, GalleryStore, VerifyReport
 from vpmsearch.store.place import Place
 
@@ -67,17 +66,6 @@ def create_or_open(
         with suppress(StoreError):
             return open_index(where, device=device)
         raise
-
-
-def searcher(store: Gallery) -> Searcher:
-    """What answers queries over a store."""
-    if isinstance(store, GalleryStore):
-        return SearchEngine(store)
-    from vpmsearch.search.server import ServerSearch
-    from vpmsearch.store.postgres.store import ServerStore
-
-    assert isinstance(store, ServerStore)
-    return ServerSearch(store)
 
 
 def verify_index(where: Where) -> VerifyReport:

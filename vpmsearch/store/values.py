@@ -1,14 +1,21 @@
-"""What the modules of the store hand to one another and to their callers: frozen dataclasses, no I/O."""
+"""What every store hands to its callers: frozen dataclasses, no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
+from vpmsearch.types import ModelInfo
 
-from vpmsearch.store.folder.checksums import FileSum
-from vpmsearch.types import Float32, ImageRecord, Int64, ModelInfo
+EMBEDDING_DTYPES = ("float16", "float32")
+"""How a store may keep the numbers of an embedding."""
+
+OnBuild = Callable[[int, int], None]
+"""Told while region indexes are built, by any thread: how many vectors are in, and how many there will be."""
+
+
+def tell_nobody(done: int, total: int) -> None:
+    """An `OnBuild` for those who do not ask."""
 
 
 @dataclass(frozen=True)
@@ -18,39 +25,6 @@ class StoredModel:
     info: ModelInfo
     embedding_dtype: str
     index_type: str
-
-
-@dataclass(frozen=True)
-class ImageRows:
-    """Where n images are, ascending by id.
-
-    ids, segments, rows: (n,) int64: image id, segment id, row within the segment. visibility: (n, p) float32.
-    """
-
-    ids: Int64
-    segments: Int64
-    rows: Int64
-    visibility: Float32
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What one commit does, all of it or nothing.
-
-    segment_id: the new segment, None when no image is added; files: its files. ids, records and visibility (n, p)
-    belong together. removed: image ids. updated: image id -> what is known about it from now on. rejected: path ->
-    reason. accepted: paths that are rejected no more.
-    """
-
-    segment_id: int | None = None
-    files: Sequence[FileSum] = ()
-    ids: Sequence[int] = ()
-    records: Sequence[ImageRecord] = ()
-    visibility: Float32 = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    removed: Sequence[int] = ()
-    updated: Mapping[int, ImageRecord] = field(default_factory=dict)
-    rejected: Mapping[str, str] = field(default_factory=dict)
-    accepted: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -95,8 +69,9 @@ class CompactReport:
     """What a compaction did, and where removed images may still be.
 
     images: kept. removed: rows that went. bytes_before, bytes_after: the index on disk. erased: False where searches
-    hold an earlier view, so that removed images are in the write-ahead log still: compact again when they are done.
-    readers: other processes (numbers) that do, as far as can be known; it may also be this one. copies:
+    have files of an earlier view open, whose bytes stay on the disk until they refresh or end, or where somebody read
+    the catalog for so long that removed images are in its log still: compact again. readers: other processes (numbers)
+    that have files open, as far as can be known; it may also be this one. copies:
     backups and snapshots that hold images which the index holds no more. purged: those that were deleted.
     """
 

@@ -1,8 +1,8 @@
 """The stages of a trunk that learn, on a CPU: threads share a batch, each with the gradients of its own part.
 
 One thread a core that waits for nobody until its part is done: on a busy machine torch's own threads, which meet at
-the end of every operation, mostly wait for each other. Images do not meet in the trunk (`Backbone.splits`), so the parts'
-sum of gradients is that of the batch.
+the end of every operation, mostly wait for each other. Images do not meet in the trunk (`Backbone.splits`), so the
+gradients of the parts sum to that of the batch.
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import vpmsearch
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.sampler import IdentitySampler, MixtureSampler
 from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
@@ -40,6 +39,7 @@ from vpmsearch.training.presets import TrainSettings
 from vpmsearch.training.ranks import ranks_here, synchronised
 from vpmsearch.training.start import start
 from vpmsearch.types import Int64
+from vpmsearch.version import VERSION
 
 CHECKPOINT_SECONDS = 600.0
 """Between two checkpoints within an epoch, which on a CPU may take longer than its user's machine runs."""
@@ -416,10 +416,10 @@ def source_revision() -> str:
     """Version of vpmsearch, and its commit where it runs from a checkout."""
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():  # installed: a repository further up is somebody else's
-        return vpmsearch.__version__
+        return VERSION
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return vpmsearch.__version__
-    return f"{vpmsearch.__version__}+{found}"
+        return VERSION
+    return f"{VERSION}+{found}"

@@ -14,8 +14,8 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-import vpmsearch
 from vpmsearch.errors import VpmsearchError
+from vpmsearch.version import VERSION
 from vpmsearch.web.endpoints import guarded, router
 from vpmsearch.web.guard import Guard
 from vpmsearch.web.metrics import Metrics
@@ -38,7 +38,7 @@ def create_app(service: SearchService, settings: ServeSettings) -> FastAPI:
     """
     app = FastAPI(
         title="vpmsearch",
-        version=vpmsearch.__version__,
+        version=VERSION,
         description="Search a gallery of person crops with a photograph that may show only a part of the person.",
         openapi_url="/api/openapi.json",
         docs_url=None,  # these pages load their scripts from elsewhere

@@ -14,10 +14,10 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-import vpmsearch
 from vpmsearch.errors import ImageError
 from vpmsearch.search.queries import parse_regions, region_names, together
 from vpmsearch.types import RegionFeatures
+from vpmsearch.version import VERSION
 from vpmsearch.web.answers import regions_seen, search_answer
 from vpmsearch.web.fields import LARGEST_ID, MAX_PHOTOGRAPHS, MAX_RANK, box_of, check_count, filter_of
 from vpmsearch.web.guard import COOKIE, has_token, route_of
@@ -75,7 +75,7 @@ async def health(request: Request) -> Health:
     known = has_token(request, request.app.state.settings.token)
     status = "stale" if service.problem else "ok"
     images, problem = (service.view.images, service.problem) if known else (None, None)
-    return Health(status=status, version=vpmsearch.__version__, images=images, problem=problem)
+    return Health(status=status, version=VERSION, images=images, problem=problem)
 
 
 @router.post("/session", status_code=204, responses={401: _ERRORS[401], 429: _ERRORS[429]})

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpmsearch.store import GalleryStore
+from vpmsearch.store import GalleryStore, migrations
 from vpmsearch.store.folder import catalog, migrate
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
@@ -77,7 +77,7 @@ def filled(tmp_path: Path, filled_folder: Path) -> Iterator[GalleryStore]:
 def next_version(tmp_path, monkeypatch):
     """Makes this the version after: its migrations add a column."""
     folder = tmp_path / "later"
-    shutil.copytree(migrate.migrations_folder(), folder)
+    shutil.copytree(migrations.migrations_folder(), folder)
     (folder / "versions" / "0003_notes.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
         "revision, down_revision, branch_labels, depends_on = '0003', '0002', None, None\n"
@@ -87,7 +87,7 @@ def next_version(tmp_path, monkeypatch):
     )
 
     def switch():
-        monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
+        monkeypatch.setattr(migrations, "migrations_folder", lambda: folder)
         monkeypatch.setattr(migrate, "REVISION", "0003")
         monkeypatch.setattr(catalog, "REVISION", "0003")
 

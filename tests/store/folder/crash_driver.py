@@ -19,7 +19,7 @@ from operations import OPERATIONS, prepare
 from promises import Journal, read_state
 from sequence import Sequence
 
-import vpmsearch.store.folder.migrate  # noqa: F401  Alembic, imported once instead of in each fork
+import vpmsearch.store.migrations  # noqa: F401  Alembic, imported once instead of in each fork
 from vpmsearch.store import GalleryStore, restore
 from vpmsearch.store.folder import copies
 

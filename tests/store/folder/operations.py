@@ -15,7 +15,7 @@ from promises import INFO, features_of
 from vpmsearch.store import GalleryStore, compact, upgrade
 from vpmsearch.types import ImageRecord, RegionFeatures
 
-OLD_INDEX = Path(__file__).parents[1] / "data_files" / "index-0001"  # of the first revision
+OLD_INDEX = Path(__file__).parents[2] / "data_files" / "index-0001"  # of the first revision
 Opened = AbstractContextManager[Callable[[], object]]
 
 

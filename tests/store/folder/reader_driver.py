@@ -22,7 +22,7 @@ import torch
 from promises import INFO, Journal, features_of
 from sequence import Sequence
 
-import vpmsearch.store.folder.migrate  # noqa: F401  Alembic, which creating an index needs
+import vpmsearch.store.migrations  # noqa: F401  Alembic, which creating an index needs
 from vpmsearch.errors import StoreNotFoundError
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore

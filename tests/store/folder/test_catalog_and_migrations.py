@@ -21,7 +21,7 @@ from vpmsearch.errors import (
     StoreNotFoundError,
     StoreVersionError,
 )
-from vpmsearch.store import GalleryStore, upgrade
+from vpmsearch.store import GalleryStore, migrations, upgrade
 from vpmsearch.store.folder import catalog, migrate, tables
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.sqlite import catalog_uri, translated
@@ -49,32 +49,32 @@ def test_models_and_migrations_give_the_same_schema(tmp_path, store):
 
 
 def test_the_head_is_what_the_code_expects(store):
-    assert migrate.head_revision() == catalog.REVISION
+    assert migrations.head_revision() == catalog.REVISION
     with tables.open_engine(store.path / "catalog.sqlite3").connect() as connection:
-        assert migrate.current_revision(connection) == catalog.REVISION
+        assert migrations.current_revision(connection) == catalog.REVISION
 
 
 def test_migrations_are_found_inside_or_beside_the_package(tmp_path):
-    real = migrate.migrations_folder()
+    real = migrations.migrations_folder()
     package = tmp_path / "site-packages" / "vpmsearch"
     package.mkdir(parents=True)
     with pytest.raises(StoreError, match="install vpmsearch again"):
-        migrate.migrations_folder(package)
+        migrations.migrations_folder(package)
     (tmp_path / "site-packages" / "migrations").mkdir()  # somebody else's package
     with pytest.raises(StoreError, match="install vpmsearch again"):
-        migrate.migrations_folder(package)
+        migrations.migrations_folder(package)
     shutil.copytree(real, package / "migrations")
-    assert migrate.migrations_folder(package) == package / "migrations"
+    assert migrations.migrations_folder(package) == package / "migrations"
     checkout = tmp_path / "check%out" / "vpmsearch"
     checkout.mkdir(parents=True)
     shutil.copytree(real, checkout.parent / "migrations")
-    assert migrate.migrations_folder(checkout) == checkout.parent / "migrations"
+    assert migrations.migrations_folder(checkout) == checkout.parent / "migrations"
 
 
 def test_migrations_run_from_wherever_they_are_installed(tmp_path, monkeypatch, info):
     folder = tmp_path / "50% odd" / "migrations"  # a percent sign means something to ConfigParser
-    shutil.copytree(migrate.migrations_folder(), folder)
-    monkeypatch.setattr(migrate, "migrations_folder", lambda: folder)
+    shutil.copytree(migrations.migrations_folder(), folder)
+    monkeypatch.setattr(migrations, "migrations_folder", lambda: folder)
     with GalleryStore.create(tmp_path / "index", info) as store:
         assert store.verify().ok
 

@@ -400,12 +400,12 @@ def test_any_sequence_agrees_with_a_dict(tmp_path_factory, actions):
         assert store.verify().ok
 
 
-@pytest.mark.parametrize("module", ["snapshot", "checks"])
+@pytest.mark.parametrize("module", ["snapshot", "verify"])
 def test_a_compaction_in_the_midst_of_opening(filled, monkeypatch, module):
     """The segments vanish after their names were read: look again, and see no damage."""
-    name = {"snapshot": "open_segment", "checks": "open_embeddings"}[module]
-    path = f"vpmsearch.store.{module}.{name}"
-    real = getattr(sys.modules[f"vpmsearch.store.{module}"], name)
+    name = {"snapshot": "open_segment", "verify": "open_embeddings"}[module]
+    path = f"vpmsearch.store.folder.{module}.{name}"
+    real = getattr(sys.modules[f"vpmsearch.store.folder.{module}"], name)
     calls = []
 
     def compact_first(*arguments):

@@ -239,9 +239,6 @@ def test_closed_stores_say_so(store):
     for use in (lambda: store.snapshot, store.refresh, store.writer, store.live_files, store.stats, store.compact):
         with pytest.raises(StoreError, match="closed"):
             use()
-    view.close()
-    with pytest.raises(StoreError, match="closed"):
-        view.select(SearchFilter(pids=(1,)))
 
 
 def test_stats(filled):

@@ -20,7 +20,7 @@ from vpmsearch.store.folder import tables
 from vpmsearch.store.folder.rewriting import MERGED, due, rewrite
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
-OLD_INDEX = Path(__file__).parents[1] / "data_files" / "index-0001"
+OLD_INDEX = Path(__file__).parents[2] / "data_files" / "index-0001"
 
 
 def contents(path):

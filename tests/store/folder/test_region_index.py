@@ -253,7 +253,7 @@ def test_the_way_to_a_gpu(monkeypatch, kind):
     cpu = RegionIndex.build(vectors, ids[::-1].copy(), kind)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda _, gpu, index: FakeGpuIndex(index))
-    monkeypatch.setattr("vpmsearch.store.folder.region_index._resources", lambda gpu: (None, threading.Lock()))
+    monkeypatch.setattr("vpmsearch.store.folder.gpu_index._resources", lambda gpu: (None, threading.Lock()))
     FakeGpuIndex.searches = 0
     gpu = RegionIndex.build(vectors, ids[::-1].copy(), kind, "cuda")
     assert gpu.masked == (kind not in ("hnsw", "ivf-pqfs"))
@@ -277,7 +277,7 @@ def test_what_a_gpu_refuses_is_told(monkeypatch):
 
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", refuse)
-    monkeypatch.setattr("vpmsearch.store.folder.region_index._resources", lambda gpu: (None, threading.Lock()))
+    monkeypatch.setattr("vpmsearch.store.folder.gpu_index._resources", lambda gpu: (None, threading.Lock()))
     with pytest.raises(DeviceError, match=r"GPU 0 \(out of memory\); use --device cpu"):
         RegionIndex.build(*gallery(5), "flat", "cuda")
     assert len(RegionIndex.build(*gallery(0), "flat", "cuda")) == 0

@@ -118,7 +118,7 @@ def test_a_server_is_calibrated_as_a_folder_is(tmp_path: Path, server_place: Pla
 @pytest.mark.postgres
 def test_each_mishap_is_one_line(tmp_path: Path, postgres_server: PostgresServer, new_place, monkeypatch):
     """Wrong URI, no server, no database, no index, an old server, another version, other weights."""
-    ours, theirs = (write_weights(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (0, 1))
+    ours, theirs = (write_weights(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (0, 2))
     photograph = write_pictures(tmp_path / "g", 1)[0]
     place = new_place()
     create_index(place, read_weights(ours).info).close()
@@ -312,7 +312,7 @@ def test_no_acknowledged_image_is_lost_when_the_server_is_killed():
         place = Place(server.uri())
         create_index(place, INFO, index_type="flat").close()
         for round_number in range(3):
-            paths = os.pathsep.join(str(Path(__file__).parents[up]) for up in (0, 1))
+            paths = os.pathsep.join(str(Path(__file__).parents[up]) for up in (0, 2))
             child = subprocess.Popen(
                 [sys.executable, "-c", _WRITE, place.text, paths],
                 stdout=subprocess.PIPE,

@@ -13,11 +13,11 @@ import torch
 from galleries import INFO, fill, make_features, make_records
 from postgres_server import PostgresServer, postgres, programs
 from tiny_weights import write_pictures, write_weights
-from vpmsearch.search.open import searcher
 
 from vpmsearch.errors import StoreError, StoreVersionError
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.model.weights import read_weights
+from vpmsearch.search.open import searcher
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import connection

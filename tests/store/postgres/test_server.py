@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from galleries import INFO, fill, make_calibration, make_features, make_records
 from postgres_server import PostgresServer
-from vpmsearch.search.open import searcher
 
 from vpmsearch.errors import DataError, ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
-from vpmsearch.store.folder.migrate import _config
+from vpmsearch.search.open import searcher
+from vpmsearch.store.migrations import _config
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import connection, encoding, schema

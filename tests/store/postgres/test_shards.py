@@ -18,9 +18,9 @@ import pytest
 from galleries import fill, make_records
 from postgres_server import PostgresServer, debian_programs, postgres
 from test_server import people, recall
-from vpmsearch.search.open import searcher
 
 from vpmsearch.errors import StoreError
+from vpmsearch.search.open import searcher
 from vpmsearch.search.server import FeaturesOfNoImageError
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.open import create_index, open_index
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 D = 32
 INFO = ModelInfo((6, 1), D, "w")
-RECIPE = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+RECIPE = (Path(__file__).parents[3] / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
 def recipe(heading: str) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from galleries import INFO, fill, make_calibration, make_features, make_records
 from oracles import visibility_weighted_distance
-from vpmsearch.search.open import searcher
 
 from vpmsearch.errors import FeatureError, ModelError, ModelMismatchError, StoreError, StoreNotFoundError
 from vpmsearch.search.calibration import load_calibration
+from vpmsearch.search.open import searcher
 from vpmsearch.store.open import create_index, open_index, upgrade_index, verify_index
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 

@@ -7,21 +7,23 @@ transaction. SQLAlchemy is known here and in `reader`, `checksums`, `tables` and
 from __future__ import annotations
 
 import os
+import secrets
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.engine import Connection
 
-from vpmsearch.errors import StoreVersionError
+from vpmsearch.errors import StoreError, StoreVersionError
 from vpmsearch.store.folder import checksums
 from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.store.folder.reader import Reader
-from vpmsearch.store.folder.sqlite import connect, translated
+from vpmsearch.store.folder.sqlite import connect, translated, unlocked_state
 from vpmsearch.store.folder.tables import (
     LIVE,
     Copy,
@@ -38,8 +40,14 @@ from vpmsearch.store.folder.values import Changes
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Int64
 
+Answer = TypeVar("Answer")
 FILE_NAME = "catalog.sqlite3"
 REVISION = "0002"  # the newest migration, kept here so that opening needs no Alembic; a test compares the two
+
+
+_ATTEMPTS = 8
+_LONG_LOG = 4 << 20  # bytes
+_LOG_WAIT = 0.5  # seconds for readers to finish, which take milliseconds unless they verify or copy
 
 
 class Catalog:
@@ -54,10 +62,43 @@ class Catalog:
         """A new transaction that sees all that is committed now."""
         return Reader(self.path, self._reading)
 
+    def ask(self, work: Callable[[Reader], Answer]) -> Answer:
+        """What `work` finds in one transaction that sees all that is committed now.
+
+        Where the folder cannot be written to SQLite takes no locks (see `catalog_uri`), and somebody who can write
+        there may change the catalog while it is read. Then what was found, or what seemed to be damage, counts for
+        nothing, and `work` starts again.
+
+        Raises:
+            StoreError: that happened each time.
+        """
+        for attempt in range(_ATTEMPTS):
+            before = unlocked_state(self.path)
+            try:
+                with self.read() as reader:
+                    found = work(reader)
+                if before is None or unlocked_state(self.path) == before:
+                    return found
+            except StoreError:
+                if before is None or unlocked_state(self.path) == before:
+                    raise
+            time.sleep(0.05 * attempt)
+        raise StoreError(
+            f"{self.path.parent} is being changed by somebody else and cannot be locked from here, as it cannot be "
+            "written to; try again, or read a snapshot of it"
+        )
+
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with translated(self.path), self._writing.begin() as connection:
             yield connection
+        self._shorten_log()
+
+    def _shorten_log(self) -> None:
+        """Empty a log that has grown long. SQLite itself does so only in a moment in which nobody reads."""
+        with suppress(OSError, StoreError):  # the commit is done, and the next one tries again
+            if self.path.with_name(f"{self.path.name}-wal").stat().st_size > _LONG_LOG:
+                self.truncate_wal(_LOG_WAIT)
 
     def check_revision(self) -> None:
         """Refuse a catalog whose tables are not those of this version.
@@ -106,6 +147,7 @@ class Catalog:
                 known = changes.updated.items()
                 rows = [{"image": key} | {f"new_{name}": getattr(to, name) for name in columns} for key, to in known]
                 connection.execute(target, rows)
+                checksums.put(connection, checksums.RELABELLED, secrets.randbits(62))
             if changes.segment_id is not None:
                 segment = {"id": changes.segment_id, "images": len(changes.ids), "created_at": now}
                 connection.execute(insert(Segment), segment)

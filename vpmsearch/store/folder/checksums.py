@@ -31,6 +31,8 @@ _STATEMENTS = {
     "copy": "SELECT path, created_at, total, owner FROM copy",
 }
 TABLES = tuple(_STATEMENTS)
+RELABELLED = "relabelled"
+"""Beside the sums a number, drawn anew whenever labels of images change: who has read them knows whether to again."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[P
                         reader.copy_catalog(temporary / FILE_NAME)
                         calibration_file.copy(folder, temporary)
                         before(temporary, reader.identity()[1])
-                        return reader.counts()["images"]
+                        return reader.counts()[0]
                     except StoreDamagedError:
                         # A merge may have deleted a segment between our reading its name and copying it.
                         with catalog.read() as now:

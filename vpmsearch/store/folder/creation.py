@@ -22,7 +22,7 @@ def create_index(folder: Path, model: StoredModel) -> None:
     Raises:
         StoreError: there is an index already, or the folder holds other things. OSError: it cannot be written.
     """
-    from vpmsearch.store.folder.migrate import make_tables  # Alembic takes a while to import and only this needs it
+    from vpmsearch.store.migrations import make_tables  # Alembic takes a while to import and only this needs it
 
     if (folder / FILE_NAME).exists():
         raise StoreError(f"there is an index at {folder} already; open it, or choose another folder")

@@ -6,44 +6,43 @@ import dataclasses
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from vpmsearch.errors import StoreError
 from vpmsearch.store import calibration_file
+from vpmsearch.store.contract import Gallery
 from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
 from vpmsearch.store.folder.copies import copy_index
 from vpmsearch.store.folder.creation import create_index
-from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.index_types import check_index_type, gpu_of
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.maintenance import compact, open_catalog, verify
+from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.segments import bytes_by_kind
 from vpmsearch.store.folder.snapshot import Snapshot
 from vpmsearch.store.folder.writer import GalleryWriter
-from vpmsearch.store.intake import check_model
+from vpmsearch.store.intake import check_dtype
 from vpmsearch.store.values import CompactReport, OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
 from vpmsearch.types import ModelInfo, SearchFilter
 
 
-class GalleryStore:
+class GalleryStore(Gallery):
     """An index on disk. Searches see its `snapshot`; changes go through a `writer`. A context manager.
 
     Make one by `create` or `open`. Several threads may use it.
     """
 
     def __init__(self, path: Path, catalog: Catalog, device: str) -> None:
-        self.path = path
+        self.path: Path = path
         self.device = device
         self._catalog = catalog
         self._lock = threading.RLock()
         self._snapshot: Snapshot | None = Snapshot.take(path, catalog, device)
-        self._segments = self._snapshot.open_segments
+        self._before: Snapshot | None = self._snapshot
         self._model = self._snapshot.stored_model
-        self._closed = False
 
     @classmethod
     def create(
@@ -71,8 +70,7 @@ class GalleryStore:
         info = ModelInfo.of(model_info)
         check_index_type(index_type)
         gpu_of(device)
-        if embedding_dtype not in DTYPES:
-            raise StoreError(f"unknown embedding_dtype {embedding_dtype!r}; choose one of {', '.join(DTYPES)}")
+        check_dtype(embedding_dtype)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with writer_lock(folder):
@@ -103,36 +101,11 @@ class GalleryStore:
         name = info.name or "unnamed weights"
         return f"<GalleryStore {self.path}: {len(self.snapshot)} images, {info.p} regions, {name}>"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the files; snapshots that somebody holds stay valid."""
         with self._lock:
             self._closed = True
             self._forget()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError(f"the store at {self.path} is closed; open it again")
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """The model whose embeddings the index holds."""
-        return self._model.info
-
-    @property
-    def embedding_dtype(self) -> str:
-        """How embeddings are stored: "float16" or "float32"."""
-        return self._model.embedding_dtype
-
-    @property
-    def index_type(self) -> str:
-        """The type asked for when the index was created; see `stats` for the types it has."""
-        return self._model.index_type
 
     @property
     def snapshot(self) -> Snapshot:
@@ -145,43 +118,39 @@ class GalleryStore:
             return self._snapshot
 
     def _take(self) -> None:
-        self._snapshot = Snapshot.take(self.path, self._catalog, self.device, self._segments)
-        self._segments = self._snapshot.open_segments
+        self._snapshot = self._before = Snapshot.take(self.path, self._catalog, self.device, self._before)
 
     def _outdate(self) -> None:
-        """Drop the view, so that the next use takes a new one and SQLite may meanwhile empty its WAL."""
+        """Let the next use take a new view."""
         with self._lock:
             self._snapshot = None
 
     def _forget(self) -> None:
         with self._lock:
-            self._snapshot, self._segments = None, {}
+            self._snapshot = self._before = None
+
+    def _now(self) -> Snapshot:
+        """A view of what is committed by now; what searches see stays as it is."""
+        with self._lock:
+            self._check_open()
+            state = self._catalog.ask(Reader.state)
+            if self._snapshot is None:
+                self._take()
+            if self._snapshot is not None and self._snapshot.state == state:
+                return self._snapshot
+            return Snapshot.take(self.path, self._catalog, self.device, self._before)
 
     def refresh(self) -> bool:
         """Take a new snapshot if something was committed since the last; True if so."""
         with self._lock:
             self._check_open()
-            if self._snapshot is not None:
-                with self._catalog.read() as reader:
-                    if reader.state() == self._snapshot.state:
-                        return False
+            if self._snapshot is not None and self._catalog.ask(Reader.state) == self._snapshot.state:
+                return False
             self._take()
             return True
 
-    def check_model(self, info: ModelInfo) -> None:
-        """Refuse another model than the index was built with.
-
-        Raises:
-            ModelMismatchError: names what differs, in both.
-        """
-        check_model(self.path, self.model_info, info)
-
     def writer(self, *, on_build: OnBuild = tell_nobody) -> GalleryWriter:
-        """A writer, to be entered: `with store.writer() as writer:`.
-
-        Args:
-            on_build: told, while a commit or a merge builds region indexes, how many vectors are in and how many there
-                will be; by any thread.
+        """See `Gallery.writer`. A commit and a merge build region indexes.
 
         Raises:
             StoreLockedError: on entering, when somebody else is writing.
@@ -191,35 +160,16 @@ class GalleryStore:
 
     def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash) of all images committed by now."""
-        self._check_open()
-        with self._catalog.read() as reader:
-            return reader.live_files()
+        return self._now().files()
 
     def rejected(self) -> list[tuple[str, str]]:
         """(path, reason) of the files that could not be indexed, by path."""
         self._check_open()
-        with self._catalog.read() as reader:
-            return reader.rejected()
+        return self._catalog.ask(Reader.rejected)
 
-    def find(
-        self,
-        paths: Sequence[str] = (),
-        pids: Sequence[int] = (),
-        camids: Sequence[int] = (),
-        before: datetime | None = None,
-        after: datetime | None = None,
-        prefix: str = "",
-    ) -> list[int]:
-        """Ids, ascending, of the images that meet every condition given; all images when none is.
-
-        Args:
-            paths: exactly these. prefix: how the path starts. pids, camids: any of these. after, before: captured
-                from `after` on, and earlier than `before`.
-        """
-        self._check_open()
-        wanted = SearchFilter(tuple(pids), tuple(camids), after, before)
-        with self._catalog.read() as reader:
-            found: list[int] = reader.found(wanted, paths, prefix).tolist()
+    def _found(self, wanted: SearchFilter, paths: Sequence[str]) -> list[int]:
+        view = self._now()
+        found: list[int] = view.image_ids[view.select(wanted, paths)].tolist()
         return found
 
     def stats(self) -> StoreStats:
@@ -233,7 +183,7 @@ class GalleryStore:
         types = [sorted({part.regions[region].kind for part in view.open_segments.values()}) for region in regions]
         mean = view.visibility.mean(axis=0, dtype=np.float64) if len(view) else np.zeros(self.model_info.p)
         return StoreStats(
-            **view.reader.counts(),
+            **view.counts(),
             bytes_on_disk=bytes_by_kind(self.path),
             region_images=view.visible.sum(axis=0).tolist(),
             region_visibility=mean.tolist(),
@@ -245,19 +195,11 @@ class GalleryStore:
         )
 
     def calibration(self) -> dict[str, Any] | None:
-        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.search.calibration`.
-
-        Raises:
-            StoreDamagedError: it is not what was written.
-        """
+        """See `Gallery.calibration`."""
         return calibration_file.read(self.path)
 
     def keep_calibration(self, values: dict[str, Any]) -> Path:
-        """Replace the calibration, whole or not at all.
-
-        Returns:
-            Where it is.
-        """
+        """See `Gallery.keep_calibration`; the file that holds it."""
         return calibration_file.write(self.path, values)
 
     def snapshot_to(self, target: str | os.PathLike[str]) -> int:
@@ -291,7 +233,7 @@ class GalleryStore:
     def compact(self, *, wait_seconds: float = 5.0, purge_backups: bool = False) -> CompactReport:
         """Reclaim what was removed; see `vpmsearch.store.compact`."""
         self._check_open()
-        self._forget()  # an open view would keep SQLite from emptying its WAL, and the old files on the disk
+        self._forget()  # an open view would keep the old files on the disk
         report = compact(self.path, wait_seconds=wait_seconds, purge_backups=purge_backups)
         self._forget()
         return report

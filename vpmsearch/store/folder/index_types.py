@@ -1,20 +1,21 @@
-"""The types that a region's index may have: which one suits, an empty one of it, and the type of one that was read.
+"""The types that a region's index may have: a table of them, which one suits, and the type of an index that was read.
 
-Beside `region_index` the only module that knows faiss.
+A new type is a row in `TYPES`; `faiss_file` must also know its file layout, so that a hostile file is refused. This
+module, `region_index` and `gpu_index` alone know faiss.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import faiss as _faiss
 
 from vpmsearch.errors import DeviceError, StoreError
 
 faiss: Any = _faiss  # its type stubs lack half of what is used here
-
-INDEX_TYPES = ("auto", "flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "ivf-pqfs")
 
 _AUTO_FLAT_BELOW = 20_000
 _POINTS_PER_CENTROID = 39  # FAISS warns of fewer
@@ -25,6 +26,69 @@ _FAST_PIECES = 256  # of a vector at most, half a byte each
 _FAST_LEAST = 8  # numbers a piece at most, or too little is left of a vector
 _PQ_CODES = (48, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)  # bytes a vector that a GPU takes with float32 tables
 _HNSW_LINKS = 32
+
+
+@dataclass(frozen=True)
+class IndexType:
+    """How FAISS keeps and searches the vectors of one region.
+
+    make: (n, d) -> an index for n vectors of d numbers, not trained. form: the FAISS class, within its id map where it
+    has one. walk: what a search goes through. least: fewer vectors become a flat index. exact_distances: distances are
+    of the vectors themselves, not of codes. on_gpu: FAISS has a GPU form. share: for 400 neighbours, 1 of so many lists
+    is looked through.
+    """
+
+    make: Callable[[int, int], Any]
+    form: type
+    walk: Literal["all", "graph", "lists"]
+    least: Callable[[], int] = lambda: _IVF_FROM
+    exact_distances: bool = False
+    on_gpu: bool = True
+    share: int = 16
+
+
+def _lists(n: int) -> int:
+    return min(int(_LISTS_PER_ROOT * math.sqrt(n)), n // _POINTS_PER_CENTROID)
+
+
+def _flat(n: int, d: int) -> Any:
+    return faiss.IndexIDMap2(faiss.IndexFlatL2(d))
+
+
+def _hnsw(n: int, d: int) -> Any:
+    return faiss.IndexIDMap2(faiss.IndexHNSWFlat(d, _HNSW_LINKS))
+
+
+def _ivf_flat(n: int, d: int) -> Any:
+    return faiss.IndexIVFFlat(faiss.IndexFlatL2(d), d, _lists(n))
+
+
+def _ivf_sq8(n: int, d: int) -> Any:
+    return faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(d), d, _lists(n), faiss.ScalarQuantizer.QT_8bit)
+
+
+def _ivf_pq(n: int, d: int) -> Any:
+    codes = next(m for m in _PQ_CODES if d % m == 0 and (d // m >= 4 or m == 1))
+    return faiss.IndexIVFPQ(faiss.IndexFlatL2(d), d, _lists(n), codes, _PQ_BITS)
+
+
+def _ivf_pqfs(n: int, d: int) -> Any:
+    return faiss.IndexIVFPQFastScan(faiss.IndexFlatL2(d), d, _lists(n), _fast_pieces(d), 4)
+
+
+TYPES: dict[str, IndexType] = {
+    "flat": IndexType(_flat, faiss.IndexFlatL2, "all", least=lambda: 0, exact_distances=True),
+    "hnsw": IndexType(_hnsw, faiss.IndexHNSWFlat, "graph", least=lambda: 0, exact_distances=True, on_gpu=False),
+    "ivf-flat": IndexType(_ivf_flat, faiss.IndexIVFFlat, "lists", exact_distances=True),
+    "ivf-sq8": IndexType(_ivf_sq8, faiss.IndexIVFScalarQuantizer, "lists"),
+    "ivf-pq": IndexType(_ivf_pq, faiss.IndexIVFPQ, "lists", least=lambda: _POINTS_PER_CENTROID * 2**_PQ_BITS),
+    # 32 codes at a time in the registers of the processor, which a GPU cannot.
+    "ivf-pqfs": IndexType(_ivf_pqfs, faiss.IndexIVFPQFastScan, "lists", on_gpu=False, share=8),
+}
+"""Every type by name."""
+
+INDEX_TYPES = ("auto", *TYPES)
+"""What may be asked for."""
 
 
 def choose_type(asked: str, n: int, d: int) -> str:
@@ -40,8 +104,7 @@ def choose_type(asked: str, n: int, d: int) -> str:
         asked = "flat" if n < _AUTO_FLAT_BELOW else "ivf-sq8" if faiss.get_num_gpus() else "ivf-pqfs"
     if asked == "ivf-pqfs" and d > _FAST_LEAST * _fast_pieces(d):
         asked = "ivf-sq8"
-    needed = {"hnsw": 0, "ivf-pq": _POINTS_PER_CENTROID * 2**_PQ_BITS}.get(asked, _IVF_FROM)
-    return "flat" if n < needed else asked
+    return "flat" if n < TYPES[asked].least() else asked
 
 
 def _fast_pieces(d: int) -> int:
@@ -66,38 +129,12 @@ def gpu_of(device: str) -> int | None:
     return gpu
 
 
-def new_index(kind: str, n: int, d: int) -> Any:
-    """An index of a type for n vectors of d numbers, not trained yet."""
-    if kind == "flat":
-        return faiss.IndexIDMap2(faiss.IndexFlatL2(d))
-    if kind == "hnsw":
-        return faiss.IndexIDMap2(faiss.IndexHNSWFlat(d, _HNSW_LINKS))
-    lists = min(int(_LISTS_PER_ROOT * math.sqrt(n)), n // _POINTS_PER_CENTROID)
-    coarse = faiss.IndexFlatL2(d)
-    if kind == "ivf-flat":
-        index = faiss.IndexIVFFlat(coarse, d, lists)
-    elif kind == "ivf-sq8":
-        index = faiss.IndexIVFScalarQuantizer(coarse, d, lists, faiss.ScalarQuantizer.QT_8bit)
-    elif kind == "ivf-pqfs":
-        index = faiss.IndexIVFPQFastScan(coarse, d, lists, _fast_pieces(d), 4)
-    else:
-        codes = next(m for m in _PQ_CODES if d % m == 0 and (d // m >= 4 or m == 1))
-        index = faiss.IndexIVFPQ(coarse, d, lists, codes, _PQ_BITS)
-    return index
-
-
 def type_of(index: Any) -> str:
     """The type of an index, "" if it is none that vpmsearch makes."""
-    if isinstance(index, faiss.IndexIDMap):
-        inner = faiss.downcast_index(index.index)
-        return {faiss.IndexFlatL2: "flat", faiss.IndexHNSWFlat: "hnsw"}.get(type(inner), "")
-    kinds = {
-        faiss.IndexIVFFlat: "ivf-flat",
-        faiss.IndexIVFScalarQuantizer: "ivf-sq8",
-        faiss.IndexIVFPQ: "ivf-pq",
-        faiss.IndexIVFPQFastScan: "ivf-pqfs",
-    }
-    return kinds.get(type(index), "")
+    mapped = isinstance(index, faiss.IndexIDMap)
+    form = type(faiss.downcast_index(index.index) if mapped else index)
+    fitting = (name for name, kind in TYPES.items() if kind.form is form and mapped == (kind.walk != "lists"))
+    return next(fitting, "")
 
 
 def check_index_type(name: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
 
 from filelock import FileLock, Timeout
 
@@ -35,17 +34,19 @@ def writer_lock(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def holders(catalog: Path) -> tuple[int, ...]:
-    """Other processes that hold a lock on a catalog's shared memory: those that read it. Linux only; else ()."""
-    try:
-        inode = Path(f"{catalog}-shm").stat().st_ino
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return ()
-    # 1: POSIX  ADVISORY  READ 4711 08:01:123456 128 128, the file as major:minor:inode
-    found = {int(fields[4]) for fields in map(str.split, lines) if fields[1] == "POSIX" and _inode(fields) == inode}
-    return tuple(sorted(found - {os.getpid(), -1}))
+def holders(files: Iterable[tuple[int, str]]) -> tuple[int, ...]:
+    """Processes that have one of these files mapped, deleted or not, as far as we may look into them. Linux only.
 
-
-def _inode(fields: list[str]) -> int:
-    return int(fields[5].rpartition(":")[2]) if len(fields) > 5 and fields[4].lstrip("-").isdecimal() else -1
+    Args:
+        files: number (inode) and name of each.
+    """
+    wanted = set(files)
+    found = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):  # somebody else's, or gone
+            # 7f00-7f01 r--s 00000000 08:01 123456   /index/segments/1/embeddings.h5 (deleted)
+            lines = (line.split(maxsplit=5) for line in maps.read_text(errors="replace").splitlines())
+            mapped = ((int(line[4]), line[5].removesuffix(" (deleted)")) for line in lines if len(line) == 6)
+            if any((inode, PurePath(name).name) in wanted for inode, name in mapped if inode):
+                found.add(int(maps.parent.name))
+    return tuple(sorted(found))

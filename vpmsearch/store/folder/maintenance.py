@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError
 from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
 from vpmsearch.store.folder.copies import outdated_copies, purge
+from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.folder.locking import holders, writer_lock
+from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.rewriting import rewrite
 from vpmsearch.store.folder.segments import FOLDER_NAME, bytes_by_kind, remove_leftovers, remove_unreferenced
 from vpmsearch.store.folder.verify import Problem, check
@@ -47,18 +52,19 @@ def verify(path: str | os.PathLike[str]) -> VerifyReport:
 
 def _problems(folder: Path) -> tuple[int, list[Problem]]:
     images, problems = 0, list[Problem]()
+
+    def look(reader: Reader) -> tuple[int, list[Problem], dict[int, int]]:
+        return reader.counts()[0], check(folder, reader), reader.segments()
+
     for _ in range(_ATTEMPTS):
         try:
             catalog = open_catalog(folder)
-            with catalog.read() as reader:
-                problems = check(folder, reader)
-                images = reader.counts()["images"]
-                with catalog.read() as now:  # a merge may have replaced what was being looked at
-                    changed = now.segments() != reader.segments()
+            images, problems, segments = catalog.ask(look)
+            if not problems or catalog.ask(Reader.segments) == segments:
+                break
+            # A merge may have replaced what was being looked at.
         except StoreDamagedError as error:
             return 0, [Problem(str(error))]
-        if not problems or not changed:
-            break
     return images, problems
 
 
@@ -116,24 +122,38 @@ def compact(
         with catalog.read() as reader:
             if wrong := reader.integrity():  # it would be written anew as if it were sound
                 raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; restore the index from a copy or build it again")
-            counts, segments = reader.counts(), reader.segments()
+            (images, removed, _), segments = reader.counts(), reader.segments()
             remove_unreferenced(folder / FOLDER_NAME, segments)
         remove_leftovers(folder)
         _, segment_id = catalog.next_ids()
+        old = _embeddings(folder, segments)
         rewrite(folder, catalog, list(segments), segment_id, on_build)
         left = [entry for number in segments if (entry := folder / FOLDER_NAME / str(number)).exists()]
         if left:
             raise StoreError(f"{left[0]} cannot be deleted and holds removed images still; delete it, compact again")
+        deadline = time.monotonic() + wait_seconds
         emptied = catalog.truncate_wal(wait_seconds)
+        while (readers := holders(old)) and time.monotonic() < deadline:
+            time.sleep(0.1)
         copies = outdated_copies(folder, catalog)
         purged = purge(folder, catalog, copies) if purge_backups else ()
         return CompactReport(
-            counts["images"],
-            counts["removed"],
+            images,
+            removed,
             before,
             bytes_by_kind(folder)["total"],
-            erased=emptied,
-            readers=() if emptied else holders(catalog.path),
+            erased=emptied and not readers,
+            readers=tuple(reader for reader in readers if reader != os.getpid()),
             copies=tuple(copy for copy in copies if copy not in purged),
             purged=purged,
         )
+
+
+def _embeddings(folder: Path, segments: Iterable[int]) -> list[tuple[int, str]]:
+    """The files of embeddings of some segments, as `holders` takes them."""
+    found = []
+    for segment_id in segments:
+        path = folder / FOLDER_NAME / str(segment_id) / EMBEDDINGS_NAME
+        with suppress(OSError):
+            found.append((path.stat().st_ino, path.name))
+    return found

@@ -1,20 +1,13 @@
-"""The catalog's revisions: Alembic, configured here, so that nobody needs an alembic.ini."""
+"""Upgrading the catalog of a folder that an older version of vpmsearch wrote."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-import vpmsearch
 from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.folder.catalog import FILE_NAME, REVISION, insert_files, sum_all
 from vpmsearch.store.folder.checksums import folder_sums
@@ -22,62 +15,8 @@ from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.segments import FOLDER_NAME, IMAGES_NAME, is_ours, remove_leftovers, write_images
 from vpmsearch.store.folder.sqlite import connect, translated
 from vpmsearch.store.folder.tables import open_engine
+from vpmsearch.store.migrations import current_revision, is_known, make_tables
 from vpmsearch.system.atomic import replacing
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
-
-def migrations_folder(package: Path | None = None) -> Path:
-    """Where the migrations are: inside the package (a plain install) or beside it (a checkout, an editable install).
-
-    Args:
-        package: the folder of the package `vpmsearch`; found by itself unless given.
-
-    Raises:
-        StoreError: they are in neither place.
-    """
-    package = package or Path(vpmsearch.__file__).parent
-    # Inside first: beside an installed package lie other people's packages, one of which may be called migrations.
-    for folder in (package / "migrations", package.parent / "migrations"):
-        if (folder / "env.py").is_file() and (folder / "versions" / "0001_first_catalog.py").is_file():
-            return folder
-    raise StoreError(f"the migrations that belong to {package} are missing; install vpmsearch again")
-
-
-SERVER_VERSIONS = "vpmsearch_version"
-"""Where a server's database, which may hold other people's tables too, notes its revision."""
-
-
-def _config(connection: Connection | None = None) -> Config:
-    """Each kind of database has a line of revisions of its own in the one folder: they share no table's form."""
-    config = Config()
-    folder = migrations_folder()
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    if connection is not None and connection.dialect.name == "postgresql":
-        config.set_main_option("path_separator", "newline")
-        config.set_main_option("version_locations", str(folder / "postgresql").replace("%", "%%"))
-        config.attributes["version_table"] = SERVER_VERSIONS
-    return config
-
-
-def head_revision() -> str:
-    """The revision that this version of vpmsearch reads and writes."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
-        raise StoreError(f"there are no migrations in {migrations_folder()}; install vpmsearch again")
-    return head
-
-
-def current_revision(connection: Connection) -> str | None:
-    """The revision of the catalog behind a connection, None where it has none."""
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def make_tables(connection: Connection, revision: str = "head") -> None:
-    """Bring a catalog, an empty one too, to a revision; within the transaction of the caller."""
-    command.upgrade(_config(connection), revision)
 
 
 def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
@@ -113,7 +52,11 @@ def _upgrade(folder: Path, catalog: Path) -> tuple[str, str]:
         raise StoreVersionError(f"{catalog} names no revision; restore the index from a copy or build it again")
     if old == REVISION:
         return old, old
-    _check_known(folder, old)
+    if not is_known(old):
+        raise StoreVersionError(
+            f"{folder} was written by a newer version of vpmsearch (revision {old}, known up to {REVISION}); "
+            "update vpmsearch"
+        )
     remove_leftovers(folder)
     _back_up(catalog, old)
     with engine.begin() as connection:
@@ -150,16 +93,6 @@ def _sum_up(folder: Path, connection: Connection) -> None:
         connection.execute(text("DELETE FROM segment_file WHERE segment_id = :segment"), {"segment": segment_id})
         insert_files(connection, segment_id, [file for file in folder_sums(place) if is_ours(file.name, p)])
     sum_all(connection)
-
-
-def _check_known(folder: Path, revision: str) -> None:
-    try:
-        ScriptDirectory.from_config(_config()).get_revision(revision)
-    except CommandError as error:
-        raise StoreVersionError(
-            f"{folder} was written by a newer version of vpmsearch (revision {revision}, known up to {REVISION}); "
-            "update vpmsearch"
-        ) from error
 
 
 def _back_up(catalog: Path, revision: str) -> None:

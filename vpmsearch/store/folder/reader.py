@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, select, text, type_coerce
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import NullType
 
-from vpmsearch.errors import ModelError, StoreDamagedError, StoreError
+from vpmsearch.errors import ModelError, StoreDamagedError
 from vpmsearch.store.folder import checksums
 from vpmsearch.store.folder.checksums import FileSum
+from vpmsearch.store.folder.columns import check_types, whole_numbers
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.index_types import INDEX_TYPES
+from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
 from vpmsearch.store.folder.sqlite import translated
 from vpmsearch.store.folder.tables import (
     LIVE,
@@ -37,19 +38,21 @@ from vpmsearch.store.folder.tables import (
 )
 from vpmsearch.store.folder.values import ImageRows
 from vpmsearch.store.values import StoredModel
-from vpmsearch.types import ImageRecord, Int64, ModelInfo, SearchFilter
+from vpmsearch.types import Int64, ModelInfo
 
 _BLOCK = 10_000  # rows fetched at once
-_IS_IDENTITY = Image.pid >= 0  # −1 is the data sets' junk
 _FILE = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9]+")  # nothing that leads out of the segment's folder
 
 
 class Reader:
-    """One read transaction: every answer is of the same moment, whatever is committed meanwhile. Thread-safe."""
+    """One read transaction: every answer is of the same moment, whatever is committed meanwhile.
+
+    As long as it lasts SQLite cannot empty its write-ahead log, so it is closed when what was wanted has been read. Not
+    for several threads.
+    """
 
     def __init__(self, path: Path, engine: Engine) -> None:
         self._path = path
-        self._lock = threading.RLock()  # the collector may close it in the midst of anything
         with translated(path):
             self._connection = engine.connect()
             try:
@@ -67,14 +70,11 @@ class Reader:
 
     def close(self) -> None:
         """End the transaction; harmless when repeated."""
-        with self._lock:
-            self._connection.close()
+        self._connection.close()
 
     @contextmanager
     def _blocks(self, statement: Any) -> Iterator[Iterator[Sequence[Any]]]:
-        with self._lock, translated(self._path):
-            if self._connection.closed:
-                raise StoreError(f"this view of {self._path.parent} was closed; open the store again")
+        with translated(self._path):
             yield self._connection.execute(statement).partitions(_BLOCK)
 
     def _all(self, statement: Any) -> list[Any]:
@@ -82,9 +82,9 @@ class Reader:
             return [row for block in blocks for row in block]
 
     def _ids(self, *conditions: ColumnElement[bool]) -> Int64:
-        with self._blocks(select(Image.id).where(*conditions).order_by(Image.id)) as blocks:
+        with self._blocks(select(_plain(Image.id)).where(*conditions).order_by(Image.id)) as blocks:
             rows = chain.from_iterable(blocks)
-            return np.fromiter(chain.from_iterable(rows), dtype=np.int64)  # a million: no loop of Python's
+            return whole_numbers(list(chain.from_iterable(rows)), "image.id")  # a million: no loop of Python's
 
     def model(self) -> StoredModel:
         """The one row of `model`."""
@@ -127,57 +127,39 @@ class Reader:
         Raises:
             StoreDamagedError: an image has not exactly p visibility scores.
         """
-        columns = (Image.id, Image.segment_id, Image.row, Visibility.scores)
-        statement = select(*columns).outerjoin(Visibility, Visibility.image_id == Image.id).order_by(Image.id)
-        wanted = [listed(Image.segment_id, segments)] + ([] if removed else [LIVE])
+        wanted = map(_plain, (Image.id, Image.segment_id, Image.row, Visibility.scores))
+        statement = select(*wanted).outerjoin(Visibility, Visibility.image_id == Image.id).order_by(Image.id)
+        conditions = [listed(Image.segment_id, segments)] + ([] if removed else [LIVE])
         places, scores = [np.empty((0, 3), np.int64)], bytearray()
-        with self._blocks(statement.where(*wanted)) as blocks:
+        with self._blocks(statement.where(*conditions)) as blocks:
             for block in blocks:
-                if any(row.scores is None or len(row.scores) != 4 * p for row in block):
+                *columns, blobs = zip(*block, strict=True)
+                check_types(blobs, "visibility.scores", bytes, type(None))
+                if any(blob is None or len(blob) != 4 * p for blob in blobs):
                     raise StoreDamagedError(
                         f"{self._path} lacks visibility scores; restore the index from a copy or build it again"
                     )
-                places.append(np.array([row[:3] for row in block], dtype=np.int64))
-                scores += b"".join(row.scores for row in block)
-        ids, owners, rows = np.ascontiguousarray(np.concatenate(places).T)
-        if (rows < 0).any():  # NumPy would count them from the end
-            raise StoreDamagedError(
-                f"{self._path} names a row below 0; restore the index from a copy or build it again"
-            )
+                names = ("image.id", "image.segment_id", "image.row")
+                places.append(np.stack(list(map(whole_numbers, columns, names)), axis=1))
+                scores += b"".join(blobs)
+        ids, owners, rows = np.ascontiguousarray(np.concatenate(places).T)  # (n, 3) -> (3, n)
         visibility = np.frombuffer(bytes(scores), dtype="<f4").astype(np.float32).reshape(-1, p)  # (n · p,) -> (n, p)
         return ImageRows(ids, owners, rows, visibility)
 
-    def found(self, search_filter: SearchFilter, paths: Sequence[str] = (), prefix: str = "") -> Int64:
-        """Ids, ascending, of the images that meet every condition; an empty condition is met by all."""
-        conditions = []
-        if search_filter.pids:
-            conditions.append(listed(Image.pid, map(int, search_filter.pids)))
-        if search_filter.camids:
-            conditions.append(listed(Image.camid, map(int, search_filter.camids)))
-        if search_filter.captured_after is not None:
-            conditions.append(Image.captured_at >= search_filter.captured_after)
-        if search_filter.captured_before is not None:
-            conditions.append(Image.captured_at < search_filter.captured_before)
-        if paths:
-            conditions.append(listed(Image.path, paths))
-        if prefix:
-            conditions.append(func.substr(Image.path, 1, len(prefix)) == prefix)
-        return self._ids(LIVE, *conditions)
+    def labels(self, segment_id: int) -> ImageLabels:
+        """What is known of the images of a segment, the removed ones included, in the order of its rows."""
+        statement = select(*(_plain(Image.__table__.c[name]) for name in COLUMNS))
+        with self._blocks(statement.where(Image.segment_id == segment_id).order_by(Image.row)) as blocks:
+            return ImageLabels.of(blocks)
+
+    def relabelled(self) -> int:
+        """Differs between two transactions if the labels of an image were changed between them."""
+        found = self._all(select(Checksum.total).where(Checksum.name == checksums.RELABELLED))
+        return int(found[0][0]) if found else 0
 
     def live_among(self, ids: Iterable[int]) -> set[int]:
         """Those of the ids that name an image which is not removed."""
         return set(self._ids(LIVE, listed(Image.id, ids)).tolist())
-
-    def records(self, ids: Int64) -> dict[int, ImageRecord]:
-        """What is known about images, by id; unknown ids are absent."""
-        columns = (Image.path, Image.content_hash, Image.pid, Image.camid, Image.captured_at, Image.width, Image.height)
-        rows = self._all(select(Image.id, *columns).where(listed(Image.id, ids.tolist())))
-        return {row.id: ImageRecord(*row[1:]) for row in rows}
-
-    def live_files(self) -> dict[str, tuple[int, str]]:
-        """Path -> (image id, content hash) of the images that are not removed."""
-        rows = self._all(select(Image.path, Image.id, Image.content_hash).where(LIVE))
-        return {row.path: (row.id, row.content_hash) for row in rows}
 
     def removed(self) -> Int64:
         """Ids, ascending, of the removed images that are still in the files."""
@@ -207,7 +189,7 @@ class Reader:
         Raises:
             OSError: the disk is full or fails.
         """
-        with self._lock, translated(target), closing(sqlite3.connect(target)) as copy:
+        with translated(target), closing(sqlite3.connect(target)) as copy:
             source: Any = self._connection.connection.driver_connection
             source.backup(copy)  # within our transaction, so of the same moment as all else
             copy.execute("DELETE FROM copy")  # copies of the original are none of the copy's
@@ -230,40 +212,31 @@ class Reader:
         """(path, reason), by path."""
         return [tuple(row) for row in self._all(select(Rejected.path, Rejected.reason).order_by(Rejected.path))]
 
-    def counts(self) -> dict[str, int]:
-        """How many images, removed and rejected ones, segments, identities and cameras there are."""
-        removed = self._all(select(func.count()).select_from(Image).where(Image.removed_at.is_not(None)))[0][0]
-        if removed:
-            identities = func.count(func.distinct(Image.pid)).filter(_IS_IDENTITY)
-            live = select(func.count(), identities, func.count(func.distinct(Image.camid))).where(LIVE)
-            images, pids, camids = self._all(live.select_from(Image))[0]
-        else:  # then the indexes alone can tell, in order, in a fifth of the time
-            images = self._all(select(func.count()).select_from(Image))[0][0]
-            pids, camids = (
-                self._all(select(func.count()).select_from(select(column).where(counted).distinct().subquery()))[0][0]
-                for column, counted in ((Image.pid, _IS_IDENTITY), (Image.camid, Image.camid.is_not(None)))
+    def counts(self) -> tuple[int, int, int]:
+        """How many images, removed images and rejected files there are."""
+        removed = select(func.count()).select_from(Image).where(Image.removed_at.is_not(None))
+        images, gone, rejected = (
+            int(self._all(statement)[0][0])
+            for statement in (
+                select(func.count()).select_from(Image),
+                removed,
+                select(func.count()).select_from(Rejected),
             )
-        rejected = self._all(select(func.count()).select_from(Rejected))[0][0]
-        counts = {"images": images, "removed": removed, "rejected": rejected, "identities": pids}
-        return counts | {"cameras": camids, "segments": len(self.segments())}
-
-    def camids(self) -> list[int]:
-        """The cameras of the images that are not removed, ascending."""
-        rows = self._all(select(Image.camid).where(LIVE, Image.camid.is_not(None)).distinct().order_by(Image.camid))
-        return [row.camid for row in rows]
-
-    def captured(self) -> tuple[datetime, datetime] | None:
-        """When the first and the last of the images that have a time were captured; None where none has."""
-        first, last = self._all(select(func.min(Image.captured_at), func.max(Image.captured_at)).where(LIVE))[0]
-        return None if first is None else (first, last)
+        )
+        return images - gone, gone, rejected
 
     def integrity(self) -> list[str]:
         """What SQLite itself finds wrong, and the tables whose rows are not those that were committed."""
         found = [str(row[0]) for row in self._all(text("PRAGMA integrity_check")) if row[0] != "ok"]
         found += [f"dangling reference in table {row[0]}" for row in self._all(text("PRAGMA foreign_key_check"))]
         stored = {row.name: row.total for row in self._all(select(Checksum.name, Checksum.total))}
-        with self._lock, translated(self._path):
+        with translated(self._path):
             for table in checksums.TABLES:
                 if checksums.table_sum(self._connection, table) != stored.get(table):
                     found.append(f"rows of table {table} are not those that were committed (checksum)")
         return found
+
+
+def _plain(column: Any) -> Any:
+    """A column as SQLite gives it: many rows are checked column by column, not value by value."""
+    return type_coerce(column, NullType()).label(column.name)

@@ -1,16 +1,13 @@
 """The FAISS index of one region: image ids by embedding, filtered, on the CPU or the GPU.
 
-With `index_types`, all that knows faiss. Whatever the type and the device, a search gives ids that are allowed, nearest
-first, and fewer than k only when fewer than k exist: the types that look at a part of their vectors look deeper until
-then. "flat" and "hnsw", "ivf-flat" compute the distances exactly; "ivf-sq8", "ivf-pq" and "ivf-pqfs" from compressed
-vectors, the last 32 at a time in the registers of the processor (fast scan), which a GPU cannot.
+Whatever the type (`index_types`) and the device, a search gives ids that are allowed, nearest first, and fewer than k
+only when fewer than k exist: the types that look at a part of their vectors look deeper until then.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +17,11 @@ import faiss as _faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.errors import DeviceError, StoreDamagedError
+from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store.folder.faiss_file import MAX_IMAGE_ID, problem
 from vpmsearch.store.folder.files import check_readable, printable_line
-from vpmsearch.store.folder.index_types import choose_type, gpu_of, new_index, type_of
+from vpmsearch.store.folder.gpu_index import GpuIndex
+from vpmsearch.store.folder.index_types import TYPES, choose_type, gpu_of, type_of
 from vpmsearch.types import Bool, Float32, Int64
 
 faiss: Any = _faiss  # its type stubs lack half of what is used here
@@ -32,8 +30,6 @@ Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
 Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
 
 _LEAST_LISTS = 32  # that are looked through
-_EFFORT_SHARE = {"ivf-pqfs": 8}  # 1 of so many lists is looked through for 400 neighbours
-_EFFORT_SHARE_ELSE = 16
 _TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
 _LONGEST = 8  # times the median length: longer vectors are not learned from
 _LEAST_CENTROIDS = 256  # of codes of a byte
@@ -104,6 +100,7 @@ class RegionIndex:
         self.kind = type_of(index)
         if not self.kind:
             raise StoreDamagedError(f"an index of type {type(index).__name__} is none that vpmsearch writes")
+        self._type = TYPES[self.kind]
         self.dim = int(index.d)
         self._index = index
         self._order = _ids_of(index)
@@ -113,9 +110,8 @@ class RegionIndex:
         if len(self.ids) and self.ids[-1] >= MAX_IMAGE_ID:
             raise StoreDamagedError(f"image id {self.ids[-1]} is beyond the limit of {MAX_IMAGE_ID}")
         gpu = gpu_of(device)
-        # Graphs and fast scans have no GPU form; an empty index has nothing to gain.
-        on_gpu = gpu is not None and self.kind not in ("hnsw", "ivf-pqfs") and len(self.ids) > 0
-        self._gpu = _GpuCopy(index, gpu) if on_gpu and gpu is not None else None
+        # An empty index has nothing to gain on a GPU.
+        self._gpu = GpuIndex(index, gpu) if gpu is not None and self._type.on_gpu and len(self.ids) > 0 else None
         self.masked = self._gpu is not None
 
     def __len__(self) -> int:
@@ -143,7 +139,7 @@ class RegionIndex:
             on_added: told how many more vectors are in.
         """
         n = len(ids)
-        index = new_index(choose_type(kind, n, d), n, d)
+        index = TYPES[choose_type(kind, n, d)].make(n, d)
         if not index.is_trained:
             most = max(index.nlist, _LEAST_CENTROIDS) * _TRAINING_POINTS
             index.train(_typical(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))))))
@@ -210,18 +206,17 @@ class RegionIndex:
     @property
     def exact(self) -> bool:
         """Whether a search finds exactly the nearest, up to the rounding of float32 on the CPU."""
-        return self.kind == "flat" and self._gpu is None
+        return self._type.walk == "all" and self._type.exact_distances and self._gpu is None
 
     def _efforts(self, wanted: int) -> Iterator[int | None]:
         """How hard to look, harder each time; the last, None, finds everything."""
-        if self.kind.startswith("ivf"):
+        if self._type.walk == "lists":
             # Who wants deeper lists wants more of the nearest: the share of lists grows with them.
-            share = _EFFORT_SHARE.get(self.kind, _EFFORT_SHARE_ELSE)
-            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * share))
+            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * self._type.share))
             while effort < self._index.nlist:
                 yield effort
                 effort *= 2
-        elif self.kind == "hnsw":
+        elif self._type.walk == "graph":
             effort = max(_HNSW_EFFORT, 2 * wanted)
             while effort < len(self) // 4:  # beyond, a scan is cheaper than the walk
                 yield effort
@@ -246,16 +241,16 @@ class RegionIndex:
             fetch = min(len(self), 2 * fetch)
 
     def _raw(self, queries: Float32, k: int, effort: int | None, allowed: Allowed | None) -> Any:
-        if self.kind == "hnsw" and effort is None:
+        if self._type.walk == "graph" and effort is None:
             return self._scan(queries, k, allowed)
-        lists = (effort or self._index.nlist) if self.kind.startswith("ivf") else 0
+        lists = (effort or self._index.nlist) if self._type.walk == "lists" else 0
         if self._gpu is not None and allowed is None and max(k, lists) <= _GPU_LIMIT:
             return self._gpu.search(queries, k, lists, self._order)
         # The selector lives as long as the parameters, which FAISS's Python layer sees to.
         settings: dict[str, Any] = {} if allowed is None else {"sel": allowed.selector}
         if lists:
             parameters = faiss.SearchParametersIVF(nprobe=lists, **settings)
-        elif self.kind == "hnsw":
+        elif self._type.walk == "graph":
             parameters = faiss.SearchParametersHNSW(efSearch=effort, **settings)
         else:
             parameters = faiss.SearchParameters(**settings)
@@ -297,40 +292,6 @@ def _tidy(ids: Int64, squared: Float32, wanted: int) -> Found:
     ids, distances = ids[present], np.sqrt(np.fmax(squared[present], 0))
     order = np.lexsort((ids, distances))[:wanted]
     return ids[order], distances[order]
-
-
-_one_at_a_time = threading.Lock()
-_known_resources: dict[int, tuple[Any, threading.Lock]] = {}
-
-
-def _resources(gpu: int) -> tuple[Any, threading.Lock]:
-    """The scratch memory of a GPU and the lock it needs: searches that share it must not overlap."""
-    with _one_at_a_time:  # indexes are opened beside each other
-        if gpu not in _known_resources:
-            _known_resources[gpu] = faiss.StandardGpuResources(), threading.Lock()
-        return _known_resources[gpu]
-
-
-class _GpuCopy:
-    """An index on a GPU, which cannot filter. Flat ones go without their id map, which is applied here."""
-
-    def __init__(self, index: Any, gpu: int) -> None:
-        self._mapped = isinstance(index, faiss.IndexIDMap)
-        resources, self._lock = _resources(gpu)
-        inner = faiss.downcast_index(index.index) if self._mapped else index
-        try:
-            with self._lock:
-                self._index = faiss.index_cpu_to_gpu(resources, gpu, inner)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split()).rpartition(": ")[2]
-            raise DeviceError(f"an index cannot be moved to GPU {gpu} ({reason}); use --device cpu") from error
-
-    def search(self, queries: Float32, k: int, lists: int, order: Int64) -> Any:
-        """Squared distances and ids (Q, k); −1 where there is none."""
-        parameters = faiss.SearchParametersIVF(nprobe=lists) if lists else None
-        with self._lock:
-            distances, found = self._index.search(queries, k, params=parameters)
-        return distances, np.where(found >= 0, order[found], -1) if self._mapped else found
 
 
 def threads() -> int:

@@ -19,7 +19,7 @@ from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.checksums import FileSum, digest, folder_sums
 from vpmsearch.store.folder.region_index import RegionIndex, threads, threads_within
-from vpmsearch.store.values import StoredModel
+from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 from vpmsearch.system.atomic import sync_folder
 from vpmsearch.system.parallel import map_ahead
 from vpmsearch.types import Bool, Float32, Int64
@@ -29,15 +29,9 @@ IMAGES_NAME = "images.bin"
 TEMPORARY = ".tmp-"
 REPAIR = "`vpmsearch verify --repair` builds it again"
 """What to do about a file that follows from others."""
-OnBuild = Callable[[int, int], None]
-"""Told while region indexes are built, by any thread: how many vectors are in, and how many there will be."""
 
 _TOGETHER_FROM = 20_000  # images of a segment whose regions are indexed, and opened, beside each other
 _TOGETHER = 4  # at most: so many indexes are in memory at once
-
-
-def tell_nobody(done: int, total: int) -> None:
-    """An `OnBuild` for those who do not ask."""
 
 
 def region_file_name(region: int) -> str:

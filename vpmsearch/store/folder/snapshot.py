@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,68 @@ from numpy.typing import NDArray
 
 from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
 from vpmsearch.store.folder.catalog import Catalog
-from vpmsearch.store.folder.checksums import is_as_written
+from vpmsearch.store.folder.checksums import FileSum, is_as_written
+from vpmsearch.store.folder.columns import MOMENT, Label
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
+from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import Allowed
 from vpmsearch.store.folder.segments import FOLDER_NAME, OpenSegment, open_segment
+from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
 _ATTEMPTS = 5
-_CONTRADICTION = "the catalog and the segments name different images"
+_IS_IDENTITY = 0  # pids from here on; −1 is the data sets' junk
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A segment as the catalog has it. images: how many. files: what was written."""
+
+    images: int
+    files: Mapping[str, FileSum]
+    labels: ImageLabels
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """All that a snapshot needs of the catalog, read in one transaction that is over.
+
+    relabelled: see `Reader.relabelled`. removed: ids, ascending.
+    """
+
+    state: tuple[object, ...]
+    model: StoredModel
+    relabelled: int
+    removed: Int64
+    rejected: int
+    segments: Mapping[int, _Listed]
+
+    @classmethod
+    def of(cls, reader: Reader, before: Snapshot | None) -> _Moment:
+        """Read it; the labels of a segment that `before` knows only if some were changed since."""
+        relabelled = reader.relabelled()
+        known = before.parts if before is not None and before.moment.relabelled == relabelled else {}
+        segments = {}
+        for segment_id, images in reader.segments().items():
+            files, part = reader.files(segment_id), known.get(segment_id)
+            # By its files, as another index may have come to be at this path.
+            labels = part.labels if part and part.files.files == files else reader.labels(segment_id)
+            segments[segment_id] = _Listed(images, files, labels)
+        return cls(reader.state(), reader.model(), relabelled, reader.removed(), reader.counts()[2], segments)
 
 
 @dataclass(frozen=True)
 class _Part:
     """A segment within a snapshot.
 
-    rows: (n,) where its images that are not removed stand in the snapshot. whole: (p,) whether a region's index holds
-    nothing that is removed, so that it can be searched without a filter.
+    labels: of all its images, by row. rows: (n,) where those that are not removed stand in the snapshot. whole: (p,)
+    whether a region's index holds nothing that is removed, so that it can be searched without a filter.
     """
 
-    id: int
     files: OpenSegment
+    labels: ImageLabels
     rows: Int64
     whole: Bool
 
@@ -44,31 +83,37 @@ class Snapshot:
     """The images of an index that were not removed at one moment. Every file is open; safe for several threads.
 
     Rows, 0 to N − 1, follow `image_ids`; they mean something within this snapshot only. It stays valid when the store
-    is refreshed or closed, and is closed when nobody holds it any more.
+    is refreshed or closed, whatever becomes of the catalog: what that says of the images is in memory.
     """
 
-    def __init__(self, folder: Path, reader: Reader, device: str, known: Mapping[int, OpenSegment]) -> None:
-        self._reader = reader
-        self.close = weakref.finalize(self, reader.close)
-        self.state = reader.state()
-        self.stored_model = reader.model()
-        self.model_info: ModelInfo = self.stored_model.info
+    def __init__(self, folder: Path, moment: _Moment, device: str, before: Snapshot | None = None) -> None:
+        self.moment = moment
+        self.state = moment.state
+        self.stored_model = moment.model
+        self.model_info: ModelInfo = moment.model.info
+        known = before.parts if before is not None else {}
         opened: dict[int, OpenSegment] = {}
-        for segment_id, count in reader.segments().items():
-            written, before = reader.files(segment_id), known.get(segment_id)
-            if before is None or before.files != written:  # another index may have come to be at this path
-                place = folder / FOLDER_NAME / str(segment_id)
-                before = open_segment(place, count, written, self.stored_model, device)
-            opened[segment_id] = before
-        self._line_up(list(opened.values()), reader.removed())
+        for segment_id, segment in moment.segments.items():
+            part = known.get(segment_id)
+            if part is not None and part.files.files == segment.files:
+                opened[segment_id] = part.files
+                continue
+            place = folder / FOLDER_NAME / str(segment_id)
+            opened[segment_id] = open_segment(place, segment.images, segment.files, moment.model, device)
+            if not np.array_equal(opened[segment_id].image_ids, segment.labels.ids):
+                raise StoreDamagedError(
+                    f"{place} holds other images than the catalog says; restore the index from a copy or build it again"
+                )
+        self._line_up(list(opened.values()), moment.removed)
         self.visible: Bool = self.model_info.visible(self.visibility)
-        self._parts: list[_Part] = []
+        self.parts: dict[int, _Part] = {}
         self._sound: dict[int, bool] = {}
         for number, (segment_id, files) in enumerate(opened.items()):
             rows = np.flatnonzero(self._part_of == number)
             live = self.visible[rows].sum(axis=0)
             whole = live == np.array([len(index) for index in files.regions])
-            self._parts.append(_Part(segment_id, files, rows, whole))
+            self.parts[segment_id] = _Part(files, moment.segments[segment_id].labels, rows, whole)
+        self._parts = list(self.parts.values())
         self._live = Allowed(self.image_ids)
         for array in (self.image_ids, self.visibility, self.visible):
             array.flags.writeable = False
@@ -92,28 +137,20 @@ class Snapshot:
             raise StoreDamagedError("two segments hold one image; restore the index from a copy or build it again")
 
     @classmethod
-    def take(
-        cls, folder: Path, catalog: Catalog, device: str, known: Mapping[int, OpenSegment] | None = None
-    ) -> Snapshot:
-        """See what is committed now, reusing segments that are open already.
+    def take(cls, folder: Path, catalog: Catalog, device: str, before: Snapshot | None = None) -> Snapshot:
+        """See what is committed now, reusing what an earlier snapshot has open and in memory already.
 
         Raises:
             StoreDamagedError: a file is missing or not what it should be.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            reader = catalog.read()
+            moment = catalog.ask(lambda reader: _Moment.of(reader, before))
             try:
-                return cls(folder, reader, device, known or {})
+                return cls(folder, moment, device, before)
             except StoreDamagedError:
                 # A compaction may have replaced the segments between our reading their names and opening them.
-                with catalog.read() as now:
-                    changed = now.state() != reader.state()
-                reader.close()
-                if not changed or attempt == _ATTEMPTS:
+                if attempt == _ATTEMPTS or catalog.ask(Reader.state) == moment.state:
                     raise
-            except BaseException:
-                reader.close()
-                raise
         raise AssertionError("unreachable")
 
     def __len__(self) -> int:
@@ -122,12 +159,7 @@ class Snapshot:
     @property
     def open_segments(self) -> dict[int, OpenSegment]:
         """The segments by id."""
-        return {part.id: part.files for part in self._parts}
-
-    @property
-    def reader(self) -> Reader:
-        """The read transaction behind the view."""
-        return self._reader
+        return {segment_id: part.files for segment_id, part in self.parts.items()}
 
     def rows(self, image_ids: NDArray[np.integer]) -> Int64:
         """The rows of images (m,).
@@ -143,16 +175,14 @@ class Snapshot:
             raise StoreError(f"image {wanted[missing][0]} is not in the index; it may have been removed")
         return rows.astype(np.int64, copy=False)
 
-    def select(self, search_filter: SearchFilter | None) -> Bool:
-        """Which images a filter lets pass: (N,)."""
-        if search_filter is None or search_filter == SearchFilter():
-            return np.ones(len(self), dtype=np.bool_)
-        passed = np.zeros(len(self), dtype=np.bool_)
-        found = self._reader.found(search_filter, prefix=search_filter.path_prefix)
-        try:
-            passed[self.rows(found)] = True
-        except StoreError as error:
-            raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`") from error
+    def select(self, search_filter: SearchFilter | None, paths: Sequence[str] = ()) -> Bool:
+        """Which images a filter lets pass, and have one of these paths if any are given: (N,)."""
+        passed = np.ones(len(self), dtype=np.bool_)
+        if search_filter is None:
+            search_filter = SearchFilter()
+        if search_filter != SearchFilter() or paths:
+            for part in self._parts:
+                passed[part.rows] = part.labels.select(search_filter, paths)[self._row_in_part[part.rows]]
         return passed
 
     def embeddings(self, rows: NDArray[np.integer]) -> Float32:
@@ -211,11 +241,9 @@ class Snapshot:
         Raises:
             StoreError: a row is out of range.
         """
-        ids = self.image_ids[self._check_rows(rows)]
-        found = self._reader.records(ids)
-        if len(found) < len(np.unique(ids)):
-            raise StoreDamagedError(f"{_CONTRADICTION}; run `vpmsearch verify`")
-        return [found[image_id] for image_id in ids.tolist()]
+        rows = self._check_rows(rows)
+        places = zip(self._part_of[rows].tolist(), self._row_in_part[rows].tolist(), strict=True)
+        return [self._parts[number].labels.record(row) for number, row in places]
 
     def records_of(self, image_ids: Sequence[int] | Int64) -> list[ImageRecord]:
         """What the catalog knows about images, in the order asked.
@@ -234,17 +262,41 @@ class Snapshot:
         rows = self.rows(np.asarray(image_ids, dtype=np.int64))
         return RegionFeatures(self.visibility[rows], self.embeddings(rows))
 
+    def _live_labels(self) -> Iterator[tuple[ImageLabels, Bool]]:
+        """The labels of each segment and which of its rows (n,) are not removed."""
+        for part in self._parts:
+            kept = np.zeros(len(part.labels), np.bool_)
+            kept[self._row_in_part[part.rows]] = True
+            yield part.labels, kept
+
     def counts(self) -> dict[str, int]:
         """How many images, removed and rejected ones, segments, identities and cameras there are."""
-        return self._reader.counts()
+        pids = set[Label]().union(*(labels.pids.present(kept) for labels, kept in self._live_labels()))
+        identities = [pid for pid in pids if not isinstance(pid, int) or pid >= _IS_IDENTITY]
+        counts = {"images": len(self), "removed": len(self.moment.removed), "rejected": self.moment.rejected}
+        return counts | {"identities": len(identities), "cameras": len(self.camids()), "segments": len(self.parts)}
 
     def camids(self) -> list[int]:
         """The cameras, ascending."""
-        return self._reader.camids()
+        found: set[Any] = set().union(*(labels.camids.present(kept) for labels, kept in self._live_labels()))
+        return sorted(found)
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured; None where none has."""
-        return self._reader.captured()
+        times = np.concatenate([np.empty(0, MOMENT), *(lab.captured_at[kept] for lab, kept in self._live_labels())])
+        times = times[~np.isnat(times)]
+        if not len(times):
+            return None
+        first, last = (time.item().replace(tzinfo=UTC) for time in (times.min(), times.max()))
+        return first, last
+
+    def files(self) -> dict[str, tuple[int, str]]:
+        """Path -> (image id, content hash)."""
+        found = {}
+        for labels, kept in self._live_labels():
+            columns = (labels.paths[kept].tolist(), labels.ids[kept].tolist(), labels.hashes[kept].tolist())
+            found.update({path: (image_id, known) for path, image_id, known in zip(*columns, strict=True)})
+        return found
 
     def allow(self, allowed: Bool) -> Allowed:
         """The images that a search may find, (N,), for several calls of `search_region`."""

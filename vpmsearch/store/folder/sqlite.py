@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from vpmsearch.errors import StoreDamagedError, StoreError, StoreLockedError
 from vpmsearch.store.folder.files import printable_line
 
 _BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
+_TICK_NS = 50_000_000  # beyond any file system's that keeps time to less than a second
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "unsupported file format")
 
 
@@ -29,6 +31,35 @@ def catalog_uri(path: Path) -> str:
     # A live connection of somebody else keeps both files, if only empty ones.
     in_use = wal.exists() and (wal.stat().st_size > 0 or shared.exists())
     return f"{uri}?mode=ro" if in_use else f"{uri}?mode=ro&immutable=1"
+
+
+def unlocked_state(path: Path) -> tuple[object, ...] | None:
+    """What tells whether a catalog is changed while it is read; None where SQLite's own locks keep it as it is.
+
+    They do wherever the folder can be written to. Elsewhere the catalog and its log are looked at: size and time.
+    """
+    uri = catalog_uri(path)
+    if uri.endswith("?mode=rw"):
+        return None
+    here = [path, path.with_name(f"{path.name}-wal")]
+    state = _looked_at(here)
+    # A change within the same tick of the file system's clock as the one before could not be told from none.
+    if time.time_ns() - max(moment for *_, moment in state) < _TICK_NS:
+        time.sleep(_TICK_NS / 1e9)
+        state = _looked_at(here)
+    return (uri, *state)
+
+
+def _looked_at(paths: list[Path]) -> list[tuple[int, int, int]]:
+    """Number, size and time of change of files, zeros where there is none."""
+    found = []
+    for path in paths:
+        try:
+            status = path.stat()
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append((0, 0, 0))
+    return found
 
 
 def connect(path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True) -> sqlite3.Connection:

@@ -130,7 +130,7 @@ def create(server: Server, model: StoredModel) -> None:
     Raises:
         StoreError: there is an index already, the model is too large, or the role lacks a right.
     """
-    from vpmsearch.store.folder.migrate import make_tables  # Alembic takes a while to import and only this needs it
+    from vpmsearch.store.migrations import make_tables  # Alembic takes a while to import and only this needs it
 
     _check_model(server, model)
     with server.change() as connection:
@@ -299,7 +299,7 @@ def upgrade(server: Server) -> tuple[str, str]:
     Raises:
         StoreNotFoundError: there is no index. StoreVersionError: a newer vpmsearch wrote it.
     """
-    from vpmsearch.store.folder.migrate import make_tables
+    from vpmsearch.store.migrations import make_tables
 
     with server.change() as connection:
         driver: Any = connection.connection.driver_connection

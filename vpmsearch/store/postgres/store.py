@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 from vpmsearch.errors import StoreError
 from vpmsearch.store import calibration_file
-from vpmsearch.store.folder.embeddings import DTYPES
-from vpmsearch.store.intake import check_model
+from vpmsearch.store.contract import Gallery
+from vpmsearch.store.intake import check_dtype
 from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import schema
 from vpmsearch.store.postgres import verify as checks
@@ -22,11 +21,12 @@ from vpmsearch.store.values import OnBuild, StoredModel, StoreStats, VerifyRepor
 from vpmsearch.types import ModelInfo, SearchFilter
 
 
-class ServerStore:
+class ServerStore(Gallery):
     """An index on a server. A context manager; make one by `create` or `open`. Several threads may use it."""
 
     def __init__(self, place: Place, device: str = "cpu") -> None:
-        self.place, self.device = place, device
+        self.path: Place = place
+        self.device = device
         self.server = Server(place)
         try:
             self._model, self._index_id = self.server.read(lambda cursor: schema.opened(self.server, cursor))
@@ -35,7 +35,6 @@ class ServerStore:
             self.server.close()
             raise
         self._lock, self._changes = threading.Lock(), 0
-        self._closed = False
 
     @classmethod
     def create(
@@ -58,8 +57,7 @@ class ServerStore:
         """
         where = Place.of(place)
         info = ModelInfo.of(model_info)
-        if embedding_dtype not in DTYPES:
-            raise StoreError(f"unknown embedding_dtype {embedding_dtype!r}; choose one of {', '.join(DTYPES)}")
+        check_dtype(embedding_dtype)
         server = Server(where)
         try:
             schema.create(server, StoredModel(info, embedding_dtype, index_type))
@@ -77,40 +75,10 @@ class ServerStore:
         """
         return cls(Place.of(place), device)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close all connections."""
         self._closed = True
         self.server.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError(f"the store at {self.place} is closed; open it again")
-
-    @property
-    def path(self) -> Place:
-        """Where it is; as text, without a password."""
-        return self.place
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """The model whose embeddings the index holds."""
-        return self._model.info
-
-    @property
-    def embedding_dtype(self) -> str:
-        """How embeddings are stored: "float16" (halfvec) or "float32" (vector)."""
-        return self._model.embedding_dtype
-
-    @property
-    def index_type(self) -> str:
-        """The type asked for when the index was created; see `stats` for what there is."""
-        return self._model.index_type
 
     def _look(self) -> ServerView:
         return ServerView(self.server, self._model, self._index_id)
@@ -150,20 +118,10 @@ class ServerStore:
         with self._lock:
             self._view, self._changes = None, self._changes + 1
 
-    def check_model(self, info: ModelInfo) -> None:
-        """Refuse another model than the index was built with.
-
-        Raises:
-            ModelMismatchError: names what differs, in both.
-        """
-        check_model(self.place, self.model_info, info)
-
     def writer(self, *, on_build: OnBuild = tell_nobody) -> ServerWriter:
-        """A writer, to be entered: `with store.writer() as writer:`.
+        """See `Gallery.writer`. The server builds the indexes when the last writer leaves, a region at a time.
 
-        Args:
-            on_build: told of the embeddings in its indexes when the last writer leaves and a region is done: the server
-                builds them, and does not say how far it is within a region.
+        It does not say how far it is within a region, so `on_build` hears of each region when it is done.
         """
         self._check_open()
         return ServerWriter(self.server, self._model, self._index_id, self._outdate, on_build)
@@ -176,34 +134,16 @@ class ServerStore:
         """(path, reason) of the files that could not be indexed, by path."""
         return self.snapshot.read(Reading.rejected)
 
-    def find(
-        self,
-        paths: Sequence[str] = (),
-        pids: Sequence[int] = (),
-        camids: Sequence[int] = (),
-        before: datetime | None = None,
-        after: datetime | None = None,
-        prefix: str = "",
-    ) -> list[int]:
-        """Ids, ascending, of the images that meet every condition given; all images when none is."""
-        wanted = SearchFilter(tuple(pids), tuple(camids), after, before, prefix)
+    def _found(self, wanted: SearchFilter, paths: Sequence[str]) -> list[int]:
         found: list[int] = self.snapshot.read(lambda reading: reading.ids(wanted, paths)).tolist()
         return found
 
     def calibration(self) -> dict[str, Any] | None:
-        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.search.calibration`.
-
-        Raises:
-            StoreDamagedError: it is not what was written.
-        """
+        """See `Gallery.calibration`."""
         return self.snapshot.read(Reading.calibration)
 
     def keep_calibration(self, values: dict[str, Any]) -> Place:
-        """Replace the calibration, as a commit of its own.
-
-        Returns:
-            Where it is.
-        """
+        """See `Gallery.keep_calibration`; a commit of its own."""
         self._check_open()
         with self.server.write() as cursor:
             cursor.execute(
@@ -211,9 +151,9 @@ class ServerStore:
                 [calibration_file.packed(values), self._index_id],
             )
             if cursor.rowcount != 1:
-                raise StoreError(f"another index has come to be at {self.place}; nothing was committed")
+                raise StoreError(f"another index has come to be at {self.path}; nothing was committed")
         self._outdate()
-        return self.place
+        return self.path
 
     def stats(self) -> StoreStats:
         """What the index holds now. Bytes are the server's, dead rows included until it vacuums."""

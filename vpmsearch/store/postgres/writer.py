@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 
 from vpmsearch.errors import StoreError
-from vpmsearch.store.intake import INT64, check_features, clean_record, storable_text
+from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.postgres.connection import ConnectionLostError, Server, ServerBusyError
 from vpmsearch.store.postgres.encoding import COPY_END, COPY_HEAD, cells, digests, feature_rows
 from vpmsearch.store.postgres.schema import NEXT_VERSION, build_indexes
 from vpmsearch.store.values import OnBuild, StoredModel
-from vpmsearch.types import ImageRecord, RegionFeatures
+from vpmsearch.types import RegionFeatures, as_utc
 
 if TYPE_CHECKING:
     import psycopg
@@ -37,7 +37,7 @@ ON CONFLICT (path) DO NOTHING RETURNING id
 _COPY = "COPY region_feature (image_id, region, visibility, embedding) FROM STDIN (FORMAT binary)"
 
 
-class ServerWriter:
+class ServerWriter(PendingWriter):
     """Adds, removes and rejects images; a context manager.
 
     Several may write at once. Of one path the first commit stays, if the others have the same bytes; with other bytes
@@ -49,11 +49,11 @@ class ServerWriter:
     def __init__(
         self, server: Server, model: StoredModel, index_id: str, committed: Callable[[], None], on_build: OnBuild
     ) -> None:
-        self._server, self._model, self._index_id = server, model, index_id
+        self._server, self._index_id = server, index_id
         self._committed, self._on_build = committed, on_build
         self._lock_name = int.from_bytes(bytes.fromhex(index_id)[:8], signed=True)
         self._held: ExitStack | None = None
-        self._forget()
+        super().__init__(model)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -80,102 +80,19 @@ class ServerWriter:
             return False
         return bool(row and row[0])
 
-    def _forget(self) -> None:
-        self._ids: list[int] = []
-        self._paths: set[str] = set()
-        self._records: list[ImageRecord] = []
-        self._features: list[RegionFeatures] = []
-        self._removed: set[int] = set()
-        self._updated: dict[int, ImageRecord] = {}
-        self._rejected: dict[str, str] = {}
-        self._accepted: set[str] = set()
-
     def _check_entered(self) -> None:
         if self._held is None:
             raise StoreError(f"this writer of {self._server.place} is not open; use `with store.writer() as writer:`")
 
-    @property
-    def pending(self) -> int:
-        """Images added or updated since the last commit."""
-        return len(self._ids) + len(self._updated)
-
-    def add(self, records: Sequence[ImageRecord], features: RegionFeatures) -> list[int]:
-        """Take in images; they are found after the next commit.
-
-        Args:
-            records: n. features: of the same n images, by the model of the index.
-
-        Returns:
-            Their ids. Where another writer commits the same file first, its image stays and the id is used by none.
-
-        Raises:
-            FeatureError: lengths, p or d do not fit, a value is not finite or does not fit the index's dtype.
-            StoreError: a path is empty, no text, or pending already, or a pid or camid is not a 64-bit integer.
-        """
-        self._check_entered()
-        check_features(self._model, len(records), features)
-        clean = [clean_record(record) for record in records]
-        paths = set(self._paths)
-        for record in clean:
-            if record.path in paths:
-                raise StoreError(f"{record.path} was added twice in one commit; every path names one image")
-            paths.add(record.path)
-        self._paths = paths
-        if not clean:
-            return []
+    def _take_ids(self, count: int) -> list[int]:
         with self._connection.write() as cursor:
-            cursor.execute(
-                "SELECT nextval(pg_get_serial_sequence('image', 'id')) FROM generate_series(1, %s)", [len(clean)]
-            )
-            ids = sorted(row[0] for row in cursor.fetchall())
-        self._ids += ids
-        self._records += clean
-        self._features.append(features)
-        return ids
+            cursor.execute("SELECT nextval(pg_get_serial_sequence('image', 'id')) FROM generate_series(1, %s)", [count])
+            return sorted(row[0] for row in cursor.fetchall())
 
-    def remove(self, image_ids: Iterable[int]) -> int:
-        """Remove images, pending ones too, at the next commit; ids that name none are ignored.
-
-        Returns:
-            How many images go.
-        """
-        self._check_entered()
-        ids = {int(image_id) for image_id in image_ids}
-        asked = [image_id for image_id in ids if image_id in INT64]
+    def _committed_among(self, image_ids: Sequence[int]) -> set[int]:
         with self._connection.write() as cursor:
-            cursor.execute("SELECT id FROM image WHERE id = ANY(%s::bigint[])", [asked])
-            live = {row[0] for row in cursor.fetchall()} - self._removed
-        dropped = ids.intersection(self._ids)
-        if dropped:
-            keep = [row for row, image_id in enumerate(self._ids) if image_id not in dropped]
-            self._features = [RegionFeatures.concatenate(self._features)[keep]] if keep else []
-            self._ids = [self._ids[row] for row in keep]
-            self._records = [self._records[row] for row in keep]
-            self._paths = {record.path for record in self._records}
-        self._removed |= live
-        self._updated = {image_id: record for image_id, record in self._updated.items() if image_id not in live}
-        return len(live) + len(dropped)
-
-    def update(self, image_id: int, record: ImageRecord) -> None:
-        """Change at the next commit what is known about an image: path, pid, camid, captured_at. Its embeddings stay.
-
-        Raises:
-            StoreError: as in `add`.
-        """
-        self._check_entered()
-        self._updated[int(image_id)] = clean_record(record)
-
-    def reject(self, path: str, reason: str) -> None:
-        """Note at the next commit that a file cannot be indexed; indexing it later takes the note back."""
-        self._check_entered()
-        self._accepted.discard(storable_text(path))
-        self._rejected[storable_text(path)] = storable_text(reason)
-
-    def accept(self, path: str) -> None:
-        """Take back at the next commit the note that a file cannot be indexed: it is as it was, or gone."""
-        self._check_entered()
-        self._rejected.pop(storable_text(path), None)
-        self._accepted.add(storable_text(path))
+            cursor.execute("SELECT id FROM image WHERE id = ANY(%s::bigint[])", [list(image_ids)])
+            return {row[0] for row in cursor.fetchall()}
 
     def commit(self) -> None:
         """Make everything pending visible, and make it last.
@@ -185,7 +102,7 @@ class ServerWriter:
                 nothing is pending; what was pending may have been committed.
         """
         self._check_entered()
-        if not (self._ids or self._removed or self._updated or self._rejected or self._accepted):
+        if not self._anything_pending:
             with self._connection.write() as cursor:  # whoever ends with this must know that it was one server
                 cursor.execute("SELECT 1")
             return
@@ -281,6 +198,4 @@ class ServerWriter:
 
 
 def _iso(moment: datetime | None) -> str | None:
-    from vpmsearch.types import as_utc
-
     return None if moment is None else as_utc(moment).isoformat()

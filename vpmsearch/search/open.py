@@ -1,0 +1,17 @@
+"""Which search answers queries over a store; the only place that decides."""
+
+from __future__ import annotations
+
+from vpmsearch.search.engine import SearchEngine, Searcher
+from vpmsearch.store import Gallery, GalleryStore
+
+
+def searcher(store: Gallery) -> Searcher:
+    """The search of a store: of a folder's files here, of a server's rows in the server."""
+    if isinstance(store, GalleryStore):
+        return SearchEngine(store)
+    from vpmsearch.search.server import ServerSearch  # a folder needs no PostgreSQL driver
+    from vpmsearch.store.postgres.store import ServerStore
+
+    assert isinstance(store, ServerStore)
+    return ServerSearch(store)

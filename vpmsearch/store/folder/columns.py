@@ -1,0 +1,109 @@
+"""A column of a catalog as an array, each value checked for its type: SQLite's columns take any.
+
+What is wrong raises TypeError or ValueError, which `sqlite.translated` tells as damage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.types import Bool, Int64
+
+Texts = NDArray[Any]
+"""Text of any length, NumPy's StringDType."""
+Times = NDArray[np.datetime64]
+"""Moments in UTC, to the microsecond; NaT where there is none."""
+Label = int | str
+
+STRINGS = np.dtypes.StringDType()
+MOMENT = np.dtype("datetime64[us]")
+_MOMENTS = re.compile(r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6},)*")  # as SQLAlchemy writes
+
+
+def check_types(values: Sequence[object], name: str, *allowed: type) -> None:
+    """Refuse values of any other type.
+
+    Raises:
+        TypeError: names the column and the type.
+    """
+    if strange := set(map(type, values)) - set(allowed):  # a million in a few milliseconds
+        raise TypeError(f"{name} holds {sorted(kind.__name__ for kind in strange)[0]}")
+
+
+def whole_numbers(values: Sequence[Any], name: str, least: int = 0) -> Int64:
+    """Integers of 64 bits from `least` on."""
+    check_types(values, name, int)
+    numbers = np.array(values, dtype=np.int64)
+    if len(numbers) and numbers.min() < least:
+        raise ValueError(f"{name} holds {numbers.min()}")
+    return numbers
+
+
+def texts(values: Sequence[Any], name: str) -> Texts:
+    """Text."""
+    check_types(values, name, str)
+    return np.array(values, dtype=STRINGS)
+
+
+def hashes(values: Sequence[Any], name: str) -> Texts:
+    """Hashes in hex where they are stored as bytes, else the text that is stored."""
+    check_types(values, name, bytes, str)
+    return texts([value.hex() if isinstance(value, bytes) else value for value in values], name)
+
+
+def moments(values: Sequence[Any], name: str) -> Times:
+    """Moments as SQLAlchemy stores them, or None."""
+    check_types(values, name, str, type(None))
+    given = [value for value in values if value is not None]
+    if not _MOMENTS.fullmatch("".join(f"{value}," for value in given)):
+        raise ValueError(f"{name} holds what is no time")
+    try:
+        found = np.array([value or "NaT" for value in values], dtype=MOMENT)
+    except ValueError as error:
+        raise ValueError(f"{name} holds what is no time") from error
+    if len(given) and np.nanmin(found) < np.datetime64("0001-01-01"):  # the first of Python's years
+        raise ValueError(f"{name} holds a time before the year 1")
+    return found
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What people call n things: numbers or words, few of them distinct, or nothing.
+
+    values: the distinct ones. codes: (n,) int32, where in `values`; −1 where there is nothing.
+    """
+
+    values: tuple[Label, ...]
+    codes: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, values: Sequence[Any], name: str, *allowed: type) -> Labels:
+        """Gather values, of the allowed types or None."""
+        check_types(values, name, *allowed, type(None))
+        distinct = dict.fromkeys(values)
+        distinct.pop(None, None)
+        code = {value: number for number, value in enumerate(distinct)} | {None: -1}
+        return cls(tuple(distinct), np.fromiter(map(code.__getitem__, values), np.int32, len(values)))
+
+    def among(self, wanted: Collection[Label]) -> Bool:
+        """(n,) which of them are one of these."""
+        chosen = set(wanted)
+        # One more at the end, where code −1 looks.
+        table = np.array([*(value in chosen for value in self.values), False], dtype=np.bool_)
+        found: Bool = table[self.codes]
+        return found
+
+    def present(self, kept: Bool) -> set[Label]:
+        """The distinct values of those that are kept (n,)."""
+        return {self.values[code] for code in np.unique(self.codes[kept]).tolist() if code >= 0}
+
+    def at(self, row: int) -> Label | None:
+        """One of them."""
+        code = int(self.codes[row])
+        return None if code < 0 else self.values[code]

@@ -1,0 +1,47 @@
+"""A region's index on a GPU."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import faiss as _faiss
+import numpy as np
+
+from vpmsearch.errors import DeviceError
+from vpmsearch.types import Float32, Int64
+
+faiss: Any = _faiss  # its type stubs lack half of what is used here
+
+_one_at_a_time = threading.Lock()
+_known_resources: dict[int, tuple[Any, threading.Lock]] = {}
+
+
+def _resources(gpu: int) -> tuple[Any, threading.Lock]:
+    """The scratch memory of a GPU and the lock it needs: searches that share it must not overlap."""
+    with _one_at_a_time:  # indexes are opened beside each other
+        if gpu not in _known_resources:
+            _known_resources[gpu] = faiss.StandardGpuResources(), threading.Lock()
+        return _known_resources[gpu]
+
+
+class GpuIndex:
+    """An index on a GPU, which cannot filter. Flat ones go without their id map, which is applied here."""
+
+    def __init__(self, index: Any, gpu: int) -> None:
+        self._mapped = isinstance(index, faiss.IndexIDMap)
+        resources, self._lock = _resources(gpu)
+        inner = faiss.downcast_index(index.index) if self._mapped else index
+        try:
+            with self._lock:
+                self._index = faiss.index_cpu_to_gpu(resources, gpu, inner)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split()).rpartition(": ")[2]
+            raise DeviceError(f"an index cannot be moved to GPU {gpu} ({reason}); use --device cpu") from error
+
+    def search(self, queries: Float32, k: int, lists: int, order: Int64) -> Any:
+        """Squared distances and ids (Q, k); −1 where there is none."""
+        parameters = faiss.SearchParametersIVF(nprobe=lists) if lists else None
+        with self._lock:
+            distances, found = self._index.search(queries, k, params=parameters)
+        return distances, np.where(found >= 0, order[found], -1) if self._mapped else found

@@ -1,0 +1,138 @@
+"""The half of a writer that is the same in every store: what waits for the next commit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+from vpmsearch.errors import StoreError
+from vpmsearch.store.intake import INT64, check_features, clean_record, storable_text
+from vpmsearch.store.values import StoredModel
+from vpmsearch.types import ImageRecord, RegionFeatures
+
+
+class PendingWriter(ABC):
+    """Collects changes in memory until `commit` writes them; see `vpmsearch.store.contract.ImageWriter`.
+
+    A store's writer says where ids come from, which images exist, and how the pending changes are written. After a
+    commit that failed, what was pending still is.
+
+    Args:
+        model: the model of the index; features of another are refused.
+    """
+
+    def __init__(self, model: StoredModel) -> None:
+        self._model = model
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start with nothing pending."""
+        self._ids: list[int] = []
+        self._paths: set[str] = set()
+        self._records: list[ImageRecord] = []
+        self._features: list[RegionFeatures] = []
+        self._removed: set[int] = set()
+        self._updated: dict[int, ImageRecord] = {}
+        self._rejected: dict[str, str] = {}
+        self._accepted: set[str] = set()
+
+    @abstractmethod
+    def _check_entered(self) -> None:
+        """Raise StoreError unless the writer was entered and not left."""
+
+    @abstractmethod
+    def _take_ids(self, count: int) -> list[int]:
+        """So many ids that no image ever had, ascending; count is at least 1."""
+
+    @abstractmethod
+    def _committed_among(self, image_ids: Sequence[int]) -> set[int]:
+        """Those of some ids (each fits 64 bits) that committed images have."""
+
+    @property
+    def pending(self) -> int:
+        """Images added or updated since the last commit."""
+        return len(self._ids) + len(self._updated)
+
+    @property
+    def _anything_pending(self) -> bool:
+        return bool(self._ids or self._removed or self._updated or self._rejected or self._accepted)
+
+    def add(self, records: Sequence[ImageRecord], features: RegionFeatures) -> list[int]:
+        """Take in images; they are found after the next commit.
+
+        Args:
+            records: n. features: of the same n images, by the model of the index.
+
+        Returns:
+            Their ids. On a server another writer may commit the same file first: then its image stays, and the id given
+            here is used by none.
+
+        Raises:
+            FeatureError: lengths, p or d do not fit, a value is not finite or does not fit the index's dtype.
+            StoreError: a path is empty, no text, or pending already, or a pid or camid is not a 64-bit integer.
+        """
+        self._check_entered()
+        check_features(self._model, len(records), features)
+        clean = [clean_record(record) for record in records]
+        paths = set(self._paths)
+        for record in clean:
+            if record.path in paths:
+                raise StoreError(f"{record.path} was added twice in one commit; every path names one image")
+            paths.add(record.path)
+        self._paths = paths
+        if not clean:
+            return []
+        ids = self._take_ids(len(clean))
+        self._ids += ids
+        self._records += clean
+        self._features.append(features)
+        return ids
+
+    def remove(self, image_ids: Iterable[int]) -> int:
+        """Remove images, pending ones too, at the next commit; ids that name none are ignored.
+
+        Returns:
+            How many images go.
+        """
+        self._check_entered()
+        ids = {int(image_id) for image_id in image_ids}
+        live = self._committed_among([image_id for image_id in ids if image_id in INT64]) - self._removed
+        dropped = ids.intersection(self._ids)
+        if dropped:
+            self._drop(dropped)
+        self._removed |= live
+        self._updated = {image_id: record for image_id, record in self._updated.items() if image_id not in live}
+        return len(live) + len(dropped)
+
+    def _drop(self, ids: set[int]) -> None:
+        """Forget images that were added and not yet committed."""
+        keep = [row for row, image_id in enumerate(self._ids) if image_id not in ids]
+        self._features = [RegionFeatures.concatenate(self._features)[keep]] if keep else []
+        self._ids = [self._ids[row] for row in keep]
+        self._records = [self._records[row] for row in keep]
+        self._paths = {record.path for record in self._records}
+
+    def update(self, image_id: int, record: ImageRecord) -> None:
+        """Change at the next commit what is known about an image: path, pid, camid, captured_at. Its embeddings stay.
+
+        Args:
+            image_id: of a committed image; one that was removed, or never was, is not brought back.
+            record: its other fields are not looked at.
+
+        Raises:
+            StoreError: as in `add`.
+        """
+        self._check_entered()
+        self._updated[int(image_id)] = clean_record(record)
+
+    def reject(self, path: str, reason: str) -> None:
+        """Note at the next commit that a file cannot be indexed; indexing it later takes the note back."""
+        self._check_entered()
+        self._accepted.discard(storable_text(path))
+        self._rejected[storable_text(path)] = storable_text(reason)
+
+    def accept(self, path: str) -> None:
+        """Take back at the next commit the note that a file cannot be indexed: it is as it was, or gone."""
+        self._check_entered()
+        self._rejected.pop(storable_text(path), None)
+        self._accepted.add(storable_text(path))

@@ -1,0 +1,28 @@
+"""Names of a package that are imported when they are first asked for, so that importing the package costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Make a package's `__getattr__` (PEP 562).
+
+    Args:
+        package: its `__name__`. modules: public name -> the module that defines it.
+
+    Returns:
+        A function that imports a name and leaves it in the package, so that Python asks once.
+    """
+
+    def getattr_(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(modules[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return getattr_

@@ -1,0 +1,41 @@
+"""How a result is shown, without knowing it: the package names a view here, and results ask for it when they are shown.
+
+So the types of results know neither pictures nor pandas, and a view is imported when something is first shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from PIL.Image import Image
+
+
+class ResultView(Protocol):
+    """What shows a `vpmsearch.types.SearchResult`; the module `vpmsearch.report.notebook` is one."""
+
+    def result_picture(self, result: Any, query: Image | None, *, top: int, pid: int | None) -> Image:
+        """The ranks as a picture; see `SearchResult.show`."""
+
+    def result_frame(self, result: Any) -> DataFrame:
+        """One row a match; see `SearchResult.to_pandas`."""
+
+    def result_html(self, result: Any) -> str:
+        """The first matches as an HTML table."""
+
+
+_load: Callable[[], ResultView] | None = None
+
+
+def show_results_by(load: Callable[[], ResultView]) -> None:
+    """Set who shows results; `load` is called whenever one is shown. `import vpmsearch` does this."""
+    global _load
+    _load = load
+
+
+def result_view() -> ResultView:
+    """Who shows results."""
+    assert _load is not None, "`import vpmsearch` sets the view"
+    return _load()
