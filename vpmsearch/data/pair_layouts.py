@@ -1,4 +1,4 @@
-"""Data sets of two cameras: one asks, the other answers, as everybody evaluates them.
+"""Data sets of two cameras: camera 1 asks and camera 2 answers, as everybody evaluates them.
 
     cuhk03            {labeled,detected}/{train,val}/0000_00.jpg: identity and image. Images 00-04 are of camera 1,
                       05-09 of camera 2 (the ten cells of an identity in cuhk-03.mat). Trains on the boxes drawn by hand
@@ -9,8 +9,9 @@
     pku-reid          {train,val/…}/001/01_1.png: identity, camera, angle. All of it tests.
 
 CUHK03 (Li et al., CVPR 2014) is read as github.com/manideep2510/CUHK03_dataset unpacks the first camera pair: `train`
-and `val` number their people from 0, so `val`'s begin at 10,000 here. CUHK01 is of Li et al. (ACCV 2012), and pku-reid lies
-as in github.com/aditi184/Person_Re-Identification.
+and `val` number their people from 0, so `val`'s begin at 10,000 here. CUHK01 is of Li et al. (ACCV 2012). The layout
+pku-reid is that of github.com/aditi184/Person_Re-Identification; there everybody asks and everybody answers, as its
+angles are as far apart as its two cameras.
 """
 
 from __future__ import annotations
@@ -90,11 +91,12 @@ def read_pku(root: Path) -> ReidDataset:
             if not (person.isascii() and person.isdecimal() and len(person) < 10):
                 raise DataError(f"{printable(path)} is in no identity's folder (such as 001); move it into one or away")
             found.setdefault((int(person), camid, angle), LabelledImage(path, int(person), camid))
-    return ReidDataset("pku-reid", (), *_asked(found[key] for key in sorted(found)))
+    every = tuple(found[key] for key in sorted(found))
+    return ReidDataset("pku-reid", query=every, gallery=every)
 
 
 def pku_gallery(root: Path) -> Iterator[LabelledImage]:
-    """Camera 2."""
+    """All images."""
     yield from read_pku(root).gallery
 
 

@@ -7,6 +7,7 @@ so that what they compute stays in a core's cache, in torch or in OpenVINO (a th
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,8 @@ class _OpenVino:
             ) from error
         example = torch.zeros(CHUNK, 3, *input_size)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it traces by what torch is about to give up
                 model = openvino.convert_model(_Stages(backbone).eval(), example_input=example)
             precision = "bf16" if half else "f32"
             # A request for each thread that asks; each computes by itself.
