@@ -3,7 +3,7 @@
 #   make test    the fast tests
 #   make check   linter, import boundaries, types, stale documentation
 #   make bench   measurements on this machine
-#   make docs    write docs/cli.md, the tables of docs/results.md and the map in docs/architecture.md anew
+#   make docs    write docs/cli.md, docs/datasets.md, the tables of docs/results.md and the map in docs/architecture.md
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,6 +27,7 @@ check: install
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python docs/make_cli.py --check
+	$(BIN)/python docs/make_datasets.py --check
 	$(BIN)/python docs/make_results.py --check
 	$(BIN)/python docs/make_architecture.py --check
 
@@ -36,6 +37,7 @@ bench: install
 
 docs: install
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_datasets.py
 	$(BIN)/python docs/make_results.py
 	$(BIN)/python docs/make_architecture.py
 

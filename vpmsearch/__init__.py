@@ -15,7 +15,9 @@ from vpmsearch.version import VERSION
 
 if TYPE_CHECKING:
     from vpmsearch.data.datasets import read_gallery
+    from vpmsearch.data.frames import read_frame
     from vpmsearch.data.images import load_image
+    from vpmsearch.data.moments import parse_moment
     from vpmsearch.indexing.indexer import index_gallery
     from vpmsearch.report.notebook import load_model
     from vpmsearch.search.calibration import Calibration, calibrate, load_calibration
@@ -38,6 +40,8 @@ _MODULES = {
     "load_calibration": "vpmsearch.search.calibration",
     "load_image": "vpmsearch.data.images",
     "load_model": "vpmsearch.report.notebook",
+    "parse_moment": "vpmsearch.data.moments",
+    "read_frame": "vpmsearch.data.frames",
     "read_gallery": "vpmsearch.data.datasets",
     "together": "vpmsearch.search.queries",
 }
@@ -54,6 +58,8 @@ __all__ = [
     "load_calibration",
     "load_image",
     "load_model",
+    "parse_moment",
+    "read_frame",
     "read_gallery",
     "together",
 ]

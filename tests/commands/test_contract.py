@@ -133,7 +133,7 @@ def test_what_cannot_be_parsed_is_status_2(cli, line: str):
         ("show good/0.png --weights W --output missing/o.png", "missing"),
         ("show good/0.png --weights W --output o.txt", "o.txt"),
         ("evaluate --data missing --weights W", "missing does not exist"),
-        ("evaluate --data empty --weights W", "empty holds no bounding_box_train"),
+        ("evaluate --data empty --weights W", "empty holds no query and bounding_box_test"),
         ("train --data missing", "missing does not exist"),
         ("train --data empty --dataset folder", "no images in empty"),
         ("train --data good --output weights.bin", "must end in .safetensors"),

@@ -55,7 +55,7 @@ def test_evaluate_json_is_the_contract(cli, drawn: Path, weights: Path):
     assert list(found) == ["results"]
     assert [(row["gamma"], row["crop"]) for row in found["results"]] == [(0.5, "top"), (1.0, "top")]
     for row in found["results"]:
-        assert set(row) == {*KEYS, *RANKING, "weighting", "rank1_interval", "map_interval", "visible_f1"}
+        assert set(row) == {*KEYS, *RANKING, "protocol", "weighting", "rank1_interval", "map_interval", "visible_f1"}
         assert {key: row[key] for key in RANKING} == RANKING
         assert (row["queries"], row["gallery"], row["weighting"]) == (8, 9, "visibility")
         assert all(0 <= row[key] <= 1 for key in KEYS[2:9])
@@ -81,7 +81,8 @@ def test_evaluate_takes_the_gallery_from_an_index(cli, drawn: Path, weights: Pat
 
 def test_evaluate_for_people(cli, drawn: Path, weights: Path):
     both = ("--weighting", "uniform", "--weighting", "visibility")
-    head, *rows = cli("evaluate", "--data", drawn, "--weights", weights, *both).stdout.splitlines()
+    protocol, head, *rows = cli("evaluate", "--data", drawn, "--weights", weights, *both).stdout.splitlines()
+    assert protocol == "protocol: the same person's images of the same camera left out"
     names = "gamma crop weighting rank-1 rank-3 rank-5 rank-10 mAP mAP(trapezoid) mINP visible F1 queries"
     assert head.split() == names.split()
     figures = [row for row in rows if not row.startswith(" " * 7)]

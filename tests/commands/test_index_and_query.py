@@ -66,8 +66,14 @@ def test_prune(cli, tmp_path: Path, weights: Path):
     assert sorted(stored(Path("indexes/default"))) == ["000.png", "001.png", "003.png"]
 
 
-def test_a_list_indexed_as_a_folder_names_the_option(cli, gallery: Path, weights: Path):
-    error = cli("index", gallery / "list.csv", "--weights", weights, code=1).error
+def test_a_list_is_indexed_without_more(cli, gallery: Path, weights: Path, tmp_path: Path):
+    outcome = cli("index", gallery / "list.csv", "--weights", weights, "--index", tmp_path / "listed")
+    assert "6 indexed" in outcome.stderr
+    assert "times that name no zone are taken as UTC (--timezone)" in outcome.stderr
+    text = gallery / "list.csv"
+    other = text.rename(text.with_suffix(".txt"))
+    error = cli("index", other, "--weights", weights, code=1).error
+    other.rename(text)
     assert "Not a directory" in error
     assert "--dataset csv" in error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -23,7 +24,8 @@ pytest.importorskip("httpx2")
 
 import httpx2 as httpx
 
-from vpmsearch.commands import serve
+from vpmsearch.errors import DataError
+from vpmsearch.web import running
 from vpmsearch.web.app import SEARCHES_AT_ONCE, create_app
 from vpmsearch.web.settings import ServeSettings
 
@@ -80,6 +82,33 @@ def until_refused(address: str) -> None:
 )
 def test_what_cannot_be_served(cli, index: Path, monkeypatch, arguments, message):
     monkeypatch.delenv("VPMSEARCH_TOKEN", raising=False)
+    assert message in cli("serve", "--index", index, *arguments, code=1).error
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "is empty"), (b" \n\n", "is empty"), (b"\xff\xfe\x00", "other data"), (b"x" * 20_000, "more than 10000")],
+)
+def test_a_token_file_without_a_token_is_refused(cli, index: Path, tmp_path: Path, content: bytes, message: str):
+    """It would serve without any token."""
+    (tmp_path / "token").write_bytes(content)
+    assert message in cli("serve", "--index", index, "--token-file", tmp_path / "token", code=1).error
+
+
+def test_an_empty_token_of_the_environment_is_refused(cli, index: Path, monkeypatch):
+    monkeypatch.setenv("VPMSEARCH_TOKEN", " ")
+    assert "$VPMSEARCH_TOKEN is set and empty" in cli("serve", "--index", index, code=1).error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--root-path", "/a b"), "no path for --root-path"),
+        (("--trusted-proxy", "nginx"), "no address of a proxy"),
+        (("--log", "nowhere/log"), "nowhere/log"),
+    ],
+)
+def test_options_for_a_proxy_that_cannot_be_meant(cli, index: Path, arguments, message):
     assert message in cli("serve", "--index", index, *arguments, code=1).error
 
 
@@ -153,12 +182,11 @@ def test_what_is_given_up_shows_no_traceback_and_what_has_begun_is_waited_for(mo
     seen = SimpleNamespace(view=SimpleNamespace(images=1), problem="", refresh=lambda: False, see_stored=hold)
     settings, used = ServeSettings(port=0), []
     app = create_app(seen, settings)
-    monkeypatch.setattr(serve, "STOP_SECONDS", 60 if again else 1)
+    monkeypatch.setattr(running, "STOP_SECONDS", 60 if again else 1)
     with ThreadPoolExecutor(1) as person:
-        monkeypatch.setattr(serve, "answer", lambda address: used.append(person.submit(use, address)))
         before = signal.signal(signal.SIGINT, lambda *_: None)  # should a signal come late
         try:
-            serve._run(app, settings)
+            running.run(app, settings, lambda address: used.append(person.submit(use, address)))
         finally:
             free.set()
             signal.signal(signal.SIGINT, before)
@@ -168,9 +196,7 @@ def test_what_is_given_up_shows_no_traceback_and_what_has_begun_is_waited_for(mo
         used[0].result()
     assert len(told) == SEARCHES_AT_ONCE + 2
     assert all(each == 500 if kind == "application/json" else "incomplete" in str(each) for each in told)
-    errors = capsys.readouterr().err
-    assert "Traceback" not in errors
-    assert errors.endswith("stopped\n")
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -178,7 +204,7 @@ def test_beyond_loopback_a_token_is_made(common_index: Path):
     with server(common_index, "--host", "0.0.0.0") as (_, address):
         base, _, token = address.partition("#token=")
         assert len(token) == 43
-        base = base.replace("0.0.0.0", "127.0.0.1")
+        assert "0.0.0.0" not in base, "no address that a browser can open"
         until_healthy(base)
         assert httpx.get(f"{base}api/stats").status_code == 401
         assert httpx.get(f"{base}api/stats", headers={"Authorization": f"Bearer {token}"}).status_code == 200
@@ -188,6 +214,39 @@ def test_beyond_loopback_a_token_is_made(common_index: Path):
 def test_the_token_of_the_environment(common_index: Path):
     with server(common_index, VPMSEARCH_TOKEN=TOKEN) as (_, address):
         assert address.endswith(f"#token={TOKEN}")
+
+
+@pytest.mark.slow
+def test_a_token_on_this_machine_by_choice_and_a_log(common_index: Path, tmp_path: Path):
+    log = tmp_path / "access.jsonl"
+    with server(common_index, "--require-token", "--log", str(log), "--root-path", "people") as (_, address):
+        base, _, token = address.partition("#token=")
+        assert len(token) == 43
+        assert base.endswith("/people/")
+        until_healthy(base)
+        assert httpx.get(f"{base}api/stats").status_code == 401
+        assert httpx.get(f"{base}api/stats", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    told = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    assert [(line["path"], line["status"]) for line in told] == [
+        ("/api/health", 200), ("/api/stats", 401), ("/api/stats", 200),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1"])
+def test_the_address_that_is_told_works(host: str):
+    settings = ServeSettings(host=host, port=0, token="" if host in ("127.0.0.1", "::1") else TOKEN)
+    try:
+        listening = running.listening(settings)
+    except DataError:
+        pytest.skip("no IPv6 here")
+    with listening:
+        listening.listen()
+        address = running.address_of(settings, listening)
+        url = httpx.URL(address)
+        assert url.host not in ("0.0.0.0", "::")
+        assert url.port == listening.getsockname()[1]
+        with socket.create_connection((url.host, url.port), timeout=10):
+            pass
 
 
 @pytest.mark.slow

@@ -105,11 +105,13 @@ def test_modes(tmp_path, image, options, expected):
 
 
 @pytest.mark.parametrize("extension", ["png", "tif", "pgm"])
-def test_16_bits_are_scaled_not_clipped(tmp_path, extension):
-    values = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
-    loaded = load_image(saved(tmp_path / f"a.{extension}", Image.fromarray(values)))
-    assert np.asarray(loaded)[0, :, 0].tolist() == [0, 1, 128, 255]
-    assert np.asarray(loaded)[0, :, 2].tolist() == [0, 1, 128, 255]
+def test_16_bits_are_stretched_to_their_range(tmp_path, extension):
+    shown = [0, 1, 128, 255]
+    for values in ([0, 257, 32768, 65535], [0, 16, 2048, 4095], [7000, 7006, 7753, 8500]):  # full, 12 bits, raw counts
+        grey = Image.fromarray(np.array([values], dtype=np.uint16))
+        loaded = load_image(saved(tmp_path / f"a.{extension}", grey))
+        assert np.asarray(loaded)[0, :, 0].tolist() == shown
+        assert np.asarray(loaded)[0, :, 2].tolist() == shown
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,8 @@ def test_16_bits_are_scaled_not_clipped(tmp_path, extension):
         (np.array([[-100, 0, 300]], dtype=np.int32), [0, 64, 255]),
         (np.array([[0, 2**31 - 1]], dtype=np.int32), [0, 255]),
         (np.array([[0.0, 0.5, 1.0]], dtype=np.float32), [0, 128, 255]),
+        (np.array([[0.25, 0.5, 0.75]], dtype=np.float32), [0, 128, 255]),
+        (np.array([[288.0, 298.0, 308.0]], dtype=np.float32), [0, 128, 255]),  # kelvin
         (np.array([[0.0, 5.0, 20.0]], dtype=np.float32), [0, 64, 255]),
         (np.array([[7e4, 7e4]], dtype=np.float32), [0, 0]),
     ],
@@ -479,3 +483,36 @@ def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match="closed: the folder cannot be listed"):
         image_files(tmp_path)
+
+
+def heic(tmp_path, size=(40, 80)):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "photo.HEIC"
+    pillow_heif.from_pillow(Image.new("RGB", size, (200, 30, 40))).save(path, quality=90)
+    return path
+
+
+def test_heic_is_read_where_its_decoder_is_installed(tmp_path):
+    path = heic(tmp_path)
+    image = load_image(path)
+    assert image.size == (40, 80)
+    assert np.allclose(image.getpixel((20, 40)), (200, 30, 40), atol=8)
+    assert image_files(tmp_path) == [path]
+    renamed = path.rename(tmp_path / "called.jpg")
+    assert load_image(renamed).size == (40, 80)
+
+
+def test_heic_without_a_decoder_says_what_it_is(tmp_path, monkeypatch):
+    path = heic(tmp_path)
+    monkeypatch.setattr(images, "_HEIC", ())
+    images._load_heic.cache_clear()
+    assert reason(path).startswith("a HEIC photograph; `pip install 'vpmsearch[heic]'`")
+    images._load_heic.cache_clear()
+
+
+def test_damaged_heic_is_an_image_error(tmp_path):
+    path = heic(tmp_path)
+    data = path.read_bytes()
+    for cut in (12, 40, len(data) // 2, len(data) - 7):
+        path.write_bytes(data[:cut])
+        assert "damaged" in reason(path) or "not an image" in reason(path)

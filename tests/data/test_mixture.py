@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpmsearch.data.layouts import LabelledImage
+from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.data.mixture import mixed
 from vpmsearch.data.sampler import IdentitySampler, MixtureSampler
 from vpmsearch.errors import DataError

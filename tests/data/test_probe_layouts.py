@@ -66,16 +66,18 @@ def test_pictures_as_tif_can_be_read(tmp_path: Path):
 
 
 def test_what_is_wrong_is_named(tmp_path: Path):
-    with pytest.raises(DataError, match=r"no Probe and Gallery, nor query and gallery.*Partial_iLIDS"):
+    with pytest.raises(
+        DataError, match=r"no Probe and Gallery, nor partial_body_images .*, nor query and gallery.*Partial_iLIDS"
+    ):
         read_dataset("partial-ilids", tmp_path)
     touch(tmp_path / "Probe" / "001.jpg")
-    with pytest.raises(DataError, match="no Probe and Gallery"):
+    with pytest.raises(DataError, match=r"no Gallery, nor .* \(there are Probe\)"):
         read_gallery("partial-ilids", tmp_path)
     (tmp_path / "Gallery").mkdir()
     with pytest.raises(DataError, match="no images"):
         read_gallery("partial-ilids", tmp_path)
     bad = touch(tmp_path / "Gallery" / "anna.jpg")
-    with pytest.raises(DataError, match=r"anna\.jpg does not begin with the number"):
+    with pytest.raises(DataError, match=r"anna\.jpg is not named as in Partial-iLIDS"):
         read_dataset("partial-ilids", tmp_path)
     bad.rename(touch(tmp_path / "Gallery" / "007" / "008_01.jpg"))
     with pytest.raises(DataError, match="another identity"):

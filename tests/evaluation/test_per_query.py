@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vpmsearch.data.crops import CropBox
@@ -72,6 +73,39 @@ def test_other_files_are_refused(tmp_path: Path, text):
         read_query_lines(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_query_lines(tmp_path / "gone.csv")
+
+
+@pytest.mark.parametrize("how", ["bom", "semicolons", "decimal commas", "pandas", "pandas index", "sorted"])
+def test_lines_that_went_through_a_spreadsheet(tmp_path: Path, how: str):
+    path, some = tmp_path / "lines.csv", lines([0.1 + 0.2, 1 / 3, 1.0, math.nan])
+    write_query_lines(path, some)
+    text, frame = path.read_text(), pd.read_csv(path)
+    changed = {
+        "bom": "\ufeff" + text.replace("\n", "\r\n"),
+        "semicolons": text.replace(",", ";"),
+        "decimal commas": text.replace(",", ";").replace("0.", "0,").replace("1.0", "1,0"),
+        "pandas": frame.to_csv(index=False),
+        "pandas index": frame.to_csv(),
+        "sorted": frame.iloc[::-1].to_csv(index=False),
+    }
+    path.write_text(changed[how], newline="")
+    found = sorted(read_query_lines(path), key=lambda line: line.pid)
+    assert [line.query.replace(",", ".") for line in found] == [line.query for line in some]
+    for line, right in zip(found, some, strict=True):
+        assert (line.pid, line.gamma, line.bottom) == (right.pid, right.gamma, right.bottom)
+        assert line.ap == pytest.approx(right.ap, nan_ok=True)
+
+
+def test_two_weightings_are_compared():
+    first, second = lines([0.2, 0.4]), lines([0.3, 0.6], weighting="uniform")
+    (row,) = compare(first, second)
+    assert (row.weighting, row.queries) == ("visibility → uniform", 2)
+    assert row.mean_ap == pytest.approx(0.15)
+    # Where both have both, each is compared with its own.
+    both = compare([*first, *lines([0.1, 0.1], weighting="uniform")], [*lines([0.2, 0.4]), *second])
+    assert [(row.weighting, round(row.mean_ap, 3)) for row in both] == [("visibility", 0.0), ("uniform", 0.35)]
+    with pytest.raises(DataError, match="share no gamma and crop"):
+        compare(first, lines([0.3, 0.6], gamma=0.7))
 
 
 def test_differences_are_paired():

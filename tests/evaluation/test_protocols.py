@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -266,8 +267,16 @@ def test_a_gallery_may_come_from_an_index(extractor, people, tmp_path: Path, dty
             indexed_gallery(store.snapshot, gallery)
         index_gallery(store, extractor, [LabelledImage(other), *reversed(gallery)])
         found = indexed_gallery(store.snapshot, gallery)
-        with pytest.raises(DataError, match="3 of the gallery's 10 images"):
-            indexed_gallery(store.snapshot, [*gallery, *query])
+        strange = tmp_path / "strange.png"
+        picture(98).save(strange)
+        with pytest.raises(DataError, match=r"1 of the gallery's 8 images are not in the index .*strange"):
+            indexed_gallery(store.snapshot, [*gallery, LabelledImage(strange, 1, 1)])
+        # The same images under other paths: found by their content.
+        copies = [LabelledImage(tmp_path / f"copy{i}.png", each.pid, each.camid) for i, each in enumerate(gallery)]
+        for copy, each in zip(copies, gallery, strict=True):
+            shutil.copy(each.path, copy.path)
+        again = indexed_gallery(store.snapshot, copies)
+        np.testing.assert_array_equal(again.features.embeddings, found.features.embeddings)
         with pytest.raises(DataError, match=r"other\.png has no pid"):
             indexed_gallery(store.snapshot, [*gallery, LabelledImage(other)])
         with pytest.raises(DataError, match="no images"):

@@ -17,6 +17,7 @@ from tiny_weights import picture, write_weights
 
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import read_weights
+from vpmsearch.web.access_log import AccessLog
 from vpmsearch.web.app import create_app
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.settings import ServeSettings
@@ -50,12 +51,14 @@ GetClient = Callable[..., TestClient]
 
 @pytest.fixture
 def client_of() -> Iterator[GetClient]:
-    """A client of an application made for the test; settings by name."""
+    """A client of an application made for the test, that asks from the address `peer`; settings by name."""
     opened = []
 
-    def make(service: SearchService, **settings: object) -> TestClient:
+    def make(
+        service: SearchService, *, peer: str = "127.0.0.1", log: AccessLog | None = None, **settings: object
+    ) -> TestClient:
         made = replace(ServeSettings(max_pixels=1_000_000, refresh_seconds=0.05), **settings)
-        client = TestClient(create_app(service, made), base_url=URL)
+        client = TestClient(create_app(service, made, log), base_url=URL, client=(peer, 50_000))
         client.__enter__()
         opened.append(client)
         return client

@@ -16,7 +16,9 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.store import GalleryStore
+from vpmsearch.web.access_log import AccessLog
 from vpmsearch.web.app import create_app
+from vpmsearch.web.running import config_of
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.settings import ServeSettings
 
@@ -60,10 +62,9 @@ class serving:  # noqa: N801 (used like a function)
 
     SECONDS = 30.0
 
-    def __init__(self, service: SearchService, settings: ServeSettings) -> None:
-        self.app = create_app(service, settings)
-        config = uvicorn.Config(self.app, host=settings.host, port=settings.port, log_level="error", ws="none")
-        self.server = uvicorn.Server(config)
+    def __init__(self, service: SearchService, settings: ServeSettings, log: AccessLog | None = None) -> None:
+        self.app = create_app(service, settings, log)
+        self.server = uvicorn.Server(config_of(self.app, settings))
         self.thread = threading.Thread(target=self.server.run)
 
     def __enter__(self) -> str:

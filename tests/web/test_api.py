@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -13,6 +14,7 @@ from small_index import IMAGES, START, jpeg, png
 from tiny_weights import picture
 
 from vpmsearch.data.images import decode_image
+from vpmsearch.errors import DataError, FeatureError, StoreError
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.search.queries import only_regions, together
 from vpmsearch.types import RegionFeatures, SearchFilter
@@ -71,7 +73,7 @@ def test_pages_are_the_ranks_cut_up(client, photo):
     assert ask(client, photo, offset=500)["matches"] == []
 
 
-def test_filters(client, photo):
+def test_filters(client, service, photo):
     answer = ask(client, photo, camid=[1, 2], after=START.isoformat(), before=(START + timedelta(hours=9)).isoformat())
     assert answer["matches"]
     assert all(match["camid"] in (1, 2) and match["captured_at"] < "2024-05-01T09" for match in answer["matches"])
@@ -79,6 +81,8 @@ def test_filters(client, photo):
     assert ask(client, photo, camid=77)["matches"] == []
     path = ask(client, photo)["matches"][4]["path"]
     assert [match["path"] for match in ask(client, photo, prefix=path[:-4])["matches"]] == [path]
+    whole = service.view.folder + path
+    assert [match["path"] for match in ask(client, photo, prefix=whole[:-4])["matches"]] == [path]
     assert ask(client, photo, prefix="no such folder/")["matches"] == []
 
 
@@ -209,3 +213,80 @@ def test_errors_have_one_shape(client):
 def test_a_filter_of_nothing_is_no_filter(client, photo):
     assert SearchFilter() == SearchFilter((), (), None, None)
     assert ids(ask(client, photo)) == ids(ask(client, photo, regions=""))
+
+
+def test_fields_that_are_left_empty_are_none(client, photo):
+    """As a form of HTML sends them, and whoever fills in a template."""
+    empty = dict.fromkeys(("pid", "camid", "image_id", "after", "before", "prefix", "regions", "exact", "limit"), "")
+    assert ids(ask(client, photo, **empty, offset="", box="")) == ids(ask(client, photo))
+    assert ids(ask(client, photo, camid=["", "2"])) == ids(ask(client, photo, camid=2))
+    no_file = [("photograph", ("", b"", "application/octet-stream"))]
+    answer = client.post("/api/search", files=no_file, data={"image_id": "3", "box": ""})
+    assert answer.status_code == 200, answer.text
+    assert ids(answer.json())[0] == 3
+    text = client.post("/api/search", data={"image_id": "3", "photograph": ""})
+    assert text.status_code == 200, text.text
+
+
+@pytest.mark.parametrize(("fields", "query", "name"), [({"camids": "3"}, {}, "camids"), ({}, {"camid": "3"}, "camid")])
+def test_an_unknown_field_is_refused(client, photo, fields, query, name):
+    """`camids=3` would else find people of every camera."""
+    answer = client.post("/api/search", files=upload(photo), data=fields, params=query)
+    assert answer.status_code == 422
+    assert f"there is no field '{name}'" in answer.json()["error"]
+    if fields:
+        assert "camid, after" in answer.json()["error"]
+    for path in ("/api/stats", "/api/images/1", "/api/images/1/regions"):
+        assert client.get(path, params={"camids": "3"}).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/api/search", "/api/regions"])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "image/jpeg"])
+def test_a_body_that_is_no_form_is_told_what_is_wanted(client, path, kind):
+    answer = client.post(path, content=b'{"image_id": 1}', headers={"Content-Type": kind})
+    assert answer.status_code == 415
+    assert "send a form (multipart/form-data)" in answer.json()["error"]
+    assert "photograph, box" in answer.json()["error"]
+
+
+def test_answers_tell_no_place_of_the_server(own_service, client_of, tmp_path, photo):
+    client = client_of(own_service, refresh_seconds=60)
+    answer = ask(client, photo)
+    assert answer["matches"][0]["path"] == "002.png"
+    assert all("/" not in match["path"] for match in answer["matches"])
+    secrets = (str(tmp_path), str(own_service.store.path))
+    texts = [client.get(path).text for path in ("/api/stats", "/api/health", "/api/metrics", "/api/openapi.json")]
+    for error in (
+        StoreError(f"{own_service.store.path}/catalog.sqlite3 is damaged; run `vpmsearch verify`"),
+        DataError(f"{tmp_path}/gallery/000.png: there is no such file"),
+        StoreError(f"{tmp_path}/elsewhere/my photos/000.png: the disk is full"),
+    ):
+        status, text = own_service.problem_of(error)
+        texts.append(text)
+        assert (status, text.rpartition(" ")[2]) == (
+            503 if isinstance(error, StoreError) else 422,
+            str(error).rpartition(" ")[2],
+        )
+    assert texts[-3] == "the index/catalog.sqlite3 is damaged; run `vpmsearch verify`"
+    assert texts[-2] == "000.png: there is no such file"
+    assert not [text for text in texts if any(secret in text for secret in secrets)]
+    assert own_service.problem_of(FeatureError("0 < 1/2 and/or a/b"))[1] == "0 < 1/2 and/or a/b"
+
+
+def test_paths_are_shown_below_the_folder_that_all_images_share(service):
+    view = replace(service.view, folder="/data/hall/")
+    assert view.shown_path("/data/hall/cam1/a.jpg") == "cam1/a.jpg"
+    assert view.shown_path("/data/other/a.jpg") == "a.jpg", "committed since: its folder is not shown"
+    assert replace(view, folder="/").shown_path("/mnt/a/b.jpg") == "b.jpg"
+    assert replace(view, folder="").shown_path("cam1/b.jpg") == "cam1/b.jpg"
+    assert (view.whole_prefix(""), view.whole_prefix("cam1/")) == ("", "/data/hall/cam1/")
+    assert view.whole_prefix("/data/hall/cam2") == "/data/hall/cam2"
+
+
+@pytest.mark.parametrize("path", ["/", "/api/stats", "/api/health", "/api/images/1/thumbnail", "/static/style.css"])
+def test_head_is_answered_as_get_without_the_body(client, path):
+    head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(get.content))
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert client.head("/api/nothing").status_code == 404

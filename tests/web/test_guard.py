@@ -12,8 +12,10 @@ from small_index import png
 from tiny_weights import picture
 
 from vpmsearch.errors import DataError
-from vpmsearch.web.guard import Buckets, Guard
+from vpmsearch.web.allowances import Buckets
+from vpmsearch.web.guard import Guard
 from vpmsearch.web.metrics import Metrics
+from vpmsearch.web.sessions import SECONDS, Sessions
 from vpmsearch.web.settings import ServeSettings, is_loopback, new_token
 
 TOKEN = "0123456789abcdefXYZ"
@@ -81,7 +83,48 @@ def test_the_token_becomes_a_cookie_that_scripts_and_other_sites_do_not_get(clie
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+    assert TOKEN.lower() not in cookie, "whoever reads the cookie would have the token for ever"
+    assert "secure" not in cookie
     assert client.get("/api/stats").status_code == 200
+    for name in ("vpmsearch_token", "vpmsearch_session", next(iter(client.cookies))):
+        client.cookies.clear()
+        assert client.get("/api/stats", headers={"Cookie": f"{name}={TOKEN}"}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers", "secure"),
+    [
+        ({}, {}, False),
+        ({}, {"X-Forwarded-Proto": "https"}, False),
+        ({"trusted_proxies": ("10.0.0.0/8",)}, {"X-Forwarded-Proto": "https"}, False),
+        ({"trusted_proxies": ("192.0.2.0/24",)}, {"X-Forwarded-Proto": "https"}, True),
+        ({"trusted_proxies": ("192.0.2.7",)}, {"X-Forwarded-Proto": "http"}, False),
+        ({"secure_cookie": True}, {}, True),
+        ({}, {"Origin": "https://127.0.0.1"}, True),
+        ({}, {"Origin": "http://127.0.0.1"}, False),
+    ],
+)
+def test_the_session_is_secure_behind_tls(client_of, service, settings, headers, secure):
+    client = client_of(service, peer="192.0.2.7", token=TOKEN, **settings)
+    answer = client.post("/api/session", headers={"Authorization": f"Bearer {TOKEN}", **headers})
+    assert answer.status_code == 204
+    assert ("secure" in answer.headers["set-cookie"].lower()) == secure
+
+
+def test_sessions_end():
+    now = [0.0]
+    sessions = Sessions(lambda: now[0])
+    first, second = sessions.begin(), sessions.begin()
+    assert first != second
+    assert not sessions.is_known("")
+    now[0] = SECONDS - 1
+    assert sessions.is_known(first)
+    now[0] = SECONDS + 1
+    assert sessions.is_known(first), "it was used"
+    assert not sessions.is_known(second)
+    for _ in range(Sessions.KEPT):
+        sessions.begin()
+    assert not sessions.is_known(first)
 
 
 def test_other_host_names_are_refused_without_a_token(client_of, service):
@@ -97,6 +140,30 @@ def test_other_host_names_are_refused_without_a_token(client_of, service):
 def test_pages_elsewhere_may_not_ask(client, site):
     assert client.get("/api/stats", headers={"Sec-Fetch-Site": site}).status_code == 403
     assert client.get("/api/stats", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("http://evil.example", "my.server", 403),
+        ("null", "my.server", 403),
+        ("http://my.server:81", "my.server", 403),
+        ("http://my.server.evil.example", "my.server", 403),
+        ("http://[", "my.server", 403),
+        ("http://my.server", "my.server", 200),
+        ("https://MY.server", "my.server", 200),
+        ("https://my.server:8443", "my.server:8443", 200),
+        ("https://my.server", "my.server:443", 200),
+        ("https://my.server", "my.server:80", 403),
+        (None, "my.server", 200),
+    ],
+)
+def test_where_a_browser_does_not_say_whence_origin_tells(client_of, service, origin, host, status):
+    client = client_of(service, token=TOKEN)
+    headers = {"Authorization": f"Bearer {TOKEN}", "Host": host} | ({"Origin": origin} if origin else {})
+    assert client.post("/api/search", data={"image_id": 1}, headers=headers).status_code == status
+    told = headers | {"Sec-Fetch-Site": "same-origin"}
+    assert client.post("/api/search", data={"image_id": 1}, headers=told).status_code == 200
 
 
 def test_headers_are_on_every_answer(client, service):
@@ -142,6 +209,30 @@ def test_a_flood_is_told_when_to_come_back(client_of, service):
     assert client.get("/api/stats").status_code == 200  # its own bucket
     assert [client.get("/api/stats").status_code for _ in range(40)].count(429) > 5
     assert client.get("/api/health").status_code == 200
+
+
+def test_who_has_no_token_locks_nobody_out(client_of, service):
+    """All come from one address, as from behind a proxy."""
+    client = client_of(service, token=TOKEN, searches_a_minute=3)
+    guesses = [client.post("/api/session", headers={"Authorization": "Bearer a-guess-at-the-token"}) for _ in range(9)]
+    assert [answer.status_code for answer in guesses] == [401] * 3 + [429] * 6
+    assert client.get("/api/stats").status_code == 429
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    searches = [client.post("/api/search", data={"image_id": 1}, headers=right).status_code for _ in range(5)]
+    assert searches == [200] * 3 + [429] * 2
+    assert client.post("/api/session", headers=right).status_code == 204
+    in_session = [client.post("/api/search", data={"image_id": 1}).status_code for _ in range(5)]
+    assert in_session == [200] * 3 + [429] * 2, "another browser, with an allowance of its own"
+
+
+def test_a_look_at_an_image_of_the_index_counts_as_a_search(client_of, service):
+    client = client_of(service, searches_a_minute=4)
+    looks = [client.get("/api/images/1/regions", params={"box": f"0,0,1,0.{i}"}).status_code for i in range(5, 9)]
+    assert looks == [200] * 4
+    assert client.get("/api/images/1/regions").status_code == 429
+    assert client.head("/api/images/1/regions").status_code == 429
+    assert client.post("/api/search", data={"image_id": 1}).status_code == 429
+    assert client.get("/api/images/1/thumbnail").status_code == 200
 
 
 def test_buckets_refill_evenly_and_forget_clients():

@@ -18,6 +18,7 @@ from PIL import Image
 from small_index import IMAGES, jpeg, png, serving
 from tiny_weights import picture
 
+from vpmsearch.errors import StoreError
 from vpmsearch.web.app import SEARCHES_AT_ONCE
 from vpmsearch.web.settings import ServeSettings
 
@@ -43,6 +44,7 @@ class Page:
 
     def __init__(self, driver, address: str) -> None:
         self.driver, self.address = driver, address
+        self.noise = "status of 4"  # what the browser's log may hold
 
     def open(self, fragment: str = "") -> Page:
         self.driver.get("about:blank")
@@ -124,7 +126,7 @@ def page(driver, served) -> Iterator[Page]:
     made.until(lambda: "images" in made.one("#stats").text)
     yield made
     driver.get("about:blank")  # or what it still loads fails when the server stops, in the log of the next test
-    noise = [entry for entry in driver.get_log("browser") if "status of 4" not in entry["message"]]
+    noise = [entry for entry in driver.get_log("browser") if made.noise not in entry["message"]]
     assert noise == []
 
 
@@ -433,11 +435,13 @@ def test_the_token(driver, service, files):
         page = Page(driver, address).open()
         page.until(lambda: page.one("#login").is_displayed())
         assert not page.one("#main").is_displayed()
+        assert focused(page) == "token"
         page.one("#token").send_keys("wrong", Keys.ENTER)
         page.until(lambda: "not the token" in page.one("#login-error").text)
         page.open(f"#token={TOKEN}")
         page.until(lambda: page.one("#main").is_displayed())
         assert TOKEN not in driver.current_url
+        assert all(TOKEN not in cookie["value"] for cookie in driver.get_cookies())
         assert page.choose(files[0])
         page.until(lambda: driver.execute_script("return document.querySelector('.card img').naturalWidth") == 32)
         driver.delete_all_cookies()
@@ -445,8 +449,152 @@ def test_the_token(driver, service, files):
     driver.get_log("browser")
 
 
+def focused(page) -> str:
+    """The id, else the label, of what the keyboard is at."""
+    return page.driver.execute_script(
+        "const at = document.activeElement; return at.id || at.getAttribute('aria-label') || at.tagName"
+    )
+
+
+def test_after_a_search_that_failed_regions_can_be_chosen(page, files, service, monkeypatch):
+    page.noise = "status of 503"
+    whole = page.choose(files[0])
+    search = service.search
+
+    def fails(*_: object, **__: object) -> None:
+        raise StoreError("the index cannot be read")
+
+    monkeypatch.setattr(service, "search", fails)
+    page.click("[data-preset=head]")
+    page.until(lambda: "cannot be read" in page.status)
+    assert page.ids == []
+    page.click("[data-region='0']")  # the only one left
+    page.until(lambda: "at least one region" in page.status)
+    assert len(page.all("#regions input")) == 6
+    assert not any(box.is_selected() for box in page.all("#regions input"))
+    monkeypatch.setattr(service, "search", search)
+    page.click("[data-preset=all]")
+    page.until(lambda: page.settled() == whole)
+
+
+def test_a_page_of_ranks_that_failed_can_be_asked_for_again(page, files, service, monkeypatch):
+    page.noise = "status of 503"
+    found = page.choose(files[0])
+    search = service.search
+
+    def fails(*_: object, **__: object) -> None:
+        raise StoreError("the index cannot be read")
+
+    monkeypatch.setattr(service, "search", fails)
+    page.click("#more")
+    page.until(lambda: "cannot be read" in page.status)
+    assert page.ids == found
+    monkeypatch.setattr(service, "search", search)
+    page.click("#more")
+    page.until(lambda: len(page.ids) > 24)
+
+
+def test_photographs_chosen_twice_in_a_hurry_are_one_query_of_eight(page, service, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{i}.png" for i in range(10)]
+    for i, path in enumerate(paths):
+        path.write_bytes(png(picture(i)))
+    first = Holding(monkeypatch, service, "see", lambda *_: not first.free.is_set())
+    page.one("#file").send_keys("\n".join(map(str, paths[:5])))
+    assert first.begun.wait(20)
+    page.one("#file").send_keys("\n".join(map(str, paths[5:])))
+    page.until(lambda: len(page.all("#photos li")) == 8)
+    first.free.set()
+    page.until(lambda: not page.all("#photos li[aria-busy=true]"))
+    assert page.settled()
+    assert "images" in page.status
+    assert "8 photographs at most" in page.one("#query-error").text
+    labels = [each.get_attribute("aria-label") for each in page.all("#photos .pick")]
+    assert labels == [f"Edit {i}.png" for i in range(8)]
+
+
+def test_a_part_chosen_during_the_first_look_is_the_one_that_counts(page, files, service, monkeypatch):
+    page.choose(files[1])
+    first = Holding(monkeypatch, service, "see", lambda data, box: data == files[0].read_bytes() and box is None)
+    page.one("#file").send_keys(str(files[0]))
+    assert first.begun.wait(20)
+    page.click("#photos li:nth-child(2) .pick")
+    page.until(lambda: "2.png" in page.one("#canvas").get_attribute("aria-label"))
+    page.click("[data-part=upper]")
+    page.until(lambda: not page.all("#photos li[aria-busy=true]"))
+    first.is_given_up(page)
+    assert page.settled()
+    assert len(page.all("#photos li")) == 2
+    assert page.one("#query-error").text == ""
+    page.click("#photos li:first-child .remove")
+    page.until(lambda: "50 %" in page.one("#canvas").get_attribute("aria-label"))
+    assert page.settled()
+
+
+def test_the_keyboard_stays_where_it_was(page, files):
+    page.choose(*files)
+    page.one("#photos li:first-child .pick").send_keys(Keys.ENTER)
+    page.until(lambda: page.one("#photos .pick").get_attribute("aria-pressed") == "true")
+    assert focused(page) == "Edit 2.png"
+    page.one("#photos li:first-child .remove").send_keys(Keys.ENTER)
+    page.until(lambda: len(page.all("#photos li")) == 1)
+    assert focused(page) == "Remove 5.png"
+    page.settled()
+    page.one("#photos .remove").send_keys(Keys.ENTER)
+    page.until(lambda: not page.all("#photos li"))
+    assert focused(page) == "file"
+    page.choose(files[0])
+    page.one(".card:nth-child(3) .again").send_keys(Keys.ENTER)
+    page.until(lambda: page.one(".card .head span").text == "0.000" and len(page.settled()) == 24)
+    assert focused(page) != "BODY"
+    page.one(".card:nth-child(2) .open").send_keys(Keys.ENTER)
+    page.until(lambda: page.all("#compare-rows tr"))
+    second = page.ids[1]
+    page.one("#compare-search").send_keys(Keys.ENTER)
+    page.until(lambda: page.settled()[:1] == [second])
+    assert focused(page) != "BODY"
+
+
+COUNT = """
+window.made = []; window.given = [];
+const [make, give] = [URL.createObjectURL, URL.revokeObjectURL];
+URL.createObjectURL = (what) => { const url = make.call(URL, what); window.made.push(url); return url; };
+URL.revokeObjectURL = (url) => { window.given.push(url); give.call(URL, url); };
+"""
+
+
+def test_what_is_held_for_a_photograph_is_given_back(page, files, tmp_path):
+    page.driver.execute_script(COUNT)
+    held = lambda: page.driver.execute_script("return window.made.length - new Set(window.given).size")  # noqa: E731
+    page.choose(*files)
+    assert held() == 2
+    page.until(lambda: page.driver.execute_script("return document.querySelector('.pick img').naturalWidth") == 32)
+    page.click("#photos li:first-child .remove")
+    page.until(lambda: len(page.all("#photos li")) == 1)
+    assert held() == 1
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    page.one("#file").send_keys(str(tmp_path / "broken.png"))
+    page.until(lambda: "known format" in page.one("#query-error").text)
+    assert held() == 1
+    page.settled()
+    page.click(".card:nth-child(2) .again")
+    page.until(lambda: page.one(".card .head span").text == "0.000" and page.settled())
+    assert held() == 0
+    assert page.driver.execute_script("return window.made.length") == 3
+
+
+def test_below_a_path(driver, service, files):
+    with serving(service, ServeSettings(port=0, root_path="/deep/people")) as address:
+        page = Page(driver, f"{address}/deep/people").open()
+        assert page.choose(files[0])
+        page.until(lambda: driver.execute_script("return document.querySelector('.card img').naturalWidth") == 32)
+        page.click(".card:nth-child(2) .open")
+        page.until(lambda: page.all("#compare-rows canvas"))
+        driver.get("about:blank")
+    assert [entry for entry in driver.get_log("browser") if "404" in entry["message"]] == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [390, 1366, 1920])
 def test_accessible_in_light_and_dark_and_on_a_phone(page, files, scheme, width):
     page.width(width)
     page.scheme(scheme)

@@ -14,6 +14,7 @@ from vpmsearch.commands import (
     evaluate,
     export,
     index,
+    layout,
     query,
     reproduce,
     serve,
@@ -33,6 +34,7 @@ app = typer.Typer(
 for module in (
     train,
     index,
+    layout,
     query,
     serve,
     calibrate,

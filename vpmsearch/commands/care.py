@@ -75,8 +75,9 @@ def remove(
     pid: Annotated[list[int] | None, typer.Option(help="All images of this identity (repeatable).")] = None,
     camid: Annotated[list[int] | None, typer.Option(help="All images of this camera (repeatable).")] = None,
     before: Annotated[
-        str | None, typer.Option(help="All images captured before this ISO time (retention).", show_default=False)
+        str | None, typer.Option(help="All images captured before this time (retention).", show_default=False)
     ] = None,
+    timezone: options.Timezone = "",
     index: options.Index = options.DEFAULT_INDEX,
     json: options.Json = False,
 ) -> None:
@@ -90,7 +91,7 @@ def remove(
 
     if not paths and not pid and not camid and before is None:
         raise typer.BadParameter("say what to remove: a PATH, --pid, --camid or --before")
-    moment = options.moment(before) if before is not None else None
+    moment = options.moment(before, options.zone(timezone))
     with open_index(index) as store:
         found: set[int] = set()
         if paths:

@@ -15,17 +15,15 @@ from vpmsearch.store.place import Place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vpmsearch.data.datasets import LabelledImage
+    from vpmsearch.data.datasets import LabelledImage, ReidDataset
+    from vpmsearch.data.labelled import Protocol
     from vpmsearch.evaluation.intervals import Interval
+    from vpmsearch.evaluation.labels import Labels
     from vpmsearch.evaluation.protocols import LabelledFeatures
     from vpmsearch.evaluation.rows import Evaluation
     from vpmsearch.model.weights import LoadedWeights
 
 
-LAYOUTS = (
-    "Its layout: market1501 (DukeMTMC-reID and Occluded-DukeMTMC too), msmt17, folder, csv, or to test only: "
-    "partial-reid, partial-reid-occluded, partial-ilids, occluded-reid."
-)
 TABLE_HEAD = (
     "gamma  crop       weighting   rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  visible F1  queries"
 )
@@ -38,7 +36,23 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="Root of the data set.")],
-    dataset: Annotated[str, typer.Option(help=LAYOUTS)] = "market1501",
+    dataset: options.Dataset = "market1501",
+    pattern: options.Pattern = "",
+    leave_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Gallery images of the query's person that its ranking leaves out: camera (the same), clothes (the "
+            "same camera or clothes), track (the same tracklet) or nothing.",
+            show_default="by data set",
+        ),
+    ] = None,
+    tracks: Annotated[
+        str | None,
+        typer.Option(
+            help="Rank tracklets by the mean of their regions, or by their best image (mean, best); or images (off).",
+            show_default="by data set",
+        ),
+    ] = None,
     weights: options.Weights = None,
     index: Annotated[
         Place | None,
@@ -131,7 +145,9 @@ def evaluate(
     knows which regions a query shows. With both weightings, what visibility adds is given with its paired interval.
     """
     from vpmsearch.data.datasets import read_dataset
+    from vpmsearch.data.labelled import LEFT_OUT
     from vpmsearch.errors import DataError
+    from vpmsearch.evaluation.labels import labels_of
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
     from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
     from vpmsearch.model.device import choose_device
@@ -141,8 +157,15 @@ def evaluate(
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
     if unknown := set(weighting or ()) - {"visibility", "uniform"}:
         raise typer.BadParameter(f"--weighting {sorted(unknown)[0]!r}: use visibility or uniform")
-    images = read_dataset(dataset, data)
-    loaded, indexed, own = _load(weights, index, images.gallery)
+    if leave_out is not None and leave_out not in LEFT_OUT:
+        raise typer.BadParameter(f"--leave-out {leave_out!r}: use one of {', '.join(LEFT_OUT)}")
+    if tracks not in (None, "mean", "best", "off"):
+        raise typer.BadParameter(f"--tracks {tracks!r}: use mean, best or off")
+    images = read_dataset(dataset, data, ("query", "gallery"), pattern=pattern)
+    protocol = _protocol(images, leave_out, tracks, single_shot)
+    labels = labels_of(images, protocol)
+    _check_matches(*labels)  # from the labels alone, before the first image is seen
+    loaded, indexed, own = _load(weights, index, images.gallery, labels[1])
     threshold = own if min_visibility is None else min_visibility
     if index is not None and index.is_server and threshold < own:
         raise DataError(f"{index} stores no embedding of a region that is seen less than {own:.4g}; ask for no less")
@@ -151,6 +174,7 @@ def evaluate(
     to_see = queries_to_see(len(images.query), gammas, crops, seed) + (0 if indexed else len(images.gallery))
     rows, lines = [], list[QueryLine]()
     if not json:
+        answer(f"protocol: {protocol}")
         answer(TABLE_HEAD)
     with progress("evaluating", to_see) as advance:
         for row in evaluate_model(
@@ -162,18 +186,20 @@ def evaluate(
             weightings=weightings,
             seed=seed,
             min_visibility=threshold,
-            draws=single_shot,
+            draws=protocol.draws or None,
             fmr=fmr or (),
             matcher=matcher,
             candidates=candidates,
             reciprocal=reciprocal,
             expand=expand,
             own_camera=own_camera,
+            labels=labels,
+            track_features="best" if tracks == "best" else "mean",
             on_progress=advance,
         ):
-            rows.append(row.to_json())
+            rows.append(row.to_json() | {"protocol": str(protocol)})
             if per_query is not None:
-                lines += query_lines(row, images.query)
+                lines += query_lines(row, [images.query[i] for i in labels[0].first_of_tracks.tolist()])
             if not json:
                 answer(_table_row(row))
     if per_query is not None:
@@ -183,8 +209,35 @@ def evaluate(
         answer_json({"results": rows})
 
 
+def _protocol(images: ReidDataset, leave_out: str | None, tracks: str | None, draws: int | None) -> Protocol:
+    """The data set's own protocol, with what was asked for in its place."""
+    from dataclasses import replace
+
+    from vpmsearch.evaluation.labels import protocol_of
+
+    protocol = protocol_of(images, leave_out)  # type: ignore[arg-type]
+    if tracks is not None:
+        protocol = replace(protocol, by_track=tracks != "off")
+    return protocol if draws is None else replace(protocol, draws=draws)
+
+
+def _check_matches(query: Labels, gallery: Labels) -> None:
+    """Say how many queries have nothing to find; refuse where none has."""
+    from vpmsearch.errors import DataError
+    from vpmsearch.evaluation.labels import without_match
+
+    asked, alone = len(query.first_of_tracks), without_match(query, gallery)
+    if alone == asked:
+        raise DataError(
+            f"none of {asked} queries has an image of its person in the gallery that this protocol does not leave out; "
+            "are query and gallery of one data set? --leave-out nothing leaves nothing out"
+        )
+    if alone:
+        say(f"{alone} of {asked} queries have no image of their person in the gallery: they are not counted")
+
+
 def _load(
-    weights: Path | None, index: Place | None, gallery: Sequence[LabelledImage]
+    weights: Path | None, index: Place | None, gallery: Sequence[LabelledImage], labels: Labels
 ) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
     """The weights, the gallery of the index that was built with them, and the `min_visibility` to use."""
     from vpmsearch.evaluation.protocols import indexed_gallery
@@ -196,7 +249,7 @@ def _load(
         return loaded, None, loaded.info.threshold
     with open_index(index) as store:
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
-        return loaded, indexed_gallery(store.snapshot, gallery), store.model_info.threshold
+        return loaded, indexed_gallery(store.snapshot, gallery, labels), store.model_info.threshold
 
 
 def _table_row(row: Evaluation) -> str:

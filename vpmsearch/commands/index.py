@@ -32,8 +32,14 @@ def register(app: typer.Typer) -> None:
 def index(
     gallery: Annotated[Path, typer.Argument(help="Folder of images, root of a data set, or a CSV/JSONL file.")],
     dataset: Annotated[
-        str, typer.Option(help="How to read it: folder (any photographs), csv, or a data set that `evaluate` knows.")
+        str,
+        typer.Option(
+            help="How to read it: folder (any photographs, no labels), csv (a list; files called .csv, .tsv, .jsonl "
+            "and .ndjson are read so without more), or a data set that `evaluate` knows."
+        ),
     ] = "folder",
+    pattern: options.Pattern = "",
+    timezone: options.Timezone = "",
     index: options.Index = options.DEFAULT_INDEX,
     weights: options.Weights = None,
     device: options.Device = "auto",
@@ -78,7 +84,10 @@ def index(
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
     chosen = _device(device, runtime)
-    images = [image for image in read_gallery(dataset, gallery) if part.takes(str(image.path))]
+    listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
+    images = [image for image in listed if part.takes(str(image.path))]
+    if not timezone and any(image.captured_at is not None for image in images):
+        say("times that name no zone are taken as UTC (--timezone)")
     store, extractor = _open_or_create(
         index,
         weights,

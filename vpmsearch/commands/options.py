@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vpmsearch.data.layout_table import NAMES
 from vpmsearch.store.place import Place
 
 INDEX_VARIABLE = "VPMSEARCH_INDEX"
@@ -38,17 +39,54 @@ Weights = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.")
 ]
+Dataset = Annotated[
+    str,
+    typer.Option(
+        "--dataset",
+        help=f"Its layout: {', '.join(NAMES)}, folder or csv. docs/datasets.md says what each reads.",
+    ),
+]
+Pattern = Annotated[
+    str,
+    typer.Option(
+        "--pattern",
+        help="How files are named, in place of --dataset: a template such as '{camid}/{captured_at:unix}-{}.jpg', or a "
+        "regular expression with groups such as (?P<pid>\\d+). `vpmsearch layout` tries one.",
+        show_default=False,
+    ),
+]
+Timezone = Annotated[
+    str,
+    typer.Option(
+        "--timezone", help="Zone of times that name none, such as Europe/Berlin.", show_default="UTC", metavar="ZONE"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
-def moment(text: str) -> datetime:
-    """An ISO date or time, as an option's value."""
-    from vpmsearch.types import as_utc
+def zone(name: str) -> tzinfo | None:
+    """The zone of times that name none, as an option's value; None for UTC."""
+    from vpmsearch.data.moments import time_zone
+    from vpmsearch.errors import DataError
 
     try:
-        return as_utc(datetime.fromisoformat(text))
-    except (ValueError, OverflowError) as error:
-        raise typer.BadParameter(f"{text!r} is no ISO date or time, such as 2026-11-22 or 2026-11-22T16:20") from error
+        return time_zone(name) if name else None
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint="--timezone") from error
+
+
+def moment(text: str | None, local: tzinfo | None = None) -> datetime | None:
+    """A date or time in UTC, as an option's value; `local`: the zone of one that names none, else UTC."""
+    from vpmsearch.data.moments import parse_moment
+    from vpmsearch.errors import DataError
+    from vpmsearch.types import as_utc
+
+    if text is None:
+        return None
+    try:
+        return as_utc(parse_moment(text, local))
+    except DataError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def grid(text: str) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,11 +32,10 @@ def query(
     pid: Annotated[list[int] | None, typer.Option(help="Only images of this identity (repeatable).")] = None,
     camid: Annotated[list[int] | None, typer.Option(help="Only images of this camera (repeatable).")] = None,
     after: Annotated[
-        datetime | None, typer.Option(parser=options.moment, help="Only images captured at or after this ISO time.")
+        str | None, typer.Option(help="Only images captured at or after this time (2026-11-22T16:20+01:00).")
     ] = None,
-    before: Annotated[
-        datetime | None, typer.Option(parser=options.moment, help="Only images captured before this ISO time.")
-    ] = None,
+    before: Annotated[str | None, typer.Option(help="Only images captured before this time.")] = None,
+    timezone: options.Timezone = "",
     prefix: Annotated[str, typer.Option(help="Only images whose path starts so.", show_default=False)] = "",
     regions: Annotated[
         str,
@@ -68,7 +66,9 @@ def query(
         checked_output(panel)  # before the work, not after it
     if report is not None:
         check_report(report)
-    wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), after, before, prefix)
+    local = options.zone(timezone)
+    earliest, latest = options.moment(after, local), options.moment(before, local)
+    wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, prefix)
     asked = _Asked(images, top, exact, wanted, regions, together)
     answers, failures, grid = _answers(asked, index, weights, device)
     for each in answers:

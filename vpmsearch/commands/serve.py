@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,17 +12,16 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, command, say
+from vpmsearch.errors import DataError
 
 if TYPE_CHECKING:
-    import logging
-
-    from fastapi import FastAPI
-
+    from vpmsearch.store.place import Place
     from vpmsearch.web.settings import ServeSettings
 
 TOKEN_VARIABLE = "VPMSEARCH_TOKEN"
-STOP_SECONDS = 10
-"""For the answers under way when the server is told to stop."""
+LARGEST_TOKEN_FILE = 10_000
+"""Bytes; a file that is larger is another."""
+_PROXY = "Behind a proxy"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,93 +38,114 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help=f"File that holds the token. Else ${TOKEN_VARIABLE}.", show_default=False)
     ] = None,
+    require_token: Annotated[
+        bool, typer.Option("--require-token", help="Ask for a token on this machine too; one is made if not given.")
+    ] = False,
     weights: options.Weights = None,
     device: options.Device = "auto",
     max_upload: Annotated[int, typer.Option(min=1, help="MiB that an upload may have.")] = 32,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Pixels that a photograph may have; the default takes 4032 × 3024.")
+    ] = 12 * 2**20,
     rate: Annotated[
         int, typer.Option(min=1, help="Searches a minute by one client; ten times as many pictures.")
     ] = 600,
+    log: Annotated[
+        str | None, typer.Option(help="File for a line of JSON a request; - is stderr.", show_default=False)
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path under which a proxy shows the server, such as /people.", rich_help_panel=_PROXY)
+    ] = "",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address or network of a proxy whose X-Forwarded-For and -Proto are believed; may be repeated.",
+            show_default=False,
+            rich_help_panel=_PROXY,
+        ),
+    ] = None,
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name by which a server without a token may be addressed as well; may be repeated.",
+            show_default=False,
+            rich_help_panel=_PROXY,
+        ),
+    ] = None,
+    secure_cookie: Annotated[
+        bool, typer.Option("--secure-cookie", help="Sessions over TLS only, whatever is seen.", rich_help_panel=_PROXY)
+    ] = False,
 ) -> None:
     """Serve a page and a REST interface over an index. New commits are picked up; Ctrl-C stops.
 
-    The page is at the address printed on stdout, the interface under /api (its OpenAPI schema: /api/openapi.json).
+    The page is at the address printed on stdout, the interface under /api (what it takes and gives: /api/docs).
     """
+    from vpmsearch.web.settings import ServeSettings, is_loopback, new_token
+
+    token = given_token(token_file) or (new_token() if require_token or not is_loopback(host) else "")
+    settings = ServeSettings(
+        host=host,
+        port=port,
+        token=token,
+        max_upload_bytes=max_upload * 2**20,
+        max_pixels=max_pixels,
+        searches_a_minute=rate,
+        root_path=root_path,
+        trusted_proxies=tuple(trusted_proxy or ()),
+        host_names=tuple(host_name or ()),
+        secure_cookie=secure_cookie,
+    )
+    _serve(index, settings, weights, device, log)
+
+
+def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: str, log: str | None) -> None:
     try:
         from vpmsearch.web.app import create_app
     except ModuleNotFoundError as error:
-        from vpmsearch.errors import DataError
-
         raise DataError(f"serve needs {error.name}: pip install 'vpmsearch[web]'") from error
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.store.open import open_index
+    from vpmsearch.web.access_log import AccessLog
+    from vpmsearch.web.running import run
     from vpmsearch.web.service import SearchService
-    from vpmsearch.web.settings import ServeSettings, is_loopback, new_token
 
-    token = _token(token_file) or ("" if is_loopback(host) else new_token())
-    settings = ServeSettings(
-        host=host, port=port, token=token, max_upload_bytes=max_upload * 2**20, searches_a_minute=rate
-    )
+    def tell(address: str) -> None:
+        answer(address)
+        sys.stdout.flush()
+
     chosen = choose_device(device)
-    with open_index(index, device=str(chosen)) as store:
+    with (
+        closing(AccessLog(log)) if log else nullcontext() as access_log,
+        open_index(index, device=str(chosen)) as store,
+    ):
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
         service = SearchService(store, Extractor(loaded, chosen), max_pixels=settings.max_pixels)
         say(f"{index}: {len(store.snapshot)} images")
-        _run(create_app(service, settings), settings)
-
-
-def _token(file: Path | None) -> str:
-    return file.read_text(encoding="utf-8").strip() if file is not None else os.environ.get(TOKEN_VARIABLE, "").strip()
-
-
-def _run(app: FastAPI, settings: ServeSettings) -> None:
-    """Listen until told to stop by Ctrl-C or SIGTERM; answers under way are finished."""
-    import logging
-    import socket
-
-    import uvicorn
-
-    from vpmsearch.errors import DataError
-
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,  # paths name images; /api/metrics counts
-        proxy_headers=False,  # anybody may write them, and the limits go by the client's address
-        server_header=False,
-        limit_concurrency=4 * settings.max_waiting,  # connections, idle ones included; `Guard` limits requests
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    logging.getLogger("uvicorn.error").addFilter(_is_told)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((settings.host, settings.port))
-        except OSError as error:
-            raise DataError(
-                f"cannot listen at {settings.host} port {settings.port} ({error.strerror or error}); try another --port"
-            ) from error
-        name = f"[{settings.host}]" if ":" in settings.host else settings.host
-        # The fragment of an address is not sent to any server, so the token is in nobody's log.
-        answer(f"http://{name}:{listening.getsockname()[1]}/{f'#token={settings.token}' if settings.token else ''}")
-        sys.stdout.flush()
-        # uvicorn raises the signal that stopped it once more when it has stopped; that is no failure.
-        before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            uvicorn.Server(config).run(sockets=[listening])
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        run(create_app(service, settings, access_log), settings, tell)
     say("stopped")
 
 
-def _is_told(record: logging.LogRecord) -> bool:
-    """Not the traceback of a request that uvicorn itself cancelled, since the server stops."""
-    from asyncio import CancelledError
+def given_token(file: Path | None) -> str:
+    """The token of a file, else of the environment; "" where neither is given.
 
-    return not (record.exc_info and isinstance(record.exc_info[1], CancelledError))
+    Raises:
+        DataError: one is given and empty, which would serve without any token, or the file is none of a token.
+    """
+    if file is None:
+        text = os.environ.get(TOKEN_VARIABLE)
+        if text is not None and not text.strip():
+            raise DataError(f"${TOKEN_VARIABLE} is set and empty; unset it, or put a token there")
+        return (text or "").strip()
+    with file.open("rb") as opened:
+        data = opened.read(LARGEST_TOKEN_FILE + 1)
+    try:
+        token = data.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} holds no token but other data") from error
+    if len(data) > LARGEST_TOKEN_FILE:
+        raise DataError(f"{file} holds no token: it has more than {LARGEST_TOKEN_FILE} bytes")
+    if not token:
+        raise DataError(f"{file} is empty; put a token there, or leave --token-file out")
+    return token

@@ -42,6 +42,7 @@ def train(
             show_default="market1501",
         ),
     ] = None,
+    pattern: options.Pattern = "",
     preset: Annotated[
         str | None,
         typer.Option(help="paper, strong, anywhere, fast, light or small.", show_default="fast; small without --data"),
@@ -159,7 +160,7 @@ def train(
         _check_unused(output, resume=resume)
     if frozen_runtime not in ("torch", "openvino"):
         raise typer.BadParameter(f"--frozen-runtime {frozen_runtime!r}: use torch or openvino")
-    sets = _read(data or [], dataset or [])
+    sets = _read(data or [], dataset or [], pattern)
     sets, held_out = _split(sets, hold_out or [], settings.seed)
     mixture = mixed([each.train for each in sets])
     if held_out:
@@ -282,7 +283,7 @@ def _with_backbone(settings: TrainSettings, backbone: str | None) -> TrainSettin
     return replace(settings, backbone=backbone, init=init, freeze_stages=0)
 
 
-def _read(roots: Sequence[Path], layouts: Sequence[str]) -> list[ReidDataset]:
+def _read(roots: Sequence[Path], layouts: Sequence[str], pattern: str) -> list[ReidDataset]:
     """The data sets asked for, or drawn pedestrians."""
     from vpmsearch.data.datasets import read_dataset
 
@@ -294,7 +295,8 @@ def _read(roots: Sequence[Path], layouts: Sequence[str]) -> list[ReidDataset]:
         raise typer.BadParameter(
             f"{len(roots)} --data and {len(layouts)} --dataset: give the layout of each data set, in the same order"
         )
-    return [read_dataset(layout, root) for layout, root in zip(layouts, roots, strict=True)]
+    pairs = zip(layouts, roots, strict=True)
+    return [read_dataset(layout, root, ("train",), pattern=pattern) for layout, root in pairs]
 
 
 def _split(

@@ -1,20 +1,27 @@
-"""Data sets by name: `read_dataset` to train and evaluate, `read_gallery` to index, `hold_out` to tune."""
+"""Data sets by name or by pattern: `read_dataset` to train and evaluate, `read_gallery` to index, `hold_out` to tune.
+
+`vpmsearch.data.layout_table` has the data sets that are known by name. Beside them are "folder", one folder an
+identity, and "csv", a list.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import tzinfo
 from pathlib import Path
 
 import numpy as np
 
-from vpmsearch.data import layouts
+from vpmsearch.data import folders, lists
 from vpmsearch.data.images import printable
-from vpmsearch.data.layouts import JUNK_PID, LabelledImage, ReidDataset
-from vpmsearch.data.pair_layouts import PAIR_READERS
-from vpmsearch.data.probe_layouts import PROBE_READERS
+from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
+from vpmsearch.data.layout import Layout
+from vpmsearch.data.layout_reader import find, find_any, read_heap, read_split
+from vpmsearch.data.layout_table import BY_NAME
+from vpmsearch.data.patterns import NamePattern, name_pattern
 from vpmsearch.errors import DataError
 
 __all__ = [
@@ -27,37 +34,38 @@ __all__ = [
     "read_gallery",
 ]
 
-_DatasetReader = Callable[[Path], ReidDataset]
-_GalleryReader = Callable[[Path], Iterable[LabelledImage]]
-
-_READERS: dict[str, tuple[_DatasetReader, _GalleryReader]] = {
-    "market1501": (layouts.read_market, layouts.market_gallery),
-    "msmt17": (layouts.read_msmt, layouts.msmt_gallery),
-    "folder": (layouts.read_folder, layouts.folder_gallery),
-    "csv": (layouts.read_csv, layouts.csv_gallery),
-    **PROBE_READERS,
-    **PAIR_READERS,
-}
-
-DATASET_NAMES = tuple(_READERS)
+DATASET_NAMES = (*BY_NAME, "folder", "csv")
 """The layouts that `read_dataset` and `read_gallery` know."""
 
+LIST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""Files called so are lists, whatever layout was asked for by default."""
 
-def read_dataset(name: str, root: str | os.PathLike[str]) -> ReidDataset:
-    """Read the splits of a data set. pids are known throughout; camids where the layout tells them.
+
+def read_dataset(
+    name: str,
+    root: str | os.PathLike[str],
+    splits: Sequence[str] | None = None,
+    *,
+    pattern: str = "",
+    zone: tzinfo | None = None,
+) -> ReidDataset:
+    """Read splits of a data set. pids are known throughout; camids where the layout tells them.
 
     Args:
-        name: the layout: "market1501" (DukeMTMC-reID and Occluded-DukeMTMC too), "msmt17", "folder" (one folder an
-            identity, below train, query and gallery where these exist), "csv" (or JSON lines), or one that only
-            tests, see `vpmsearch.data.probe_layouts`.
-        root: its folder, or the folder that holds it; for "csv" the file.
+        name: the layout: one of `DATASET_NAMES`.
+        root: its folder, or a folder around it; for "csv" the file.
+        splits: of "train", "query" and "gallery", those that are needed; the others stay empty. None is all that the
+            layout has.
+        pattern: how files are named, see `vpmsearch.data.patterns`; the layout's name then counts for nothing.
+        zone: of times that name none; None is UTC.
 
     Raises:
         DataError: the layout is unknown, something of it is missing, or it holds no images.
     """
-    reader, _ = _readers(name, root)
+    _check(name, root)
+    by_pattern = name_pattern(pattern, zone) if pattern else None
     try:
-        dataset = reader(Path(root))
+        dataset = _dataset(name, Path(root), splits, by_pattern, zone)
     except OSError as error:
         raise _unreadable(root, error) from error
     if not (dataset.train or dataset.query or dataset.gallery):
@@ -65,27 +73,60 @@ def read_dataset(name: str, root: str | os.PathLike[str]) -> ReidDataset:
     return dataset
 
 
-def read_gallery(name: str, root: str | os.PathLike[str]) -> Sequence[LabelledImage]:
+def _dataset(
+    name: str, root: Path, splits: Sequence[str] | None, pattern: NamePattern | None, zone: tzinfo | None
+) -> ReidDataset:
+    if pattern is not None:
+        return folders.read_pattern(root, pattern, splits or SPLITS)
+    if name == "folder":
+        return folders.read_folder(root, splits or SPLITS)
+    if name == "csv":
+        return lists.read_list(root, splits or SPLITS, zone)
+    layout = BY_NAME[name]
+    wanted = splits or layout.splits
+    place = find(layout, root, wanted)
+    return ReidDataset.of(name, {split: read_split(layout, place, split) for split in wanted}, layout.protocol)
+
+
+def read_gallery(
+    name: str, root: str | os.PathLike[str], *, pattern: str = "", zone: tzinfo | None = None
+) -> Sequence[LabelledImage]:
     """Read the images to index.
 
-    "folder" is a heap of photographs: every image below the root, without labels; identities are never
-    guessed from sub-folders. "market1501" gives the test gallery or, where the root is one folder of images
-    named so, all of it; junk is dropped. "msmt17" gives the test gallery, as do
-    the layouts that only test. "csv" gives every row, labelled or
-    not.
+    "folder" is a heap of photographs: every image below the root, without labels; identities are never guessed from
+    sub-folders. "csv" gives every row, labelled or not; a file called .csv, .tsv, .jsonl or .ndjson is a list also
+    where "folder" is asked for. A data set of the table gives its gallery or, where the root is one folder of images
+    named so, all of it; junk is dropped. A pattern gives every image below the root with the labels of its name.
 
     Raises:
         DataError: the layout is unknown, something of it is missing, or it holds no images.
     """
-    _, reader = _readers(name, root)
+    _check(name, root)
+    by_pattern = name_pattern(pattern, zone) if pattern else None
     try:
-        found = reader(Path(root))
+        found = _gallery(name, Path(root), by_pattern, zone)
         images = found if isinstance(found, Sequence) else list(found)
     except OSError as error:
         raise _unreadable(root, error) from error
     if not images:
         raise _no_images(name, root)
     return images
+
+
+def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | None) -> Iterable[LabelledImage]:
+    if pattern is not None:
+        return folders.pattern_heap(root, pattern)
+    if name == "csv" or (name == "folder" and root.suffix.lower() in LIST_SUFFIXES and not root.is_dir()):
+        return lists.list_gallery(root, zone)
+    if name == "folder":
+        return folders.heap(root)
+    return _layout_gallery(BY_NAME[name], root)
+
+
+def _layout_gallery(layout: Layout, root: Path) -> Iterable[LabelledImage]:
+    """The gallery, or all of a folder that is one split of the data set."""
+    place = find_any(layout, root, ("gallery",))
+    return read_heap(layout, root) if place is None else read_split(layout, place, "gallery")
 
 
 def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:
@@ -166,12 +207,11 @@ def _split_identity(
     return [replace(image, camid=0) for image in query], [replace(image, camid=1) for image in gallery]
 
 
-def _readers(name: str, root: str | os.PathLike[str]) -> tuple[_DatasetReader, _GalleryReader]:
-    if name not in _READERS:
+def _check(name: str, root: str | os.PathLike[str]) -> None:
+    if name not in DATASET_NAMES:
         raise DataError(f"unknown data set {name!r}; known are {', '.join(DATASET_NAMES)}")
     if not os.path.exists(root):  # noqa: PTH110 (Path.exists raises where a folder above is closed to us)
         raise DataError(f"{printable(root)} does not exist; give the folder or file of the data set")
-    return _READERS[name]
 
 
 def _unreadable(root: str | os.PathLike[str], error: OSError) -> DataError:

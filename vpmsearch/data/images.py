@@ -5,7 +5,9 @@ Whatever is wrong with a file is an `ImageError`; no decoder's exception and no 
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.util
 import io
 import math
 import os
@@ -52,7 +54,10 @@ MAX_TAG_VALUES = 1_000_000
 
 _BAND = 1 << 22  # pixels converted at once
 
-EXTENSIONS = frozenset(
+_HEIC = (".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ()
+"""What phones write, where vpmsearch[heic] is installed. Its decoder is loaded for the first such file."""
+
+EXTENSIONS = frozenset(_HEIC) | frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
 )
 """File name extensions of images, lower case."""
@@ -70,6 +75,7 @@ _FORMATS = tuple(
         AvifImagePlugin.AvifImageFile,
     )
 )
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _SKIPPED_FOLDERS = frozenset(
     {"@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
 )  # thumbnails and litter of file servers
@@ -93,7 +99,7 @@ def load_image(
     """Decode an image file as a person would look at it.
 
     EXIF orientation is applied; of an animation the first frame counts; what is transparent shows white;
-    16-bit, 32-bit and floating-point grey is scaled to 8 bits.
+    grey of more than 8 bits is stretched from its smallest to its largest value.
 
     Args:
         path: a regular file (or a link to one).
@@ -193,13 +199,32 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
     Raises:
         DataError: the folder or one below does not exist, is no folder or cannot be read.
     """
-    root = Path(folder)
+    return [Path(name) for name in image_names(folder)]
+
+
+def image_names(folder: str | os.PathLike[str]) -> list[str]:
+    """`image_files` as text: of a million files, a `Path` each would take most of the time and memory.
+
+    Raises:
+        DataError: as `image_files`.
+    """
     found: list[str] = []
-    for place, folders, names in os.walk(str(root), onerror=_refuse_folder):
+    for place, folders, names in os.walk(str(Path(folder)), onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS]
         found.extend(os.path.join(place, name) for name in names if _is_image_name(name))  # noqa: PTH118
     found.sort(key=os.fsencode)
-    return [Path(name) for name in found]
+    return found
+
+
+def first_images(folder: str | os.PathLike[str], count: int) -> list[str]:
+    """Some image files below a folder, quickly: the first that come, as text; none where it cannot be listed."""
+    found: list[str] = []
+    for place, folders, names in os.walk(str(Path(folder))):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)
+        found.extend(os.path.join(place, name) for name in sorted(names) if _is_image_name(name))  # noqa: PTH118
+        if len(found) >= count:
+            break
+    return found[:count]
 
 
 def printable(path: str | os.PathLike[str]) -> str:
@@ -264,7 +289,10 @@ def _decode(
 ) -> Image.Image:
     try:
         _check_greed(data)
-        with quiet_pillow(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        formats = _FORMATS
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]:
+            formats = _load_heic()
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(_too_large(image, max_pixels))
             return _upright_rgb(image, shrink_to)
@@ -277,6 +305,21 @@ def _decode(
     except Exception as error:
         # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
         raise ImageError(f"damaged or truncated ({_short(error)})", printable(path)) from error
+
+
+@functools.cache
+def _load_heic() -> tuple[str, ...]:
+    """Have Pillow read HEIC: what it is called there.
+
+    Raises:
+        ImageError: nothing that reads it is installed.
+    """
+    if not _HEIC:
+        raise ImageError("a HEIC photograph; `pip install 'vpmsearch[heic]'` to read such")
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
+    return ("HEIF",)
 
 
 def _check_greed(data: bytes) -> None:
@@ -360,20 +403,17 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _grey_to_rgb(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit or floating-point grey to mode RGB.
+    """16-bit, 32-bit or floating-point grey to mode RGB: stretched from its smallest to its largest value.
 
-    Full scale is 65535 for integers and 1 for floating point, as the formats have it. Values outside of that
-    have no known scale and are stretched from their smallest to their largest.
+    One rule for all grey of more than 8 bits. Such files do not say their scale: cameras write 12 bits, or raw counts
+    of some hundred levels, into 16 bits. The formats' full scale (65535) would leave 2 to 13 of 256 grey levels.
     """
-    low, high = full = (0.0, 1.0 if image.mode == "F" else 65535.0)
-    smallest, largest = math.inf, -math.inf
+    low, high = math.inf, -math.inf
     for box in _bands(image):
         values = np.asarray(image.crop(box))
         if not np.isfinite(values).all():
             raise ValueError("pixels that are not finite")
-        smallest, largest = min(smallest, float(values.min())), max(largest, float(values.max()))
-    if smallest < full[0] or largest > full[1]:
-        low, high = smallest, largest
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
     scale = 255.0 / ((high - low) or 1.0)  # 1: all pixels the same, then black
     result = Image.new("RGB", image.size)
     for box in _bands(image):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vpmsearch.data.layouts import LabelledImage
+from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.errors import DataError
 
 

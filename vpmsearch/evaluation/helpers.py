@@ -48,7 +48,10 @@ class Bars:
         contents = _numbered(np.concatenate([_known(query), _known(gallery)]))
         if own_camera:
             return cls(contents[:count], contents[count:])
-        both = np.stack([np.concatenate([query[part], gallery[part]]) for part in (0, 1)], axis=1)  # (Q + G, 2)
+        # Of several keys the first is the camera.
+        cameras_of = [side[1] if side[1].ndim == 1 else side[1][:, 0] for side in (query, gallery)]
+        pids = np.concatenate([query[0], gallery[0]])
+        both = np.stack([pids, np.concatenate(cameras_of)], axis=1)  # (Q + G, 2)
         cameras = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
         return cls(contents[:count], contents[count:], cameras[:count], cameras[count:])
 

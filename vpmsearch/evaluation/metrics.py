@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.data.labelled import JUNK_PID
 from vpmsearch.errors import DataError, FeatureError
 
 Float64 = NDArray[np.float64]
@@ -131,7 +131,7 @@ class RankAccumulator:
 
     Args:
         gallery_pids: (G,) whole numbers; −1 is junk, 0 a distractor.
-        gallery_camids: (G,) whole numbers.
+        gallery_camids: (G,) whole numbers, or (G, m) keys of which none may be shared (see `shares_key`).
         max_rank: length of the CMC, at least 1.
 
     Raises:
@@ -161,7 +161,7 @@ class RankAccumulator:
         if len(self._kept) < self.gallery_size:
             distances = distances[:, self._kept]
         same_pid = pids[:, None] == self._pids  # (B, kept)
-        own = same_pid & (camids[:, None] == self._camids)
+        own = same_pid & shares_key(camids, self._camids)
         self.add(_block_metrics(np.where(own, np.inf, distances), same_pid & ~own))
 
     def add(self, block: QueryMetrics) -> None:
@@ -247,16 +247,33 @@ def _ranks(distances: NDArray[np.floating], columns: Int64) -> Float64:
     return rank.astype(np.float64) + 1
 
 
+def shares_key(query: Int64, gallery: Int64) -> NDArray[np.bool_]:
+    """(B, G) which images share a camera, or any column of several keys.
+
+    Args:
+        query: (B,) or (B, m). gallery: (G,) or (G, m).
+    """
+    if query.ndim == 1:
+        same: NDArray[np.bool_] = query[:, None] == gallery
+        return same
+    shared = np.zeros((len(query), len(gallery)), dtype=bool)
+    for column in range(query.shape[1]):
+        shared |= query[:, column, None] == gallery[:, column]
+    return shared
+
+
 def _label_pair(side: str, pids: ArrayLike, camids: ArrayLike) -> tuple[Int64, Int64]:
-    pair = _labels(f"{side}_pids", pids), _labels(f"{side}_camids", camids)
+    pair = _labels(f"{side}_pids", pids), _labels(f"{side}_camids", camids, columns=True)
     if len(pair[0]) != len(pair[1]):
         raise DataError(f"{len(pair[0])} {side}_pids but {len(pair[1])} {side}_camids; give one each an image")
     return pair
 
 
-def _labels(name: str, values: ArrayLike) -> Int64:
+def _labels(name: str, values: ArrayLike, *, columns: bool = False) -> Int64:
     labels = np.asarray(values)
-    if labels.ndim != 1 or (labels.size and not np.issubdtype(labels.dtype, np.integer)):
+    if labels.ndim not in ((1, 2) if columns else (1,)) or (
+        labels.size and not np.issubdtype(labels.dtype, np.integer)
+    ):
         raise DataError(f"{name} must be a list of whole numbers, got {labels.dtype} of shape {labels.shape}")
     return labels.astype(np.int64)
 

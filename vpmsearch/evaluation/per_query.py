@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from vpmsearch.system.atomic import replacing
 class QueryLine:
     """A query under one protocol.
 
-    query: the image's file name and its folder's. pid, camid: its labels. gamma, crop, weighting: as in `Evaluation`.
+    query: the image's file name and its folder's. pid, camid: its labels, −1 for an unknown camera.
+    gamma, crop, weighting: as in `Evaluation`.
     left, top, right, bottom: what was kept of the image, in fractions of it. rank1, rank5, rank10: 1 for a hit, else 0;
     a share of the draws where the gallery was drawn. ap, ap_trapezoid, inp: in 0-1. All six are NaN where the query
     has nothing to find. ranking: what ordered the gallery, as `Ranking` says it; empty in files of before it was saved.
@@ -68,11 +69,11 @@ def query_lines(row: Evaluation, query: Sequence[LabelledImage]) -> list[QueryLi
     for image, box, numbers in zip(query, row.boxes, values, strict=True):
         whole = box or CropBox()
         assert image.pid is not None
-        assert image.camid is not None
+        camid = -1 if image.camid is None else image.camid
         name = printable(Path(*image.path.parts[-2:]))
         corners = (whole.left, whole.top, whole.right, whole.bottom)
         how = (row.gamma, row.crop, row.weighting)
-        line = QueryLine(name, image.pid, image.camid, *how, *corners, *numbers)
+        line = QueryLine(name, image.pid, camid, *how, *corners, *numbers)
         lines.append(replace(line, ranking=str(row.ranking)))
     return lines
 
@@ -99,19 +100,41 @@ def read_query_lines(path: Path) -> list[QueryLine]:
     Raises:
         DataError: it is missing or no such file.
     """
-    kinds = {item.name: {"str": str, "int": int, "float": float}[str(item.type)] for item in fields(QueryLine)}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            if reader.fieldnames == list(kinds)[:-1]:  # of before `ranking` was saved
-                kinds.popitem()
-            if reader.fieldnames != list(kinds):
-                raise DataError(f"{path} is not one that `vpmsearch evaluate --per-query` wrote: its columns differ")
-            return [QueryLine(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in reader]
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            # A spreadsheet of a country with decimal commas saves semicolons between the columns.
+            sign = max(",;\t", key=first.count)
+            reader = csv.DictReader(file, strict=True, delimiter=sign)
+            called = [name.strip() for name in reader.fieldnames or ()]
+            kinds = {item.name: {"str": str, "int": int, "float": float}[str(item.type)] for item in fields(QueryLine)}
+            if "ranking" not in called:  # of before `ranking` was saved
+                kinds.pop("ranking")
+            missing = [name for name in kinds if name not in called]
+            if missing:
+                raise DataError(
+                    f"{path} is not one that `vpmsearch evaluate --per-query` wrote: it has no column "
+                    f"{', '.join(missing)[:200]}"
+                )
+            reader.fieldnames = called
+            return [
+                QueryLine(**{name: _value(row[name], kind, sign) for name, kind in kinds.items()}) for row in reader
+            ]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8; save it as CSV UTF-8") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{path} is damaged ({error}); evaluate again") from error
+
+
+def _value(text: str, kind: type[Any], sign: str) -> Any:
+    """A field as it was before a spreadsheet or pandas wrote it anew."""
+    if kind is float:
+        text = text.replace(",", ".") if sign != "," else text
+        return float(text or "nan")
+    return kind(text.removesuffix(".0")) if kind is int else kind(text)
 
 
 class Difference(NamedTuple):
@@ -141,20 +164,35 @@ class Difference(NamedTuple):
 
 
 def compare(first: Sequence[QueryLine], second: Sequence[QueryLine]) -> list[Difference]:
-    """Compare two models under every protocol that both were measured by, in the order of the first.
+    """Compare two evaluations under every protocol that both were measured by, in the order of the first.
+
+    Where they share no weighting and each has one, those are compared: that is what another weighting adds.
 
     Raises:
         DataError: they share no protocol, or were shown other queries or crops there.
     """
     sides = [_by_protocol(lines) for lines in (first, second)]
-    shared = [protocol for protocol in sides[0] if protocol in sides[1]]
+    shared = [(protocol, protocol) for protocol in sides[0] if protocol in sides[1]]
     if not shared:
-        raise DataError("the two files share no gamma, crop and weighting; evaluate both models in the same way")
-    return [_difference(*(side[protocol] for side in sides)) for protocol in shared]
+        shared = _of_two_weightings(*(list(side) for side in sides))
+    if not shared:
+        raise DataError("the two files share no gamma and crop; evaluate both models in the same way")
+    return [_difference(sides[0][one], sides[1][other]) for one, other in shared]
 
 
-def _by_protocol(lines: Sequence[QueryLine]) -> dict[tuple[float, str, str], list[QueryLine]]:
-    found: dict[tuple[float, str, str], list[QueryLine]] = {}
+_Shown = tuple[float, str, str]
+"""(gamma, crop, weighting)."""
+
+
+def _of_two_weightings(first: list[_Shown], second: list[_Shown]) -> list[tuple[_Shown, _Shown]]:
+    """The pairs with one gamma and crop, of two evaluations with one weighting each."""
+    if len({weighting for *_, weighting in first}) > 1 or len({weighting for *_, weighting in second}) > 1:
+        return []
+    return [(one, other) for one in first for other in second if one[:2] == other[:2]]
+
+
+def _by_protocol(lines: Sequence[QueryLine]) -> dict[_Shown, list[QueryLine]]:
+    found: dict[_Shown, list[QueryLine]] = {}
     for line in lines:
         found.setdefault(line.protocol, []).append(line)
     return {protocol: sorted(some, key=lambda line: line.shown) for protocol, some in found.items()}
@@ -162,6 +200,8 @@ def _by_protocol(lines: Sequence[QueryLine]) -> dict[tuple[float, str, str], lis
 
 def _difference(first: Sequence[QueryLine], second: Sequence[QueryLine]) -> Difference:
     gamma, crop, weighting = first[0].protocol
+    if second[0].weighting != weighting:
+        weighting = f"{weighting} → {second[0].weighting}"
     where = f"gamma {gamma}, crop {crop}, weighting {weighting}"
     if len(first) != len(second):
         raise DataError(f"{where}: {len(first)} queries and {len(second)}; compare evaluations of one data set")

@@ -16,8 +16,9 @@ import torch
 
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.data.images import printable
+from vpmsearch.data.images import content_hash, printable
 from vpmsearch.errors import DataError
+from vpmsearch.evaluation.labels import Labels, TrackFeatures, by_track
 from vpmsearch.evaluation.matching import ImageMatcher, check_matcher
 from vpmsearch.evaluation.metrics import QueryMetrics
 from vpmsearch.evaluation.ranked import (
@@ -70,14 +71,18 @@ def extract_labelled(
     images: Sequence[LabelledImage],
     boxes: Sequence[CropBox | None] | None = None,
     on_progress: Callable[[int], None] = lambda images: None,
+    labels: Labels | None = None,
 ) -> LabelledFeatures:
     """Features of labelled images, or of a crop of each.
+
+    Args:
+        labels: of the images under a protocol; None are their pids and camids.
 
     Raises:
         DataError: an image has no pid or camid, cannot be read, or there are none. Figures over a part of a data set
             could not be compared with anybody's, so nothing is left out silently.
     """
-    pids, camids = _labels(images)
+    pids, camids = _labels(images) if labels is None else (labels.pids, labels.keys)
     requests = [Request(i, image.path, boxes[i] if boxes else None) for i, image in enumerate(images)]
     parts, contents = [], list[str]()
     for batch in extractor.extract(requests):
@@ -90,8 +95,15 @@ def extract_labelled(
     return LabelledFeatures(RegionFeatures.concatenate(parts), pids, camids, np.array(contents, dtype=np.str_))
 
 
-def indexed_gallery(snapshot: GalleryView, gallery: Sequence[LabelledImage]) -> LabelledFeatures:
+def indexed_gallery(
+    snapshot: GalleryView, gallery: Sequence[LabelledImage], labels: Labels | None = None
+) -> LabelledFeatures:
     """A data set's gallery, its features taken from an index so that the images need not be seen again.
+
+    An image is found by its path or, under another path, by its content.
+
+    Args:
+        labels: of the gallery under a protocol; None are its pids and camids.
 
     Raises:
         DataError: an image of the gallery is not in the index, or has no pid or camid.
@@ -100,12 +112,16 @@ def indexed_gallery(snapshot: GalleryView, gallery: Sequence[LabelledImage]) -> 
     row_of = {record.path: row for row, record in enumerate(records)}
     rows = np.array([row_of.get(stored_path(image.path), -1) for image in gallery], dtype=np.int64)
     if (rows < 0).any():
+        row_of_content = {record.content_hash: row for row, record in enumerate(records) if record.content_hash}
+        for row in np.flatnonzero(rows < 0).tolist():
+            rows[row] = row_of_content.get(content_hash(gallery[row].path), -1)
+    if (rows < 0).any():
         missing = gallery[int(np.flatnonzero(rows < 0)[0])].path
         raise DataError(
             f"{int((rows < 0).sum())} of the gallery's {len(gallery)} images are not in the index (such as "
             f"{printable(missing)}); index the data set first, or evaluate without --index"
         )
-    pids, camids = _labels(gallery)
+    pids, camids = _labels(gallery) if labels is None else (labels.pids, labels.keys)
     contents = np.array([records[row].content_hash for row in rows.tolist()], dtype=np.str_)
     return LabelledFeatures(snapshot.features_of(snapshot.image_ids[rows]), pids, camids, contents)
 
@@ -162,6 +178,8 @@ def evaluate_model(
     reciprocal: bool = False,
     expand: int | None = None,
     own_camera: bool = False,
+    labels: tuple[Labels, Labels] | None = None,
+    track_features: TrackFeatures = "mean",
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -180,6 +198,9 @@ def evaluate_model(
         expand: average each query with so many of its nearest, see `vpmsearch.evaluation.expansion`.
         own_camera: with either of the two, images of a query's person by its own camera may help it; else they may
             not. Equal content never does.
+        labels: of queries and gallery under a protocol, see `vpmsearch.evaluation.labels`; None are pids and camids. A
+            gallery that has been seen already must have been given the same. track_features: what stands for a
+            tracklet, where the protocol ranks tracklets.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -199,16 +220,25 @@ def evaluate_model(
         seen_gallery = gallery
     else:
         gallery_images = gallery
-        seen_gallery = extract_labelled(extractor, gallery, on_progress=on_progress)
-    shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed)
+        seen_gallery = extract_labelled(extractor, gallery, None, on_progress, labels and labels[1])
+    asked_by = None if labels is None else labels[0]
+    distractors = None
+    if labels is not None:
+        seen_gallery = by_track(seen_gallery, labels[1], track_features)
+        distractors = labels[1].ranked().distractors
+    first = np.arange(len(query)) if asked_by is None else asked_by.first_of_tracks
+    if matcher is not None and len(first) < len(query):
+        raise DataError("a matcher compares images and not tracklets: leave --matcher away")
+    shots = None if draws is None else ShotDraws(seen_gallery.pids, seen_gallery.camids, draws, seed, distractors)
     with _matcher(ranking, extractor, query, gallery_images) as image_matcher:
         ranked = _Way(extractor, seen_gallery, threshold, shots, ranking, image_matcher)
         for gamma, plan in plans.items():
             known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
-            for crop, seen_query in _seen_crops(extractor, query, plan, on_progress):
+            for crop, seen in _seen_crops(extractor, query, plan, on_progress, asked_by):
                 f1 = visible_set_f1(
-                    seen_query.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
+                    seen.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
                 )
+                seen_query = seen if asked_by is None else by_track(seen, asked_by, track_features)
                 # What two strategies cut alike, as whole queries are, is ranked once.
                 boxes = tuple(plan[crop])
                 if boxes not in known:
@@ -227,7 +257,7 @@ def evaluate_model(
                         queries=metrics.num_valid_queries,
                         gallery=len(seen_gallery.pids),
                         gain=gain,
-                        boxes=boxes,
+                        boxes=tuple(boxes[row] for row in first.tolist()),
                         draws=draws,
                         fnmr=pair_errors(
                             seen_query,
@@ -318,13 +348,16 @@ def _seen_crops(
     query: Sequence[LabelledImage],
     plan: Mapping[str, Sequence[CropBox | None]],
     on_progress: Callable[[int], None],
+    labels: Labels | None,
 ) -> Iterator[tuple[str, LabelledFeatures]]:
     """The queries as each strategy cuts them; what several cut alike is seen once, whole queries for instance."""
     row_of: dict[tuple[int, CropBox | None], int] = {}
     for boxes in plan.values():
         for position, box in enumerate(boxes):
             row_of.setdefault((position, box), len(row_of))
-    seen = extract_labelled(extractor, [query[i] for i, _ in row_of], [box for _, box in row_of], on_progress)
+    positions = [i for i, _ in row_of]
+    told = None if labels is None else labels.rows(np.array(positions))
+    seen = extract_labelled(extractor, [query[i] for i in positions], [box for _, box in row_of], on_progress, told)
     for crop, boxes in plan.items():
         rows = np.array([row_of[position, box] for position, box in enumerate(boxes)])
         yield crop, seen[rows]

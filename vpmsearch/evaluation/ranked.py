@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.data.labelled import JUNK_PID
 from vpmsearch.equations import visibility_weighted_distance
 from vpmsearch.evaluation.expansion import expanded_queries
 from vpmsearch.evaluation.helpers import Bars, Text
 from vpmsearch.evaluation.matchers import nearest_candidates, reordered
-from vpmsearch.evaluation.metrics import Float64, QueryMetrics, RankAccumulator
+from vpmsearch.evaluation.metrics import Float64, QueryMetrics, RankAccumulator, shares_key
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.evaluation.reciprocal import ReciprocalRanker
 from vpmsearch.evaluation.rows import Weighting
@@ -24,7 +24,7 @@ from vpmsearch.types import Float32, Int64, RegionFeatures
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features of n images with their pids and camids, (n,) each.
+    """Features of n images with their pids (n,) and camids, (n,) or (n, m) keys (see `metrics.shares_key`).
 
     contents: (n,) content hashes of their files, "" where one is unknown; None where all are.
     """
@@ -98,7 +98,7 @@ def pair_errors(
     weights = _weights(query.features, min_visibility, weighting)
     for some, distances in ranker.distances(query.features, weights):
         same = query.pids[some, None] == pids  # (B, kept)
-        errors.update(distances, same & (query.camids[some, None] != camids), ~same)
+        errors.update(distances, same & ~shares_key(query.camids[some], camids), ~same)
     return errors.fnmr()
 
 
@@ -115,7 +115,7 @@ def rank_single_shot(
     ranks = np.empty((len(query.pids), len(draws.drawn)))
     every = _shot_distances(query, gallery, draws, min_visibility, weighting, device)
     for row, distances in enumerate(every):
-        ranks[row] = draws.ranks(distances, int(query.pids[row]), int(query.camids[row]))
+        ranks[row] = draws.ranks(distances, int(query.pids[row]), query.camids[row])
     return shot_metrics(ranks)
 
 
@@ -238,7 +238,7 @@ def rank_matched(
 
     def blocks() -> Iterator[tuple[slice, Float64]]:
         for some, distances in ranker.distances(query.features, weights):
-            own = (query.pids[some, None] == pids) & (query.camids[some, None] == camids)
+            own = (query.pids[some, None] == pids) & shares_key(query.camids[some], camids)
             yield some, np.where(own, np.inf, distances if candidates is not None else 0.0)
 
     count = len(kept) if candidates is None else min(candidates, len(kept))
@@ -264,7 +264,7 @@ def rank_matched_single_shot(
     device: torch.device | None = None,
 ) -> QueryMetrics:
     """Rank the nearest of each drawn gallery anew; arguments as `rank_matched` and `rank_single_shot`."""
-    asked = list(zip(query.pids.tolist(), query.camids.tolist(), strict=True))
+    asked = list(zip(query.pids.tolist(), query.camids, strict=True))
     most = max(map(len, draws.drawn))  # of a gallery
     count = most if candidates is None else min(candidates, most)
     nearest = np.full((len(draws.drawn), len(asked), count), -1)

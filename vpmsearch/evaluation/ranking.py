@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vpmsearch.equations import RUN, visibility_weighted_distance
 from vpmsearch.errors import FeatureError
-from vpmsearch.evaluation.metrics import Float64, QueryMetrics, query_metrics
+from vpmsearch.evaluation.metrics import Float64, QueryMetrics, query_metrics, shares_key
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 BLOCK_ELEMENTS = 2**23
@@ -69,7 +69,8 @@ class StreamingRanker:
     """The gallery, ready to rank for queries block by block.
 
     Args:
-        gallery: G images, junk left out. weights: (G, p), the visibility that counts. pids, camids: (G,).
+        gallery: G images, junk left out. weights: (G, p), the visibility that counts. pids: (G,). camids: (G,) or
+            (G, m), see `vpmsearch.evaluation.metrics.shares_key`.
         device: where distances are computed.
 
     Raises:
@@ -121,7 +122,7 @@ class StreamingRanker:
 
     def _block(self, queries: _Side, pids: Int64, camids: Int64) -> QueryMetrics:
         same = pids[:, None] == self._pids  # (B, G)
-        relevant = same & (camids[:, None] != self._camids)
+        relevant = same & ~shares_key(camids, self._camids)
         rows, columns = np.nonzero(relevant)
         near = self._direct(queries, rows, columns)
         retrieved = np.isfinite(near)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.data.labelled import JUNK_PID
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.metrics import Float64, QueryMetrics
-from vpmsearch.types import Int64
+from vpmsearch.evaluation.metrics import Float64, QueryMetrics, shares_key
+from vpmsearch.types import Bool, Int64
 
 DISTRACTOR_PID = 0
-"""Of images of many people: each is kept as an identity by itself."""
+"""Market-1501's, of images of many people: each is kept as an identity by itself."""
 
 
 class ShotDraws:
@@ -27,19 +27,27 @@ class ShotDraws:
     one of another camera, which is as if the draw had been among those.
 
     Args:
-        pids, camids: (G,) of the gallery; junk is never drawn. repeats: R. seed: decides the draws.
+        pids, camids: (G,) of the gallery; junk is never drawn. camids may be (G, m) keys, see `metrics.shares_key`.
+        repeats: R. seed: decides the draws. distractors: (G,) images of nobody known, each kept as an identity by
+            itself; None is Market-1501's rule, pid 0.
 
     Raises:
         DataError: fewer than one draw.
     """
 
-    def __init__(self, pids: Int64, camids: Int64, repeats: int, seed: int = 0) -> None:
+    def __init__(
+        self, pids: Int64, camids: Int64, repeats: int, seed: int = 0, distractors: Bool | None = None
+    ) -> None:
         if repeats < 1:
             raise DataError(f"a single-shot gallery is drawn at least once, not {repeats} times")
         self._pids, self._camids = pids, camids
+        self._distractors: Bool = pids == DISTRACTOR_PID if distractors is None else distractors
+        self._nobody = {JUNK_PID, *pids[self._distractors].tolist()} | (
+            {DISTRACTOR_PID} if distractors is None else set()
+        )
         kept = np.flatnonzero(pids != JUNK_PID)
         # Distractors get numbers of their own, below all others.
-        identity = np.where(pids == DISTRACTOR_PID, -2 - np.arange(len(pids)), pids)
+        identity = np.where(self._distractors, -2 - np.arange(len(pids)), pids)
         rng = np.random.default_rng(seed)
         self.orders = [rng.permutation(kept) for _ in range(repeats)]
         """Each draw's order of the gallery's images."""
@@ -51,16 +59,16 @@ class ShotDraws:
 
     def columns(self) -> Int64:
         """Every image that any draw may need, ascending; the rest of the gallery need not be compared."""
-        own = np.flatnonzero((self._pids != JUNK_PID) & (self._pids != DISTRACTOR_PID))
+        own = np.flatnonzero((self._pids != JUNK_PID) & ~self._distractors)
         return np.unique(np.concatenate([own, *self.drawn]))
 
-    def galleries(self, pid: int, camid: int) -> Iterator[Int64]:
+    def galleries(self, pid: int, camid: int | Int64) -> Iterator[Int64]:
         """The R galleries that a query is ranked against, ascending; without its identity where none of it counts."""
-        relevant = (self._pids == pid) & (self._camids != camid)
+        relevant = (self._pids == pid) & ~shares_key(np.asarray(camid)[None], self._camids)[0]
         for order, drawn in zip(self.orders, self.drawn, strict=True):
             yield np.sort(np.concatenate([drawn[self._pids[drawn] != pid], order[relevant[order]][:1]]))
 
-    def ranks(self, distances: Float64, pid: int, camid: int) -> Float64:
+    def ranks(self, distances: Float64, pid: int, camid: int | Int64) -> Float64:
         """(R,) of the relevant image among the drawn, from 1; ties in the order of the gallery, inf if not retrieved.
 
         Args:
@@ -70,11 +78,11 @@ class ShotDraws:
         Returns:
             NaN in all places where the gallery has no relevant image.
         """
-        if pid in (JUNK_PID, DISTRACTOR_PID):
+        if pid in self._nobody:
             return np.full(len(self.orders), np.nan)
         return np.array(list(self._ranks(np.broadcast_to(distances, (len(self.orders), len(self._pids))), pid, camid)))
 
-    def _ranks(self, distances: Float64, pid: int, camid: int) -> Iterator[float]:
+    def _ranks(self, distances: Float64, pid: int, camid: int | Int64) -> Iterator[float]:
         for gallery, found in zip(self.galleries(pid, camid), distances, strict=True):
             right = gallery[self._pids[gallery] == pid]
             if not len(right):

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from vpmsearch.data.layouts import JUNK_PID
+from vpmsearch.data.labelled import JUNK_PID
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.metrics import Float64
 from vpmsearch.types import Bool, Int64

@@ -58,6 +58,9 @@ class GalleryView(Protocol):
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured."""
 
+    def folder(self) -> str:
+        """The folder that all images are in, with its last "/"; "" where there is none, or no image."""
+
 
 class ImageWriter(Protocol):
     """Adds, removes and rejects images; nothing is seen before `commit`, then all of it."""

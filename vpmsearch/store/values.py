@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,17 @@ class StoredModel:
     info: ModelInfo
     embedding_dtype: str
     index_type: str
+
+
+def common_folder(first: str | None, last: str | None) -> str:
+    """The folder that all paths are in, with its last "/", by the first and the last of them; "" where there is none.
+
+    Args:
+        first, last: in the order of their code points, so that all between begin as both do. None: no path.
+    """
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first or "", last or "", strict=False))
+    head, slash, _ = "".join(pair[0] for pair in same).rpartition("/")
+    return head + slash
 
 
 @dataclass(frozen=True)

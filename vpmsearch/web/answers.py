@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vpmsearch.data.images import printable
 from vpmsearch.search.queries import region_names
 from vpmsearch.types import ImageRecord, Match, RegionFeatures
 from vpmsearch.web.fields import MAX_RANK
@@ -51,7 +50,7 @@ def search_answer(
         for region in range(info.p)
     ]
     hits = [
-        _hit(rank, match, record, rate, names)
+        _hit(view, rank, match, record, rate, names)
         for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
     ]
     result = found.result
@@ -70,7 +69,7 @@ def search_answer(
     )
 
 
-def _hit(rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...]) -> Hit:
+def _hit(view: View, rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...]) -> Hit:
     regions = [
         RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
         for r in match.regions
@@ -78,7 +77,7 @@ def _hit(rank: int, match: Match, record: ImageRecord, rate: float | None, names
     return Hit(
         rank=rank,
         image_id=match.image_id,
-        path=printable(match.path),
+        path=view.shown_path(match.path),
         pid=match.pid,
         camid=match.camid,
         captured_at=record.captured_at,

@@ -16,11 +16,12 @@ from starlette.exceptions import HTTPException
 
 from vpmsearch.errors import VpmsearchError
 from vpmsearch.version import VERSION
+from vpmsearch.web.access_log import AccessLog
 from vpmsearch.web.endpoints import guarded, router
 from vpmsearch.web.guard import Guard
 from vpmsearch.web.metrics import Metrics
-from vpmsearch.web.problems import problem_of
 from vpmsearch.web.service import SearchService
+from vpmsearch.web.sessions import Sessions
 from vpmsearch.web.settings import ServeSettings
 from vpmsearch.web.waiting import MEDIA_TYPE, Line
 
@@ -30,11 +31,11 @@ SEARCHES_AT_ONCE = 3
 OUR_FAULT = (500, 503)
 
 
-def create_app(service: SearchService, settings: ServeSettings) -> FastAPI:
+def create_app(service: SearchService, settings: ServeSettings, access_log: AccessLog | None = None) -> FastAPI:
     """The ASGI application over one service.
 
     Args:
-        service: open for as long as the application runs. settings: its protection.
+        service: open for as long as the application runs. settings: its protection. access_log: told of each request.
     """
     app = FastAPI(
         title="vpmsearch",
@@ -47,11 +48,11 @@ def create_app(service: SearchService, settings: ServeSettings) -> FastAPI:
     )
     metrics = Metrics()
     app.state.service, app.state.settings, app.state.metrics = service, settings, metrics
-    app.state.searching = Line(SEARCHES_AT_ONCE)
+    app.state.searching, app.state.sessions = Line(SEARCHES_AT_ONCE), Sessions()
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _page, include_in_schema=False)
-    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.add_middleware(Guard, settings=settings, metrics=metrics, sessions=app.state.sessions, access_log=access_log)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(VpmsearchError, _our_problem)
@@ -117,7 +118,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _our_problem(request: Request, error: Exception) -> Response:
-    return _problem(*problem_of(error))
+    service: SearchService = request.app.state.service
+    return _problem(*service.problem_of(error))
 
 
 def _problem(status: int, text: str, headers: object = None) -> JSONResponse:

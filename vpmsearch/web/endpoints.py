@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Security, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, Security, UploadFile
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
@@ -19,9 +19,20 @@ from vpmsearch.search.queries import parse_regions, region_names, together
 from vpmsearch.types import RegionFeatures
 from vpmsearch.version import VERSION
 from vpmsearch.web.answers import regions_seen, search_answer
-from vpmsearch.web.fields import LARGEST_ID, MAX_PHOTOGRAPHS, MAX_RANK, box_of, check_count, filter_of
-from vpmsearch.web.guard import COOKIE, has_token, route_of
-from vpmsearch.web.problems import problem_of
+from vpmsearch.web.asking import Asker, cookie_name
+from vpmsearch.web.fields import (
+    LARGEST_ID,
+    MAX_PHOTOGRAPHS,
+    MAX_RANK,
+    Given,
+    box_of,
+    boxes_of,
+    check_count,
+    filter_of,
+    known_fields,
+    whole_uploads,
+)
+from vpmsearch.web.guard import Exchange, route_of
 from vpmsearch.web.schemas import Health, IndexStats, Problem, RegionsSeen, SearchAnswer
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
@@ -34,6 +45,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         401: "No token, or a wrong one",
         403: "Asked by another site",
+        422: "A field cannot be understood",
         429: "Too many requests; Retry-After says when to come back",
         503: "Busy, or the index cannot be read",
     }.items()
@@ -43,11 +55,11 @@ _UPLOAD_ERRORS = _ERRORS | {
     404: {"model": Problem, "description": "No such image in the index"},
     408: {"model": Problem, "description": "The body took too long"},
     413: {"model": Problem, "description": "Too large an upload"},
+    415: {"model": Problem, "description": "No form; says which fields are wanted"},
     422: {"model": Problem, "description": "A field or a photograph cannot be understood"},
 }
 _IMAGE_ERRORS = _ERRORS | {
     404: {"model": Problem, "description": "No such image in the index, or its file is gone or has changed"},
-    422: {"model": Problem, "description": "A field cannot be understood"},
 }
 _LINES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not changed"}}
@@ -55,7 +67,12 @@ HUNG_UP = 499
 """Counted for whoever hung up before the answer, as nginx does; nobody is sent it."""
 
 router = APIRouter(prefix="/api")
-guarded = APIRouter(dependencies=[Security(HTTPBearer(auto_error=False, description="Where the server asks for one."))])
+guarded = APIRouter(
+    dependencies=[
+        Security(HTTPBearer(auto_error=False, description="Where the server asks for one.")),
+        Depends(known_fields),
+    ]
+)
 ImageId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="As a search gave it.")]
 Box = Annotated[
     str, Form(description='Part of the photograph: "left,top,right,bottom" as fractions 0 to 1; "" is all of it.')
@@ -72,22 +89,32 @@ def service_of(request: Request) -> SearchService:
 async def health(request: Request) -> Health:
     """Whether the server answers, and from the newest commit. Needs no token."""
     service = service_of(request)
-    known = has_token(request, request.app.state.settings.token)
     status = "stale" if service.problem else "ok"
-    images, problem = (service.view.images, service.problem) if known else (None, None)
+    images, problem = (service.view.images, service.problem) if _asker(request).known else (None, None)
     return Health(status=status, version=VERSION, images=images, problem=problem)
 
 
 @router.post("/session", status_code=204, responses={401: _ERRORS[401], 429: _ERRORS[429]})
 async def session(request: Request) -> Response:
-    """Keep the token that this request brings in a cookie, since an <img> cannot bring it. For the page."""
-    token = request.app.state.settings.token
-    if not has_token(request, token):
+    """Begin a session for the token that this request brings, since an <img> cannot bring it. For the page.
+
+    Its id is kept in a cookie, which ends with the browser, when the server stops, or unused for twelve hours.
+    """
+    settings, asker = request.app.state.settings, _asker(request)
+    if not asker.known:
         raise HTTPException(401, "that is not the token", {"WWW-Authenticate": "Bearer"})
     answer = Response(status_code=204)
-    if token:
-        secure = request.url.scheme == "https"
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+    if asker.has_bearer:
+        # The page's own address, which a browser tells of a POST: TLS ends at a proxy that we may know nothing of.
+        over_tls = asker.secure or request.headers.get("origin", "").startswith("https://")
+        answer.set_cookie(
+            cookie_name(request),
+            request.app.state.sessions.begin(),
+            path=settings.root_path or "/",
+            httponly=True,
+            samesite="strict",
+            secure=settings.secure_cookie or over_tls,
+        )
     return answer
 
 
@@ -95,22 +122,26 @@ async def session(request: Request) -> Response:
 async def search(
     request: Request,
     photograph: Annotated[
-        list[UploadFile] | None, File(description=f"Up to {MAX_PHOTOGRAPHS} photographs of one person.")
+        list[UploadFile] | None, Given, File(description=f"Up to {MAX_PHOTOGRAPHS} photographs of one person.")
     ] = None,
     box: Annotated[
         list[str] | None, Form(description='Of each photograph the part to use: "left,top,right,bottom", or "".')
     ] = None,
     image_id: Annotated[
-        list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None, Form(description="Images of the index to search with.")
+        list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
+        Given,
+        Form(description="Images of the index to search with."),
     ] = None,
     regions: Annotated[
         str, Form(max_length=1000, description='Compare by these alone: "0,1" or "torso"; "" is all.')
     ] = "",
-    pid: Annotated[list[int] | None, Form(description="Only these identities.")] = None,
-    camid: Annotated[list[int] | None, Form(description="Only these cameras.")] = None,
+    pid: Annotated[list[int] | None, Given, Form(description="Only these identities.")] = None,
+    camid: Annotated[list[int] | None, Given, Form(description="Only these cameras.")] = None,
     after: Annotated[datetime | None, Form(description="Only images captured at or after this time.")] = None,
     before: Annotated[datetime | None, Form(description="Only images captured before this time.")] = None,
-    prefix: Annotated[str, Form(max_length=4096, description="Only images whose path starts so.")] = "",
+    prefix: Annotated[
+        str, Form(max_length=4096, description="Only images whose path, as answers give it, starts so.")
+    ] = "",
     exact: Annotated[bool, Form(description="Compare with every image instead of candidates.")] = False,
     offset: Annotated[int, Form(ge=0, lt=MAX_RANK, description="Ranks to skip.")] = 0,
     limit: Annotated[int, Form(ge=1, le=100, description="Matches to answer.")] = 24,
@@ -121,15 +152,13 @@ async def search(
 
     Asked with `Accept: application/x-ndjson` it answers in lines of JSON. First how it is getting on, whenever that
     changes: `{"waiting": 3}`, searches that come before, or `{"doing": "seeing"}` or `{"doing": "searching"}`. Then
-    `{"answer": …}`, or `{"error": "…", "status": 422}`.
+    `{"answer": …}`, or `{"error": "…", "status": 422}`. A field that is empty is one that was not given.
     """
-    uploads, ids = photograph or [], image_id or []
+    uploads, ids = whole_uploads(photograph or []), image_id or []
     check_count(len(uploads) + len(ids))
-    boxes = [box_of(text) for text in box or [""] * len(uploads)]
-    if len(boxes) != len(uploads):
-        raise HTTPException(422, f"{len(uploads)} photographs and {len(boxes)} boxes: give one for each, or none")
-    only = filter_of(pid or (), camid or (), after, before, prefix)
+    boxes = boxes_of(box or [], len(uploads))
     service = service_of(request)
+    only = filter_of(pid or (), camid or (), after, before, service.view.whole_prefix(prefix))
 
     def work(place: Place) -> SearchAnswer:
         view = service.view
@@ -216,6 +245,11 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _asker(request: Request) -> Asker:
+    exchange: Exchange = request.state.exchange
+    return exchange.asker
+
+
 async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer | Response:
     """Run what keeps a core busy in one of few threads, so that pictures and health do not wait behind it.
 
@@ -225,8 +259,10 @@ async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer 
     line: Line = request.app.state.searching
 
     def failed(error: Exception) -> tuple[int, str]:
-        status, text = problem_of(error)
+        status, text = service_of(request).problem_of(error)
         request.app.state.metrics.failed.labels(route_of(request.scope), status).inc()
+        exchange: Exchange = request.state.exchange
+        exchange.failed = status
         return status, text
 
     if MEDIA_TYPE in request.headers.get("accept", ""):

@@ -6,15 +6,62 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
+from fastapi import Request, UploadFile
+from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.types import SearchFilter, as_utc
 
+FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 MAX_PHOTOGRAPHS = 8
 MAX_RANK = 1000
 """Ranks that can be paged through."""
 LARGEST_ID = 2**63 - 1  # SQLite's
+
+
+def _given(value: object) -> object:
+    """A field of a form that was left empty is sent as an empty text."""
+    return [each for each in value if each != ""] or None if isinstance(value, list) else value
+
+
+Given = BeforeValidator(_given)
+"""Of a list of fields: those that were filled in; none if none was."""
+
+
+async def known_fields(request: Request) -> None:
+    """Refuse what has another name than any field, which would be left out in silence: `camids=3` finds everybody.
+
+    A body that is no form is answered with the fields that are wanted.
+    """
+    dependant = request.scope["route"].dependant
+    wanted = [field.alias for field in dependant.body_params]
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if wanted and kind and kind not in FORMS:
+        fields = ", ".join(wanted)
+        text = f"send a form (multipart/form-data), not {kind[:100]}; its fields are {fields}: /api/docs describes them"
+        raise HTTPException(415, text)
+    for given, names in (
+        (request.query_params, [field.alias for field in dependant.query_params]),
+        (await request.form() if wanted else (), wanted),
+    ):
+        if unknown := sorted(set(given) - set(names)):
+            some = f"; there are {', '.join(names)}" if names else ""
+            place = "in the address" if given is request.query_params else "in the form"
+            raise HTTPException(422, f"there is no field {unknown[0][:100]!r} {place}{some}")
+
+
+def whole_uploads(uploads: Sequence[UploadFile]) -> list[UploadFile]:
+    """Without those of a form's file field that was left empty: no name and no byte."""
+    return [upload for upload in uploads if upload.filename or upload.size]
+
+
+def boxes_of(texts: Sequence[str], count: int) -> list[CropBox | None]:
+    """The part of each of `count` photographs; boxes that are all empty are none."""
+    given = texts if any(text.strip() for text in texts) or len(texts) == count else [""] * count
+    if len(given) != count:
+        raise HTTPException(422, f"{count} photographs and {len(given)} boxes: give one for each, or none")
+    return [box_of(text) for text in given]
 
 
 def check_count(count: int) -> None:

@@ -1,32 +1,39 @@
 """What stands before the endpoints: refuses without reading, limits what is read, adds headers. Plain ASGI.
 
 In this order: too many requests at once, a host name that is not ours (DNS rebinding), a page elsewhere (its requests
-say so in Sec-Fetch-Site), too many requests by one client, no token, too large a body. Dependencies of FastAPI would be
-too late: it reads the body before it asks them.
+say so in Sec-Fetch-Site, or in Origin), no token, too many requests by one client, too large a body. Dependencies of
+FastAPI would be too late: it reads the body before it asks them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
+import contextlib
 import logging
+import secrets
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vpmsearch.web.access_log import AccessLog
+from vpmsearch.web.allowances import Allowances
+from vpmsearch.web.asking import Asker, asker_of
 from vpmsearch.web.metrics import Metrics
+from vpmsearch.web.sessions import Sessions
 from vpmsearch.web.settings import ServeSettings
 
 log = logging.getLogger("vpmsearch.web")
 
-COOKIE = "vpmsearch_token"
 OPEN_PATHS = frozenset({"/", "/api/health", "/api/session"})
 """Answered without a token: the page, whether we are alive, and where the token is brought; /static/ too."""
+
+DISCARD_SECONDS = 5.0
+"""For the rest of a body that is refused."""
 
 HEADERS = {
     "content-security-policy": (
@@ -52,33 +59,40 @@ class Refusal:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Buckets:
-    """A bucket of requests a client, refilled evenly; holds a minute's worth. Forgets who asked longest ago."""
+@dataclass
+class Exchange:
+    """One request and what became of it; endpoints find it as `request.state.exchange`.
 
-    KEPT = 10_000
+    path: without the prefix of a proxy; "" is the bare prefix. is_head: asked by HEAD, which is answered as GET is,
+    without the body. status, started, size: of the answer; size in bytes. failed: the status of a search that failed
+    when the answer had begun.
+    """
 
-    def __init__(self, a_minute: int) -> None:
-        self.capacity = float(a_minute)
-        self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (level, when)
-
-    def wait(self, client: str, now: float) -> float:
-        """Take one; 0 if there was one, else the seconds until there is."""
-        level, before = self._levels.pop(client, (self.capacity, now))
-        level = min(self.capacity, level + (now - before) * self.capacity / 60)
-        taken = level >= 1
-        self._levels[client] = (level - taken, now)
-        if len(self._levels) > self.KEPT:
-            self._levels.popitem(last=False)
-        return 0.0 if taken else (1 - level) * 60 / self.capacity
+    path: str
+    is_head: bool
+    asker: Asker
+    number: str = field(default_factory=lambda: secrets.token_hex(8))
+    status: int = 500
+    started: bool = False
+    size: int = 0
+    failed: int | None = None
 
 
 class Guard:
     """Wraps the application; see the module."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: ServeSettings,
+        metrics: Metrics,
+        sessions: Sessions | None = None,
+        access_log: AccessLog | None = None,
+    ) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
-        self._searches = Buckets(settings.searches_a_minute)
-        self._pictures = Buckets(10 * settings.searches_a_minute)
+        self._sessions = sessions or Sessions()
+        self._log = access_log
+        self._allowances = Allowances(settings.searches_a_minute)
         self._active = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,55 +100,78 @@ class Guard:
         if scope["type"] != "http":  # the lifespan; there are no websockets
             await self.app(scope, receive, send)
             return
-        start, status, started = time.monotonic(), 500, False
-        request = Request(scope)
-
-        async def sending(message: Message) -> None:
-            nonlocal status, started
-            if message["type"] == "http.response.start":
-                status, started = message["status"], True
-                message["headers"] = _with_headers(message["headers"], scope["path"])
-            await send(message)
-
+        start = time.monotonic()
+        request, exchange = self._begun(scope)
         self._active += 1
         self.metrics.active.set(self._active)
         try:
-            refusal = self._refusal(request)
-            if refusal is None:
-                await self.app(scope, self._limited(receive), sending)
-            else:
-                self.metrics.refused.labels(refusal.reason).inc()
-                headers = {"connection": "close", **refusal.headers}  # the body is not read
-                answer = JSONResponse({"error": refusal.error}, refusal.status, headers)
-                await answer(scope, receive, sending)
-        except Exception:
-            log.exception("%s %s", request.method, scope["path"])
-            if not started:
-                fault = JSONResponse({"error": "a fault of vpmsearch; the server's log shows it"}, 500)
-                await fault(scope, receive, sending)
+            await self._answer(request, exchange, receive, _noting(send, exchange))
         finally:
             self._active -= 1
             self.metrics.active.set(self._active)
-            route = route_of(scope)
-            method = request.method if request.method in ("GET", "POST") else "other"
-            self.metrics.requests.labels(method, route, status).inc()
-            self.metrics.seconds.labels(route).observe(time.monotonic() - start)
+            self._account(request, exchange, time.monotonic() - start)
 
-    def _refusal(self, request: Request) -> Refusal | None:
-        limits, path = self.settings, request.scope["path"]
+    def _begun(self, scope: Scope) -> tuple[Request, Exchange]:
+        """A request as the application takes it: with the prefix of the proxy, which may have kept it or taken it."""
+        root, path, is_head = self.settings.root_path, scope["path"], scope["method"] == "HEAD"
+        if root and (path == root or path.startswith(root + "/")):
+            path = path[len(root) :]
+        exchange = Exchange(path, is_head, asker_of(Request(scope), self.settings, self._sessions))
+        changed = {"path": root + path, "root_path": root, "method": "GET" if is_head else scope["method"]}
+        return Request({**scope, **changed, "state": {**scope.get("state", {}), "exchange": exchange}}), exchange
+
+    async def _answer(self, request: Request, exchange: Exchange, receive: Receive, sending: Send) -> None:
+        try:
+            refusal = self._refusal(request, exchange.asker, exchange.path)
+            if refusal is not None:
+                self.metrics.refused.labels(refusal.reason).inc()
+                if exchange.asker.known and refusal.status != 503 and "expect" not in request.headers:
+                    await _discarded(receive, 2 * self.settings.max_upload_bytes)
+                headers = {"connection": "close", **refusal.headers}  # what of the body has not come is not read
+                answer: Response = JSONResponse({"error": refusal.error}, refusal.status, headers)
+                await answer(request.scope, receive, sending)
+            elif not exchange.path:  # without the slash the page's addresses, which are relative, would lead elsewhere
+                await RedirectResponse(f"{self.settings.root_path}/", 308)(request.scope, receive, sending)
+            else:
+                await self.app(request.scope, self._limited(receive), sending)
+        except Exception:
+            log.exception("%s %s (request %s)", request.method, exchange.path, exchange.number)
+            if not exchange.started:
+                text = f"a fault of vpmsearch; the server's log shows it (request {exchange.number})"
+                await JSONResponse({"error": text}, 500)(request.scope, receive, sending)
+
+    def _account(self, request: Request, exchange: Exchange, seconds: float) -> None:
+        route = route_of(request.scope)
+        method = request.method if request.method in ("GET", "POST") else "other"
+        self.metrics.requests.labels(method, route, exchange.status).inc()
+        self.metrics.seconds.labels(route).observe(seconds)
+        if self._log is not None:
+            self._log.write(
+                request=exchange.number,
+                client=exchange.asker.address,
+                method="HEAD" if exchange.is_head else request.method,
+                path=exchange.path,
+                status=exchange.status,
+                failed=exchange.failed,
+                bytes=exchange.size,
+                ms=round(1000 * seconds, 1),
+            )
+
+    def _refusal(self, request: Request, asker: Asker, path: str) -> Refusal | None:
+        limits = self.settings
         if self._active > limits.max_waiting:
             return Refusal(503, "busy", "too many requests at once; try again soon", {"retry-after": "5"})
         host = request.headers.get("host", "").lower()
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         if limits.allowed_hosts is not None and name not in limits.allowed_hosts:
             return Refusal(421, "host", "this server is not called that; use its address")
-        if path.startswith("/api/") and request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        if path.startswith("/api/") and _is_from_elsewhere(request, host):
             return Refusal(403, "cross-site", "other sites may not ask this server")
-        wait = self._wait(request) if path.startswith("/api/") and path != "/api/health" else 0.0
+        wait = self._wait(request, asker, path) if path.startswith("/api/") and path != "/api/health" else 0.0
         if wait > 0:
             after = {"retry-after": str(int(wait) + 1)}
             return Refusal(429, "rate", f"too many requests; try again in {int(wait) + 1} s", after)
-        if not self._is_open(path) and not has_token(request, limits.token):
+        if not asker.known and not (path in {"", *OPEN_PATHS} or path.startswith("/static/")):
             return Refusal(401, "token", "a token is needed", {"www-authenticate": "Bearer"})
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length[:20]) > limits.max_upload_bytes:
@@ -145,14 +182,14 @@ class Guard:
     def _too_large(self) -> str:
         return f"an upload may have {self.settings.max_upload_bytes / 2**20:g} MiB at most"
 
-    def _wait(self, request: Request) -> float:
-        client = request.client.host if request.client else ""
-        buckets = self._searches if request.method == "POST" else self._pictures
-        return buckets.wait(client, time.monotonic())
-
-    @staticmethod
-    def _is_open(path: str) -> bool:
-        return path in OPEN_PATHS or path.startswith("/static/")
+    def _wait(self, request: Request, asker: Asker, path: str) -> float:
+        """Seconds until this may be asked; 0 for now. What runs the model counts as a search, whoever asks for it."""
+        now = time.monotonic()
+        if not asker.known:
+            return self._allowances.strangers.wait(asker.key, now)
+        runs_model = path.endswith("/regions") or (request.method == "POST" and path != "/api/session")
+        allowance = self._allowances.searches if runs_model else self._allowances.pictures
+        return allowance.wait(asker.key, now)
 
     def _limited(self, receive: Receive) -> Receive:
         """The body, cut off where it is larger or slower than allowed, whatever its header said."""
@@ -175,20 +212,66 @@ class Guard:
         return receiving
 
 
+async def _discarded(receive: Receive, most: int) -> None:
+    """Read what comes of a body and drop it, for a while.
+
+    Whoever still sends when the connection is closed is told of the closing and never sees the answer: a proxy makes a
+    502 of it. Of those who are not known nothing is read: it would hold a place for them.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+
+
+def _noting(send: Send, exchange: Exchange) -> Send:
+    """Adds the headers, notes what is sent, and keeps the body of an answer to HEAD back."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            exchange.status, exchange.started = message["status"], True
+            message["headers"] = _with_headers(message["headers"], exchange)
+        elif message["type"] == "http.response.body":
+            if exchange.is_head:
+                message = {**message, "body": b""}
+            exchange.size += len(message.get("body", b""))
+        await send(message)
+
+    return sending
+
+
 def route_of(scope: Scope) -> str:
     """The pattern of the path, since ids would make a series each. FastAPI's versions differ in giving the prefix."""
-    path = str(getattr(scope.get("route"), "path", "other"))
-    return f"/api{path}" if scope["path"].startswith("/api/") and path[0] == "/" and path[:5] != "/api/" else path
+    exchange: Exchange = scope["state"]["exchange"]
+    found = str(getattr(scope.get("route"), "path", "other"))
+    is_bare = exchange.path.startswith("/api/") and found[0] == "/" and found[:5] != "/api/"
+    return f"/api{found}" if is_bare else found
 
 
-def has_token(request: Request, token: str) -> bool:
-    """Whether the request brings the token, as a bearer or in the cookie; always where none is asked for."""
-    kind, _, brought = request.headers.get("authorization", "").partition(" ")
-    given = brought.strip() if kind.lower() == "bearer" else request.cookies.get(COOKIE, "")
-    return not token or hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())
+def _is_from_elsewhere(request: Request, host: str) -> bool:
+    """Whether a page of another site asks.
+
+    Browsers say so in Sec-Fetch-Site, but old ones do not, nor does any over plain HTTP: of these Origin tells, which
+    must name the host that was asked for. A proxy may speak TLS for us, so the scheme may differ.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = request.headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        found = urlsplit(origin.lower())
+        return found.netloc not in {host, host.removesuffix({"http": ":80", "https": ":443"}.get(found.scheme, ""))}
+    except ValueError:
+        return True
 
 
-def _with_headers(headers: list[tuple[bytes, bytes]], path: str) -> list[tuple[bytes, bytes]]:
+def _with_headers(headers: list[tuple[bytes, bytes]], exchange: Exchange) -> list[tuple[bytes, bytes]]:
     given = {name.lower() for name, _ in headers}
-    added = HEADERS | ({"cache-control": "no-store"} if path.startswith("/api/") else {"cache-control": "no-cache"})
+    cache = "no-store" if exchange.path.startswith("/api/") else "no-cache"
+    added = HEADERS | {"cache-control": cache, "x-request-id": exchange.number}
     return [*headers, *((k.encode(), v.encode()) for k, v in added.items() if k.encode() not in given)]

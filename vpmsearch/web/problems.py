@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Mapping
+from functools import partial
 
 from starlette.exceptions import HTTPException
 
@@ -10,20 +13,42 @@ from vpmsearch.errors import DataError, DeviceError, FeatureError, StoreError, V
 
 log = logging.getLogger("vpmsearch.web")
 
+_PLACE = re.compile(r"(?<![\w.~/-])(?:/[^/\s:;,()'\"]+)+/([^/\s:;,()'\"]+)")
+"""An absolute path of two parts or more; the group is its last part."""
 
-def problem_of(error: Exception) -> tuple[int, str]:
+
+def problem_of(error: Exception, hidden: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Status and text: 422 for what the caller can mend, 404 for an image that is not in the index; the rest is ours.
 
-    An error that is not vpmsearch's own goes to the log, and nothing of it to whoever asked.
+    Of an error that is not vpmsearch's own nothing is told; the log shows it. What is ours the log shows as a whole,
+    and whoever asked without the places of the server's files.
+
+    Args:
+        hidden: places, and what is told instead of each. Of other absolute paths the last part is told.
     """
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail)
     text = " ".join(str(error).split())
     if isinstance(error, StoreError):
-        return (404 if "is not in the index" in text else 503), text
-    if isinstance(error, FeatureError | DataError):
-        return 422, text
-    if isinstance(error, VpmsearchError):
-        return (503 if isinstance(error, DeviceError) else 500), text
-    log.error("a fault", exc_info=error)
-    return 500, "a fault of vpmsearch; the server's log shows it"
+        status = 404 if "is not in the index" in text else 503
+    elif isinstance(error, FeatureError | DataError):
+        status = 422
+    elif isinstance(error, VpmsearchError):
+        status = 503 if isinstance(error, DeviceError) else 500
+    else:
+        log.error("a fault", exc_info=error)
+        return 500, "a fault of vpmsearch; the server's log shows it"
+    if status >= 500:
+        log.warning("%s", text)
+    return status, _without_places(text, hidden or {})
+
+
+def _instead(text: str, _: re.Match[str]) -> str:
+    return text
+
+
+def _without_places(text: str, hidden: Mapping[str, str]) -> str:
+    for place in sorted((each for each in hidden if len(each) > 1), key=len, reverse=True):  # one may be in the other
+        end = "" if place.endswith("/") else r"(?![\w-])"
+        text = re.sub(rf"(?<![\w./-]){re.escape(place)}{end}", partial(_instead, hidden[place]), text)
+    return _PLACE.sub(r"\1", text)

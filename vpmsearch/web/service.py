@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from PIL import Image
 
 from vpmsearch.data.crops import CropBox
-from vpmsearch.data.images import decode_image, read_image
+from vpmsearch.data.images import decode_image, printable, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.search.calibration import Calibration, load_calibration, visible_regions
@@ -57,7 +57,22 @@ class View:
     images: int
     camids: tuple[int, ...]
     captured: tuple[datetime, datetime] | None
+    folder: str
     calibration: Calibration | None
+
+    def shown_path(self, path: str) -> str:
+        """A path as answers hold it: without the folder that all images are in, which is the server's own affair.
+
+        Where they have none in common but the root, or an image came since, it is the file's name.
+        """
+        inside = len(self.folder) > 1 and path.startswith(self.folder)
+        if inside:
+            return printable(path[len(self.folder) :])
+        return printable(path.rpartition("/")[2] if path.startswith("/") else path)
+
+    def whole_prefix(self, prefix: str) -> str:
+        """What stored paths begin with where shown ones begin with `prefix`; one from "/" on is taken as it is."""
+        return prefix if not prefix or prefix.startswith("/") else self.folder + prefix
 
     @property
     def snapshot(self) -> GalleryView:
@@ -128,19 +143,25 @@ class SearchService:
                 self._view = self._look()
                 self._calibrated_at = calibrated_at
             except (VpmsearchError, OSError) as error:
-                self.problem = " ".join(str(error).split())
+                self.problem = self.problem_of(error)[1] if isinstance(error, VpmsearchError) else str(error.strerror)
                 return False
             except Exception as error:  # a fault of ours: it is told, and looked again later
-                self.problem = problem_of(error)[1]
+                self.problem = self.problem_of(error)[1]
                 return False
             self.problem = ""
             return True
+
+    def problem_of(self, error: Exception) -> tuple[int, str]:
+        """Status and text of an error, for whoever asked: nothing of where the index and the images are."""
+        return problem_of(error, {str(self.store.path): "the index", self._view.folder: ""})
 
     def _look(self) -> View:
         engine = searcher(self.store)
         snapshot, info = engine.snapshot, engine.snapshot.model_info
         calibration = load_calibration(self.store, info.fingerprint, info.threshold)
-        return View(engine, len(snapshot), tuple(snapshot.camids()), snapshot.captured(), calibration)
+        return View(
+            engine, len(snapshot), tuple(snapshot.camids()), snapshot.captured(), snapshot.folder(), calibration
+        )
 
     def _calibration_time(self) -> int:
         if not isinstance(self.store.path, Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -30,10 +31,26 @@ def test_an_empty_index(store):
     assert len(store.snapshot) == 0
     assert store.snapshot.image_ids.tolist() == store.find() == store.rejected() == store.snapshot.camids() == []
     assert store.snapshot.captured() is None
+    assert store.snapshot.folder() == ""
     assert store.snapshot.features_of([]).embeddings.shape == (0, 6, 8)
     assert searcher(store).search(make_features(1))[0].matches == ()
     assert store.stats().region_visibility == [0] * 6
     assert store.verify().ok
+
+
+def test_the_folder_that_all_images_share(store):
+    """Of those that are not removed, by whole names."""
+    paths = ["/g/hall1/ü.jpg", "/g/hall10/a.jpg", "/g/hall1/b.jpg", "/h/a.jpg"]
+    records = [replace(record, path=path) for record, path in zip(make_records(4), paths, strict=True)]
+    ids = []
+    for i, expected in enumerate(("/g/hall1/", "/g/", "/g/", "/")):
+        ids += fill(store, make_features(1, seed=i), records[i : i + 1])
+        assert store.snapshot.folder() == expected
+    for gone, expected in ((ids[3], "/g/"), (ids[1], "/g/hall1/")):
+        with store.writer() as writer:
+            writer.remove([gone])
+            writer.commit()
+        assert store.snapshot.folder() == expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

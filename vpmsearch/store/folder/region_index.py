@@ -139,9 +139,10 @@ class RegionIndex:
             on_added: told how many more vectors are in.
         """
         n = len(ids)
-        index = TYPES[choose_type(kind, n, d)].make(n, d)
+        chosen = TYPES[choose_type(kind, n, d)]
+        index = chosen.make(n, d)
         if not index.is_trained:
-            most = max(index.nlist, _LEAST_CENTROIDS) * _TRAINING_POINTS
+            most = max(index.nlist if chosen.walk == "lists" else 0, _LEAST_CENTROIDS) * _TRAINING_POINTS
             index.train(_typical(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))))))
         for start in range(0, n, _BLOCK):
             positions = np.arange(start, min(start + _BLOCK, n))

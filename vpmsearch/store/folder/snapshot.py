@@ -21,7 +21,7 @@ from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import Allowed
 from vpmsearch.store.folder.segments import FOLDER_NAME, OpenSegment, open_segment
-from vpmsearch.store.values import StoredModel
+from vpmsearch.store.values import StoredModel, common_folder
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
 _ATTEMPTS = 5
@@ -297,6 +297,11 @@ class Snapshot:
             columns = (labels.paths[kept].tolist(), labels.ids[kept].tolist(), labels.hashes[kept].tolist())
             found.update({path: (image_id, known) for path, image_id, known in zip(*columns, strict=True)})
         return found
+
+    def folder(self) -> str:
+        """The folder that all images are in, with its last "/"; "" where there is none, or no image."""
+        live = [labels.paths[kept] for labels, kept in self._live_labels() if kept.any()]
+        return common_folder(min(map(np.min, live), default=""), max(map(np.max, live), default=""))
 
     def allow(self, allowed: Bool) -> Allowed:
         """The images that a search may find, (N,), for several calls of `search_region`."""

@@ -16,7 +16,7 @@ from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES, cell_ranges, decoded, digests
 from vpmsearch.store.postgres.schema import Layout
 from vpmsearch.store.postgres.statements import CELLS, conditions
-from vpmsearch.store.values import StoredModel
+from vpmsearch.store.values import StoredModel, common_folder
 from vpmsearch.types import Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter, as_utc
 
 if TYPE_CHECKING:
@@ -140,6 +140,10 @@ class ServerView:
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured."""
         return self.read(Reading.captured)
+
+    def folder(self) -> str:
+        """The folder that all images are in, with its last "/"; "" where there is none, or no image."""
+        return self.read(Reading.folder)
 
     def about(self, reading: Reading) -> int:
         """How many images there are, as counted once, in a transaction that is under way if nobody has."""
@@ -271,6 +275,13 @@ class Reading:
         """When the first and the last image were captured."""
         first, last = self.rows("SELECT min(captured_at), max(captured_at) FROM image")[0]
         return None if first is None else (as_utc(first), as_utc(last))
+
+    def folder(self) -> str:
+        """The folder that all images are in; see `common_folder`."""
+        first, last = (
+            self.rows(f'SELECT path FROM image ORDER BY path COLLATE "C" {order} LIMIT 1') for order in ("ASC", "DESC")
+        )
+        return common_folder(first[0][0], last[0][0]) if first else ""
 
 
 def _numbers(image_ids: Iterable[int]) -> list[int]:

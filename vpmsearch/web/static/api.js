@@ -1,4 +1,5 @@
-// What the server is asked. Every failure is an Error whose message a person can read.
+// What the server is asked. Every failure is an Error whose message a person can read. Addresses are relative to the
+// page's own, since a proxy may show the server under a path.
 
 export class NeedsToken extends Error {}
 
@@ -23,25 +24,25 @@ async function answered(path, options) {
 }
 
 export function login(token) {
-  return ask("/api/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+  return ask("api/session", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
 }
 
-export const stats = () => ask("/api/stats");
+export const stats = () => ask("api/stats");
 
-export const thumbnail = (id) => `/api/images/${id}/thumbnail`;
+export const thumbnail = (id) => `api/images/${id}/thumbnail`;
 
-export const picture = (id) => `/api/images/${id}`;
+export const picture = (id) => `api/images/${id}`;
 
 const boxText = (box) => (box ? [box.left, box.top, box.right, box.bottom].join(",") : "");
 
 // A photo is {file} or {id}, with the box of the part to use or null.
 // `tell` hears how it is getting on: {waiting: 3}, {doing: "seeing"}.
 export function regions(photo, signal, tell) {
-  if (photo.id) return followed(`/api/images/${photo.id}/regions?box=${boxText(photo.box)}`, { signal }, tell);
+  if (photo.id) return followed(`api/images/${photo.id}/regions?box=${boxText(photo.box)}`, { signal }, tell);
   const form = new FormData();
   form.append("photograph", photo.file, "photograph");
   form.append("box", boxText(photo.box));
-  return followed("/api/regions", { method: "POST", body: form, signal }, tell);
+  return followed("api/regions", { method: "POST", body: form, signal }, tell);
 }
 
 // `tell` as above; of a search it also hears {doing: "searching"}.
@@ -60,7 +61,7 @@ export function search(photos, wanted, signal, tell) {
   form.append("exact", wanted.exact);
   form.append("offset", wanted.offset);
   form.append("limit", wanted.limit);
-  return followed("/api/search", { method: "POST", body: form, signal }, tell);
+  return followed("api/search", { method: "POST", body: form, signal }, tell);
 }
 
 // An answer that comes in lines of JSON, the last of which is the answer itself or an error. None comes after an abort.

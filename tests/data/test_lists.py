@@ -1,0 +1,119 @@
+"""Lists as people have them: what spreadsheets, pandas and trackers write, and tables in memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from vpmsearch.data.datasets import read_dataset, read_gallery
+from vpmsearch.data.frames import read_frame
+from vpmsearch.data.labelled import LabelledImage
+from vpmsearch.errors import DataError
+
+TAKEN = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+
+
+def listed(tmp_path: Path, text: str, name: str = "people.csv", encoding: str = "utf-8", **options):
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    return list(read_gallery("folder", tmp_path / name, **options))
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_any_delimiter_line_end_and_mark(tmp_path: Path, sign: str, end: str, encoding: str):
+    rows = ["path,pid,camid,site", 'a.jpg,7,1,"no,th"', "b.jpg,8,,"]
+    if sign != ",":
+        rows = [row.replace('"no,th"', "no#th").replace(",", sign).replace("#", ",") for row in rows]
+    images = listed(tmp_path, end.join(rows) + end, encoding=encoding)
+    assert images == [
+        LabelledImage(tmp_path / "a.jpg", 7, 1, attributes=(("site", "no,th"),)),
+        LabelledImage(tmp_path / "b.jpg", 8),
+    ]
+
+
+def test_what_pandas_writes(tmp_path: Path):
+    frame = pd.DataFrame(
+        {"path": ["a.jpg", "b.jpg"], "pid": [1.0, None], "camid": [1, 2], "captured_at": [pd.Timestamp(TAKEN), pd.NaT]}
+    )
+    expected = [LabelledImage(tmp_path / "a.jpg", 1, 1, TAKEN), LabelledImage(tmp_path / "b.jpg", None, 2)]
+    for text in (frame.to_csv(), frame.to_csv(index=False), frame.to_csv(na_rep="NaN"), frame.to_csv(sep=";")):
+        assert listed(tmp_path, text) == expected
+    assert listed(tmp_path, frame.drop(columns="captured_at").to_json(orient="records", lines=True), "p.jsonl") == [
+        LabelledImage(tmp_path / "a.jpg", 1, 1), LabelledImage(tmp_path / "b.jpg", None, 2)
+    ]  # fmt: skip
+    again = pd.read_csv(tmp_path / "people.csv")  # an index column read back is "Unnamed: 0"
+    assert listed(tmp_path, again.to_csv(index=False)) == listed(tmp_path, frame.to_csv())
+
+
+def test_milliseconds_of_pandas_need_a_name(tmp_path: Path):
+    line = '{"path":"a.jpg","captured_at":1774747800000}\n'
+    with pytest.raises(DataError, match="call the column captured_at:unix or captured_at:unix_ms"):
+        listed(tmp_path, line, "p.jsonl")
+    (image,) = listed(tmp_path, line.replace("captured_at", "captured_at:unix_ms"), "p.jsonl")
+    assert image.captured_at == TAKEN
+    (image,) = listed(tmp_path, "path,captured_at:unix\na.jpg,1774747800\n")
+    assert image.captured_at == TAKEN
+
+
+def test_times_of_a_zone(tmp_path: Path):
+    text = "path,captured_at\na.jpg,2026-03-29 03:30\nb.jpg,2026-03-29 03:30Z\n"
+    first, second = listed(tmp_path, text, zone=ZoneInfo("Europe/Berlin"))
+    assert (first.captured_at, second.captured_at) == (TAKEN, datetime(2026, 3, 29, 3, 30, tzinfo=UTC))
+    with pytest.raises(DataError, match=r"people\.csv, line 2: captured_at .*occurs twice in Europe/Berlin"):
+        listed(tmp_path, "path,captured_at\na.jpg,2026-10-25 02:30\n", zone=ZoneInfo("Europe/Berlin"))
+
+
+def test_other_names_of_columns_and_other_columns(tmp_path: Path):
+    text = "Image,Person_ID,cam_id,Timestamp,tracklet,clothes,Site,note\na.jpg,7,2,2026-03-29T01:30,t1,red,north,\n"
+    (image,) = listed(tmp_path, text)
+    assert image == LabelledImage(tmp_path / "a.jpg", 7, 2, TAKEN, "t1", "red", (("Site", "north"),))
+    # Where the column itself is there, the other name is an attribute.
+    (image,) = listed(tmp_path, "path,pid,person\na.jpg,7,Ann\n")
+    assert (image.pid, image.attributes) == (7, (("person", "Ann"),))
+
+
+def test_json_values_of_other_columns(tmp_path: Path):
+    text = '{"path":"a.jpg","n":3,"x":1.5,"yes":true,"no":null,"many":["é",1],"nan":NaN}\n'
+    (image,) = listed(tmp_path, text, "p.ndjson")
+    assert image.attributes == (("n", "3"), ("x", "1.5"), ("yes", "true"), ("many", '["é", 1]'))
+
+
+def test_a_name_with_a_backslash_that_is_there_is_read(tmp_path: Path):
+    (tmp_path / "a\\b.jpg").touch()
+    assert listed(tmp_path, "path\na\\b.jpg\n")[0].path.is_file()
+
+
+def test_only_asked_splits_need_pids(tmp_path: Path):
+    (tmp_path / "l.csv").write_text("path,pid,split\na.jpg,,train\nb.jpg,1,query\nc.jpg,1,gallery\n")
+    dataset = read_dataset("csv", tmp_path / "l.csv", ("query", "gallery"))
+    assert (len(dataset.train), len(dataset.query), len(dataset.gallery)) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("of", [lambda frame: frame, pa.Table.from_pandas, lambda f: f.convert_dtypes()])
+def test_tables_in_memory(tmp_path: Path, of):
+    frame = pd.DataFrame({"path": ["a.jpg", str(tmp_path / "b.jpg"), "c.jpg"], "pid": [1, None, 3],
+                          "captured_at": [TAKEN, None, TAKEN], "site": ["north", None, "south"]})  # fmt: skip
+    images = read_frame(of(frame), tmp_path)
+    assert [(i.path.name, i.pid, i.captured_at, i.attributes) for i in images] == [
+        ("a.jpg", 1, TAKEN, (("site", "north"),)), ("b.jpg", None, None, ()), ("c.jpg", 3, TAKEN, (("site", "south"),))
+    ]  # fmt: skip
+    assert images[1].path == tmp_path / "b.jpg"
+
+
+def test_tables_that_are_none():
+    with pytest.raises(DataError, match="a list is neither a pandas frame nor"):
+        read_frame([["a.jpg"]])
+    with pytest.raises(DataError, match=r"row 2: pid must be a whole number, not 'x'"):
+        list(read_frame(pd.DataFrame({"path": ["a", "b"], "pid": ["1", "x"]})))
+    with pytest.raises(DataError, match="there is no column path"):
+        read_frame(pd.DataFrame({"pid": [1]}))
+    naive = pd.DataFrame({"path": ["a"], "captured_at": [pd.Timestamp("2026-10-25 02:30")]})
+    assert read_frame(naive)[0].captured_at == datetime(2026, 10, 25, 2, 30, tzinfo=UTC)
+    with pytest.raises(DataError, match="occurs twice"):
+        read_frame(naive, zone=ZoneInfo("Europe/Berlin"))

@@ -1,0 +1,156 @@
+"""The layout `folder`: one folder an identity, and a heap of photographs without labels; and names by a pattern."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vpmsearch.data.images import image_files, image_names, printable
+from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
+from vpmsearch.data.layout_reader import SPLIT_FOLDERS
+from vpmsearch.data.patterns import NamePattern
+from vpmsearch.errors import DataError
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_JUNK = re.compile(r"0*-1")  # 00-1 is MARS's
+# c3 or cam3 after the beginning or a sign, so that the c of 9c4f2a counts for nothing; C3T of MARS's 0001C3T0002F001.
+_CAMERA = re.compile(r"(?:^|[^A-Za-z0-9])(?:cam(?:era)?[_-]?|c)([0-9]{1,18})|^[0-9]+C([0-9])T[0-9]", re.IGNORECASE)
+_NO_IDENTITY = re.compile(r"cam(era)?[_-]?\w{1,2}|c[0-9]{1,2}|[A-Z]|session[0-9]*|sequences|rgb|images?", re.IGNORECASE)
+
+
+def read_folder(root: Path, splits: Sequence[str] = SPLITS) -> ReidDataset:
+    """One folder an identity, below train, query and gallery where these exist; else all is the train split.
+
+    pids are the folders' names where all are whole numbers (−1, also written 00-1, is junk), else numbers from 1 in
+    the order of the names over all splits. A camera is taken from `c<digits>` or `cam<digits>`, in any case, at the
+    start of a file name or after a sign that is no letter or digit.
+
+    Raises:
+        DataError: folders that are no identities (train and test, cam1 and cam2, A and B), or an image in none.
+    """
+    there = [split for split in SPLITS if (root / split).is_dir()]
+    places = {split: root / split for split in there} or {"train": root}
+    wanted = {split: place for split, place in places.items() if split in splits}
+    if not wanted:
+        raise DataError(
+            f"{printable(root)} holds no {' and no '.join(splits)}; the layout folder looked for the folders "
+            f"{', '.join(splits)} and found {', '.join(there) or 'none of them'}"
+        )
+    by_split = {split: _identity_folders(place) for split, place in wanted.items()}
+    # Without labels of all splits, two splits would give one number to two people.
+    every = by_split | {split: _identity_folders(place) for split, place in places.items() if split not in wanted}
+    pids = _pids_of(sorted({name for found in every.values() for name in found}, key=os.fsencode), root)
+    images = {
+        split: tuple(
+            LabelledImage(path, pids[name], camera_of(path))
+            for name, paths in found.items()
+            if pids[name] != JUNK_PID
+            for path in paths
+        )
+        for split, found in by_split.items()
+    }
+    return ReidDataset.of("folder", images)
+
+
+def heap(root: Path) -> Iterator[LabelledImage]:
+    """Every image below, no labels."""
+    return (LabelledImage(path) for path in image_files(root))
+
+
+def read_pattern(root: Path, pattern: NamePattern, splits: Sequence[str] = SPLITS) -> ReidDataset:
+    """The splits by the names of the files: the field `split`, or the folders train, query and gallery.
+
+    Raises:
+        DataError: a name does not fit, has no pid or an unknown split, or a split that is wanted is not there.
+    """
+    found: dict[str, list[LabelledImage]] = defaultdict(list)
+    there = [split for split in SPLITS if (root / split).is_dir()]
+    if "split" in pattern.expression.groupindex:
+        for name in image_names(root):
+            fields = _fields(pattern, name, root)
+            split = fields.get("split", "train")
+            if split not in SPLITS:
+                raise DataError(f"{printable(name)}: split {split!r} is none of {', '.join(SPLITS)}")
+            found[split].append(pattern.labelled(Path(name), fields))
+    else:
+        for split, place in {split: root / split for split in there or ()}.items() or {"train": root}.items():
+            found[split] = list(pattern_heap(place, pattern))
+    missing = [split for split in splits if split not in found]
+    if missing and len(missing) == len(splits):
+        raise DataError(
+            f"{printable(root)} holds no {' and no '.join(missing)} by the pattern; give it a field {{split}}, or put "
+            f"the images below {', '.join(splits)}"
+        )
+    unlabelled = next((image for split in splits for image in found[split] if image.pid is None), None)
+    if unlabelled is not None:
+        raise DataError(f"{printable(unlabelled.path)} has no pid by the pattern; a data set needs one for each image")
+    kept = {split: tuple(image for image in found[split] if image.pid != JUNK_PID) for split in splits}
+    return ReidDataset.of("pattern", kept)
+
+
+def pattern_heap(root: Path, pattern: NamePattern) -> Iterator[LabelledImage]:
+    """Every image below, with the labels of its name, junk left out.
+
+    Raises:
+        DataError: a name does not fit.
+    """
+    for name in image_names(root):
+        image = pattern.labelled(Path(name), _fields(pattern, name, root))
+        if image.pid != JUNK_PID:
+            yield image
+
+
+def _fields(pattern: NamePattern, name: str, root: Path) -> dict[str, str]:
+    fields = pattern.fields(name[len(str(root).rstrip("/")) + 1 :])
+    if fields is None:
+        raise DataError(
+            f"{printable(name)} does not fit the pattern {pattern.text}; try it on ten names by `vpmsearch layout "
+            f"{printable(root)} --pattern …`"
+        )
+    return fields
+
+
+def _identity_folders(root: Path) -> dict[str, list[Path]]:
+    """Images by the name of the folder directly below the root that they are in, however deep."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in image_files(root):
+        inner = path.relative_to(root).parts
+        if len(inner) == 1:
+            raise DataError(f"{printable(path)} is in no identity's folder; move it into one or away")
+        found[inner[0]].append(path)
+    wrong = [name for name in sorted(found) if name in SPLIT_FOLDERS]
+    if wrong or (len(found) > 1 and all(_NO_IDENTITY.fullmatch(name) for name in found)):
+        raise DataError(
+            f"{printable(root)} holds {', '.join(map(printable, wrong or sorted(found)[:8]))}, which are no people; "
+            f"the layout folder has one folder an identity, below train, query and gallery where there are splits: see "
+            f"`vpmsearch layout {printable(root)}`"
+        )
+    return found
+
+
+def _pids_of(names: Sequence[str], root: Path) -> dict[str, int]:
+    if not all(_INTEGER.fullmatch(name) or _JUNK.fullmatch(name) for name in names):
+        return {name: place for place, name in enumerate(names, start=1)}
+    pids = {name: JUNK_PID if _JUNK.fullmatch(name) else int(name) for name in names}
+    if len(set(pids.values())) < len(pids):
+        raise DataError(f"{printable(root)}: two folders have one number, such as 7 and 07; rename one")
+    return pids
+
+
+def camera_of(path: Path) -> int | None:
+    """The camera that a file's name tells, see `read_folder`."""
+    match = _CAMERA.search(path.stem)
+    return None if match is None else int(match[1] or match[2])
+
+
+def with_split_cameras(dataset: ReidDataset) -> ReidDataset:
+    """A data set of which no camera is known: its queries are camera 0, its gallery 1."""
+    query, gallery = (
+        tuple(replace(image, camid=camid) for image in images)
+        for camid, images in enumerate((dataset.query, dataset.gallery))
+    )
+    return replace(dataset, query=query, gallery=gallery)

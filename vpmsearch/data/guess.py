@@ -1,0 +1,139 @@
+"""Which known data set a folder looks like, and what would be read of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+
+from vpmsearch.data.folders import camera_of
+from vpmsearch.data.images import first_images, printable
+from vpmsearch.data.labelled import SPLITS, LabelledImage
+from vpmsearch.data.layout import Layout
+from vpmsearch.data.layout_reader import Place, names_fit, places_below, read_split, variant_at
+from vpmsearch.data.layout_table import LAYOUTS
+from vpmsearch.data.patterns import LABELS, name_pattern
+from vpmsearch.errors import DataError
+
+SHOWN = 10
+"""Names that are tried."""
+_TOLD = ("gallery", "query", "train")
+_SUGGESTIONS = (
+    (re.compile(r"^(?P<camera>.+)-\d{9,10}\.\d+-[^/]+$"), "{camid}-{captured_at:unix}-{}"),
+    (re.compile(r"^\d+_c\d+"), "{pid}_c{camid}_{}"),
+    (re.compile(r"^\d+_\d+_\d+"), "{pid}_{camid}_{}"),
+    (re.compile(r"^\d+_\d+$"), "{pid}_{}"),
+    (re.compile(r"^\d{8}[-_]\d{6}"), "{captured_at:%Y%m%d-%H%M%S}{}"),
+)
+"""Names without their extensions that are often met, and a pattern to begin with."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A known layout that is found: by what splits it would be read, where, and the first images of each split."""
+
+    layout: Layout
+    root: Path
+    splits: dict[str, tuple[LabelledImage, ...]]
+
+    @property
+    def named_so(self) -> bool:
+        """Whether the folder is called as the data set usually is."""
+        called = {part.lower() for part in self.root.parts[-2:]}
+        return any(root.lower() in called for root in self.layout.roots)
+
+
+def guesses(root: Path) -> list[Guess]:
+    """Known layouts that fit a folder or one up to two folders below it, the likeliest first.
+
+    A layout fits where its folders and lists are there and most of the first names are its own.
+    """
+    found = [guess for layout in LAYOUTS for guess in _guesses(layout, root)]
+    # A pattern that says more is the likelier: Market-1501's fits half of all data sets.
+    order = {layout.name: -len(layout.pattern) for layout in LAYOUTS}
+    return sorted(found, key=lambda guess: (-len(guess.splits), not guess.named_so, order[guess.layout.name]))
+
+
+def _guesses(layout: Layout, root: Path) -> Iterator[Guess]:
+    for wanted in (tuple(s for s in SPLITS if s in layout.splits), ("query", "gallery"), ("gallery",), ("train",)):
+        if not set(wanted) <= set(layout.splits):
+            continue
+        variant = variant_at(layout, root, wanted)
+        places = [Place(root, variant)] if variant is not None else places_below(layout, root, wanted)
+        places = [place for place in places if names_fit(layout, place, wanted, SHOWN)]
+        if places:
+            yield from (guess for place in places if (guess := _read(layout, place, wanted)) is not None)
+            return
+
+
+def _read(layout: Layout, place: Place, splits: Sequence[str]) -> Guess | None:
+    """The first images of each split; None where they cannot be read."""
+    shown: dict[str, tuple[LabelledImage, ...]] = {}
+    for split in splits:
+        try:
+            images = read_split(layout, place, split)
+            shown[split] = tuple(image for _, image in zip(range(SHOWN), images, strict=False))
+        except DataError:
+            return None
+    return Guess(layout, place.root, shown)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A name and what a pattern reads of it: the labels, or why not."""
+
+    name: str
+    labels: dict[str, str]
+    problem: str = ""
+
+
+def tried(root: Path, pattern: str, zone: tzinfo | None = None) -> list[Tried]:
+    """What a pattern reads of the first names below a folder.
+
+    Raises:
+        DataError: the pattern is none, or there are no images.
+    """
+    reader = name_pattern(pattern, zone)
+    names = first_images(root, SHOWN)
+    if not names:
+        raise DataError(f"no images in {printable(root)}")
+    found = []
+    for path in names:
+        name = path[len(str(root).rstrip("/")) + 1 :]
+        try:
+            fields = reader.fields(name)
+            image = None if fields is None else reader.labelled(Path(path), fields)
+        except DataError as error:
+            found.append(Tried(name, {}, str(error).partition(": ")[2]))
+            continue
+        if image is None or fields is None:
+            found.append(Tried(name, {}, "the pattern does not fit"))
+        else:
+            found.append(Tried(name, labels_of(image) | {k: v for k, v in fields.items() if k == "split"}))
+    return found
+
+
+def labels_of(image: LabelledImage) -> dict[str, str]:
+    """The labels that are known of an image, as text."""
+    known: dict[str, str] = {}
+    for label in LABELS:
+        value = getattr(image, label, None)
+        if value is not None:
+            known[label] = value.isoformat() if label == "captured_at" else str(value)
+    if image.distractor:
+        known["distractor"] = "yes"
+    return known | dict(image.attributes)
+
+
+def suggested_pattern(root: Path) -> str | None:
+    """A pattern to begin with for names of no known data set; None where nothing is recognised."""
+    stems = [os.path.splitext(os.path.basename(name))[0] for name in first_images(root, SHOWN)]  # noqa: PTH119, PTH122
+    votes = Counter(pattern for stem in stems for sign, pattern in _SUGGESTIONS if sign.search(stem))
+    if votes:
+        return votes.most_common(1)[0][0]
+    cameras = [camera_of(Path(stem)) for stem in stems]
+    return None if not any(cameras) else "a regular expression with (?P<camid>…)"

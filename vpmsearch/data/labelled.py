@@ -1,0 +1,117 @@
+"""One labelled image, and a data set of them: what every reader of `vpmsearch.data` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+JUNK_PID = -1
+"""The label of boxes that show a person too badly to count either way (Market-1501)."""
+
+SPLITS = ("train", "query", "gallery")
+"""The splits of a data set."""
+
+LeftOut = Literal["camera", "nothing", "clothes", "track"]
+"""Gallery images of the query's own person that a protocol leaves out of its ranking: those of the same camera, none,
+those of the same camera and those in the same clothes, or those of the same tracklet."""
+
+LEFT_OUT: dict[LeftOut, str] = {
+    "camera": "the same person's images of the same camera left out",
+    "nothing": "nothing left out",
+    "clothes": "the same person's images of the same camera or in the same clothes left out",
+    "track": "the same person's images of the same tracklet left out",
+}
+"""Each in words, as `evaluate` prints them."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How figures of a data set are customarily measured.
+
+    left_out: see `LeftOut`. by_track: tracklets are ranked and not images. draws: galleries of one image of each
+    person that are drawn; 0 is the whole gallery.
+    """
+
+    left_out: LeftOut = "camera"
+    by_track: bool = False
+    draws: int = 0
+
+    def __str__(self) -> str:
+        parts = [LEFT_OUT[self.left_out]]
+        if self.by_track:
+            parts.append("by tracklet")
+        if self.draws:
+            parts.append(f"one gallery image of each person, drawn {self.draws} times")
+        return ", ".join(parts)
+
+
+SAME_CAMERA = Protocol()
+"""Market-1501's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One image file and what is known about it; None where unknown.
+
+    path: below the root of the data set. captured_at: without a time zone it is UTC. track: the tracklet, a name that
+    counts within one person and camera. clothes: a name that counts within one person. distractor: somebody of whom
+    nobody knows which other images show him; such images share one pid. attributes: other columns, by name.
+    """
+
+    path: Path
+    pid: int | None = None
+    camid: int | None = None
+    captured_at: datetime | None = None
+    track: str | None = None
+    clothes: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+    distractor: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ReidDataset:
+    """A data set's splits. Every pid is known; a camid may be None; a split may be empty.
+
+    protocol: how it is customarily measured.
+    """
+
+    name: str
+    train: tuple[LabelledImage, ...] = ()
+    query: tuple[LabelledImage, ...] = ()
+    gallery: tuple[LabelledImage, ...] = ()
+    protocol: Protocol = SAME_CAMERA
+
+    @classmethod
+    def of(
+        cls, name: str, splits: Mapping[str, Iterable[LabelledImage]], protocol: Protocol = SAME_CAMERA
+    ) -> ReidDataset:
+        """A data set of some of the splits, by their names."""
+        train, query, gallery = (tuple(splits.get(split, ())) for split in SPLITS)
+        return cls(name, train, query, gallery, protocol)
+
+    @property
+    def train_pids(self) -> tuple[int, ...]:
+        """The identities of the training split, ascending."""
+        return _pids(self.train)
+
+    @property
+    def num_train_pids(self) -> int:
+        """Identities in the training split."""
+        return len(self.train_pids)
+
+    @property
+    def num_query_pids(self) -> int:
+        """Identities among the queries."""
+        return len(_pids(self.query))
+
+
+def _pids(images: Iterable[LabelledImage]) -> tuple[int, ...]:
+    return tuple(sorted({image.pid for image in images if image.pid is not None}))
+
+
+def without_cameras(images: Sequence[LabelledImage]) -> bool:
+    """Whether no image of several has a camera."""
+    return bool(images) and all(image.camid is None for image in images)

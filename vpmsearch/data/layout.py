@@ -1,0 +1,168 @@
+"""What a row of the table of layouts says; `vpmsearch.data.layout_table` has the rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from vpmsearch.data.labelled import JUNK_PID, SAME_CAMERA, SPLITS, LabelledImage, Protocol
+from vpmsearch.data.moments import epoch
+from vpmsearch.data.patterns import NamePattern, name_pattern
+
+COMBINED = 1000
+"""Where two fields make one number (a scene and its camera), the first counts so many of the second."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A text file that names the images of a part, one a line.
+
+    name: below the data set's root. line: a regular expression of a line with the group `path`, an image or a folder
+    of images below the part's folder, and groups with the labels that stand there.
+    """
+
+    name: str
+    line: str
+
+    @cached_property
+    def expression(self) -> re.Pattern[str]:
+        """The line's expression."""
+        return re.compile(self.line)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of a split that lie in one folder.
+
+    folder: below the data set's root, "" for the root. pattern: of the names, in place of the layout's. labels: fixed
+    ones, as text, in place of those in the name. skips: names that are there and do not count, as an expression.
+    listing: the file that names the images; without it all count whose name fits. pids: a file with the numbers that
+    count here, separated by commas; where it is not there all count, or nothing can be read if `needs_pids`. optional:
+    the folder may be missing.
+    """
+
+    folder: str
+    pattern: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    skips: str = ""
+    listing: Listing | None = None
+    pids: str = ""
+    needs_pids: bool = False
+    optional: bool = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What must be there below the root."""
+        listing = (self.listing.name,) if self.listing else ()
+        folder = () if self.optional else (self.folder,)
+        return (*folder, *listing, *((self.pids,) if self.needs_pids else ()))
+
+
+Parts = tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the ways in which a data set goes round: where its splits lie."""
+
+    train: Parts = ()
+    query: Parts = ()
+    gallery: Parts = ()
+
+    def parts(self, *splits: str) -> Iterator[Part]:
+        """The parts of some splits, or of all."""
+        for split in splits or SPLITS:
+            found: Parts = getattr(self, split)
+            yield from found
+
+    def needs(self, *splits: str) -> list[str]:
+        """What must be there below the root for some splits, in order, each once."""
+        return list(dict.fromkeys(need for part in self.parts(*splits) for need in part.needs if need))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one data set lies on disk, what its names mean and how it is measured.
+
+    name: what `--dataset` takes. title: what people call it. pattern: a regular expression of a file's name, see
+    `vpmsearch.data.patterns`, with groups pid, camid, track, clothes, captured_at (seconds since 1970), `again` (the
+    pid once more: where it is a number it must agree), `group` (before the pid) and `scene` (before the camid): two
+    fields that make one number, see `COMBINED`. A single letter counts as a number, a or A as 1. variants: the first
+    that is there is read. example: a name. roots: what the data set's folder is usually called. distractors: pids of
+    many people, see `LabelledImage.distractor`. junk: pids that are dropped. meaning: of the fields, in words. note:
+    what else one should know. source: who made it, or what was read to know its layout.
+    """
+
+    name: str
+    title: str
+    pattern: str
+    variants: tuple[Variant, ...]
+    example: str
+    meaning: str
+    source: str
+    roots: tuple[str, ...] = ()
+    protocol: Protocol = SAME_CAMERA
+    distractors: frozenset[int] = frozenset()
+    junk: frozenset[int] = frozenset({JUNK_PID})
+    note: str = ""
+
+    def image(self, part: Part, fields: dict[str, str], path: Path) -> LabelledImage:
+        """The image with what the fields of its name stand for; the part's own labels come first.
+
+        Raises:
+            ValueError: a field is no number where it should be one.
+        """
+        if part.labels:
+            fields = {**fields, **part.labels}
+        found, camera, taken = fields.get("pid"), fields.get("camid"), fields.get("captured_at")
+        pid = camid = None
+        if found is not None:
+            pid = number(found)
+            if "group" in fields:
+                pid += COMBINED * number(fields["group"])
+        if camera is not None:
+            camid = number(camera)
+            if "scene" in fields:
+                camid += COMBINED * number(fields["scene"])
+        return LabelledImage(
+            path,
+            pid,
+            camid,
+            None if taken is None else epoch(float(taken)),
+            fields.get("track"),
+            fields.get("clothes"),
+            distractor=pid in self.distractors,
+        )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that any variant has."""
+        return tuple(split for split in SPLITS if any(getattr(variant, split) for variant in self.variants))
+
+
+def number(text: str) -> int:
+    """A number as names have it: 0001, -1, 00-1 (MARS's junk), or a letter counted from a = 1."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    if len(text) == 1 and text.isascii() and text.isalpha():
+        return ord(text.lower()) - ord("a") + 1
+    return int(text.lstrip("0"))
+
+
+def pattern_of(layout: Layout, part: Part) -> NamePattern:
+    """The pattern that names of a part are read by."""
+    return _compiled(part.pattern or layout.pattern)
+
+
+_patterns: dict[str, NamePattern] = {}
+
+
+def _compiled(text: str) -> NamePattern:
+    if text not in _patterns:
+        _patterns[text] = name_pattern(text)
+    return _patterns[text]

@@ -1,0 +1,121 @@
+"""Data sets out of lists: a CSV or JSON-lines file, its rows as images."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import overload
+
+from vpmsearch.data.images import printable
+from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
+from vpmsearch.data.manifest import ManifestRow, read_manifest
+from vpmsearch.errors import DataError
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+def read_list(manifest: Path, splits: Sequence[str] = SPLITS, zone: tzinfo | None = None) -> ReidDataset:
+    """A CSV or JSON-lines file; a row without a split belongs to train."""
+    found: dict[str, list[LabelledImage]] = defaultdict(list)
+    for row in read_manifest(manifest, zone):
+        split = row.split or "train"
+        if split not in splits:
+            continue
+        if row.pid is None:
+            raise DataError(f"{printable(manifest)}, line {row.line}: no pid; a data set needs one in each row")
+        if row.pid != JUNK_PID:
+            found[split].append(_labelled(row))
+    return ReidDataset.of("csv", found)
+
+
+def list_gallery(manifest: Path, zone: tzinfo | None = None) -> Sequence[LabelledImage]:
+    """Every row, labelled or not, whatever its split."""
+    return collected(read_manifest(manifest, zone), manifest.parent, printable(manifest))
+
+
+def collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequence[LabelledImage]:
+    """The rows as images; `called` is their source in messages.
+
+    Raises:
+        DataError: a path is there twice.
+    """
+    images, names = _Listed(folder), set[str]()
+    for row in rows:
+        if row.name in names:
+            first = images.line_of(row.name)
+            raise DataError(f"{called}, line {row.line}: the path of line {first} again; list it once")
+        names.add(row.name)
+        images.append(row)
+    return images
+
+
+def _labelled(row: ManifestRow) -> LabelledImage:
+    return LabelledImage(row.path, row.pid, row.camid, row.captured_at, row.track, row.clothes, row.attributes)
+
+
+class _Listed(Sequence[LabelledImage]):
+    """The rows of a list as images, each made when it is asked for: a million of them would take 0.6 GiB."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._names: list[str] = []
+        self._pids, self._camids, self._times, self._lines = _Column(), _Column(), _Column(), _Column()
+        # (track, clothes, attributes) of the rows that have any; equal ones are kept once.
+        self._more: dict[int, tuple[str | None, str | None, tuple[tuple[str, str], ...]]] = {}
+        self._same: dict[object, tuple[str | None, str | None, tuple[tuple[str, str], ...]]] = {}
+
+    def append(self, row: ManifestRow) -> None:
+        """Take in the next row."""
+        more = (row.track, row.clothes, row.attributes)
+        if more != (None, None, ()):
+            self._more[len(self._names)] = self._same.setdefault(more, more)
+        self._names.append(row.name)
+        self._pids.append(row.pid)
+        self._camids.append(row.camid)
+        self._times.append(None if row.captured_at is None else (row.captured_at - _EPOCH) // _MICROSECOND)
+        self._lines.append(row.line)
+
+    def line_of(self, name: str) -> int | None:
+        """Where a name stands in the list."""
+        return self._lines[self._names.index(name)]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, place: int) -> LabelledImage: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[LabelledImage]: ...
+    def __getitem__(self, place: int | slice) -> LabelledImage | list[LabelledImage]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        name, taken = self._names[place], self._times[place]
+        track, clothes, attributes = self._more.get(range(len(self._names))[place], (None, None, ()))
+        return LabelledImage(
+            self._folder / name,
+            self._pids[place],
+            self._camids[place],
+            None if taken is None else _EPOCH + taken * _MICROSECOND,
+            track,
+            clothes,
+            attributes,
+        )
+
+
+class _Column:
+    """Numbers of 64 bits or None, in nine bytes each."""
+
+    def __init__(self) -> None:
+        self._values = array("q")
+        self._known = bytearray()
+
+    def append(self, value: int | None) -> None:
+        """Take in the next number."""
+        self._known.append(value is not None)
+        self._values.append(value or 0)
+
+    def __getitem__(self, place: int) -> int | None:
+        return self._values[place] if self._known[place] else None

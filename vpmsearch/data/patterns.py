@@ -1,0 +1,182 @@
+r"""Labels out of file names: a pattern with named fields, and what the fields mean.
+
+Two ways to write one:
+
+    {camid}/{captured_at:unix}-{}.jpg           a template: {name} is a field, {} anything, both without "/"
+    (?P<pid>\d+)_c(?P<camid>\d+)                  a regular expression with named groups, for the rest
+
+`pid`, `camid`, `captured_at`, `track`, `clothes` and `split` mean what they are called; any other name is an attribute.
+A field may say more after a colon: `int` takes digits alone; `captured_at:unix` and `captured_at:unix_ms` count since
+1970; `captured_at:%Y%m%d-%H%M%S` is written so (strptime). A pattern of n folders looks at the last n folders of a
+path; a template must fit all of what it looks at, a regular expression its beginning. Where a template ends without
+an image's extension, any will do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from pathlib import Path
+
+from vpmsearch.data.images import EXTENSIONS, printable
+from vpmsearch.data.labelled import LabelledImage
+from vpmsearch.data.moments import at_zone, epoch, parse_moment
+from vpmsearch.errors import DataError
+
+LABELS = ("pid", "camid", "captured_at", "track", "clothes", "split")
+"""The fields that are no attributes."""
+
+_FIELD = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)?(?::(?P<form>[^{}]*))?\}")
+_NUMBER = r"-?[0-9]{1,18}"
+_STRPTIME = {"Y": r"[0-9]{4}", "f": r"[0-9]{1,6}", "j": r"[0-9]{3}", "z": r"(?:Z|[+-][0-9]{2}:?[0-9]{2})"}
+_Times = Callable[[str], datetime]
+
+
+@dataclass(frozen=True)
+class NamePattern:
+    """A pattern that is ready to use.
+
+    text: as it was written. expression: of the last `folders` + 1 parts of a path. whole: it must fit to the end.
+    read_time: of the field captured_at.
+    """
+
+    text: str
+    expression: re.Pattern[str]
+    folders: int
+    whole: bool
+    read_time: _Times
+
+    def fields(self, name: str) -> dict[str, str] | None:
+        """The fields of a path with "/" that are there, by name; None where the pattern does not fit."""
+        if self.folders:
+            tail = "/".join(name.rsplit("/", self.folders + 1)[-self.folders - 1 :])
+        else:
+            tail = name.rpartition("/")[2]
+        found = self.expression.fullmatch(tail) if self.whole else self.expression.match(tail)
+        return None if found is None else {key: value for key, value in found.groupdict().items() if value is not None}
+
+    def image(self, path: Path, name: str) -> LabelledImage | None:
+        """The image with the labels of its name; None where the pattern does not fit.
+
+        Raises:
+            DataError: a field is not what its name says.
+        """
+        fields = self.fields(name)
+        return None if fields is None else self.labelled(path, fields)
+
+    def labelled(self, path: Path, fields: Mapping[str, str]) -> LabelledImage:
+        """The image with the labels of its fields.
+
+        Raises:
+            DataError: a field is not what its name says.
+        """
+        try:
+            taken = fields.get("captured_at")
+            return LabelledImage(
+                path,
+                pid=_whole("pid", fields.get("pid")),
+                camid=_whole("camid", fields.get("camid")),
+                captured_at=None if taken is None else self.read_time(taken),
+                track=fields.get("track"),
+                clothes=fields.get("clothes"),
+                attributes=tuple((key, value) for key, value in fields.items() if key not in LABELS),
+            )
+        except DataError as error:
+            raise DataError(f"{printable(path)}: {error}") from error
+
+
+def name_pattern(text: str, zone: tzinfo | None = None) -> NamePattern:
+    """A template or regular expression, ready to use.
+
+    Args:
+        zone: of times that name none; None is UTC.
+
+    Raises:
+        DataError: it is neither, or has no field.
+    """
+    return _of_expression(text, zone) if "(?P<" in text else _of_template(text, zone)
+
+
+def _of_expression(text: str, zone: tzinfo | None) -> NamePattern:
+    try:
+        expression = re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise DataError(f"the pattern {text[:200]!r} is no regular expression ({error})") from error
+    depth = re.sub(r"\[(?:\\.|[^\]])*\]", "", text).count("/")  # a slash in a set, such as [^/], is no folder
+    return NamePattern(text, expression, depth, False, lambda value: parse_moment(value, zone))
+
+
+def _of_template(text: str, zone: tzinfo | None) -> NamePattern:
+    read_time: _Times = lambda value: parse_moment(value, zone)  # noqa: E731 (a default of what follows)
+    parts, end, names = [], 0, list[str]()
+    for field in _FIELD.finditer(text):
+        parts.append(_literal(text, text[end : field.start()]))
+        end = field.end()
+        name, form = field["name"], field["form"]
+        if name is None:
+            parts.append("[^/]*")
+            continue
+        if name in names:
+            raise DataError(f"the pattern {text[:200]!r} names {name} twice")
+        names.append(name)
+        if name == "captured_at" and form:
+            expression, read_time = _time_form(form, zone)
+        else:
+            expression = _form(text, name, form)
+        parts.append(f"(?P<{name}>{expression})")
+    if not names:
+        raise DataError(
+            f"the pattern {text[:200]!r} has no field; write one such as {{pid}}_c{{camid}}_{{}}.jpg, or a regular "
+            "expression with groups such as (?P<pid>\\d+)"
+        )
+    parts.append(_literal(text, text[end:]))
+    if os.path.splitext(text)[1].lower() not in EXTENSIONS:  # noqa: PTH122 (text, not a path)
+        parts.append(r"\.[^./]+")
+    return NamePattern(text, re.compile("".join(parts)), text.count("/"), True, read_time)
+
+
+def _literal(pattern: str, text: str) -> str:
+    if "{" in text or "}" in text:
+        raise DataError(f"the pattern {pattern[:200]!r} has a brace that belongs to no field such as {{pid}} or {{}}")
+    return re.escape(text)
+
+
+def _form(pattern: str, name: str, form: str | None) -> str:
+    """The expression of a field that is no written time."""
+    if form == "int":
+        return _NUMBER
+    if form:
+        raise DataError(f"the pattern {pattern[:200]!r} has {{{name}:{form}}}; after the colon may stand int")
+    return _NUMBER if name in ("pid", "camid") else "[^/]+?"
+
+
+def _time_form(form: str, zone: tzinfo | None) -> tuple[str, _Times]:
+    """How a time is written, as an expression, and what reads it."""
+    if form in ("unix", "unix_ms"):
+        unit = 1 if form == "unix" else 1000
+        return r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?", lambda value: epoch(float(value) / unit, value)
+    if "%" not in form:
+        raise DataError(f"captured_at:{form} is not unix, unix_ms or a form such as %Y%m%d-%H%M%S")
+    pieces = re.split(r"%([A-Za-z])", form)
+    expression = "".join(
+        _STRPTIME.get(piece, "[0-9]{2}") if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)
+    )
+    return expression, lambda value: _written(value, form, zone)
+
+
+def _written(value: str, form: str, zone: tzinfo | None) -> datetime:
+    try:
+        return at_zone(datetime.strptime(value, form), zone)
+    except ValueError as error:
+        raise DataError(f"the time {value!r:.80} is not written as {form}") from error
+
+
+def _whole(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if re.fullmatch(_NUMBER, text) is None:
+        raise DataError(f"{name} {text[:80]!r} is no whole number")
+    return int(text)

@@ -1,0 +1,163 @@
+"""What a protocol takes from the labels: which gallery images it leaves out, what is one tracklet, who is a distractor.
+
+Gallery images of the query's own person are left out of its ranking where they share a key with it: the camera, and
+the clothes too where the protocol says so. Keys are numbers, (n,) or (n, m); two images share one if any of their m
+columns is equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from vpmsearch.data.images import printable
+from vpmsearch.data.labelled import JUNK_PID, LabelledImage, LeftOut, Protocol, ReidDataset, without_cameras
+from vpmsearch.errors import DataError
+from vpmsearch.evaluation.metrics import shares_key
+from vpmsearch.evaluation.ranked import LabelledFeatures
+from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
+
+Known = TypeVar("Known")
+TrackFeatures = Literal["mean", "best"]
+"""What stands for a tracklet: the mean of its images region by region, weighted by visibility, or its one image that
+shows most regions."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of n images under a protocol.
+
+    pids: (n,). keys: (n,) or (n, m), see the head of this module. distractors: (n,). tracks: (n,) numbers of
+    tracklets, from 0 in the order in which they first come; None where images are ranked.
+    """
+
+    pids: Int64
+    keys: Int64
+    distractors: Bool
+    tracks: Int64 | None = None
+
+    @property
+    def first_of_tracks(self) -> Int64:
+        """(tracklets,) the row of each tracklet's first image; every row where images are ranked."""
+        if self.tracks is None:
+            return np.arange(len(self.pids))
+        first: Int64 = np.unique(self.tracks, return_index=True)[1]
+        return first
+
+    def rows(self, rows: Int64) -> Labels:
+        """Those of some images, each by itself."""
+        return Labels(self.pids[rows], self.keys[rows], self.distractors[rows])
+
+    def ranked(self) -> Labels:
+        """The labels of what is ranked: one row a tracklet."""
+        return self if self.tracks is None else self.rows(self.first_of_tracks)
+
+
+def protocol_of(dataset: ReidDataset, left_out: LeftOut | None = None) -> Protocol:
+    """The protocol to measure a data set by: its own, or with other images left out.
+
+    Where no image has a camera nothing is left out.
+
+    Raises:
+        DataError: cameras or clothes are asked for and not known of any image.
+    """
+    images = (*dataset.query, *dataset.gallery)
+    wanted = dataset.protocol.left_out if left_out is None else left_out
+    if wanted in ("camera", "clothes") and without_cameras(images):
+        if left_out is not None:
+            raise DataError(f"no image of {dataset.name} has a camera; leave nothing out: --leave-out nothing")
+        wanted = "nothing"
+    return replace(dataset.protocol, left_out=wanted)
+
+
+def labels_of(dataset: ReidDataset, protocol: Protocol) -> tuple[Labels, Labels]:
+    """The labels of the queries and of the gallery.
+
+    Raises:
+        DataError: there are no images, or one lacks a label that the protocol needs.
+    """
+    sides = dataset.query, dataset.gallery
+    for split, images in zip(("queries", "gallery images"), sides, strict=True):
+        if not images:
+            raise DataError(f"there is nothing to evaluate: {dataset.name} has no {split} here")
+    keys = _keys(sides, protocol.left_out)
+    found = []
+    for images, key in zip(sides, keys, strict=True):
+        pids = np.array([_known(image, image.pid, "pid") for image in images], dtype=np.int64)
+        tracks = None
+        if protocol.by_track:
+            tracks = _numbered((image.pid, image.camid, image.track) for image in images)
+        found.append(Labels(pids, key, np.array([image.distractor for image in images], dtype=bool), tracks))
+    return found[0], found[1]
+
+
+def _keys(sides: tuple[Sequence[LabelledImage], Sequence[LabelledImage]], left_out: LeftOut) -> list[Int64]:
+    """The keys of both sides."""
+    if left_out == "nothing":
+        return [np.full(len(images), -1 - side, dtype=np.int64) for side, images in enumerate(sides)]
+    every = [image for images in sides for image in images]
+    if left_out == "track":
+        keys = _numbered((image.pid, image.camid, _known(image, image.track, "track")) for image in every)
+    else:
+        keys = np.array([_known(image, image.camid, "camid") for image in every], dtype=np.int64)
+    if left_out == "clothes":
+        clothes = _numbered((image.pid, _known(image, image.clothes, "clothes")) for image in every)
+        keys = np.stack([keys, clothes], axis=1)
+    return [keys[: len(sides[0])], keys[len(sides[0]) :]]
+
+
+def _known(image: LabelledImage, value: Known | None, name: str) -> Known:
+    if value is None:
+        raise DataError(f"{printable(image.path)} has no {name}; this protocol needs one of every image")
+    return value
+
+
+def _numbered(values: Iterable[object]) -> Int64:
+    """(n,) equal values get equal numbers, from 0 in the order in which they first come."""
+    numbers: dict[object, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
+
+
+def without_match(query: Labels, gallery: Labels) -> int:
+    """How many queries have no image of their person in the gallery that is not left out: they are not counted."""
+    asked, answers = query.ranked(), gallery.ranked()
+    alone = 0
+    for pid in np.unique(asked.pids):
+        mine = asked.pids == pid
+        there = (answers.pids == pid) & (pid != JUNK_PID)
+        relevant = ~shares_key(asked.keys[mine], answers.keys[there])
+        alone += int((~relevant.any(axis=1)).sum())
+    return alone
+
+
+def by_track(features: LabelledFeatures, labels: Labels, how: TrackFeatures) -> LabelledFeatures:
+    """One row a tracklet, see `TrackFeatures`; the features as they are where images are ranked."""
+    if labels.tracks is None:
+        return features
+    rows = labels.first_of_tracks
+    if how == "best":
+        return features[_best(features.features.visibility, labels.tracks)]
+    seen = features.features
+    total = np.zeros((len(rows), *seen.visibility.shape[1:]), np.float64)
+    summed = np.zeros((len(rows), *seen.embeddings.shape[1:]), np.float64)
+    np.add.at(total, labels.tracks, seen.visibility)
+    weighted = np.where(seen.visibility[..., None] > 0, seen.embeddings, 0)  # what is not seen may be anything
+    np.add.at(summed, labels.tracks, weighted.astype(np.float64) * seen.visibility[..., None])
+    count = np.bincount(labels.tracks, minlength=len(rows))[:, None]
+    embeddings = summed / np.where(total > 0, total, 1)[..., None]
+    mean = RegionFeatures((total / count).astype(np.float32), embeddings.astype(np.float32))
+    return replace(features[rows], features=mean)
+
+
+def _best(visibility: Float32, tracks: Int64) -> Int64:
+    """(tracklets,) the row of each tracklet's image whose least visible region is seen most; the first of equals.
+
+    Visibility sums to 1 over the regions, so an image that shows all of them shows all alike.
+    """
+    order = np.lexsort((np.arange(len(tracks)), -visibility.min(axis=1), tracks))
+    first = np.unique(tracks[order], return_index=True)[1]
+    best: Int64 = order[first]
+    return best

@@ -1,0 +1,78 @@
+// Searching: one at a time, the newest.
+
+import * as api from "./api.js";
+import { by, element } from "./dom.js";
+import { wantedFilters } from "./filters.js";
+import { report } from "./progress.js";
+import { changed, on, state } from "./state.js";
+
+const PAGE = 24;
+const VERDICTS = {
+  match: ["Match", "Few strangers come as near as the first. "],
+  unsure: ["Unsure", "Now and then a stranger comes as near as the first. "],
+  "no match": ["No match", "Strangers come as near as the first. "],
+};
+
+let running = null; // the AbortController of the search under way
+
+// The server counts uploads first, then images of the index.
+const isUpload = (photo) => !photo.id || photo.box;
+
+async function search(offset = 0) {
+  running?.abort();
+  const photos = state.photos.filter((photo) => photo.ready);
+  if (!photos.length) { none(null, "Choose a photograph to search with."); return; }
+  if (state.chosen && !state.chosen.length) { none(state.query, "Choose at least one region."); return; }
+  const mine = running = new AbortController();
+  busy(true);
+  tell({});
+  try {
+    const asked = [...photos.filter(isUpload), ...photos.filter((photo) => !isUpload(photo))];
+    const wanted = { ...wantedFilters(), regions: state.chosen, offset, limit: PAGE };
+    const answer = await api.search(asked, wanted, mine.signal, tell);
+    Object.assign(state, { asked, query: answer.query, more: answer.more });
+    state.hits = offset ? [...state.hits, ...answer.matches] : answer.matches;
+    busy(false);
+    say(...summary(answer));
+    changed("hits");
+  } catch (error) {
+    if (error.name === "AbortError") return; // a newer search says how it goes on
+    if (offset) { busy(false); say(error.message); } // the ranks before stay, and can be asked for more once more
+    else none(state.query, error.message);
+    by("status").classList.add("error");
+    if (error instanceof api.NeedsToken) changed("login");
+  }
+}
+
+function none(query, text) {
+  Object.assign(state, { query, hits: [], more: false });
+  busy(false);
+  say(text);
+  changed("hits");
+}
+
+function summary(answer) {
+  if (!state.hits.length) return ["No result: no image that passes the filters shares a region with the query."];
+  const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
+  const [verdict, meaning] = VERDICTS[answer.verdict] || ["", ""];
+  return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`, verdict];
+}
+
+function busy(is) {
+  by("results").classList.toggle("busy", is);
+  by("results").setAttribute("aria-busy", String(is));
+}
+
+function tell({ waiting, doing }) {
+  const what = { seeing: " Looking at the query.", searching: " Comparing with the index." }[doing] || "";
+  by("status").classList.remove("error");
+  report(by("status"), `Searching…${what}`, waiting);
+}
+
+function say(text, verdict = "") {
+  by("status").classList.remove("error");
+  by("status").replaceChildren(...(verdict ? [element("strong", { class: "verdict" }, verdict), " "] : []), text);
+}
+
+on("query", () => search());
+by("more").addEventListener("click", () => search(state.hits.length));
