@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vpmsearch.data import augment
+from vpmsearch.data import poor
 from vpmsearch.data.augment import degraded, erased, jittered, padded, shifted
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -178,7 +178,7 @@ def photograph():
 
 
 def test_grey_is_the_luminance_three_times(photograph):
-    found = np.asarray(augment.grey(photograph)).astype(int)
+    found = np.asarray(poor.grey(photograph)).astype(int)
     red, green, blue = np.asarray(photograph).astype(int).transpose(2, 0, 1)
     expected = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R 601-2, as Pillow states
     assert np.abs(found - expected[:, :, None]).max() <= 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vpmsearch.store.place import Place
 
 SHOWN_REJECTIONS = 10
-RUNTIMES = ("torch", "onnx")
+RUNTIMES = ("torch", "onnx", "openvino")
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +61,11 @@ def index(
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
     runtime: Annotated[
-        str, typer.Option(help="torch, or onnx: onnxruntime, on the CPU, where it is faster. Needs vpmsearch[onnx].")
+        str,
+        typer.Option(
+            help="torch, onnx (onnxruntime) or openvino: the latter two on the CPU, where they are faster. They need "
+            "vpmsearch[onnx] or vpmsearch[openvino]."
+        ),
     ] = "torch",
     shard: Annotated[
         str,
@@ -83,7 +87,7 @@ def index(
     part = options.shard(shard)
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
-    chosen = _device(device, runtime)
+    chosen = runtime_device(device, runtime)
     listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
     images = [image for image in listed if part.takes(str(image.path))]
     if not timezone and any(image.captured_at is not None for image in images):
@@ -95,7 +99,7 @@ def index(
         index_type,
         embedding_dtype,
         min_visibility,
-        lambda loaded: _extractor(loaded, chosen, batch_size, runtime),
+        lambda loaded: make_extractor(loaded, chosen, batch_size, runtime),
     )
     with store:
         below = (gallery if gallery.is_dir() else gallery.parent) if prune else None
@@ -118,14 +122,14 @@ def index(
         raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
 
 
-def _device(name: str, runtime: str) -> torch.device:
-    """Where to compute; onnx does so on the CPU alone."""
+def runtime_device(name: str, runtime: str) -> torch.device:
+    """Where to compute; onnxruntime and OpenVINO do so on the CPU alone."""
     from vpmsearch.errors import DeviceError
     from vpmsearch.model.device import choose_device
 
-    chosen = choose_device("cpu" if (name, runtime) == ("auto", "onnx") else name)
-    if runtime == "onnx" and chosen.type != "cpu":
-        raise DeviceError(f"the runtime onnx runs on the CPU and not on {chosen}; use --device cpu or auto")
+    chosen = choose_device("cpu" if name == "auto" and runtime != "torch" else name)
+    if runtime != "torch" and chosen.type != "cpu":
+        raise DeviceError(f"the runtime {runtime} runs on the CPU and not on {chosen}; use --device cpu or auto")
     return chosen
 
 
@@ -170,13 +174,17 @@ def _open_or_create(
         raise
 
 
-def _extractor(loaded: LoadedWeights, device: torch.device, batch_size: int | None, runtime: str) -> Extractor:
-    """A model by torch or onnxruntime; says which weights it has."""
+def make_extractor(loaded: LoadedWeights, device: torch.device, batch_size: int | None, runtime: str) -> Extractor:
+    """A model by torch, onnxruntime or OpenVINO; says which weights it has."""
     from vpmsearch.model.extraction import Extractor
 
     announce(loaded)
     if runtime == "torch":
         return Extractor(loaded, device, batch_size=batch_size)
+    if runtime == "openvino":
+        from vpmsearch.model.openvino_runtime import OpenVinoRuntime
+
+        return Extractor(loaded, device, batch_size=batch_size, runtime=OpenVinoRuntime(loaded))
     from vpmsearch.model.onnx_runtime import OnnxRuntime
 
     return Extractor(loaded, device, batch_size=batch_size, runtime=OnnxRuntime(loaded, say))

@@ -35,13 +35,7 @@ def train(
             help="Root of a data set (repeatable: a run on several). Without it: pedestrians drawn for the purpose."
         ),
     ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Its layout: market1501, msmt17, cuhk03, cuhk01, folder or csv; one for each --data.",
-            show_default="market1501",
-        ),
-    ] = None,
+    dataset: options.Datasets = None,
     pattern: options.Pattern = "",
     preset: Annotated[
         str | None,
@@ -289,13 +283,7 @@ def _read(roots: Sequence[Path], layouts: Sequence[str], pattern: str) -> list[R
 
     if not roots:
         return [drawn_pedestrians()]
-    if len(roots) == 1 and not layouts:
-        layouts = ["market1501"]
-    if len(layouts) != len(roots):
-        raise typer.BadParameter(
-            f"{len(roots)} --data and {len(layouts)} --dataset: give the layout of each data set, in the same order"
-        )
-    pairs = zip(layouts, roots, strict=True)
+    pairs = zip(options.one_each(roots, layouts), roots, strict=True)
     return [read_dataset(layout, root, ("train",), pattern=pattern) for layout, root in pairs]
 
 

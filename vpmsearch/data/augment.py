@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
+
+from vpmsearch.data.poor import as_jpeg, smaller
 
 _AREA = (0.02, 0.15)
 """Of a rectangle, as a share of the image."""
@@ -55,11 +55,6 @@ def erased(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     return result
 
 
-def grey(image: Image.Image) -> Image.Image:
-    """Without colour, as an infrared camera sees, in three equal channels."""
-    return image.convert("L").convert("RGB")
-
-
 def degraded(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """A poor photograph of the same: made smaller, and saved as a JPEG of low quality, each with a chance of 2/3.
 
@@ -69,14 +64,9 @@ def degraded(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         image: RGB. rng: draws both chances, the size and the quality.
     """
     if rng.random() < 2 / 3:
-        share = float(rng.uniform(*_SHRINK))
-        size = tuple(max(8, round(share * side)) for side in image.size)
-        image = image.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+        image = smaller(image, float(rng.uniform(*_SHRINK)))
     if rng.random() < 2 / 3:
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=int(rng.integers(*_QUALITY)))
-        with Image.open(file, formats=["JPEG"]) as saved:
-            image = saved.convert("RGB")
+        image = as_jpeg(image, int(rng.integers(*_QUALITY)))
     return image
 
 

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vpmsearch.data.augment import degraded, erased, grey, jittered, padded, shifted
+from vpmsearch.data.augment import degraded, erased, jittered, padded, shifted
 from vpmsearch.data.crops import CropBox, jittered_box, region_labels, sample_crop, visible_regions
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import load_image, to_array
+from vpmsearch.data.poor import grey
 from vpmsearch.errors import DataError
 from vpmsearch.types import Bool, Int64
 
