@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vpmsearch.data.poor import AS_IT_IS, POOR, check_photo
+from vpmsearch.data.poor import AS_IT_IS, POOR, check_photos
 from vpmsearch.errors import DataError
 
 
@@ -35,6 +35,6 @@ def test_a_tiny_photograph_keeps_eight_pixels():
 
 
 def test_a_name_that_is_none():
-    check_photo("half")
+    check_photos(["half", "grey"])
     with pytest.raises(DataError, match="unknown kind of photograph 'blurred'; choose one of as-is, half"):
-        check_photo("blurred")
+        check_photos(["half", "blurred"])

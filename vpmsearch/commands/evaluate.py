@@ -160,7 +160,7 @@ def evaluate(
     knows which regions a query shows. With both weightings, what visibility adds is given with its paired interval.
     """
     from vpmsearch.data.datasets import read_dataset
-    from vpmsearch.data.poor import AS_IT_IS, check_photo
+    from vpmsearch.data.poor import AS_IT_IS, check_photos
     from vpmsearch.errors import DataError
     from vpmsearch.evaluation.labels import labels_of
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
@@ -170,8 +170,7 @@ def evaluate(
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
     photos = photo or [AS_IT_IS]
     _check_words(weighting or (), leave_out, tracks, runtime)
-    for each in photos:
-        check_photo(each)
+    check_photos(photos)
     alone = (index is not None or per_query is not None, matcher is not None or per_query is not None)
     _check_alone(len(data), len(photos), alone)
     sets = []

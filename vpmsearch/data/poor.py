@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from PIL import Image
 
@@ -42,11 +42,12 @@ POOR: dict[str, Callable[[Image.Image], Image.Image]] = {
 """By name: half or a quarter of the width and height, a JPEG of quality 30, both, or no colour."""
 
 
-def check_photo(name: str) -> None:
-    """Refuse a name that is none.
+def check_photos(names: Iterable[str]) -> None:
+    """Refuse names that are none.
 
     Raises:
-        DataError: it is not in `POOR`.
+        DataError: one is not in `POOR`.
     """
-    if name not in POOR:
-        raise DataError(f"unknown kind of photograph {name!r}; choose one of {', '.join(POOR)}")
+    for name in names:
+        if name not in POOR:
+            raise DataError(f"unknown kind of photograph {name!r}; choose one of {', '.join(POOR)}")

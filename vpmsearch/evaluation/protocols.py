@@ -17,7 +17,7 @@ import torch
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import content_hash, printable
-from vpmsearch.data.poor import AS_IT_IS, check_photo
+from vpmsearch.data.poor import AS_IT_IS, check_photos
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.labels import Labels, TrackFeatures, by_track
 from vpmsearch.evaluation.matching import ImageMatcher, check_matcher
@@ -214,7 +214,7 @@ def evaluate_model(
         DataError: γ, crop or an image cannot be used. ModelError: min_visibility outside [0, 1).
     """
     # Refuse before the long work.
-    check_photo(photo)
+    check_photos([photo])
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
     check_levels(fmr)
