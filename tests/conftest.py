@@ -63,10 +63,10 @@ def unsynced() -> Iterator[None]:
 def impatient() -> Iterator[None]:
     """A compaction waits five seconds for readers unless told otherwise; here nobody lets go meanwhile."""
     from vpmsearch.store import GalleryStore
-    from vpmsearch.store.folder import maintenance
+    from vpmsearch.store.folder import compaction
 
     with pytest.MonkeyPatch.context() as patched:
-        for function in (maintenance.compact, GalleryStore.compact):
+        for function in (compaction.compact, GalleryStore.compact):
             patched.setitem(function.__kwdefaults__, "wait_seconds", 0.2)
         yield
 

@@ -174,6 +174,17 @@ def expansion_error(dim: int) -> float:
     return steps / (1 - steps)
 
 
+def underflow_error(dim: int) -> float:
+    """What squares lose, at most, where they are too small for float32: each of d is 0 instead of below 2⁻¹²⁶.
+
+    It comes on top of `expansion_error`, which is relative: without it, images 1e-23 apart look equal.
+
+    Args:
+        dim: d.
+    """
+    return 4 * (dim + 8) * 2.0**-126  # ‖a‖², ‖b‖² and 2ab each; a processor may be told to flush denormal numbers
+
+
 def _scaled(visibility: Tensor) -> Tensor:
     """(…, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
 

@@ -83,3 +83,7 @@ class StoreDamagedError(StoreError):
 
 class ModelMismatchError(StoreError):
     """Features of other weights than the index was built with."""
+
+
+class DiskFullWarning(UserWarning):
+    """An index lies on a full disk: it is read, and nothing can be written to it until there is room."""

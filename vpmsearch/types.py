@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import index
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -263,13 +263,27 @@ class Match:
 
 
 @dataclass(frozen=True)
+class NoMatches:
+    """Why a search found nothing.
+
+    kind: "index", the index is empty; "labels", nothing passes the filter, as no image has such labels at all;
+    "filter", nothing passes it; "query", the query shows no region that counts; "regions", no image that passes shares
+    a region with the query. text: the same for a person, with what was asked for.
+    """
+
+    kind: Literal["index", "labels", "filter", "query", "regions"]
+    text: str
+
+
+@dataclass(frozen=True)
 class SearchResult:
     """The answer to one query, best match first.
 
     candidates: images that were compared by Eq. 4. exact: every image was asked to be. timings_ms: milliseconds by
     stage. depth: k', how many images of each region's list were compared; 0 where no list was needed. complete: no
     other image can belong into the answer, which is what `exact` gives. bound_closed: by the bound, no image that the
-    lists do not name can; approximate lists may have missed one, so there it proves nothing.
+    lists do not name can; approximate lists may have missed one, so there it proves nothing. empty: why there are no
+    matches; None where there are some.
     """
 
     matches: tuple[Match, ...]
@@ -279,6 +293,7 @@ class SearchResult:
     depth: int = 0
     complete: bool = False
     bound_closed: bool = False
+    empty: NoMatches | None = None
 
     @property
     def elapsed_ms(self) -> float:
@@ -287,6 +302,7 @@ class SearchResult:
 
     def __repr__(self) -> str:
         nearest = f"nearest {self.matches[0].distance:.4f} {self.matches[0].path!r}, " if self.matches else ""
+        nearest = f"{self.empty.text}, " if self.empty is not None else nearest
         return f"<SearchResult: {len(self.matches)} matches, {nearest}{self.candidates} compared>"
 
     def show(self, query: Image | None = None, *, top: int = 10, pid: int | None = None) -> Image:

@@ -99,11 +99,37 @@ def test_remove(cli, monkeypatch, index: Path, gallery: Path, options: list[obje
     assert verify(index).ok
     (line,) = cli("query", "b/005.png", "--index", index, "--json").json
     assert sorted(int(Path(match["path"]).stem) for match in line["matches"]) == left
-    assert "nothing in" in cli("remove", *options, "--index", index, code=1).error
+    assert "nothing" in cli("remove", *options, "--index", index, code=1).error
 
 
 def test_remove_of_names_that_are_no_text(cli, index: Path):
-    assert "nothing in" in cli("remove", os.fsdecode(b"caf\xe9.png"), "--index", index, code=1).error
+    error = cli("remove", os.fsdecode(b"caf\xe9.png"), "--index", index, code=1).error
+    assert "nothing was removed" in error
+    assert "caf\\udce9.png" in error
+
+
+def test_a_path_that_is_not_known_removes_nothing(cli, monkeypatch, index: Path, gallery: Path):
+    """A typing mistake beside a right path: which of them was meant cannot be known."""
+    monkeypatch.chdir(gallery)
+    for known in ("a/001.png", "a", "."):
+        error = cli("remove", known, "a/1.png", "c/", "--index", index, code=1).error
+        assert "nothing was removed" in error
+        assert f"{gallery}/a/1.png, {gallery}/c;" in error
+        assert f"{gallery}/a/001.png" not in error
+    assert "has no image at" in cli("remove", "x.png", "--pid", 1, "--index", index, code=1).error
+    assert "nothing in" in cli("remove", "a/001.png", "--pid", 1, "--index", index, code=1).error  # known, but pid 2
+    assert numbers(index) == [0, 1, 2, 3, 4, 5]
+
+
+def test_remove_may_be_tried(cli, index: Path, gallery: Path):
+    names = [str(gallery / name) for name in ("a/000.png", "a/003.png")]
+    asked = ("remove", "--pid", 1, "--index", index, "--dry-run")
+    assert cli(*asked, "--json").json == [{"removed": 0, "would_remove": 2, "paths": names}]
+    told = cli(*asked)
+    assert told.stdout.splitlines() == names
+    assert "2 images would be removed" in told.stderr
+    assert "has no image at" in cli("remove", "none", "--index", index, "--dry-run", code=1).error
+    assert numbers(index) == [0, 1, 2, 3, 4, 5]
 
 
 def test_remove_for_people(cli, index: Path):
@@ -119,12 +145,28 @@ def test_compact(cli, index: Path, gallery: Path):
     query = ("query", gallery / "a" / "000.png", "--index", index, "--json")
     cli("remove", "--pid", 1, "--index", index)
     before = cli(*query).json[0]["matches"]
+    (tried,) = cli("compact", "--index", index, "--dry-run", "--json").json
+    assert "would be: 4 images kept, 2 erased" in cli("compact", "--index", index, "--dry-run").stdout
     (report,) = cli("compact", "--index", index, "--json").json
-    assert list(report) == ["images", "removed", "bytes_before", "bytes_after", "erased", "readers", "copies", "purged"]
+    names = ["images", "removed", "bytes_before", "bytes_after", "erased", "readers", "copies", "purged", "dry_run"]
+    assert list(report) == names
+    assert tried == report | {"dry_run": True, "bytes_after": tried["bytes_after"]}
     assert (report["images"], report["removed"]) == (4, 2)
     assert cli(*query).json[0]["matches"] == before
     assert cli("verify", "--index", index, "--json").json[0]["ok"]
     assert "4 images kept, 0 erased" in cli("compact", "--index", index).stdout
+
+
+def test_a_full_disk_is_said_and_the_index_read(cli, index: Path, gallery: Path, monkeypatch):
+    """tests/store/folder/test_full_disk.py fills a real one."""
+    query = ("query", gallery / "a" / "000.png", "--index", index, "--json")
+    before = cli(*query).json[0]["matches"]
+    statvfs = os.statvfs
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result([*statvfs(path)[:4], 0, *statvfs(path)[5:]]))
+    warning = f"warning: the disk of {index} is full: the index is read as from a read-only folder"
+    for command in (query, ("stats", "--index", index), ("verify", "--index", index)):
+        assert cli(*command).stderr.splitlines().count(warning) == 1
+    assert cli(*query).json[0]["matches"] == before
 
 
 def test_a_damaged_region_index_is_repaired(cli, index: Path, gallery: Path):

@@ -146,7 +146,7 @@ def test_what_cannot_be_parsed_is_status_2(cli, line: str):
         ("compact --index empty", "no index at empty"),
         ("upgrade --index empty", "no index at empty"),
         ("remove --pid 99 --index I", "nothing in I fits"),
-        ("remove missing.png --index I", "nothing in I fits"),
+        ("remove missing.png --index I", "nothing was removed: I has no image at"),
     ],
 )
 def test_what_does_not_work_is_status_1_and_one_line(

@@ -57,6 +57,43 @@ def test_index_with_other_weights_names_both(cli, gallery: Path, weights: Path, 
     assert stored(index) == before
 
 
+def test_a_folder_does_not_erase_what_a_list_said(cli, gallery: Path, weights: Path):
+    """README's own sequence: the folder, the list, the folder again."""
+    cli("index", gallery, "--weights", weights)
+    said = cli("index", gallery / "list.csv", "--dataset", "csv").stderr
+    assert "6 relabelled" in said
+    assert "labels: pid: 6 given; camid: 6 given; captured_at: 5 given" in said
+    before = cli("stats", "--json").json[0]
+    assert (before["identities"], before["cameras"]) == (3, 2)
+    said = cli("index", gallery).stderr
+    assert "6 unchanged, 0 relabelled" in said
+    assert "6 images keep labels that this gallery does not know; --clear-labels takes them away" in said
+    assert cli("stats", "--json").json[0] == before
+    said = cli("index", gallery, "--clear-labels").stderr
+    assert "labels: pid: 6 taken away; camid: 6 taken away; captured_at: 5 taken away" in said
+    after = cli("stats", "--json").json[0]
+    assert (after["identities"], after["cameras"]) == (0, 0)
+
+
+def test_index_as_json_and_tried(cli, tmp_path: Path, weights: Path):
+    write_pictures(tmp_path / "g", 3)
+    (done,) = cli("index", "g", "--weights", weights, "--json").json
+    assert (done["dry_run"], done["indexed"], done["images"]) == (False, 3, 3)
+    (tmp_path / "g" / "001.png").unlink()
+    write_pictures(tmp_path / "g", 1, first=9)
+    told = cli("index", "g", "--prune", "--dry-run", "--json")
+    assert f"would prune: {tmp_path / 'g' / '001.png'}" in told.stderr
+    assert "would be: 1 indexed (0 of them changed), 2 unchanged" in told.stderr
+    (tried,) = told.json
+    assert (tried["dry_run"], tried["pruned"], tried["pruned_paths"]) == (True, 1, [str(tmp_path / "g" / "001.png")])
+    assert sorted(stored(Path("indexes/default"))) == ["000.png", "001.png", "002.png"]
+    (done,) = cli("index", "g", "--prune", "--json").json
+    assert done | {"dry_run": True, "seconds": 0, "images": 3} == tried | {"seconds": 0}
+    assert sorted(stored(Path("indexes/default"))) == ["000.png", "002.png", "009.png"]
+    assert "there is no index at" in cli("index", "g", "--index", "none", "--dry-run", code=1).error
+    assert not (tmp_path / "none").exists()
+
+
 def test_prune(cli, tmp_path: Path, weights: Path):
     write_pictures(tmp_path / "g", 4)
     cli("index", "g", "--weights", weights)
@@ -207,8 +244,27 @@ def test_query_filters(cli, gallery: Path, index: Path, options: list[object], e
 
 
 def test_no_result_is_an_answer(cli, gallery: Path, index: Path):
-    outcome = cli("query", gallery / "a" / "000.png", "--index", index, "--pid", 99)
-    assert "no result" in outcome.stdout
+    """With the true reason, in words and as JSON."""
+    asked = ("query", gallery / "a" / "000.png", "--index", index)
+    told = "no result: no image passes the filter: no image has pid 99 ("
+    assert told in cli(*asked, "--pid", 99).stdout
+    (line,) = cli(*asked, "--prefix", "b/nowhere", "--json").json
+    nowhere = f"no image passes the filter: no path of the index starts with {Path('b/nowhere').absolute()}"
+    assert line["empty"] == {"kind": "filter", "reason": nowhere}
+    (line,) = cli(*asked, "--json").json
+    assert line["empty"] is None
+
+
+def test_prefix_takes_paths_as_index_does(cli, gallery: Path, index: Path, monkeypatch: pytest.MonkeyPatch):
+    """Relative to this folder, with or without a last slash; part of a name too."""
+    monkeypatch.chdir(gallery.parent)
+    every = {path.relative_to(gallery).as_posix() for path in gallery.rglob("*.png")}
+    asked = ("query", gallery / "a" / "000.png", "--index", index, "--json", "--top", 50, "--prefix")
+    for prefix, start in ((gallery.name, ""), (f"./{gallery.name}/a/", "a/"), (f"{gallery.name}/a/00", "a/00")):
+        (line,) = cli(*asked, prefix).json
+        found = {Path(match["path"]).relative_to(gallery).as_posix() for match in line["matches"]}
+        assert found == {path for path in every if path.startswith(start)}, prefix
+        assert found
 
 
 def test_query_answers_what_it_can(cli, tmp_path: Path, gallery: Path, index: Path):

@@ -17,8 +17,11 @@ from tiny_weights import picture, write_pictures, write_weights
 from vpmsearch.data.datasets import LabelledImage, read_gallery
 from vpmsearch.data.images import load_image
 from vpmsearch.errors import ModelMismatchError, StoreError, StoreLockedError
-from vpmsearch.indexing import indexer
-from vpmsearch.indexing.indexer import IndexReport, index_gallery
+from vpmsearch.indexing import pace
+from vpmsearch.indexing import run as indexing_run
+from vpmsearch.indexing.dry_run import NoWriter
+from vpmsearch.indexing.indexer import IndexReport, index_gallery, look_at_gallery
+from vpmsearch.indexing.run import GalleryRun
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.model.weights import LoadedWeights, read_weights
@@ -91,7 +94,7 @@ def run(store: GalleryStore, extractor: Extractor) -> Run:
 
 
 def counts(report: IndexReport) -> dict[str, int]:
-    names = ("indexed", "replaced", "unchanged", "relabelled", "moved", "duplicates", "pruned")
+    names = ("indexed", "replaced", "unchanged", "relabelled", "kept_labels", "moved", "duplicates", "pruned", "dead")
     values = {name: getattr(report, name) for name in names} | {"rejected": len(report.rejected)}
     return {name: value for name, value in values.items() if value}
 
@@ -158,20 +161,66 @@ def test_new_labels_keep_the_embedding(run: Run, store: GalleryStore, extractor:
     relabelled = [LabelledImage(paths[0], 8, 1, taken), LabelledImage(paths[1], 7, 2, taken)]
     relabelled += [LabelledImage(paths[2], 7, 1, datetime(2024, 5, 2)), LabelledImage(paths[3], None, 1, taken)]
     report = run([*relabelled, LabelledImage(paths[4], 7, 1, taken)])
-    assert counts(report) == {"relabelled": 4, "unchanged": 1}
+    assert counts(report) == {"relabelled": 3, "unchanged": 2, "kept_labels": 1}
+    assert str(report.labels) == "pid: 1 changed; camid: 1 changed; captured_at: 1 changed"
     assert extractor.model.images == 0
     np.testing.assert_array_equal(embedding_of(store, paths[0]), before)
     assert store.live_files() == ids
     records = {Path(record.path): record for record in store.snapshot.records(np.arange(5))}
     found = [(records[path].pid, records[path].camid, records[path].captured_at.day) for path in paths]
-    assert found == [(8, 1, 1), (7, 2, 1), (7, 1, 2), (None, 1, 1), (7, 1, 1)]
+    assert found == [(8, 1, 1), (7, 2, 1), (7, 1, 2), (7, 1, 1), (7, 1, 1)]
+
+
+def labels_of(store: GalleryStore) -> dict[str, tuple[int | None, int | None, datetime | None]]:
+    store.refresh()
+    records = store.snapshot.records(np.arange(len(store.snapshot)))
+    return {os.path.basename(r.path): (r.pid, r.camid, r.captured_at) for r in records}  # noqa: PTH119
+
+
+def test_a_source_without_labels_leaves_labels_alone(run: Run, store: GalleryStore, gallery: Path):
+    """README's own sequence: a folder, a list with labels, the folder again."""
+    paths, taken = sorted(gallery.iterdir()), datetime(2024, 5, 1, tzinfo=UTC)
+    run(gallery)
+    report = run([LabelledImage(path, 3, 1, taken) for path in paths])
+    assert str(report.labels) == "pid: 5 given; camid: 5 given; captured_at: 5 given"
+    before = labels_of(store)
+    assert set(before.values()) == {(3, 1, taken)}
+    assert counts(run(gallery)) == {"unchanged": 5, "kept_labels": 5}
+    assert labels_of(store) == before
+    only_pids = [LabelledImage(path, 4 if path is paths[0] else None) for path in paths]
+    assert counts(run(only_pids)) == {"relabelled": 1, "unchanged": 4, "kept_labels": 5}
+    assert labels_of(store) == before | {"000.png": (4, 1, taken)}
+
+
+def test_a_changed_file_keeps_the_labels_of_its_path(run: Run, store: GalleryStore, gallery: Path):
+    """They were given to the path by a list; the next run of a folder knows no better."""
+    run([LabelledImage(path, 3, 1) for path in sorted(gallery.iterdir())])
+    picture(50).save(gallery / "002.png")
+    assert counts(run(gallery)) == {"indexed": 1, "replaced": 1, "unchanged": 4, "kept_labels": 4}
+    assert labels_of(store)["002.png"] == (3, 1, None)
+    picture(51).save(gallery / "002.png")
+    run([LabelledImage(gallery / "002.png", 8)])
+    assert labels_of(store)["002.png"] == (8, 1, None)
+
+
+def test_labels_are_taken_away_when_that_is_asked_for(run: Run, store: GalleryStore, gallery: Path):
+    paths = sorted(gallery.iterdir())
+    run([LabelledImage(path, 3, 1) for path in paths])
+    picture(50).save(gallery / "002.png")
+    report = run([LabelledImage(path, 3) for path in paths[:4]], clear_labels=True)
+    assert counts(report) == {"relabelled": 3, "indexed": 1, "replaced": 1}
+    assert str(report.labels) == "camid: 3 taken away"
+    assert labels_of(store) == {
+        **dict.fromkeys(("000.png", "001.png", "002.png", "003.png"), (3, None, None)),
+        "004.png": (3, 1, None),  # not named
+    }
 
 
 def test_many_new_labels_are_committed_as_they_come(
     run: Run, store: GalleryStore, extractor: Extractor, gallery: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run(gallery)
-    monkeypatch.setattr(indexer, "COMMIT_IMAGES", 2)
+    monkeypatch.setattr(pace, "COMMIT_IMAGES", 2)
     held = []
     real = GalleryStore.writer
 
@@ -193,14 +242,14 @@ def test_labels_are_looked_up_many_at_once(
     write_pictures(gallery, 9)
     picture(50).save(gallery / "002.png")
     run(gallery)
-    monkeypatch.setattr(indexer, "LOOKED_UP", 3)
+    monkeypatch.setattr(indexing_run, "LOOKED_UP", 3)
     looks: list[int] = []
     real = Snapshot.records_of
     monkeypatch.setattr(Snapshot, "records_of", lambda view, ids: (looks.append(len(ids)), real(view, ids))[1])
     picture(51).save(gallery / "004.png")
     images = [LabelledImage(path, 7 if path.stem == "006" else None) for path in sorted(gallery.iterdir())]
     assert counts(run(images)) == {"unchanged": 7, "relabelled": 1, "indexed": 1, "replaced": 1}
-    assert looks == [3, 3, 2]
+    assert sorted(look for look in looks if look) == [1, 2, 3, 3]  # 1: the changed file
     assert [r.pid for r in store.snapshot.records(np.arange(9)) if r.path.endswith("006.png")] == [7]
 
 
@@ -228,14 +277,79 @@ def test_a_duplicate_that_comes_later_is_not_embedded_again(
     assert store.live_files()[str(gallery / "copy.png")][0] == 6
 
 
-def test_a_gallery_that_is_not_mounted_has_not_moved(run: Run, store: GalleryStore, tmp_path: Path, gallery: Path):
+def test_a_gallery_that_moved_is_known_again(
+    run: Run, store: GalleryStore, extractor: Extractor, tmp_path: Path, gallery: Path
+):
+    """Another disk, another path in a container: ids, labels and embeddings stay, and no dead path is left."""
     run([LabelledImage(path, 7, 3) for path in sorted(gallery.iterdir())])
-    before = store.live_files()
-    local = Path(shutil.copytree(gallery, tmp_path / "local"))
-    gallery.rename(tmp_path / "elsewhere")
-    assert counts(run(local)) == {"indexed": 5, "duplicates": 5}
-    assert before.items() <= store.live_files().items()
-    assert sorted(str(record.pid) for record in store.snapshot.records(np.arange(10))) == ["7"] * 5 + ["None"] * 5
+    before = {Path(path).name: known for path, known in store.live_files().items()}
+    place = tmp_path / "new" / "disk"
+    place.parent.mkdir()
+    gallery.rename(place)
+    assert counts(run(place, prune_below=place)) == {"moved": 5, "kept_labels": 5}
+    assert extractor.model.images == 0
+    assert store.live_files() == {str(place / name): known for name, known in before.items()}
+    assert set(labels_of(store).values()) == {(7, 3, None)}
+    place.rename(gallery)  # and back
+    assert counts(run(gallery)) == {"moved": 5, "kept_labels": 5}
+    assert store.live_files() == {str(gallery / name): known for name, known in before.items()}
+
+
+def test_what_died_after_its_copy_was_indexed_is_told_and_pruned(
+    run: Run, store: GalleryStore, tmp_path: Path, gallery: Path
+):
+    """Copied, both indexed, then the old disk is taken away: the copies get what was known of the old ones."""
+    run([LabelledImage(path, 7, 3) for path in sorted(gallery.iterdir())])
+    copied = Path(shutil.copytree(gallery, tmp_path / "copied"))
+    (copied / "000.png").write_bytes(b"unreadable")
+    assert counts(run(copied)) == {"indexed": 4, "duplicates": 4, "rejected": 1}
+    shutil.rmtree(gallery)
+    paths = sorted(copied.iterdir())
+    assert counts(run(copied)) == {"unchanged": 4, "dead": 4, "rejected": 1}
+    report = run([LabelledImage(path, 9 if path.stem == "004" else None) for path in paths], prune_below=copied)
+    assert counts(report) == {"unchanged": 3, "relabelled": 1, "pruned": 4, "rejected": 1}
+    assert sorted(Path(path).name for path in report.pruned_paths) == ["001.png", "002.png", "003.png", "004.png"]
+    left = store.live_files()
+    assert sorted(left) == sorted(
+        [str(gallery / "000.png"), *map(str, paths[1:])]
+    )  # the one without a living copy stays
+    assert labels_of(store) == {
+        **dict.fromkeys(("000.png", "001.png", "002.png", "003.png"), (7, 3, None)),
+        "004.png": (9, 3, None),
+    }
+
+
+def test_a_dry_run_says_what_a_run_does_and_changes_nothing(
+    run: Run, store: GalleryStore, extractor: Extractor, tmp_path: Path, gallery: Path
+):
+    run([LabelledImage(path, 7) for path in sorted(gallery.iterdir())])
+    picture(50).save(gallery / "000.png")  # changed
+    (gallery / "001.png").unlink()  # vanished
+    (gallery / "002.png").rename(gallery / "moved.png")
+    shutil.copy(gallery / "003.png", gallery / "copy.png")
+    (gallery / "empty.png").touch()
+    picture(51).save(gallery / "new.png")
+    images = [LabelledImage(path, 8 if path.stem == "004" else None) for path in sorted(gallery.iterdir())]
+    state, before = store.snapshot.state, store.live_files()
+    told = look_at_gallery(store, images, prune_below=gallery)
+    store.refresh()
+    assert (store.snapshot.state, store.live_files(), store.rejected()) == (state, before, [])
+    done = run(images, prune_below=gallery)
+    assert counts(told) == counts(done)
+    assert counts(done) == {"indexed": 3, "replaced": 1, "unchanged": 1, "relabelled": 1, "kept_labels": 2,
+                            "moved": 1, "duplicates": 1, "pruned": 1, "rejected": 1}  # fmt: skip
+    assert told.pruned_paths == done.pruned_paths == [str(gallery / "001.png")]
+    assert told.labels == done.labels
+    assert [Path(path).name for path in told.equal[0]] == ["copy.png", "003.png"]
+
+
+def test_what_is_new_comes_first(store: GalleryStore, extractor: Extractor, gallery: Path):
+    """So that a run which is killed again and again gets on."""
+    index_gallery(store, extractor, read_gallery("folder", gallery))
+    picture(60).save(gallery / "000.png")
+    picture(61).save(gallery / "zzz.png")
+    run = GalleryRun(store, NoWriter(), read_gallery("folder", gallery), lambda n: None)
+    assert [request.path.name for request in run.requests()] == ["zzz.png", "000.png"]
 
 
 def test_new_bytes_under_a_known_name_are_not_the_old_embedding(
@@ -246,7 +360,7 @@ def test_new_bytes_under_a_known_name_are_not_the_old_embedding(
     index_gallery(store, extractor, images)
     picture(60).save(gallery / "000.png")
     shutil.copy(gallery / "000.png", gallery / "zzz.png")
-    run = indexer._Run(store, store.writer().__enter__(), [*images, LabelledImage(gallery / "zzz.png")], lambda n: None)
+    run = GalleryRun(store, store.writer().__enter__(), [*images, LabelledImage(gallery / "zzz.png")], lambda n: None)
     for request in run.requests():
         (batch,) = extractor.extract([request])
         run.take(batch)
@@ -277,8 +391,8 @@ def test_a_moved_file_keeps_its_image_id(run: Run, store: GalleryStore, extracto
     (gallery / "003.png").rename(gallery / "moved.png")
     (gallery / "sub").mkdir()
     (gallery / "004.png").rename(gallery / "sub" / "004.png")
-    report = run(gallery)  # the labels are gone with the list that named them
-    assert counts(report) == {"indexed": 1, "relabelled": 3, "moved": 2, "duplicates": 1}
+    report = run(gallery)
+    assert counts(report) == {"indexed": 1, "unchanged": 3, "moved": 2, "duplicates": 1, "kept_labels": 5}
     assert extractor.model.images == 0
     after = store.live_files()
     moved = {path for path, known in after.items() if known == before[str(gallery / "003.png")]}
@@ -287,8 +401,8 @@ def test_a_moved_file_keeps_its_image_id(run: Run, store: GalleryStore, extracto
     assert str(gallery / "003.png") not in after
     assert len(after) == 6
     view = store.snapshot
-    assert [record.pid for record in view.records(np.arange(6))] == [None] * 6
-    assert counts(run(gallery, prune_below=gallery)) == {"unchanged": 6}
+    assert [record.pid for record in view.records(np.arange(6))] == [7] * 5 + [None]
+    assert counts(run(gallery, prune_below=gallery)) == {"unchanged": 6, "kept_labels": 5}
 
 
 @pytest.mark.parametrize("name", ["größe 写真 🙂.png", "line\nbreak.png", "quo'te\"%s.png", " lead.png"])
@@ -443,11 +557,11 @@ def test_an_interrupted_run_keeps_what_is_done_and_the_next_completes(
     assert set(done.items()) <= set(store.live_files().items())
 
 
-@pytest.mark.parametrize(("name", "value"), [("COMMIT_IMAGES", 2), ("COMMIT_SECONDS", -1.0)])
+@pytest.mark.parametrize(("name", "value"), [("COMMIT_IMAGES", 2), ("LOST_SECONDS", 0.0)])
 def test_others_see_what_is_done_while_the_run_goes_on(
     store: GalleryStore, extractor: Extractor, gallery: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float
 ):
-    monkeypatch.setattr(indexer, name, value)
+    monkeypatch.setattr(pace, name, value)
     seen = []
 
     def look(_: int) -> None:
@@ -466,7 +580,7 @@ def no_space(*_: object, **__: object) -> None:
 def test_a_full_disk_stops_the_run_and_keeps_earlier_commits(
     run: Run, store: GalleryStore, extractor: Extractor, gallery: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(indexer, "COMMIT_IMAGES", 2)
+    monkeypatch.setattr(pace, "COMMIT_IMAGES", 2)
     real, calls = store_segments.write_region, []
 
     def filling_up(*args: object, **kwargs: object) -> None:
@@ -488,7 +602,7 @@ def test_a_full_disk_stops_the_run_and_keeps_earlier_commits(
 def test_space_freed_in_time_saves_the_last_batches(
     store: GalleryStore, extractor: Extractor, gallery: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(indexer, "COMMIT_IMAGES", 4)
+    monkeypatch.setattr(pace, "COMMIT_IMAGES", 4)
     real, calls = store_segments.write_region, []
 
     def once(*args: object, **kwargs: object) -> None:

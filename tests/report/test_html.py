@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tiny_weights import picture
 
 from vpmsearch.errors import DataError, ImageError
 from vpmsearch.report.html import Answer, write_report
-from vpmsearch.types import Match, RegionMatch, SearchResult
+from vpmsearch.types import Match, NoMatches, RegionMatch, SearchResult
 
 
 class Tags(HTMLParser):
@@ -44,7 +45,10 @@ def load(path: str):
 def test_everything_is_inside_and_nothing_runs(tmp_path: Path):
     answers = [Answer("q.jpg", [picture(0), picture(2)], result("/a/x.jpg", "/a/gone.jpg"), "match")]
     output = write_report(
-        [*answers, Answer("none", [picture(0)], result())], tmp_path / "r.html", grid=(6, 1), load=load
+        [*answers, Answer("none", [picture(0)], replace(result(), empty=NoMatches("index", "the index is empty")))],
+        tmp_path / "r.html",
+        grid=(6, 1),
+        load=load,
     )
     text = output.read_text(encoding="utf-8")
     tags = Tags(text)
@@ -54,7 +58,7 @@ def test_everything_is_inside_and_nothing_runs(tmp_path: Path):
     assert [float(meter["value"]) for meter in tags.all("meter")] == [0.75, 0.25] * 2
     assert not tags.all("script")
     assert "http" not in text
-    assert {"missing", "0 head", "3 legs", "No result: no image asked for shares a region."} <= set(tags.words)
+    assert {"missing", "0 head", "3 legs", "No result: the index is empty."} <= set(tags.words)
     assert any(word.startswith("match; 9 compared") for word in tags.words)
 
 

@@ -102,6 +102,26 @@ def test_a_reported_distance_is_never_certain_beyond_the_true_one(d, seed, scale
     assert certain_distance(np.float32(3 * norm + scale), norm, d) >= 0.999 * (3 * norm + scale)
 
 
+@given(
+    d=st.integers(1, 300),
+    seed=st.integers(0, 2**16),
+    scale=st.floats(1e-24, 1e-18),
+    apart=st.sampled_from([1e-3, 1.0]),
+    by_differences=st.booleans(),
+)
+def test_squares_that_underflow_are_no_certain_distance(d, seed, scale, apart, by_differences):
+    """Beside 2⁻¹²⁶ a square keeps a few digits or none, so a sum of squares may come out too large."""
+    rng = np.random.default_rng(seed)
+    a = (rng.normal(size=d) * scale).astype(np.float32)
+    b = (a + apart * scale * rng.normal(size=d)).astype(np.float32)
+    true = math.sqrt(math.fsum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True)))
+    squared = np.float32(0)
+    for x, y in zip(a, b, strict=True):
+        squared += (x - y) * (x - y) if by_differences else x * x + y * y - np.float32(2) * x * y
+    reported = np.sqrt(np.maximum(squared, np.float32(0)), dtype=np.float32)
+    assert certain_distance(reported, float(np.linalg.norm(a.astype(np.float64))), d) <= true
+
+
 def test_a_list_that_ran_out_is_certain_of_everything():
     assert math.isinf(certain_distance(np.float32(np.inf), 1.0, 256))
     assert certain_distance(np.float32(0), 0.0, 256) == 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +97,78 @@ def test_scan_is_eq_4(tmp_path_factory, sizes, p, d, seed, place, dtype, block, 
                 for (value, image_id), (nearest, _) in zip(got, expected, strict=True):
                     assert value == pytest.approx(nearest, rel=1e-5, abs=1e-30)
                     assert value == pytest.approx(distance[image_id - 1], rel=1e-5, abs=1e-30)
+
+
+@contextmanager
+def setting(read: Callable[[], Any], write: Callable[[Any], object], value: Any) -> Iterator[None]:
+    before = read()
+    write(value)
+    try:
+        yield
+    finally:
+        write(before)
+
+
+def new_way(owner: Any, precision: str) -> AbstractContextManager[None]:
+    return setting(lambda: owner.fp32_precision, lambda value: setattr(owner, "fp32_precision", value), precision)
+
+
+HOSTS = {
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "default dtype": lambda: setting(torch.get_default_dtype, torch.set_default_dtype, torch.float16),
+    "flushing": lambda: setting(lambda: False, torch.set_flush_denormal, True),
+    "TF32": lambda: new_way(torch.backends, "tf32"),
+    "TF32 on a GPU": lambda: new_way(torch.backends.cuda.matmul, "tf32"),
+    "bfloat16 products": lambda: new_way(torch.backends.mkldnn.matmul, "bf16"),
+    "medium": lambda: setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"),
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_a_host_program_has_set_changes_no_answer(tmp_path, host):
+    """Torch's settings are the process's. The newer way to allow TF32 made torch refuse to say what is set."""
+    gallery, queries = features(300, 3, 16, 1), features(20, 3, 16, 2)
+    with make_store(tmp_path / "index", gallery, (200, 100)) as store:
+        distances = Distances(store.snapshot, torch.device("cpu"))
+        right = distances.scan(queries, 7)
+        with HOSTS[host]():
+            found = Distances(store.snapshot, torch.device("cpu")).scan(queries, 7)
+            alone = [distances.nearest(queries[i : i + 1], np.arange(300), 7) for i in range(20)]
+    for one, other, single in zip(right, found, alone, strict=True):
+        for ours, theirs in ((one, other), (one, single)):
+            np.testing.assert_array_equal(theirs[0], ours[0])
+            np.testing.assert_array_equal(theirs[1], ours[1])
+
+
+def test_products_of_shorter_factors_widen_the_bounds(monkeypatch):
+    """As a GPU has them with TF32: 10 of 23 bits. The bound is below the distance all the same."""
+    monkeypatch.setattr(scan, "factor_rounding", lambda device: scan.FACTOR_ROUNDING["tf32"])
+    monkeypatch.setattr(
+        torch.Tensor, "__matmul__", lambda a, b, plain=torch.Tensor.__matmul__: plain(short(a), short(b))
+    )
+    addmm = torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda c, a, b, **more: addmm(c, short(a), short(b), **more))
+    for seed in range(20):
+        gallery, queries = features(50, 4, 32, seed, 1.0, 0.05), features(3, 4, 32, seed + 1, 1.0, 0.05)
+        block = torch.from_numpy(gallery.embeddings)
+        lower = scan._lower_bounds(
+            torch.from_numpy(queries.embeddings).transpose(0, 1),
+            torch.from_numpy(scan._scaled(queries.visibility)),
+            scan._spans(queries.visibility),
+            block,
+            torch.from_numpy(scan._scaled(gallery.visibility)),
+            scan._squared_norms(block),
+        ).numpy()
+        true = visibility_weighted_distance(
+            queries.embeddings, queries.visibility, gallery.embeddings, gallery.visibility
+        )
+        finite = np.isfinite(true)
+        assert (lower[finite] * (1 - scan.SLACK) <= true[finite]).all()
+
+
+def short(tensor: torch.Tensor) -> torch.Tensor:
+    """float32 with the last 13 bits cut off."""
+    return (tensor.float().contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
 
 
 @given(

@@ -100,6 +100,27 @@ def test_a_folder_that_is_not_there(tmp_path):
         pytest.fail("there is nowhere to write to")
 
 
+def test_errors_name_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    path = tmp_path / "file.csv"
+
+    def fail(make):
+        with pytest.raises(OSError, match=r".") as caught, replacing(path) as temporary:
+            raise make(temporary)
+        assert ".file." not in str(caught.value), "a hidden file"
+        return caught.value
+
+    assert fail(lambda hidden: OSError(errno.ENOSPC, "No space left")).filename == str(path)
+    assert fail(lambda hidden: PermissionError(errno.EACCES, "Denied", str(hidden))).filename == str(path)
+    assert isinstance(fail(lambda hidden: PermissionError(errno.EACCES, "Denied", str(hidden))), PermissionError)
+    assert str(fail(lambda hidden: OSError(f"cannot write {hidden}"))) == f"cannot write {path}"
+    # What is about another file stays as it is.
+    assert fail(lambda hidden: OSError(errno.EIO, "Input/output error", "/other")).filename == "/other"
+    assert str(fail(lambda hidden: OSError("a message of somebody's"))) == "a message of somebody's"
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "none" / "file"):
+        pass
+    assert caught.value.filename == str(tmp_path / "none" / "file")
+
+
 def test_a_folder_cannot_be_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"), replacing(tmp_path / "folder") as temporary:

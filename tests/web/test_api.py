@@ -83,7 +83,10 @@ def test_filters(client, service, photo):
     assert [match["path"] for match in ask(client, photo, prefix=path[:-4])["matches"]] == [path]
     whole = service.view.folder + path
     assert [match["path"] for match in ask(client, photo, prefix=whole[:-4])["matches"]] == [path]
-    assert ask(client, photo, prefix="no such folder/")["matches"] == []
+    nowhere = ask(client, photo, prefix="no such folder/")
+    assert nowhere["matches"] == []
+    told = "no image passes the filter: no path of the index starts with no such folder/"
+    assert nowhere["empty"] == {"kind": "filter", "reason": told}
 
 
 @pytest.mark.parametrize(("regions", "chosen"), [("1,2", (1, 2)), ("torso", (1, 2)), ("legs", (3, 4, 5)), ("0", (0,))])

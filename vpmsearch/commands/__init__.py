@@ -3,6 +3,8 @@
 Nothing here imports torch until a command needs it, so that `--help` answers at once.
 """
 
+from typing import Any
+
 import typer
 
 from vpmsearch.commands import (
@@ -22,8 +24,19 @@ from vpmsearch.commands import (
     train,
     transfer,
 )
+from vpmsearch.commands.streams import prepare_streams
 
-app = typer.Typer(
+
+class App(typer.Typer):
+    """The command line of a process, which may have been started with closed streams or another encoding."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the process's arguments and run the command."""
+        prepare_streams()
+        return super().__call__(*args, **kwargs)
+
+
+app = App(
     name="vpmsearch",
     help="Search a gallery of person crops with a probe that may show only a part of the person.",
     no_args_is_help=True,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, counted, say
+
+if TYPE_CHECKING:
+    from vpmsearch.store.contract import Gallery
+
+SHOWN = 10
+"""Paths that a message names at most."""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,39 +85,69 @@ def remove(
     ] = None,
     timezone: options.Timezone = "",
     index: options.Index = options.DEFAULT_INDEX,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Name the images and remove none.")] = False,
     json: options.Json = False,
 ) -> None:
     """Remove images: they are found no more at once; `compact` then erases them from the files.
 
-    Several kinds together remove what fits all of them.
+    Several kinds together remove what fits all of them. A PATH that the index does not know is an error, and nothing is
+    removed.
     """
-    from vpmsearch.errors import DataError
-    from vpmsearch.indexing.indexer import rejected_path, stored_path
+    from vpmsearch.data.images import printable
     from vpmsearch.store.open import open_index
 
     if not paths and not pid and not camid and before is None:
         raise typer.BadParameter("say what to remove: a PATH, --pid, --camid or --before")
     moment = options.moment(before, options.zone(timezone))
     with open_index(index) as store:
-        found: set[int] = set()
-        if paths:
-            for path in paths:
-                name = rejected_path(stored_path(path))  # text, whatever bytes were given
-                for paths_or_prefix in ({"paths": [name]}, {"prefix": name.rstrip("/") + "/"}):
-                    found |= set(store.find(pids=pid or (), camids=camid or (), before=moment, **paths_or_prefix))
-        else:
-            found |= set(store.find(pids=pid or (), camids=camid or (), before=moment))
-        if not found:
-            raise DataError(f"nothing in {index} fits; `vpmsearch stats` says what it holds")
-        with store.writer() as writer:
-            count = writer.remove(sorted(found))
-            writer.commit()
+        found = _asked_for(store, paths or [], {"pids": pid or (), "camids": camid or (), "before": moment})
+        names = [record.path for record in store.snapshot.records_of(found)] if dry_run else []
+        count = len(found)
+        if not dry_run:
+            with store.writer() as writer:
+                count = writer.remove(found)
+                writer.commit()
     if json:
-        answer_json({"removed": count})
-    else:
-        erase = "the server's VACUUM erases" if index.is_server else "run `vpmsearch compact` to erase"
-        answer(f"{count} images removed; {erase} them from the index files")
-        say("a file that is still in the gallery comes back when the gallery is indexed again: delete it there too")
+        answer_json({"removed": 0, "would_remove": count, "paths": names} if dry_run else {"removed": count})
+        return
+    for name in names:
+        answer(printable(name))
+    if dry_run:
+        say(f"{count} images would be removed")
+        return
+    erase = "the server's VACUUM erases" if index.is_server else "run `vpmsearch compact` to erase"
+    answer(f"{count} images removed; {erase} them from the index files")
+    say("a file that is still in the gallery comes back when the gallery is indexed again: delete it there too")
+
+
+def _asked_for(store: Gallery, paths: list[Path], conditions: dict[str, Any]) -> list[int]:
+    """Ids, ascending, of the images at or below these paths, or of all where there are none, that meet the conditions.
+
+    Raises:
+        DataError: the index knows nothing at one of the paths, or nothing fits.
+    """
+    from vpmsearch.data.images import printable
+    from vpmsearch.errors import DataError
+    from vpmsearch.indexing.paths import rejected_path, stored_path
+
+    found, unknown = set[int](), list[str]()
+    for path in paths:
+        name = rejected_path(stored_path(path))  # text, whatever bytes were given
+        at_or_below = ({"paths": [name]}, {"prefix": name.rstrip("/") + "/"})
+        if not any(store.find(**places) for places in at_or_below):
+            unknown.append(name)
+        found.update(*(store.find(**conditions, **places) for places in at_or_below))
+    if unknown:
+        shown = ", ".join(map(printable, unknown[:SHOWN])) + (", …" if len(unknown) > SHOWN else "")
+        raise DataError(
+            f"nothing was removed: {store.path} has no image at {shown}; paths are as `query` prints them, or relative "
+            "to this folder"
+        )
+    if not paths:
+        found.update(store.find(**conditions))
+    if not found:
+        raise DataError(f"nothing in {store.path} fits; `vpmsearch stats` says what it holds")
+    return sorted(found)
 
 
 def compact(
@@ -120,21 +156,27 @@ def compact(
     purge_backups: Annotated[
         bool, typer.Option("--purge-backups", help="Delete backups and snapshots that still hold removed images.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and who is in its way.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Rewrite an index as one segment: of the removed images nothing stays in its files."""
+    """Rewrite an index as one segment: of the removed images nothing stays in its files.
+
+    Needs room for the images that stay once more. Where the disk has less, it goes segment by segment.
+    """
     from vpmsearch.store import compact as compact_store
     from vpmsearch.store.open import folder_of
 
     folder = folder_of(index, "VACUUM the database: what was removed goes with it")
     with counted("region indexes") as on_build:
-        report = compact_store(folder, wait_seconds=wait, purge_backups=purge_backups, on_build=on_build)
+        report = compact_store(
+            folder, wait_seconds=wait, purge_backups=purge_backups, dry_run=dry_run, on_build=on_build
+        )
     if json:
         answer_json(asdict(report))
     else:
         answer(
-            f"{report.images} images kept, {report.removed} erased; "
-            f"{report.bytes_before / 2**20:.1f} -> {report.bytes_after / 2**20:.1f} MiB"
+            f"{'would be: ' if dry_run else ''}{report.images} images kept, {report.removed} erased; "
+            f"{report.bytes_before / 2**20:.1f} -> {'about ' if dry_run else ''}{report.bytes_after / 2**20:.1f} MiB"
         )
     if not report.erased:
         who = f" (process {', '.join(map(str, report.readers))})" if report.readers else ""

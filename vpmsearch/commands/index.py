@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import building, command, progress, say
+from vpmsearch.commands.indexed import tell_report
+from vpmsearch.commands.terminal import answer_json, building, command, progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
 
+    from vpmsearch.data.datasets import LabelledImage
+    from vpmsearch.indexing.report import IndexReport
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import LoadedWeights
     from vpmsearch.store import Gallery
     from vpmsearch.store.place import Place
 
-SHOWN_REJECTIONS = 10
 RUNTIMES = ("torch", "onnx", "openvino")
 
 
@@ -59,6 +61,12 @@ def index(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove indexed images of this gallery whose files have vanished.")
     ] = False,
+    clear_labels: Annotated[
+        bool, typer.Option("--clear-labels", help="Take away labels that this gallery does not know; else they stay.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done to an index, --prune included; change nothing.")
+    ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
     runtime: Annotated[
         str,
@@ -74,52 +82,71 @@ def index(
             show_default="by torchrun's RANK and WORLD_SIZE",
         ),
     ] = "",
+    json: options.Json = False,
 ) -> None:
     """Index a gallery: embeddings and visibility of every image, one FAISS index a region.
 
-    Commits as it goes. Run again, it goes on where it was and takes only what is new or changed.
+    Commits as it goes. Run again, it goes on where it was and takes only what is new or changed. What the gallery does
+    not know of an image (a folder knows neither pid nor camera nor time) stays as it is in the index. A file that is
+    known under a path where it is no more has moved.
     """
     from vpmsearch.data.datasets import read_gallery
     from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
-    from vpmsearch.indexing.indexer import index_gallery
 
     part = options.shard(shard)
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
-    chosen = runtime_device(device, runtime)
+    chosen = runtimeruntime_device(device, runtime)
     listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
     images = [image for image in listed if part.takes(str(image.path))]
     if not timezone and any(image.captured_at is not None for image in images):
         say("times that name no zone are taken as UTC (--timezone)")
-    store, extractor = _open_or_create(
-        index,
-        weights,
-        str(chosen),
-        index_type,
-        embedding_dtype,
-        min_visibility,
-        lambda loaded: make_extractor(loaded, chosen, batch_size, runtime),
-    )
-    with store:
-        below = (gallery if gallery.is_dir() else gallery.parent) if prune else None
-        with progress("indexing", len(images)) as advance:
-            report = index_gallery(
-                store, extractor, images, prune_below=below, on_progress=advance, on_build=building(advance)
-            )
-    for rejected in report.rejected[:SHOWN_REJECTIONS]:
-        say(f"rejected: {printable(rejected.path)}: {rejected.reason}")
-    if len(report.rejected) > SHOWN_REJECTIONS:
-        say(f"… and {len(report.rejected) - SHOWN_REJECTIONS} more; `vpmsearch stats --rejected` lists all")
-    say(
-        f"{report.indexed} indexed ({report.replaced} of them changed), {report.unchanged} unchanged, "
-        f"{report.relabelled} relabelled, {report.moved} moved, {report.pruned} pruned, "
-        f"{len(report.rejected)} rejected in {report.seconds:.1f} s; {index} now holds {report.images} images"
-    )
-    if report.duplicates:
-        say(f"{report.duplicates} of the indexed images have the same bytes as another image")
+    below = (gallery if gallery.is_dir() else gallery.parent) if prune else None
+    if dry_run:
+        report = _look(index, images, below, clear_labels)
+    else:
+        store, extractor = _open_or_create(
+            index,
+            weights,
+            str(chosen),
+            index_type,
+            embedding_dtype,
+            min_visibility,
+            lambda loaded: make_extractor(loaded, chosen, batch_size, runtime),
+        )
+        report = _run(store, extractor, images, below, clear_labels)
+    tell_report(report, index, dry_run=dry_run)
+    if json:
+        answer_json({"dry_run": dry_run, **report.to_json()})
     if images and not report.indexed + report.unchanged + report.relabelled + report.moved:
         raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
+
+
+def _look(index: Place, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool) -> IndexReport:
+    """What a run would do."""
+    from vpmsearch.indexing.indexer import look_at_gallery
+    from vpmsearch.store.open import open_index
+
+    with open_index(index) as store, progress("looking", len(images)) as advance:
+        return look_at_gallery(store, images, prune_below=below, clear_labels=clear_labels, on_progress=advance)
+
+
+def _run(
+    store: Gallery, extractor: Extractor, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool
+) -> IndexReport:
+    from vpmsearch.indexing.indexer import index_gallery
+
+    with store, progress("indexing", len(images)) as advance:
+        return index_gallery(
+            store,
+            extractor,
+            images,
+            prune_below=below,
+            clear_labels=clear_labels,
+            on_progress=advance,
+            on_build=building(advance),
+        )
 
 
 def runtime_device(name: str, runtime: str) -> torch.device:

@@ -36,7 +36,9 @@ def query(
     ] = None,
     before: Annotated[str | None, typer.Option(help="Only images captured before this time.")] = None,
     timezone: options.Timezone = "",
-    prefix: Annotated[str, typer.Option(help="Only images whose path starts so.", show_default=False)] = "",
+    prefix: Annotated[
+        str, typer.Option(help="Only images whose path starts so; from this folder if relative.", show_default=False)
+    ] = "",
     regions: Annotated[
         str,
         typer.Option(help='Compare by these regions alone: numbers or head, torso, legs ("0,1").', show_default=False),
@@ -54,10 +56,12 @@ def query(
     """Find the people in an index who look like these, by the regions both images show.
 
     With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict", "depth",
-    "complete", "bound_closed"}. Complete: no other image can belong into the answer.
+    "complete", "bound_closed", "empty"}. Complete: no other image can belong into the answer. Empty: why there are no
+    matches, {"kind": index, labels, filter, query or regions, "reason"}.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
     """
     from vpmsearch.errors import DataError
+    from vpmsearch.indexing.paths import stored_prefix
     from vpmsearch.report.drawing import checked_output
     from vpmsearch.report.html import check_report
     from vpmsearch.types import SearchFilter
@@ -68,7 +72,7 @@ def query(
         check_report(report)
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
-    wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, prefix)
+    wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
     asked = _Asked(images, top, exact, wanted, regions, together)
     answers, failures, grid = _answers(asked, index, weights, device)
     for each in answers:
@@ -174,7 +178,7 @@ def _print(found: _Answer, json: bool) -> None:
     told = (
         f"{f'{found.verdict}: ' if found.verdict else ''}{len(result.matches)} matches"
         if result.matches
-        else "no result: no image asked for shares a region"
+        else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )
     answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
@@ -212,6 +216,7 @@ def to_json(found: _Answer) -> dict[str, Any]:
         "depth": result.depth,
         "complete": result.complete,
         "bound_closed": result.bound_closed,
+        "empty": None if result.empty is None else {"kind": result.empty.kind, "reason": result.empty.text},
     }
 
 

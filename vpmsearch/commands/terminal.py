@@ -10,13 +10,16 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Annotated, Any
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
-from vpmsearch.errors import VpmsearchError
+from vpmsearch.commands.streams import TALK, Stopped, Talk, can_hold, stopped_by_signals
+from vpmsearch.errors import DiskFullWarning, VpmsearchError
 
 INTERRUPTED = 130
 PLAIN_SECONDS = 10.0
@@ -32,18 +35,20 @@ def command(app: typer.Typer, name: str | None = None, example: str = "") -> Cal
         @functools.wraps(function)
         def guarded(*args: Any, debug: bool = False, **kwargs: Any) -> None:
             try:
-                function(*args, **kwargs)
+                with stopped_by_signals(), _told_warnings():
+                    function(*args, **kwargs)
+                    sys.stdout.flush()  # a full disk or a closed pipe shows here, not when the interpreter ends
             except (typer.Exit, typer.Abort, typer.BadParameter):
                 raise
             except Exception as error:
                 _quit_on_broken_pipe(error)
                 if debug:
-                    traceback.print_exc()
+                    traceback.print_exc(file=TALK)
                 say(f"error: {_one_line(error)}")
                 raise typer.Exit(1) from None
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as stop:
                 say("stopped; what was committed or saved before is kept")
-                raise typer.Exit(INTERRUPTED) from None
+                raise typer.Exit(128 + stop.number if isinstance(stop, Stopped) else INTERRUPTED) from None
 
         signature = inspect.signature(function, eval_str=True)
         option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug)
@@ -57,9 +62,28 @@ def command(app: typer.Typer, name: str | None = None, example: str = "") -> Cal
     return register
 
 
+@contextmanager
+def _told_warnings() -> Iterator[None]:
+    """Say our own warnings as any other message, each once; those of others are shown as Python shows them."""
+    told = set[str]()
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, DiskFullWarning):
+                show(message, category, *where, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                say(f"warning: {message}")
+
+        warnings.simplefilter("always", DiskFullWarning)
+        warnings.showwarning = tell
+        yield
+
+
 def say(message: str) -> None:
-    """One line to the person: on stderr."""
-    typer.echo(message, err=True)
+    """One line to the person: on stderr. Nobody there to read it is no failure."""
+    typer.echo(message, file=TALK)
 
 
 def answer(text: str) -> None:
@@ -68,8 +92,16 @@ def answer(text: str) -> None:
 
 
 def answer_json(value: Any) -> None:
-    """The answer as one line of JSON."""
-    answer(json.dumps(value, ensure_ascii=False))
+    """The answer as one line of JSON, which stays JSON also where stdout cannot hold every character."""
+    text = json.dumps(value, ensure_ascii=False)
+    answer(text if can_hold(sys.stdout, text) else json.dumps(value))
+
+
+def may_replace(path: Path) -> bool:
+    """Ask whether a file may be replaced; False without a question where there is none, or nobody to ask."""
+    if not path.is_file() or not (sys.stdin.isatty() and TALK.isatty()):
+        return False
+    return typer.confirm(f"{path} exists; replace it?", err=True)
 
 
 @contextmanager
@@ -79,7 +111,7 @@ def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
     Yields:
         advance(n, note=""): n more are done; the note is shown beside them.
     """
-    if sys.stderr.isatty():
+    if TALK.isatty():
         with _bar(what, total) as advance:
             yield advance
     else:
@@ -124,7 +156,7 @@ def _bar(what: str, total: int) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=Console(file=cast(TextIO, Talk(sys.stderr)))) as bar:
         task = bar.add_task(what, total=total, note="")
         yield lambda n, note="": bar.update(task, advance=n, note=note)
 
@@ -161,6 +193,16 @@ def _one_line(error: BaseException) -> str:
 
 def _quit_on_broken_pipe(error: BaseException) -> None:
     """`vpmsearch query … | head` is no failure worth a message."""
+    if isinstance(error, OSError):
+        with suppress(OSError, ValueError):
+            _drop_unwritten()
     if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         raise typer.Exit(1) from None
+
+
+def _drop_unwritten() -> None:
+    """Let go of what stdout could not take, or the interpreter tries again when it ends, and complains."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import answer, answer_json, building, command, progress
+from vpmsearch.commands.terminal import answer, answer_json, building, command, may_replace, progress
 from vpmsearch.store.place import Place
 
 
@@ -55,14 +55,21 @@ def migrate(
 def export(
     output: Annotated[Path, typer.Argument(metavar="FILE", help="The Parquet file.")],
     index: options.Index = options.DEFAULT_INDEX,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file without asking.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Write an index as a Parquet file: labels, visibility and embeddings of every image."""
+    """Write an index as a Parquet file: labels, visibility and embeddings of every image.
+
+    A file that is there is replaced only after a question, or with --overwrite.
+    """
     from vpmsearch.store.open import open_index
+    from vpmsearch.store.transfer import check_parquet
     from vpmsearch.store.transfer import export as run
 
+    replace = overwrite or may_replace(output)
+    check_parquet(output, overwrite=replace)
     with open_index(index) as store, progress("exporting", len(store.snapshot)) as advance:
-        images = run(store, output, on_progress=advance)
+        images = run(store, output, overwrite=replace, on_progress=advance)
     if json:
         answer_json({"images": images, "path": str(output)})
     else:

@@ -97,7 +97,8 @@ def _section(answer: Answer, names: Sequence[str], top: int, load: Loader) -> st
     hits = "".join(_hit(rank, match, names, load) for rank, match in enumerate(answer.result.matches[:top], start=1))
     told = f"{answer.verdict}; " if answer.verdict else ""
     found = f"{told}{answer.result.candidates} compared in {answer.result.elapsed_ms:.0f} ms"
-    missing = "" if hits else "<p>No result: no image asked for shares a region.</p>"
+    empty = answer.result.empty
+    missing = "" if hits else f"<p>No result: {html.escape(empty.text if empty else 'nothing was found')}.</p>"
     return f"<h2>{html.escape(answer.query)}</h2><p>{html.escape(found)}</p>{pictures}{missing}<ol>{hits}</ol>"
 
 

@@ -68,6 +68,8 @@ def result_html(result: SearchResult, *, top: int = SHOWN, load: Loader = load_i
         f"<th>{name}</th>" for name in ("rank", "image", "distance", "path", "pid", "camid", "regions: share")
     )
     shown = f"the first {min(top, len(result.matches))} of {len(result.matches)} matches"
+    if result.empty is not None:
+        return f"<p>no result: {html.escape(printable(result.empty.text))}</p>"
     how = "every image that can belong here was compared" if result.complete else "approximate"
     told = f"{shown}; {result.candidates} images compared in {result.elapsed_ms:.1f} ms, {how}"
     return f"<p>{told}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

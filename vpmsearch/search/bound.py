@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.equations import expansion_error
+from vpmsearch.equations import expansion_error, underflow_error
 from vpmsearch.types import Bool, Float32, Int64
 
 Float64 = NDArray[np.float64]
@@ -31,14 +31,15 @@ def certain_distance(reported: Float32, norm: float, dim: int) -> Float64:
     """The least that a Euclidean distance can be which FAISS reports in float32 as this or more.
 
     FAISS expands ‖a‖² + ‖b‖² − 2ab for batches, where rounding costs up to γ (‖a‖ + ‖b‖)², see `expansion_error`; and
-    ‖b‖ ≤ ‖a‖ + ‖a − b‖. Differences, which it takes for single queries, cost less.
+    ‖b‖ ≤ ‖a‖ + ‖a − b‖. Differences, which it takes for single queries, cost less. Squares too small for float32 are
+    lost in either form, see `underflow_error`.
 
     Args:
         reported: any shape, infinite allowed. norm: ‖a‖ of the query's embedding. dim: d.
     """
     distance = np.asarray(reported, np.float64)
     with np.errstate(invalid="ignore"):  # ∞ − ∞
-        squared = np.square(distance) - expansion_error(dim) * np.square(2 * norm + distance)
+        squared = np.square(distance) - expansion_error(dim) * np.square(2 * norm + distance) - underflow_error(dim)
     return np.where(np.isinf(distance), np.inf, np.sqrt(np.fmax(squared, 0)))
 
 

@@ -20,7 +20,7 @@ from vpmsearch.search.bound import Float64, VisibilityGroups, certain_distance
 from vpmsearch.search.exact import NOTHING, Distances, Found
 from vpmsearch.store import Snapshot
 from vpmsearch.system.parallel import map_ahead
-from vpmsearch.types import Bool, Int64, RegionFeatures
+from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 FIRST_DEPTH = 50
 """k' at first, doubled until the bound closes."""
@@ -58,7 +58,8 @@ class Answer:
 
     best: rows and distances, nearest first. compared: rows, ascending. depth: k' so far. closed: by the bound, no image
     but those compared can be as near as the last of `best`. proved: and no list that the bound rests on is approximate.
-    settled: the lists are approximate, and going deeper has changed nothing.
+    settled: the lists are approximate, and going deeper has changed nothing. short: a list ended before it had named
+    all that it can name, so the lists say nothing about the other images and only comparing all of them helps.
     """
 
     query: RegionFeatures
@@ -69,6 +70,27 @@ class Answer:
     closed: bool = False
     proved: bool = False
     settled: bool = False
+    short: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether deeper lists would change nothing."""
+        return self.closed or self.settled or self.short
+
+
+@dataclass(frozen=True)
+class RegionList:
+    """The images that one region's index names for one query.
+
+    rows, distances: (m,), nearest first. whole: it names every image that it can, as counted: those that may be found
+    and show the region. A list that is shorter than what was asked for need not be whole, as a server's index may give
+    up early. exact: it names exactly the nearest.
+    """
+
+    rows: Int64
+    distances: Float32
+    whole: bool
+    exact: bool
 
 
 @dataclass(frozen=True)
@@ -83,11 +105,8 @@ class Scope:
 class Lists(Protocol):
     """Where one search's lists and distances come from. Rows are int64 that ascend with the image id."""
 
-    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, Found]]:
+    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, RegionList]]:
         """For each query the `count` nearest images that may be found, in each region that it shows."""
-
-    def exact_lists(self, region: int) -> bool:
-        """Whether a region's list holds exactly the nearest."""
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found) -> Found:
         """The k nearest by Eq. 4 of `rows` (ascending) and of what is `known`."""
@@ -110,28 +129,32 @@ def deepen(source: Lists, queries: RegionFeatures, scope: Scope) -> list[Answer]
         for answer, found in zip(waiting, lists, strict=True):
             answer.timer.add("candidates", each_ms)
             _compare_lists(source, answer, found, fetch, scope.k)
-        waiting = [answer for answer in waiting if not (answer.closed or answer.settled)]
+        waiting = [answer for answer in waiting if not answer.done]
         if fetch >= scope.deepest:
             break
         fetch = min(4 * fetch, scope.deepest)
     return answers
 
 
-def _compare_lists(source: Lists, answer: Answer, lists: dict[int, Found], fetched: int, k: int) -> None:
+def _compare_lists(source: Lists, answer: Answer, lists: dict[int, RegionList], fetched: int, k: int) -> None:
     """Compare what the lists name, deeper and deeper, until the bound closes or the lists end."""
+    answer.short = any(len(found.rows) < fetched and not found.whole for found in lists.values())
+    if answer.short:
+        return
     depth = min(max(FIRST_DEPTH, 2 * k, 2 * answer.depth), fetched)
     while True:
         before = answer.best[0]
-        named = [rows[:depth] for rows, _ in lists.values()]
+        named = [found.rows[:depth] for found in lists.values()]
         _compare(source, answer, np.unique(np.concatenate([np.zeros(0, np.int64), *named])), k)
         answer.depth = depth
-        cut = [region for region, (rows, _) in lists.items() if len(rows) >= depth]  # the others ran out
-        exact = all(source.exact_lists(region) for region in cut)
-        answer.closed = _close(source, answer, {region: lists[region] for region in cut}, k)
+        # Where a list is whole and named to its end, no other image shows its region.
+        cut = {region: found for region, found in lists.items() if len(found.rows) > depth or not found.whole}
+        exact = all(found.exact for found in cut.values())
+        answer.closed = _close(source, answer, cut, k)
         answer.proved = answer.closed and exact
         unchanged = len(before) == k and np.array_equal(before, answer.best[0])
         answer.settled = unchanged and not exact and depth >= SETTLED_FROM
-        if answer.closed or answer.settled or depth >= fetched:
+        if answer.done or depth >= fetched:
             return
         depth = min(2 * depth, fetched)
 
@@ -143,14 +166,14 @@ def _compare(source: Lists, answer: Answer, rows: Int64, k: int) -> None:
         answer.compared = np.union1d(answer.compared, new)
 
 
-def _close(source: Lists, answer: Answer, cut: dict[int, Found], k: int) -> bool:
+def _close(source: Lists, answer: Answer, cut: dict[int, RegionList], k: int) -> bool:
     """Whether no image but those compared can be as near as the k-th; compares the last few that can."""
     with answer.timer.stage("bound"):
         query = answer.query
         tau = np.full(query.num_regions, np.inf)
-        for region, (_, distances) in cut.items():
+        for region, found in cut.items():
             norm = float(np.linalg.norm(query.embeddings[0, region].astype(np.float64)))
-            tau[region] = certain_distance(distances[answer.depth - 1], norm, query.embedding_dim)
+            tau[region] = certain_distance(found.distances[answer.depth - 1], norm, query.embedding_dim)
         best = answer.best[1]
         rows = source.within(query, tau, float(best[-1]) if len(best) == k else np.inf)
         if rows is None:
@@ -187,9 +210,9 @@ class _SnapshotLists:
         self._snapshot, self._groups, self._allowed = snapshot, groups, allowed
         self._selection = None if allowed is None else snapshot.allow(allowed)
         self._holding = None if allowed is None else groups.holding(allowed)
-        self.exact_lists, self.nearest = snapshot.exact_lists, distances.nearest
+        self.nearest = distances.nearest
 
-    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, Found]]:
+    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, RegionList]]:
         shown = [region for region in range(queries.num_regions) if (queries.visibility[:, region] > 0).any()]
 
         def search(region: int) -> tuple[Int64, list[Found]]:
@@ -197,13 +220,15 @@ class _SnapshotLists:
             asked = queries.embeddings[seeing, region]
             return seeing, self._snapshot.search_region(region, asked, count, self._selection)
 
-        found: list[dict[int, Found]] = [{} for _ in range(len(queries))]
+        found: list[dict[int, RegionList]] = [{} for _ in range(len(queries))]
         # One query keeps one core busy a region; many FAISS spreads over all cores by itself.
         workers = min(os.cpu_count() or 1, len(shown)) if len(queries) == 1 and len(shown) > 1 else 0
         hits = map_ahead(search, shown, workers=workers, ahead=max(len(shown), 1))
         for region, (seeing, pairs) in zip(shown, hits, strict=True):
-            for query, pair in zip(seeing.tolist(), pairs, strict=True):
-                found[query][region] = pair
+            exact = self._snapshot.exact_lists(region)
+            for query, (rows, distances) in zip(seeing.tolist(), pairs, strict=True):
+                # `search_region` promises all there are where there are fewer than asked for.
+                found[query][region] = RegionList(rows, distances, len(rows) < count, exact)
         return found
 
     def within(self, query: RegionFeatures, tau: Float64, limit: float) -> Int64 | None:

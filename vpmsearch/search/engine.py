@@ -18,10 +18,12 @@ from vpmsearch.equations import pair_distances
 from vpmsearch.errors import FeatureError, ModelMismatchError
 from vpmsearch.search.bound import Float64
 from vpmsearch.search.candidates import RegionLists, Scope
+from vpmsearch.search.empty import why_empty
 from vpmsearch.search.exact import Distances, Found
 from vpmsearch.search.one_core import on_one_core
 from vpmsearch.search.queries import only_regions
 from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
+from vpmsearch.store.intake import check_numbers
 from vpmsearch.types import (
     Float32,
     ImageRecord,
@@ -142,7 +144,7 @@ class SearchEngine:
             One result a query, in order.
 
         Raises:
-            FeatureError: k < 1, features that are not finite, or no such region.
+            FeatureError: k < 1, features that are not finite or beyond 1e17, or no such region.
             ModelMismatchError: another p or d than the index.
         """
         view = self._view
@@ -154,10 +156,18 @@ class SearchEngine:
 
         def answer() -> list[SearchResult]:
             found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
-            return _explained(view, queries, found)
+            results = _explained(view, queries, found)
+            return [_with_reason(view, queries[row : row + 1], filter, each) for row, each in enumerate(results)]
 
         little = len(queries) == 1 and (images <= SCAN_BELOW if scanned else scope.deepest <= CANDIDATES_PER_REGION)
         return on_one_core(answer) if little else answer()
+
+
+def _with_reason(view: _View, query: RegionFeatures, wanted: SearchFilter | None, result: SearchResult) -> SearchResult:
+    """The result; where it is empty, with why."""
+    if result.matches:
+        return result
+    return replace(result, empty=why_empty(view.snapshot, query, wanted or SearchFilter()))
 
 
 def device_of(store: Gallery) -> torch.device:
@@ -174,7 +184,7 @@ def counted_queries(
     """The queries of a search with visibility 0 where it does not count.
 
     Raises:
-        FeatureError: k < 1, features that are not finite, or no such region.
+        FeatureError: k < 1, features that are not finite or beyond 1e17, or no such region.
         ModelMismatchError: another p or d than the index at `place`.
     """
     if k < 1:
@@ -184,7 +194,7 @@ def counted_queries(
             f"the query has {features.num_regions} regions × {features.embedding_dim} numbers, the index at "
             f"{place} has {info.p} × {info.embedding_dim}: use the weights it was built with"
         )
-    features.check_finite()
+    check_numbers(features)
     features = only_regions(features, regions)
     counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
     return RegionFeatures(counting, features.embeddings)
@@ -210,7 +220,8 @@ def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> 
     found = []
     for answer in view.lists.search(queries, scope):
         stages, compared = answer.timer.stages, len(answer.compared)
-        if len(answer.best[0]) < scope.k and not answer.proved and compared < images:
+        missed = answer.short or (len(answer.best[0]) < scope.k and not answer.proved)
+        if missed and compared < images:
             best, scanned = _scanned(view, answer.query, scope, False, images)[0]
             result = replace(scanned, timings_ms={**stages, **scanned.timings_ms}, depth=answer.depth)
             found.append((best, result))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vpmsearch.equations import expansion_error, listed_distance, visibility_weighted_distance
+from vpmsearch.equations import expansion_error, listed_distance, underflow_error, visibility_weighted_distance
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Bool, Float32, Int64, ModelInfo, RegionFeatures
 
@@ -31,8 +32,8 @@ EXTRA = 32
 """m: images computed directly beyond k, at first."""
 SLACK = 2e-5
 """Rounding of what follows the squares, relative: sqrt, a sum over regions, a quotient, all in float32."""
-FACTOR_ROUNDING = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}
-"""What the factors of a float32 product lose before it, by `torch.get_float32_matmul_precision`: TF32 and bfloat16."""
+FACTOR_ROUNDING = {"none": 0.0, "ieee": 0.0, "tf32": 2.0**-10, "bf16": 2.0**-7}
+"""What the factors of a float32 product lose before it, relative, by torch's name for the precision of products."""
 
 _Block = tuple[Tensor, Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights and ‖b‖² (m, p)
 Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
@@ -85,6 +86,14 @@ class Distances:
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found = NOTHING) -> Found:
         """The k nearest of `rows` (ascending) and of what is `known` to one query, ties by image id."""
+        with self._float32():
+            return self._nearest(query, rows, k, known)
+
+    def _float32(self) -> AbstractContextManager[object]:
+        """Computes in float32 even where the host program has told torch to use a smaller type for what it does."""
+        return torch.autocast(self._device.type, enabled=False)
+
+    def _nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found) -> Found:
         kept_rows, kept = known
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
@@ -109,7 +118,9 @@ class Distances:
         found: list[Found] = [NOTHING] * len(queries)
         for start in range(0, len(queries), QUERY_ROWS):
             some = order[start : start + QUERY_ROWS]
-            for query, answer in zip(some.tolist(), self._scan_some(queries[some], k, allowed), strict=True):
+            with self._float32():
+                answers = self._scan_some(queries[some], k, allowed)
+            for query, answer in zip(some.tolist(), answers, strict=True):
                 found[query] = answer
         return found
 
@@ -157,7 +168,7 @@ class Distances:
         q = torch.from_numpy(queries.embeddings).to(self._device).transpose(0, 1)  # (Q, p, d) -> (p, Q, d)
         weights = torch.from_numpy(_scaled(queries.visibility)).to(self._device)
         spans = _spans(queries.visibility)
-        best = torch.full((len(queries), count), torch.inf, device=self._device)
+        best = torch.full((len(queries), count), torch.inf, dtype=torch.float32, device=self._device)
         best_rows = torch.zeros((len(queries), count), dtype=torch.int64, device=self._device)
         for rows, block, g_weights, g_norms in self._blocks(allowed, self._block_rows(len(queries))):
             lower = _lower_bounds(q, weights, spans, block, g_weights, g_norms)
@@ -267,6 +278,17 @@ def _squared_norms(block: Tensor) -> Tensor:
     return torch.stack(norms, dim=1)
 
 
+def factor_rounding(device: torch.device) -> float:
+    """What products of float32 lose in their factors on a device, as the host program has set torch: see
+    `FACTOR_ROUNDING`.
+
+    torch has two ways to set it, and `torch.get_float32_matmul_precision` refuses to answer once the newer one
+    (`torch.backends.….fp32_precision`) was used; that newer one knows what either has set.
+    """
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    return FACTOR_ROUNDING.get(backend.matmul.fp32_precision, FACTOR_ROUNDING["bf16"])
+
+
 def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, spans: Mapping[int, slice]) -> Iterator[Tensor]:
     """‖b‖² − 2ab of each region for the queries in its span: (p, Q, d), (m, p, d) and (m, p) -> (span, m)."""
     if q.shape[1] > 1 or q.device.type != "cpu":
@@ -302,16 +324,17 @@ def _lower_bounds(
     """
     queries, d = q.shape[1:]
     lower, total = q_weights.new_zeros(queries, len(block)), q_weights @ g_weights.T
-    gamma = expansion_error(d) + FACTOR_ROUNDING[torch.get_float32_matmul_precision()]
+    rounding = factor_rounding(q.device)
+    gamma = expansion_error(d) + rounding
     for (region, span), squares in zip(spans.items(), _expanded(q, block, g_norms, spans), strict=True):
         norms = q[region, span].square().sum(dim=1)  # (Q,), of those in the span
-        error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + torch.finfo(torch.float32).tiny
+        error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + underflow_error(d)
         squares += (norms - error)[:, None]  # (Q, m)
         distance = squares.clamp_(min=0).sqrt_()
         if not error.isfinite().all():  # beyond float32's range nothing is known: 0 is always a lower bound
             distance.nan_to_num_(nan=0.0, posinf=0.0)
         lower[span].addcmul_(distance.mul_(g_weights[:, region]), q_weights[span, region, None])
     shared = (q_weights > 0).float() @ (g_weights > 0).float().T > 0
-    # Weights too small for float32 tell nothing either.
-    lower = torch.where(total > 1e-30, lower / total, 0.0)
+    # Weights too small for float32 tell nothing either; the sum of the others is a product too, and rounds as one.
+    lower = torch.where(total > 1e-30, lower / total * (1 - 2 * rounding), 0.0)
     return torch.where(shared, lower, torch.inf)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.search.bound import Float64, boxes_within, images_within
-from vpmsearch.search.candidates import Answer, Scope, Timer, deepen
+from vpmsearch.search.candidates import Answer, RegionList, Scope, Timer, deepen
+from vpmsearch.search.empty import why_empty
 from vpmsearch.search.engine import CANDIDATES_PER_REGION, SCAN_BATCH, SCAN_BELOW, counted_queries, device_of, explained
 from vpmsearch.search.exact import NOTHING, Distances, Found
 from vpmsearch.store.postgres import statements
@@ -135,7 +137,7 @@ class _Query:
         if self._reading.count(self._wanted, few + 1) <= few:
             return self.scanned(scope.k)
         answer: Answer = deepen(self, self._query, scope)[0]
-        if len(answer.best[0]) < scope.k and not answer.proved:
+        if answer.short or (len(answer.best[0]) < scope.k and not answer.proved):
             return self.scanned(scope.k, before=answer)
         result = SearchResult((), len(answer.compared), False, {}, answer.depth, answer.proved, answer.closed)
         return self._with_matches(result, answer.best, answer.timer)
@@ -155,8 +157,12 @@ class _Query:
         result = SearchResult((), images, True, {}, 0, complete=True, bound_closed=True)
         return self._with_matches(result, best, timer)
 
-    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, Found]]:
-        """The nearest images in each region that the query shows."""
+    def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, RegionList]]:
+        """The nearest images in each region that the query shows.
+
+        An index of embeddings may end a list early: pgvector stops after `hnsw.max_scan_tuples` entries, those of
+        removed images and of images that do not pass the filter included.
+        """
         if not self._shown:
             return [{}]
         self._set_depth(count)
@@ -164,12 +170,19 @@ class _Query:
         rows = np.array(self._reading.rows(statement, self._values | dict(self._only.values)), np.float64).reshape(
             -1, 3
         )
-        found = {}
+        found, exact = dict[int, RegionList](), not self._layout.built  # without an index all of a region is sorted
         for region in self._shown:
             own = rows[rows[:, 0] == region, 1:]
             own = own[np.lexsort((own[:, 0], own[:, 1]))]  # an iterative scan may return them a little out of order
-            found[region] = (own[:, 0].astype(np.int64), own[:, 1].astype(np.float32))
+            ids, distances = own[:, 0].astype(np.int64), own[:, 1].astype(np.float32)
+            whole = len(ids) < count and (exact or self._names_all(region, len(ids)))
+            found[region] = RegionList(ids, distances, whole, exact)
         return [found]
+
+    def _names_all(self, region: int, listed: int) -> bool:
+        """Whether no more images than those listed pass the filter and show a region."""
+        statement = statements.listable(region, listed + 1, self._only)
+        return bool(self._reading.rows(statement, dict(self._only.values))[0][0] <= listed)
 
     def _set_depth(self, count: int) -> None:
         """What the server's index needs to name so many; by default it would silently name 40."""
@@ -182,10 +195,6 @@ class _Query:
             return
         chosen = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
         self._reading.rows(f"SELECT {chosen}")
-
-    def exact_lists(self, region: int) -> bool:
-        """Without an index of embeddings the server sorts all of a region."""
-        return not self._layout.built
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found) -> Found:
         """Eq. 4 in the server, of some images."""
@@ -227,9 +236,8 @@ class _Query:
     def _with_matches(self, result: SearchResult, best: Found, timer: Timer) -> SearchResult:
         with timer.stage("explain"):
             matches = self._explained(best)
-        return SearchResult(
-            matches, result.candidates, result.exact, timer.stages, result.depth, result.complete, result.bound_closed
-        )
+            empty = None if matches else why_empty(self._reading, self._query, self._wanted)
+        return replace(result, matches=matches, timings_ms=timer.stages, empty=empty)
 
     def _explained(self, best: Found) -> tuple[Match, ...]:
         ids, distances = best

@@ -13,10 +13,11 @@ from vpmsearch.system import lazy
 
 if TYPE_CHECKING:
     from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
+    from vpmsearch.store.folder.compaction import compact
     from vpmsearch.store.folder.copies import restore
     from vpmsearch.store.folder.gallery import GalleryStore
     from vpmsearch.store.folder.index_types import INDEX_TYPES
-    from vpmsearch.store.folder.maintenance import compact, repair, verify
+    from vpmsearch.store.folder.maintenance import repair, verify
     from vpmsearch.store.folder.migrate import upgrade
     from vpmsearch.store.folder.snapshot import Snapshot
     from vpmsearch.store.folder.writer import GalleryWriter
@@ -33,7 +34,7 @@ _MODULES = {
     "Snapshot": "vpmsearch.store.folder.snapshot",
     "StoreStats": "vpmsearch.store.values",
     "VerifyReport": "vpmsearch.store.values",
-    "compact": "vpmsearch.store.folder.maintenance",
+    "compact": "vpmsearch.store.folder.compaction",
     "repair": "vpmsearch.store.folder.maintenance",
     "restore": "vpmsearch.store.folder.copies",
     "upgrade": "vpmsearch.store.folder.migrate",

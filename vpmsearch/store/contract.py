@@ -73,6 +73,10 @@ class ImageWriter(Protocol):
     def pending(self) -> int:
         """Images added or updated since the last commit."""
 
+    @property
+    def commit_seconds(self) -> float:
+        """How long the last commit took until it would last; 0 before the first."""
+
     def add(self, records: Sequence[ImageRecord], features: RegionFeatures) -> list[int]:
         """Take in images; their ids."""
 

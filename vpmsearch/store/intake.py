@@ -29,15 +29,23 @@ def check_features(model: StoredModel, images: int, features: RegionFeatures) ->
             f"the index holds {info.p} regions of {info.embedding_dim} numbers, "
             f"not {features.num_regions} of {features.embedding_dim}; use the weights it was built with"
         )
-    features.check_finite()
+    check_numbers(features)
     # A visibility is a share of the feature map; sums of float32 may pass 1 by rounding.
     if (features.visibility > 1 + 1e-3).any():
         raise FeatureError("a visibility is above 1; it must be C_i / (h·w), a share of the feature map")
-    greatest = float(np.abs(features.embeddings).max(initial=0))
-    if greatest > LARGEST:
-        raise FeatureError(f"an embedding is beyond {LARGEST:.0e}, where distances are infinite; use other weights")
-    if greatest > float(np.finfo(model.embedding_dtype).max):
+    if float(np.abs(features.embeddings).max(initial=0)) > float(np.finfo(model.embedding_dtype).max):
         raise FeatureError(f"an embedding does not fit {model.embedding_dtype}; create the index with float32")
+
+
+def check_numbers(features: RegionFeatures) -> None:
+    """Refuse features that no distance can be computed from, of a gallery and of a query alike.
+
+    Raises:
+        FeatureError: a value is not finite, a visibility is negative, or a number in an embedding is beyond `LARGEST`.
+    """
+    features.check_finite()
+    if float(np.abs(features.embeddings).max(initial=0)) > LARGEST:
+        raise FeatureError(f"an embedding is beyond {LARGEST:.0e}, where distances are infinite; use other weights")
 
 
 def check_model(place: object, own: ModelInfo, info: ModelInfo) -> None:

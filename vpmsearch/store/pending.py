@@ -23,6 +23,8 @@ class PendingWriter(ABC):
 
     def __init__(self, model: StoredModel) -> None:
         self._model = model
+        self.commit_seconds = 0.0
+        """How long the last commit took until it would last; 0 before the first."""
         self._forget()
 
     def _forget(self) -> None:

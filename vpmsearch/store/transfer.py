@@ -135,19 +135,44 @@ def _same_features(ours: RegionFeatures, copied: RegionFeatures, source: Gallery
     return equal.all(axis=(1, 2)) & (ours.visibility == copied.visibility).all(axis=1)
 
 
-def export(store: Gallery, path: Path, *, on_progress: Callable[[int], None] = lambda images: None) -> int:
+def check_parquet(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse before the work what could not, or must not, be written after it.
+
+    Raises:
+        DataError: another suffix than .parquet, no such folder, or there is a file already and `overwrite` is not set.
+    """
+    if path.suffix.lower() != ".parquet":
+        raise DataError(f"{path}: a Parquet file is one that ends in .parquet; give {path.stem or 'all'}.parquet")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}; create it first")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise DataError(f"{path} exists; give another name, or overwrite=True (--overwrite) to replace a file")
+
+
+def export(
+    store: Gallery,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[int], None] = lambda images: None,
+) -> int:
     """Write all images to a Parquet file, whole or not at all.
 
     Columns: image_id, path, content_hash, pid, camid, captured_at (UTC), width, height, visibility (p), embeddings
     (p·d, region by region; a server's are 0 where a region is not visible). Metadata "vpmsearch" is the model, as
     JSON.
 
+    Args:
+        path: ends in .parquet. overwrite: replace a file that is there. on_progress: told how many more images are
+            written.
+
     Returns:
         Images written.
 
     Raises:
-        DataError: pyarrow is not installed. OSError: the file cannot be written.
+        DataError: pyarrow is not installed, or as `check_parquet`. OSError: the file cannot be written.
     """
+    check_parquet(path, overwrite=overwrite)
     try:
         import pyarrow.parquet as pq
     except ImportError as error:

@@ -83,8 +83,9 @@ class CompactReport:
     images: kept. removed: rows that went. bytes_before, bytes_after: the index on disk. erased: False where searches
     have files of an earlier view open, whose bytes stay on the disk until they refresh or end, or where somebody read
     the catalog for so long that removed images are in its log still: compact again. readers: other processes (numbers)
-    that have files open, as far as can be known; it may also be this one. copies:
-    backups and snapshots that hold images which the index holds no more. purged: those that were deleted.
+    that have files open, as far as can be known; it may also be this one. copies: backups and snapshots that hold
+    images which the index holds no more. purged: those that were deleted. dry_run: nothing was done, bytes_after is an
+    estimate, and erased says whether nobody has the index open now.
     """
 
     images: int
@@ -95,3 +96,4 @@ class CompactReport:
     readers: tuple[int, ...] = ()
     copies: tuple[str, ...] = ()
     purged: tuple[str, ...] = ()
+    dry_run: bool = False

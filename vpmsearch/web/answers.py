@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from vpmsearch.data.images import printable
 from vpmsearch.search.queries import region_names
-from vpmsearch.types import ImageRecord, Match, RegionFeatures
+from vpmsearch.types import ImageRecord, Match, RegionFeatures, SearchResult
 from vpmsearch.web.fields import MAX_RANK
-from vpmsearch.web.schemas import Hit, QueryRegion, RegionPart, RegionsSeen, SearchAnswer
+from vpmsearch.web.schemas import Hit, NoMatch, QueryRegion, RegionPart, RegionsSeen, SearchAnswer
 from vpmsearch.web.service import Found, Photograph, SearchService, View
 
 
@@ -64,9 +65,18 @@ def search_answer(
         complete=result.complete,
         bound_closed=result.bound_closed,
         verdict=found.verdict,
+        empty=_why_empty(view, result),
         query=shown,
         matches=hits,
     )
+
+
+def _why_empty(view: View, result: SearchResult) -> NoMatch | None:
+    """Without the folder that all images share, which is the server's own."""
+    if result.empty is None:
+        return None
+    text = result.empty.text.replace(view.folder, "") if len(view.folder) > 1 else result.empty.text
+    return NoMatch(kind=result.empty.kind, reason=printable(text))
 
 
 def _hit(view: View, rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...]) -> Hit:

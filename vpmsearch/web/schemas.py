@@ -52,6 +52,16 @@ class QueryRegion(BaseModel):
     photograph: int = Field(description="the photograph it was taken from, from 0, as they were given; image ids last")
 
 
+class NoMatch(BaseModel):
+    """Why there are no matches."""
+
+    kind: str = Field(
+        description="index: it is empty; labels: nothing passes the filters, as no image has such labels; filter: "
+        "nothing passes them; query: it shows no region that counts; regions: no image that passes shares one"
+    )
+    reason: str = Field(description="the same in words for a person")
+
+
 class SearchAnswer(BaseModel):
     """One page of the ranks."""
 
@@ -64,6 +74,7 @@ class SearchAnswer(BaseModel):
     complete: bool = Field(description="no other image can belong into the answer, which is what `exact` gives")
     bound_closed: bool = Field(description="by the bound; lists that are approximate may have missed an image")
     verdict: str | None = Field(description='"match", "unsure" or "no match"; none without `vpmsearch calibrate`')
+    empty: NoMatch | None = Field(description="why there are no matches; none where there are some")
     query: list[QueryRegion]
     matches: list[Hit]
 

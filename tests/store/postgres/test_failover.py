@@ -21,7 +21,8 @@ from vpmsearch.search.open import searcher
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import connection
-from vpmsearch.store.postgres.connection import ConnectionLostError, Server, ServerBusyError, translated
+from vpmsearch.store.postgres.connection import Server
+from vpmsearch.store.postgres.problems import ConnectionLostError, ServerBusyError, translated
 from vpmsearch.store.postgres.store import ServerStore
 from vpmsearch.types import SearchFilter
 from vpmsearch.web.service import SearchService

@@ -17,7 +17,8 @@ from vpmsearch.store.migrations import _config
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import connection, encoding, schema
-from vpmsearch.store.postgres.connection import ConnectionLostError, Server
+from vpmsearch.store.postgres.connection import Server
+from vpmsearch.store.postgres.problems import ConnectionLostError
 from vpmsearch.store.postgres.store import ServerStore
 from vpmsearch.store.postgres.streaming import StreamedImages
 from vpmsearch.store.postgres.view import Reading

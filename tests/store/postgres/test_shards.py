@@ -25,8 +25,8 @@ from vpmsearch.search.server import FeaturesOfNoImageError
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.store.postgres import statements
-from vpmsearch.store.postgres.connection import ConnectionLostError
 from vpmsearch.store.postgres.encoding import vector_text
+from vpmsearch.store.postgres.problems import ConnectionLostError
 from vpmsearch.store.postgres.store import ServerStore
 from vpmsearch.store.postgres.view import Reading
 from vpmsearch.types import Int64, ModelInfo, RegionFeatures, SearchFilter

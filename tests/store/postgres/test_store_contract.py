@@ -224,6 +224,11 @@ def test_another_model_is_refused_and_both_are_named(store, place):
     for k, regions in ((0, None), (1, [6])):
         with pytest.raises(FeatureError):
             searcher(store).search(make_features(1), k, regions=regions)
+    beyond = make_features(1)
+    beyond.embeddings[0, 2, 3] = -2e17
+    for exact in (True, False):
+        with pytest.raises(FeatureError, match=r"beyond 1e\+17"):
+            searcher(store).search(beyond, 1, exact)
     with pytest.raises(StoreError, match="unknown embedding_dtype"):
         create_index(place, INFO, embedding_dtype="float64")
 
@@ -320,6 +325,47 @@ def test_every_path_is_eq_4(store, monkeypatch, scan_below):
     one = engine.search(queries, 5, True, regions=[1])
     assert {region.region for result in one for match in result.matches for region in match.regions} <= {1}
     assert engine.search(make_features(0)) == []
+
+
+def test_an_empty_answer_says_why(store):
+    """The true reason, of the first that holds: the index is empty, no such labels, no such image, nothing shared."""
+    engine = searcher(store)
+
+    def why(row=0, **wanted):
+        asked, only = queries[row : row + 1], SearchFilter(**wanted)
+        results = [engine.search(asked, 3, exact, filter=only)[0] for exact in (False, True)]
+        assert results[0].empty == results[1].empty
+        return results[0].empty and (results[0].empty.kind, results[0].empty.text)
+
+    queries = make_features(3)
+    queries.visibility[:] = [[1, 0, 0, 0, 0, 0], [0.05] * 6, [0, 0, 0, 0, 0, 1]]
+    assert why(camids=(1,)) == ("index", "the index is empty")
+    gallery = make_features(4)
+    gallery.visibility[:] = [1, 0, 0, 0, 0, 0]
+    ids = fill(store, gallery, [ImageRecord(f"/g/a/{i}.jpg") for i in range(4)])
+    engine.refresh()
+    nothing = "no image passes the filter: "
+    assert why(pids=(3,)) == ("labels", f"{nothing}no image of the index has a pid")
+    assert why(pids=(3,), camids=(1,)) == ("labels", f"{nothing}no image of the index has a pid or a camid")
+    assert why(captured_after=START) == ("labels", f"{nothing}no image of the index has a time of capture")
+    assert why(path_prefix="/g/b") == ("filter", f"{nothing}no path of the index starts with /g/b")
+    with store.writer() as writer:
+        for i, image_id in enumerate(ids):
+            writer.update(image_id, ImageRecord(f"/g/a/{i}.jpg", "", None, i, START + timedelta(hours=i)))
+        writer.commit()
+    engine.refresh()
+    assert why(camids=(7, 8)) == ("filter", f"{nothing}no image has camid 7 or 8")
+    kind, text = why(camids=(1,), captured_before=START)
+    assert kind == "filter"
+    assert text.startswith(f"{nothing}no image was captured then; they were from 2024-05-01T12:00")
+    both = f"{nothing}each condition is met by some images, all of them by none"
+    assert why(camids=(1,), captured_after=START + timedelta(hours=2)) == ("filter", both)
+    assert why(1)[0] == "query"
+    assert why(2) == ("regions", "none of the images (4) shows a region that the query shows")
+    told = "none of the images that pass the filter (1) shows a region that the query shows"
+    assert why(2, camids=(1,)) == ("regions", told)
+    assert why(0) is None
+    assert engine.search(queries, 3)[1].empty.kind == "query"
 
 
 def test_equal_images_come_by_id(store):

@@ -15,11 +15,13 @@ from vpmsearch.errors import StoreError
 from vpmsearch.store import calibration_file
 from vpmsearch.store.contract import Gallery
 from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
+from vpmsearch.store.folder.compaction import compact
 from vpmsearch.store.folder.copies import copy_index
 from vpmsearch.store.folder.creation import create_index
 from vpmsearch.store.folder.index_types import check_index_type, gpu_of
 from vpmsearch.store.folder.locking import writer_lock
-from vpmsearch.store.folder.maintenance import compact, open_catalog, verify
+from vpmsearch.store.folder.maintenance import verify
+from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.segments import bytes_by_kind
 from vpmsearch.store.folder.snapshot import Snapshot

@@ -161,6 +161,11 @@ class Reader:
         """Those of the ids that name an image which is not removed."""
         return set(self._ids(LIVE, listed(Image.id, ids)).tolist())
 
+    def live_by_segment(self) -> dict[int, int]:
+        """Images that are not removed, by the segment that holds them; a segment without any is absent."""
+        counted = select(Image.segment_id, func.count().label("images")).where(LIVE).group_by(Image.segment_id)
+        return {row.segment_id: row.images for row in self._all(counted)}
+
     def removed(self) -> Int64:
         """Ids, ascending, of the removed images that are still in the files."""
         return self._ids(Image.removed_at.is_not(None))

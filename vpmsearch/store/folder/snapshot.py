@@ -269,6 +269,10 @@ class Snapshot:
             kept[self._row_in_part[part.rows]] = True
             yield part.labels, kept
 
+    def count(self, search_filter: SearchFilter) -> int:
+        """Images that pass a filter."""
+        return int(self.select(search_filter).sum())
+
     def counts(self) -> dict[str, int]:
         """How many images, removed and rejected ones, segments, identities and cameras there are."""
         pids = set[Label]().union(*(labels.pids.present(kept) for labels, kept in self._live_labels()))

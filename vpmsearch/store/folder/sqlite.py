@@ -3,34 +3,59 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vpmsearch.errors import StoreDamagedError, StoreError, StoreLockedError
+from vpmsearch.errors import DiskFullWarning, StoreDamagedError, StoreError, StoreLockedError
 from vpmsearch.store.folder.files import printable_line
+from vpmsearch.system.disk import free_bytes, in_words, is_full
 
 _BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
+_SHARED_BYTES = 32 * 2**10  # the least that SQLite's index of the WAL takes
+_LOOK = "SELECT count(*) FROM sqlite_master"
 _TICK_NS = 50_000_000  # beyond any file system's that keeps time to less than a second
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "unsupported file format")
 
 
-def catalog_uri(path: Path) -> str:
+def catalog_uri(path: Path, *, write: bool = False) -> str:
     """How to open a catalog, as SQLite's URI.
 
     Where the folder can be written to, "rw", for readers too: they share the WAL's index through a file beside the
     catalog. Where it cannot, "ro"; and where no WAL is in use SQLite would still want to create one, so "immutable",
-    which takes no locks either: right for a folder that does not change, and all that can be had there.
+    which takes no locks either: right for a folder that does not change, and all that can be had there. A full disk is
+    such a folder, unless somebody has that file open already.
+
+    Args:
+        write: for a writer, who needs room and is told if there is none.
     """
     uri = path.absolute().as_uri()
-    if all(os.access(place, os.W_OK, effective_ids=True) for place in (path.parent, path)):
-        return f"{uri}?mode=rw"
     wal, shared = path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+    can_write = all(os.access(place, os.W_OK, effective_ids=True) for place in (path.parent, path))
+    if can_write and (write or _has_room(shared)):
+        return f"{uri}?mode=rw"
+    if can_write:
+        warnings.warn(
+            f"the disk of {path.parent} is full: the index is read as from a read-only folder", DiskFullWarning, 2
+        )
     # A live connection of somebody else keeps both files, if only empty ones.
     in_use = wal.exists() and (wal.stat().st_size > 0 or shared.exists())
     return f"{uri}?mode=ro" if in_use else f"{uri}?mode=ro&immutable=1"
+
+
+def _has_room(shared: Path) -> bool:
+    """Whether SQLite can have the file that readers share: it is there, or there is room for it."""
+    try:
+        if shared.stat().st_size >= _SHARED_BYTES:
+            return True
+    except OSError:
+        pass
+    return not is_full(shared.parent)
 
 
 def unlocked_state(path: Path) -> tuple[object, ...] | None:
@@ -64,7 +89,39 @@ def _looked_at(paths: list[Path]) -> list[tuple[int, int, int]]:
 
 def connect(path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True) -> sqlite3.Connection:
     """Open a catalog with the settings every connection has; transactions are the caller's (no implicit BEGIN)."""
-    uri = f"{path.absolute().as_uri()}?mode=rwc" if create else catalog_uri(path)
+    uri = f"{path.absolute().as_uri()}?mode=rwc" if create else catalog_uri(path, write=write)
+    try:
+        connection = _connected(uri, write=write or create, create=create, foreign_keys=foreign_keys)
+        if uri.endswith("?mode=ro") and is_full(path.parent):
+            connection.execute(_LOOK)  # SQLite opens the log with the first read
+        return connection
+    except sqlite3.OperationalError:
+        if not uri.endswith("?mode=ro") or not is_full(path.parent):
+            raise
+        return _connected_to_copy(path, foreign_keys=foreign_keys)
+
+
+def _connected_to_copy(path: Path, *, foreign_keys: bool) -> sqlite3.Connection:
+    """Read a catalog with commits in its log where there is no room for SQLite's index of that log: as a copy.
+
+    The copy lies in the folder for temporary files, and has lost its name when this returns.
+    """
+    with tempfile.TemporaryDirectory(prefix="vpmsearch-") as folder:
+        copy = Path(folder) / path.name
+        try:
+            shutil.copyfile(path, copy)
+            shutil.copyfile(path.with_name(f"{path.name}-wal"), copy.with_name(f"{path.name}-wal"))
+        except OSError as error:
+            raise StoreError(
+                f"the disk of {path.parent} is full, and there is no room in {tempfile.gettempdir()} either "
+                f"({error.strerror or error}); free some MiB, or name a folder that has room by $TMPDIR"
+            ) from error
+        connection = _connected(f"{copy.as_uri()}?mode=rw", write=False, create=False, foreign_keys=foreign_keys)
+        connection.execute(_LOOK)  # from here on it has every file open
+        return connection
+
+
+def _connected(uri: str, *, write: bool, create: bool, foreign_keys: bool) -> sqlite3.Connection:
     # Not bound to a thread: a Reader guards its connection by a lock and may be closed by the collector.
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
@@ -73,7 +130,7 @@ def connect(path: Path, *, write: bool = False, create: bool = False, foreign_ke
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
-        connection.execute(f"PRAGMA query_only = {'OFF' if write or create else 'ON'}")
+        connection.execute(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
     except BaseException:
         connection.close()
         raise
@@ -98,6 +155,13 @@ def translated(path: Path) -> Iterator[None]:
         raise _meaning(path, cause) from error
 
 
+def _may_be_full(cause: sqlite3.Error) -> bool:
+    """Whether an error is one of those by which SQLite also says that it could not make a file larger."""
+    return isinstance(cause, sqlite3.OperationalError) and any(
+        sign in str(cause) for sign in ("disk I/O error", "unable to open", "readonly")
+    )
+
+
 def _meaning(path: Path, cause: sqlite3.Error) -> StoreError:
     reason = printable_line(cause)
     if isinstance(cause, sqlite3.IntegrityError):
@@ -108,8 +172,11 @@ def _meaning(path: Path, cause: sqlite3.Error) -> StoreError:
         return StoreError(f"{path} refused a change ({reason}); run `vpmsearch verify` on the index")
     if "locked" in reason:
         return StoreLockedError(f"{path} is kept busy by another process ({reason}); try again when it is done")
-    if "is full" in reason:
-        return StoreError(f"{path} cannot be written ({reason}); free some space and repeat")
+    if "is full" in reason or (_may_be_full(cause) and is_full(path.parent)):
+        return StoreError(
+            f"the disk of {path.parent} is full ({in_words(free_bytes(path.parent))} free): {path} cannot be written "
+            f"({reason}); free some MiB there and repeat: removing images needs room too, until `vpmsearch compact`"
+        )
     if any(sign in reason for sign in _DAMAGE):
         return StoreDamagedError(
             f"{path} is not a sound catalog ({reason}); restore the index from a copy or build it again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -84,6 +85,7 @@ class GalleryWriter(PendingWriter):
             return
         segment_id = self._next_segment if self._ids else None
         self._next_segment += segment_id is not None  # never used again, whatever becomes of it
+        start = time.monotonic()
         try:
             self._write(segment_id)
         except BaseException as error:
@@ -98,6 +100,7 @@ class GalleryWriter(PendingWriter):
             if not isinstance(error, Exception):
                 raise
             return
+        self.commit_seconds = time.monotonic() - start
         self._done()
         with suppress(VpmsearchError):
             self._merge()

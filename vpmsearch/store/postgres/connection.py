@@ -1,4 +1,4 @@
-"""Connections to a PostgreSQL server, and what its errors mean. SQLAlchemy pools them; statements go to psycopg."""
+"""Connections to a PostgreSQL server. SQLAlchemy pools them; statements go to psycopg."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from vpmsearch.errors import StoreError, StoreLockedError, StoreVersionError
+from vpmsearch.errors import StoreError
 from vpmsearch.store.place import Place
+from vpmsearch.store.postgres.held import Held
+from vpmsearch.store.postgres.problems import ConnectionLostError, ServerBusyError, ServerStartingError, translated
 
 if TYPE_CHECKING:
     import psycopg
@@ -65,6 +67,8 @@ class Server:
                 connect_args={name: value for name, value in _TIMEOUTS.items() if name not in url.query}
                 | {"prepare_threshold": None},
             )
+            event.listen(self._engine, "connect", self._check_options)
+            self._options = _options(url.query.get("options", ""))
             self._several = "," in str(self._engine.dialect.create_connect_args(url)[1].get("host", ""))
             self._reached = False
             self._writers, self._counting = 0, threading.Lock()
@@ -78,6 +82,24 @@ class Server:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def _check_options(self, connection: Any, _: object) -> None:
+        """Refuse a connection that lost options of the URI: a pooler may be told to drop what it does not know.
+
+        Without `-csearch_path` another schema would be written to.
+        """
+        with connection.cursor() as cursor:
+            for name, value in self._options.items():
+                cursor.execute("SELECT current_setting(%s, true)", [name])
+                found = cursor.fetchone()
+                cursor.execute("SELECT set_config(%s, %s, true)", [name, value])  # in the server's own form
+                if found != cursor.fetchone():
+                    raise StoreError(
+                        f"{self.place}: what stands between drops the option -c{name} of the URI, as PgBouncer does "
+                        "with ignore_startup_parameters = options; take it out of the URI and set it at the role or "
+                        f"the database: ALTER ROLE … SET {name} = …"
+                    )
+        connection.rollback()
 
     def read(self, work: Callable[[psycopg.Cursor[Any]], Answer]) -> Answer:
         """What `work` finds in one read-only transaction of one moment (REPEATABLE READ); rows come in binary form.
@@ -132,55 +154,29 @@ class Server:
             yield connection
 
     @contextmanager
-    def held(self) -> Iterator[Held]:
-        """One connection for a writer. Meanwhile no read is tried again: another server may lack what the writer knows.
+    def held(self, name: int) -> Iterator[Held]:
+        """What a writer holds. Meanwhile no read is tried again: another server may lack what the writer knows.
 
-        Its locks last until they are given back or the connection ends.
+        Args:
+            name: of the lock of the index's writers, 64 bits.
         """
-        with translated(self.place), self._engine.connect() as connection:
-            driver = _driver(connection.execution_options(isolation_level="AUTOCOMMIT"))
-            driver.isolation_level = driver.read_only = None  # what a read before it left there
+        with translated(self.place), self._engine.connect() as working, self._engine.connect() as locking:
+            driver = _driver(working.execution_options(isolation_level="AUTOCOMMIT"))
             driver.add_notice_handler(_tell_of_memory)
+            lock = _driver(locking.execution_options(isolation_level="READ COMMITTED"))
+            for each in (driver, lock):
+                each.isolation_level = each.read_only = None  # what a read before it left there
             with self._counting:
                 self._writers += 1
             try:
-                yield Held(self.place, driver)
+                held = Held(self.place, driver, lock, name)
+                held.enter()
+                yield held
             finally:
                 with self._counting:
                     self._writers -= 1
-                connection.invalidate()  # closed, not pooled, and so are its locks
-
-
-class Held:
-    """A connection that no other replaces: once it is lost, all that is done by it fails."""
-
-    def __init__(self, place: Place, connection: psycopg.Connection[Any]) -> None:
-        self.place, self._connection = place, connection
-
-    @contextmanager
-    def write(self) -> Iterator[psycopg.Cursor[Any]]:
-        """One transaction, committed at the end.
-
-        Raises:
-            ConnectionLostError: the connection is lost, now or since an earlier transaction.
-        """
-        if self._connection.closed:
-            raise ConnectionLostError(
-                f"{self.place} does not answer this writer any more (its connection was lost); what was committed is "
-                "kept: repeat when the server is back"
-            )
-        with (
-            translated(self.place, self._connection),
-            self._connection.transaction(),
-            self._connection.cursor() as cursor,
-        ):
-            yield cursor
-
-    def execute(self, statement: str, values: list[object]) -> tuple[Any, ...] | None:
-        """One statement without a transaction; its first row."""
-        with translated(self.place, self._connection), self._connection.cursor() as cursor:
-            cursor.execute(statement, values)
-            return cursor.fetchone()
+                for connection in (working, locking):
+                    connection.invalidate()  # closed, not pooled, and so is the lock
 
 
 def _tell_of_memory(notice: psycopg.errors.Diagnostic) -> None:
@@ -223,6 +219,14 @@ def _url(text: str) -> URL:
     return url.update_query_dict({"host": ",".join(hosts_of), "port": ",".join(ports)})
 
 
+def _options(value: str | tuple[str, ...]) -> dict[str, str]:
+    """The settings that libpq's `options` give: -cname=value, -c name=value or --name=value; a backslash escapes."""
+    text = " ".join([value] if isinstance(value, str) else value)
+    words = [re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", text)]
+    found = re.findall(r"(?:^|\0)(?:-c\0?|--)([^\0=]+)=([^\0]*)", "\0".join(words))
+    return {name.strip().replace("-", "_"): setting for name, setting in found}
+
+
 def _parts(value: str | tuple[str, ...]) -> list[str]:
     """What stands between commas, or was given several times."""
     return [part for each in ([value] if isinstance(value, str) else value) if each for part in each.split(",")]
@@ -233,90 +237,3 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
     assert driver is not None
     found: psycopg.Connection[Any] = driver
     return found
-
-
-@contextmanager
-def translated(place: Place, connection: psycopg.Connection[Any] | None = None) -> Iterator[None]:
-    """Turn what psycopg raises, wrapped by SQLAlchemy or not, into the tree of vpmsearch.errors, chained.
-
-    Args:
-        connection: whose errors they are, if there is one already: while it lasts, a server that tells of a lost
-            connection means its own, to a shard.
-    """
-    import psycopg
-
-    try:
-        yield
-    except (DBAPIError, psycopg.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        lasts = connection is not None and not connection.closed
-        raise _meaning(place, cause if isinstance(cause, psycopg.Error) else error, lasts) from error
-
-
-class ServerBusyError(StoreLockedError):
-    """Two transactions were in each other's way; the same again may well succeed."""
-
-
-class ConnectionLostError(StoreError):
-    """Nobody answers, or not any more."""
-
-
-class ServerStartingError(ConnectionLostError):
-    """Somebody answers who takes no connections yet."""
-
-
-_BY_STATE = {
-    "42501": "the role lacks a right ({reason}); grant it: docs/scaling.md names what each command needs",
-    "42P07": "other tables of the same names are there ({reason}); give vpmsearch a database or schema of its own",
-    "53100": "the server's disk is full ({reason}); free some space and repeat",
-    "53300": "the server has no connection left ({reason}); stop some clients or raise max_connections",
-    "53200": "the server is out of memory ({reason}); lower maintenance_work_mem or work_mem",
-    "25006": "this server only reads ({reason}): a standby, most likely; write to the primary",
-    "3D000": "there is no such database ({reason}); create it: createdb NAME",
-    "3F000": "there is no schema to create tables in ({reason}); create it, or leave search_path alone",
-    "57014": "the server cancelled a statement ({reason}); raise statement_timeout or lock_timeout",
-}
-_REFUSED = ("28000", "28P01")
-_NO_ROLE = re.compile(r'^role ".*" does not exist')
-_OTHER_TABLES = ("42P01", "42703", "42704", "42883", "0A000")
-_BUSY = ("40001", "40P01", "55P03")
-
-
-def _meaning(place: Place, cause: Exception, lasts: bool) -> StoreError:
-    import psycopg
-
-    state = getattr(cause, "sqlstate", None) or ""
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    reason = _reason(lines)
-    if state in _BY_STATE:
-        return StoreError(f"{place}: {_BY_STATE[state].format(reason=reason)}")
-    if (
-        state in _REFUSED
-        or "authentication failed" in reason
-        or "no password supplied" in reason
-        or _NO_ROLE.search(reason)
-    ):
-        return StoreError(f"{place}: the server lets nobody in so ({reason}); check user, password and pg_hba.conf")
-    if state in _BUSY:
-        return ServerBusyError(f"{place} is kept busy by another client ({reason}); repeat")
-    if state in _OTHER_TABLES:
-        return StoreVersionError(f"{place} is not as this vpmsearch expects ({reason}); run `vpmsearch upgrade` on it")
-    # Without a state it is the client's own error: of a value that no server takes, or of the connection.
-    of_connection = not state and isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
-    if of_connection or (state.startswith(("08", "57P")) and not lasts):
-        if 'database "' in reason and "does not exist" in reason:
-            return StoreError(f"{place}: {_BY_STATE['3D000'].format(reason=reason)}")
-        starting = state == "57P03" or reason.startswith("the database system is")
-        return (ServerStartingError if starting else ConnectionLostError)(
-            f"{place} does not answer ({reason}); what was committed is kept: repeat when the server is back"
-        )
-    return StoreError(f"{place}: {reason}")
-
-
-def _reason(lines: list[str]) -> str:
-    """The line that tells most: of several hosts each has its own, the last one's first, and libpq ends with a hint."""
-    lasting = [line for line in lines if "authentication failed" in line or "does not exist" in line]
-    for line in [*lasting, *lines]:
-        if "FATAL" in line or "failed:" in line:
-            return line.rpartition("FATAL:")[2].strip()
-    return lines[0].strip()

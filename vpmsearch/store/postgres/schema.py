@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
-from vpmsearch.store.postgres.connection import Held, Server
+from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES
+from vpmsearch.store.postgres.held import Held, wait_for
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 from vpmsearch.types import ModelInfo
 
@@ -136,7 +137,7 @@ def create(server: Server, model: StoredModel) -> None:
     with server.change() as connection:
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATING])  # two may have found nothing
+            wait_for(cursor, _CREATING, server.place, "makes or upgrades an index")  # two may have found nothing
             _check_server(server, cursor)
             cursor.execute("SELECT to_regclass('vpmsearch_version') IS NOT NULL")
             if _one(cursor)[0]:
@@ -267,6 +268,9 @@ def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBui
         _build(held, model, method, region, name)
         done += vectors[region]
         on_build(done, total)
+    # The planner weighs an index against a filter by these; the server renews those of a parent table by itself never.
+    with held.write() as cursor:
+        cursor.execute("ANALYZE image, region_feature")
 
 
 def _vectors(cursor: Cursor, region: int) -> int:
@@ -304,7 +308,7 @@ def upgrade(server: Server) -> tuple[str, str]:
     with server.change() as connection:
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATING])
+            wait_for(cursor, _CREATING, server.place, "makes or upgrades an index")
             try:
                 check(server, cursor)
                 return REVISION, REVISION

@@ -69,6 +69,14 @@ def candidates(layout: Layout, regions: Sequence[int], count: int, only: Conditi
     return " UNION ALL ".join(lists)
 
 
+def listable(region: int, most: int, only: Conditions) -> str:
+    """How many images a region's list can name: one row (count,), counted no further than `most`."""
+    return (
+        f"SELECT count(*) FROM (SELECT 1 FROM region_feature f{only.joined}{only.where(f'f.region = {region}')} "
+        f"LIMIT {most}) AS counted"
+    )
+
+
 def nearest(layout: Layout, regions: Sequence[int], k: int, only: Conditions, *, among: bool) -> str:
     """Eq. 4: rows (image_id, distance) of the k nearest, ties by image id; weights are %(w0)s, %(w1)s …
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from vpmsearch.errors import StoreError
 from vpmsearch.store.pending import PendingWriter
-from vpmsearch.store.postgres.connection import ConnectionLostError, Server, ServerBusyError
+from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import COPY_END, COPY_HEAD, cells, digests, feature_rows
+from vpmsearch.store.postgres.problems import ServerBusyError
 from vpmsearch.store.postgres.schema import NEXT_VERSION, build_indexes
 from vpmsearch.store.values import OnBuild, StoredModel
 from vpmsearch.types import RegionFeatures, as_utc
@@ -57,8 +58,7 @@ class ServerWriter(PendingWriter):
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._connection = stack.enter_context(self._server.held())
-            self._connection.execute("SELECT pg_advisory_lock_shared(%s)", [self._lock_name])
+            self._connection = stack.enter_context(self._server.held(self._lock_name))
             self._held = stack.pop_all()
         return self
 
@@ -68,17 +68,9 @@ class ServerWriter(PendingWriter):
         if held is None:
             return
         with held:
-            if kind is None and self._is_last():
+            if kind is None and self._connection.is_last():
                 build_indexes(self._connection, self._model, self._index_id, self._on_build)
                 self._committed()
-
-    def _is_last(self) -> bool:
-        """Whether nobody else writes; from then on nobody starts to until the lock is given back."""
-        try:
-            row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_name])
-        except ConnectionLostError:  # its connection was lost, and the lock with it: the next writer builds
-            return False
-        return bool(row and row[0])
 
     def _check_entered(self) -> None:
         if self._held is None:
@@ -106,6 +98,7 @@ class ServerWriter(PendingWriter):
             with self._connection.write() as cursor:  # whoever ends with this must know that it was one server
                 cursor.execute("SELECT 1")
             return
+        start = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self._connection.write() as cursor:
@@ -115,6 +108,7 @@ class ServerWriter(PendingWriter):
                 if attempt == _ATTEMPTS:
                     raise
                 time.sleep(0.05 * attempt)
+        self.commit_seconds = time.monotonic() - start
         self._forget()
         self._committed()
 

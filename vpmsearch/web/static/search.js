@@ -52,7 +52,7 @@ function none(query, text) {
 }
 
 function summary(answer) {
-  if (!state.hits.length) return ["No result: no image that passes the filters shares a region with the query."];
+  if (!state.hits.length) return [`No result: ${answer.empty?.reason || "there are no more images"}.`];
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
   const [verdict, meaning] = VERDICTS[answer.verdict] || ["", ""];
   return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`, verdict];

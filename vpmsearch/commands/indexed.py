@@ -1,0 +1,47 @@
+"""What `vpmsearch index` says of a run when it is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpmsearch.commands.terminal import say
+
+if TYPE_CHECKING:
+    from vpmsearch.indexing.report import IndexReport
+    from vpmsearch.store.place import Place
+
+SHOWN = 10
+"""Files of a kind that are named; all are counted."""
+
+
+def tell_report(report: IndexReport, index: Place, *, dry_run: bool) -> None:
+    """Say what was done, or would be: files by name first, then the counts, then what is worth knowing."""
+    from vpmsearch.data.images import printable
+
+    _name("rejected", [f"{printable(r.path)}: {r.reason}" for r in report.rejected], "`vpmsearch stats --rejected`")
+    if dry_run:
+        _name("would prune", [printable(path) for path in report.pruned_paths], "--json")
+    say(
+        f"{'would be: ' if dry_run else ''}{report.indexed} indexed ({report.replaced} of them changed), "
+        f"{report.unchanged} unchanged, {report.relabelled} relabelled, {report.moved} moved, {report.pruned} pruned, "
+        f"{len(report.rejected)} rejected in {report.seconds:.1f} s; {index} now holds {report.images} images"
+    )
+    if changes := str(report.labels):
+        say(f"labels: {changes}")
+    if report.kept_labels:
+        say(f"{report.kept_labels} images keep labels that this gallery does not know; --clear-labels takes them away")
+    if report.duplicates:
+        equal = ", ".join(f"{printable(path)} as {printable(other)}" for path, other in report.equal[:SHOWN])
+        say(f"{report.duplicates} of the indexed images have the same bytes as another image: {equal}")
+    if report.dead:
+        say(
+            f"{report.dead} indexed images have lost their files, and images of this gallery have the same bytes; "
+            "--prune removes them, and their labels go over"
+        )
+
+
+def _name(what: str, lines: list[str], where: str) -> None:
+    for line in lines[:SHOWN]:
+        say(f"{what}: {line}")
+    if len(lines) > SHOWN:
+        say(f"… and {len(lines) - SHOWN} more; {where} lists all")

@@ -1,0 +1,64 @@
+"""Labels that a source gives, put together with those that the index has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.types import ImageRecord, as_utc
+
+LABELS = ("pid", "camid", "captured_at")
+
+
+@dataclass
+class LabelChanges:
+    """How many images got a label, got another one, or lost it; each by the label's name."""
+
+    given: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    cleared: Counter[str] = field(default_factory=Counter)
+
+    def count(self, before: ImageRecord, after: ImageRecord) -> None:
+        """Add what differs between two records of an image."""
+        for name in LABELS:
+            old, new = getattr(before, name), getattr(after, name)
+            if old != new:
+                kind = self.given if old is None else self.cleared if new is None else self.changed
+                kind[name] += 1
+
+    def __str__(self) -> str:
+        """Such as "pid: 3 given, 1 changed; camid: 2 taken away"; empty when nothing changed."""
+        kinds = (("given", self.given), ("changed", self.changed), ("taken away", self.cleared))
+        told = {name: [f"{kind[name]} {what}" for what, kind in kinds if kind[name]] for name in LABELS}
+        return "; ".join(f"{name}: {', '.join(parts)}" for name, parts in told.items() if parts)
+
+
+def labelled(record: ImageRecord, path: str, image: LabelledImage, *, clear: bool) -> ImageRecord:
+    """What is known of an image, once a source has named it.
+
+    A source that does not know a label says nothing about it: a folder of photographs has none at all, and a list of
+    identities no times. Such a label stays, unless `clear` asks for what this source knows and nothing else.
+
+    Args:
+        record: as the index has it. path: the image's now. image: as the source names it.
+    """
+    return replace(record, path=path, **_chosen(record, image, clear=clear))
+
+
+def keeps_labels(record: ImageRecord, image: LabelledImage) -> bool:
+    """Whether the index knows a label of an image that its source does not."""
+    return any(getattr(image, name) is None and getattr(record, name) is not None for name in LABELS)
+
+
+def with_missing(record: ImageRecord, other: ImageRecord) -> ImageRecord:
+    """A record with the labels that it lacks taken from another record."""
+    return replace(record, **{name: getattr(other, name) for name in LABELS if getattr(record, name) is None})
+
+
+def _chosen(record: ImageRecord, image: LabelledImage, *, clear: bool) -> dict[str, Any]:
+    given = {name: getattr(image, name) for name in LABELS}
+    if image.captured_at is not None:
+        given["captured_at"] = as_utc(image.captured_at)
+    return {name: value for name, value in given.items() if clear or value is not None}

@@ -1,0 +1,38 @@
+"""How the catalog names files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vpmsearch.data.images import printable
+
+
+def stored_path(path: Path) -> str:
+    """How the catalog names a file: absolute, so that the index answers the same from any folder."""
+    return os.path.abspath(path)  # noqa: PTH100 (resolve() would follow links; a link is the user's name for a file)
+
+
+def stored_prefix(start: str) -> str:
+    """What stored paths begin with where a path as a user writes it begins with `start`; "" for any path.
+
+    A last "/" is kept, so "cam1" begins the paths in cam1 and in cam10, and "cam1/" those in cam1 alone.
+    """
+    if not start:
+        return ""
+    whole = stored_path(Path(start))
+    return whole if not start.endswith(os.sep) or whole.endswith(os.sep) else whole + os.sep
+
+
+def rejected_path(path: str) -> str:
+    """How the catalog names a rejected file: as it would name the image, but a name that is no text is escaped."""
+    return path if is_text(path) else printable(path)
+
+
+def is_text(path: str) -> bool:
+    """Whether a path can be kept: as UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,274 @@
+"""One indexing run: each image of a gallery is new, changed, moved, relabelled, unchanged or rejected."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.images import content_hash
+from vpmsearch.errors import ImageError
+from vpmsearch.indexing.dry_run import NoWriter
+from vpmsearch.indexing.labels import keeps_labels, labelled, with_missing
+from vpmsearch.indexing.pace import Pace
+from vpmsearch.indexing.paths import is_text, rejected_path, stored_path
+from vpmsearch.indexing.report import IndexReport
+from vpmsearch.model.extraction import ExtractedBatch, Rejected, Request
+from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
+from vpmsearch.types import ImageRecord
+
+LOOKED_UP = 1024
+"""Unchanged files whose labels are looked up at once: on a server each look is a round trip."""
+
+
+class GalleryRun:
+    """One run: what was known before it, and what it did."""
+
+    def __init__(
+        self,
+        store: Gallery,
+        writer: ImageWriter,
+        images: Sequence[LabelledImage],
+        tell: Callable[[int], None],
+        clear_labels: bool = False,
+    ) -> None:
+        self.store, self.images, self.writer = store, images, writer
+        self.tell, self.clear = tell, clear_labels
+        self.snapshot: GalleryView = store.snapshot
+        self.known = store.live_files()
+        self._by_hash: dict[str, list[str]] = defaultdict(list)
+        for path, (_, digest) in self.known.items():
+            self._by_hash[digest].append(path)
+        self._had_images = bool(self.known)
+        folders = {os.path.dirname(stored_path(image.path)) for image in images}  # noqa: PTH120
+        self._root = os.path.join(os.path.commonpath(folders), "") if folders else ""  # noqa: PTH118
+        self.rejected_before = {path for path, _ in store.rejected()}
+        self.report = IndexReport()
+        self._named: set[str] = set()
+        self._rejected_now: set[str] = set()
+        self._taken: dict[str, str] = {}  # path -> content hash, of what this run took in
+        self._same: list[tuple[str, LabelledImage]] = []  # of the same bytes; labels not compared yet
+        self._pace = Pace()
+
+    def requests(self) -> Iterator[Request]:
+        """The images to embed; deals with all others itself.
+
+        What has no image yet comes first: a run that is killed again and again gets on, although each one has to read
+        the files that are known once more.
+        """
+        known_before = self.known.copy()
+        for is_known in (False, True):
+            for position, image in enumerate(self.images):
+                path = stored_path(image.path)
+                if (path in known_before) != is_known:
+                    continue
+                if path in self._named:
+                    self.tell(1)
+                    continue
+                self._named.add(path)
+                if not is_text(path):
+                    self._reject(Rejected(position, image.path, "the file's name is not valid UTF-8; rename it"))
+                elif not (self._is_same(path, image) if is_known else self._is_elsewhere(path, image)):
+                    yield Request(position, image.path)
+        self._compare_labels()
+
+    def take(self, batch: ExtractedBatch) -> None:
+        """Add a batch's images, in place of those that had the same paths; commit when it is time."""
+        paths = [stored_path(self.images[seen.position].path) for seen in batch.seen]
+        replaced = [path for path in paths if path in self.known]
+        before = dict(zip(replaced, self.snapshot.records_of([self.known[path][0] for path in replaced]), strict=True))
+        records = []
+        for path, seen in zip(paths, batch.seen, strict=True):
+            image = self.images[seen.position]
+            old = before.get(path, ImageRecord(path))
+            record = replace(old, content_hash=seen.content_hash, width=seen.width, height=seen.height)
+            record = labelled(record, path, image, clear=self.clear)
+            self.report.replaced += self._forget(path)
+            self._note(record.content_hash, path)
+            records.append(record)
+        self.writer.add(records, batch.features)
+        self.report.indexed += len(records)
+        self.tell(len(records))
+        for rejected in batch.rejected:
+            self._reject(rejected)
+        self._commit_if_due()
+
+    def would_take(self, request: Request) -> None:
+        """Count an image that a run would embed; a dry run's `take`."""
+        path = stored_path(request.path)
+        try:
+            digest = content_hash(request.path)
+        except ImageError as error:
+            self._reject(Rejected(request.position, request.path, error.reason))
+            return
+        self.report.replaced += path in self.known
+        self._note(digest, path)
+        self.report.indexed += 1
+        self.tell(1)
+
+    def _note(self, digest: str, path: str) -> None:
+        """An image that was taken in, and whether another has its bytes."""
+        if others := self._by_hash[digest]:
+            self.report.count_duplicate(path, others[0])
+        others.append(path)
+        self._taken[path] = digest
+
+    def commit(self) -> None:
+        """Make what is done so far visible and lasting."""
+        self.writer.commit()
+        self._pace.committed(self.writer.commit_seconds)
+
+    def _commit_if_due(self) -> None:
+        if self._pace.is_due(self.writer.pending):
+            self.commit()
+
+    def prune(self, below: Path) -> None:
+        """Remove the images below a folder whose files have vanished, and the notes on rejected ones.
+
+        Elsewhere only those go of which this gallery has a living image with the same bytes, which gets the labels
+        that it lacks: such an image has moved.
+        """
+        prefix = os.path.join(stored_path(below), "")  # noqa: PTH118 (the trailing separator)
+        for path in [path for path in self.known if path.startswith(prefix) and self._vanished(path)]:
+            self._forget(path)
+            self.report.count_pruned(path)
+        if moved := [(path, twin) for path, twin in self._dead() if not path.startswith(prefix)]:
+            self._leave_to_twins(moved)
+        named = {rejected_path(path) for path in self._named}
+        for path in self.rejected_before:
+            if path.startswith(prefix) and path not in named:
+                self.writer.accept(path)
+
+    def count_dead(self) -> None:
+        """Count what pruning would remove as moved."""
+        self.report.dead = sum(1 for _ in self._dead())
+
+    def _dead(self) -> Iterator[tuple[str, str]]:
+        """Images whose files have vanished, each with a living image of this gallery that has the same bytes."""
+        for path, (_, digest) in self.known.items():
+            if path in self._named or len(self._by_hash[digest]) < 2:
+                continue
+            twin = next((other for other in self._by_hash[digest] if self._is_living(other, digest)), None)
+            if twin is not None and self._vanished(path):
+                yield path, twin
+
+    def _is_living(self, path: str, digest: str) -> bool:
+        """Whether this run found a file, with these bytes."""
+        if path not in self._named or path in self._rejected_now:
+            return False
+        return (self._taken[path] if path in self._taken else self.known[path][1]) == digest
+
+    def _leave_to_twins(self, moved: Sequence[tuple[str, str]]) -> None:
+        """Remove dead images; their living twins get the labels that they lack."""
+        if not isinstance(self.writer, NoWriter):
+            self.commit()  # so that the twins can be looked up as they are now
+            self.store.refresh()
+            ids, view = self.store.live_files(), self.store.snapshot
+            for path, twin in moved:
+                if self.clear or not (path in ids and twin in ids):
+                    continue
+                dead, living = view.records_of([ids[path][0], ids[twin][0]])
+                if (completed := with_missing(living, dead)) != living:
+                    self.writer.update(ids[twin][0], completed)
+        for path, _ in moved:
+            self._forget(path)
+            self.report.count_pruned(path)
+
+    def _vanished(self, path: str) -> bool:
+        """Not named by the gallery, and not there: a shorter list or another layout takes no image away."""
+        if path in self._named:
+            return False
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # a disk that cannot be read just now
+            return False
+        return False
+
+    def _is_same(self, path: str, image: LabelledImage) -> bool:
+        """The same bytes as before; labels are compared later, many at once."""
+        try:
+            if content_hash(image.path) != self.known[path][1]:
+                return False
+        except ImageError:
+            return False  # extraction says what is wrong with it
+        self._same.append((path, image))
+        if len(self._same) >= LOOKED_UP:
+            self._compare_labels()
+        return True
+
+    def _compare_labels(self) -> None:
+        """Bring the labels of files with the same bytes up to date."""
+        same, self._same = self._same, []
+        ids = [self.known[path][0] for path, _ in same]
+        for (path, image), image_id, record in zip(same, ids, self.snapshot.records_of(ids), strict=True):
+            now = self._relabel(record, path, image)
+            if path in self.rejected_before:  # it was damaged for a while
+                self.writer.accept(path)
+            if now == record:
+                self.report.unchanged += 1
+            else:
+                self.writer.update(image_id, now)
+                self.report.relabelled += 1
+                self._commit_if_due()
+            self.tell(1)
+        self._commit_if_due()  # also where nothing changed: on a server it finds out whether the writer still is one
+
+    def _relabel(self, record: ImageRecord, path: str, image: LabelledImage) -> ImageRecord:
+        """A known image as the source labels it; counts what that changes."""
+        now = labelled(record, path, image, clear=self.clear)
+        self.report.labels.count(record, now)
+        self.report.kept_labels += not self.clear and keeps_labels(record, image)
+        return now
+
+    def _is_elsewhere(self, path: str, image: LabelledImage) -> bool:
+        """The bytes of an image known under another path: moved, if that file is gone, else a duplicate."""
+        if not self._had_images:  # a new index: the files need not be read twice
+            return False
+        try:
+            digest = content_hash(image.path)
+        except ImageError:
+            return False
+        # A path may have other bytes by now than the embedding that is known of it.
+        others = [p for p in self._by_hash.get(digest, []) if p in self.known and self.known[p][1] == digest]
+        if not others:
+            return False
+        old = self._left(others)
+        image_id, _ = self.known[old or others[0]]
+        if not self.snapshot.is_sound(image_id):
+            return False
+        (record,) = self.snapshot.records_of([image_id])
+        if old is not None:
+            self.writer.update(image_id, self._relabel(record, path, image))
+            self.known[path] = self.known.pop(old)
+            self._by_hash[digest].append(path)
+            self.report.moved += 1
+        else:
+            blank = replace(record, pid=None, camid=None, captured_at=None)  # it is another image, so far unlabelled
+            self.writer.add([labelled(blank, path, image, clear=self.clear)], self.snapshot.features_of([image_id]))
+            self._note(digest, path)
+            self.report.indexed += 1
+        self._commit_if_due()
+        self.tell(1)
+        return True
+
+    def _left(self, others: Sequence[str]) -> str | None:
+        """Which of several paths with the same bytes a file has left; within this gallery rather than elsewhere."""
+        gone = [other for other in others if self._vanished(other)]
+        return next((other for other in gone if other.startswith(self._root)), gone[0] if gone else None)
+
+    def _reject(self, rejected: Rejected) -> None:
+        """Note why. An image indexed from this path before stays: the file may be unreadable for a moment only."""
+        path = stored_path(rejected.path)
+        self._rejected_now.add(path)
+        self.writer.reject(rejected_path(path), rejected.reason)
+        self.report.rejected.append(rejected)
+        self.tell(1)
+
+    def _forget(self, path: str) -> int:
+        known = self.known.get(path)
+        return self.writer.remove([known[0]]) if known else 0

@@ -1,0 +1,155 @@
+"""`compact`: an index written anew without its removed images: as one segment or, where room is short, one by one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vpmsearch.errors import StoreDamagedError, StoreError
+from vpmsearch.store.folder.catalog import Catalog
+from vpmsearch.store.folder.copies import outdated_copies, purge
+from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
+from vpmsearch.store.folder.locking import holders, writer_lock
+from vpmsearch.store.folder.opening import open_catalog
+from vpmsearch.store.folder.rewriting import rewrite
+from vpmsearch.store.folder.segments import FOLDER_NAME, bytes_by_kind, remove_leftovers, remove_unreferenced
+from vpmsearch.store.values import CompactReport, OnBuild, tell_nobody
+from vpmsearch.system.disk import free_bytes, in_words
+
+_CATALOG_BYTES = 2 * 2**20  # for the commit itself, beside the segments
+
+
+def compact(
+    path: str | os.PathLike[str],
+    *,
+    wait_seconds: float = 5.0,
+    purge_backups: bool = False,
+    dry_run: bool = False,
+    on_build: OnBuild = tell_nobody,
+) -> CompactReport:
+    """Rewrite an index as one segment without the removed images, of which nothing stays in its files; ids stay.
+
+    Needs the space of the images that stay once more while it runs. Where the disk has less, the segments that hold
+    removed images are rewritten one after the other, the smallest first, so that each makes room for the next; they
+    stay apart then. Readers keep what they have open, and so keep the erased bytes on the disk: the report names them.
+
+    Args:
+        wait_seconds: how long to wait for readers to let go. purge_backups: delete the backups and snapshots that hold
+            images which the index holds no more. dry_run: change nothing; `bytes_after` is then an estimate, and
+            `erased` whether nobody reads now. on_build: told how many vectors are in the new region indexes and how
+            many there will be; by any thread.
+
+    Raises:
+        StoreLockedError: somebody writes. StoreDamagedError: embeddings are missing or damaged; region indexes may
+            be, they are built anew. StoreError: the disk is full; says what is needed, and no image is lost.
+    """
+    folder = Path(path)
+    catalog = open_catalog(folder)
+    if dry_run:
+        return _look(folder, catalog)
+    with writer_lock(folder):
+        before = bytes_by_kind(folder)["total"]
+        found = _found(folder, catalog)
+        remove_unreferenced(folder / FOLDER_NAME, found.segments)
+        remove_leftovers(folder)
+        old = _embeddings(folder, found.segments)
+        _rewrite(folder, catalog, found, on_build)
+        deadline = time.monotonic() + wait_seconds
+        emptied = catalog.truncate_wal(wait_seconds)
+        while (readers := holders(old)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        copies = outdated_copies(folder, catalog)
+        purged = purge(folder, catalog, copies) if purge_backups else ()
+        return CompactReport(
+            found.images,
+            found.removed,
+            before,
+            bytes_by_kind(folder)["total"],
+            erased=emptied and not readers,
+            readers=tuple(reader for reader in readers if reader != os.getpid()),
+            copies=tuple(copy for copy in copies if copy not in purged),
+            purged=purged,
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """images, removed: of the whole index. segments: images of each, removed ones included. live: those that stay.
+    sizes: bytes on disk.
+    """
+
+    images: int
+    removed: int
+    segments: Mapping[int, int]
+    live: Mapping[int, int]
+    sizes: Mapping[int, int]
+
+    def needed(self, segments: Sequence[int]) -> int:
+        """About how many bytes the images of some segments take once more."""
+        return sum(self.sizes[n] * self.live.get(n, 0) // max(1, self.segments[n]) for n in segments)
+
+
+def _found(folder: Path, catalog: Catalog) -> _Found:
+    with catalog.read() as reader:
+        if wrong := reader.integrity():  # it would be written anew as if it were sound
+            raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; restore the index from a copy or build it again")
+        (images, removed, _), segments, live = reader.counts(), reader.segments(), reader.live_by_segment()
+    places = {number: folder / FOLDER_NAME / str(number) for number in segments}
+    sizes = {number: sum(file.stat().st_size for file in place.glob("*")) for number, place in places.items()}
+    return _Found(images, removed, segments, live, sizes)
+
+
+def _look(folder: Path, catalog: Catalog) -> CompactReport:
+    found, before = _found(folder, catalog), bytes_by_kind(folder)["total"]
+    readers = holders(_embeddings(folder, found.segments))
+    after = before - sum(found.sizes.values()) + found.needed(list(found.segments))
+    copies = tuple(outdated_copies(folder, catalog))
+    return CompactReport(
+        found.images, found.removed, before, after, erased=not readers, readers=readers, copies=copies, dry_run=True
+    )
+
+
+def _rewrite(folder: Path, catalog: Catalog, found: _Found, on_build: OnBuild) -> None:
+    """Write all segments as one or, where there is no room for that, those that hold removed images one by one."""
+    everything = list(found.segments)
+    if found.needed(everything) + _CATALOG_BYTES <= free_bytes(folder):
+        jobs = [everything]
+    else:
+        with_removed = [n for n in everything if found.live.get(n, 0) < found.segments[n]]
+        jobs = [[n] for n in sorted(with_removed, key=lambda n: (found.needed([n]), n))]
+        if not jobs:  # nothing to erase, and no room to merge
+            raise _no_room(folder, found, everything)
+    for job in jobs:
+        try:
+            rewrite(folder, catalog, job, catalog.next_ids()[1], on_build)
+        except StoreDamagedError:
+            raise
+        except StoreError as error:
+            if free_bytes(folder) < found.needed(job) + _CATALOG_BYTES:
+                raise _no_room(folder, found, job) from error
+            raise
+        left = [entry for number in job if (entry := folder / FOLDER_NAME / str(number)).exists()]
+        if left:
+            raise StoreError(f"{left[0]} cannot be deleted and holds removed images still; delete it, compact again")
+
+
+def _no_room(folder: Path, found: _Found, job: Sequence[int]) -> StoreError:
+    needed, free = found.needed(job) + _CATALOG_BYTES, free_bytes(folder)
+    return StoreError(
+        f"compacting {folder} needs about {in_words(needed)} on its disk for a while, and {in_words(free)} are free; "
+        f"free {in_words(max(needed - free, 2**20))} more there, or move the index to another disk; no image is lost"
+    )
+
+
+def _embeddings(folder: Path, segments: Iterable[int]) -> list[tuple[int, str]]:
+    """The files of embeddings of some segments, as `holders` takes them."""
+    found = []
+    for segment_id in segments:
+        path = folder / FOLDER_NAME / str(segment_id) / EMBEDDINGS_NAME
+        with suppress(OSError):
+            found.append((path.stat().st_ino, path.name))
+    return found
