@@ -97,7 +97,7 @@ def index(
     part = options.shard(shard)
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
-    chosen = runtimeruntime_device(device, runtime)
+    chosen = runtime_device(device, runtime)
     listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
     images = [image for image in listed if part.takes(str(image.path))]
     if not timezone and any(image.captured_at is not None for image in images):

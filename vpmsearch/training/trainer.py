@@ -171,6 +171,8 @@ class Trainer:
             torch.manual_seed(self.settings.seed + epoch)
             self.module.train()
             order = self._order(epoch)
+            if not order:  # the run ended in an earlier one
+                break
             begin = progress.within if epoch == progress.epochs else 0
             for index, batch in enumerate(self._batches(epoch, order, begin), start=begin):
                 if self.ranks.first and index > begin and time.monotonic() - saved >= CHECKPOINT_SECONDS:
@@ -185,7 +187,13 @@ class Trainer:
             self._check_finite(epoch)
             self.module.eval()
             if self.ranks.first:
-                self._save(Progress(epoch + 1, step, progress.run), rows)
+                ended = len(order) < len(self.sampler.epoch(epoch))  # within the epoch: the end may be moved later
+                done = (
+                    Progress(epoch, step, progress.run, len(order))
+                    if ended
+                    else Progress(epoch + 1, step, progress.run)
+                )
+                self._save(done, rows)
                 on_epoch(epoch, self.result)
                 saved = time.monotonic()
             self.ranks.wait()
