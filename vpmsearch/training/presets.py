@@ -1,10 +1,9 @@
 """Training settings, and the named sets of them.
 
 `paper` is the paper to the letter where it speaks; what it leaves open is filled in as PCB does, or marked as ours.
-`fast` trains the OSNet trunk on a CPU in half an hour, `strong` longer and better, both on one data set. `anywhere` goes
-on from there on several data sets: it is the recipe of the weights in the package, which began with `fast` and two
-stretches of `strong` (vpm-osnet-market1501.safetensors; the model card has every command). `light` is `fast` on small
-pictures, for the paper's many systems, and `small` trains from nothing in a minute.
+`fast` trains the OSNet trunk on a CPU in half an hour, `strong` longer and better, both on one data set. The weights
+vpm-osnet-market1501.safetensors are of `fast` and two stretches of `strong`, each with some settings changed (the model
+card has every command). `anywhere` goes on from there on several data sets. `light` is `fast` on small pictures, for the paper's many systems, and `small` trains from nothing in a minute.
 """
 
 from __future__ import annotations
@@ -259,7 +258,7 @@ PRESETS: dict[str, TrainSettings] = {
         consistency_weight=2.0,
         memory_weight=2.0,
     ),
-    # The recipe of the weights in the package: for people of anywhere, on several data sets at once, from weights of
+    # For people of anywhere, on several data sets at once, from weights of
     # `strong` on. What is new beside `strong`: two cuts of each whole image; boxes jittered, photographs made poor and
     # grey; the averaged model as a teacher whose whole image stands still for the cuts to come to; the trunk in
     # bfloat16 where it is run. None of it was measured by itself: there was time for one run.
