@@ -3,8 +3,8 @@
 `paper` is the paper to the letter where it speaks; what it leaves open is filled in as PCB does, or marked as ours.
 `fast` trains the OSNet trunk on a CPU in half an hour, `strong` longer and better, both on one data set. The weights
 vpm-osnet-market1501.safetensors are of `fast` and two stretches of `strong`, each with some settings changed (the model
-card has every command). `anywhere` goes on from there on several data sets. `light` is `fast` on small pictures, for the
-paper's many systems, and `small` trains from nothing in a minute.
+card has every command). `anywhere` goes on from there on several data sets. `light` is `fast` on small pictures, for
+the paper's many systems, and `small` trains from nothing in a minute.
 """
 
 from __future__ import annotations
