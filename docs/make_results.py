@@ -248,6 +248,22 @@ def photographs(rows: list[Row], _: str) -> str:
     return table(heads, lines)
 
 
+def learning(rows: list[Row], _: str) -> str:
+    """Held-out people after so many steps."""
+    heads = ["steps", "rank-1 / mAP, γ 1.0", "rank-1 / mAP, γ 0.5", "visible F1, γ 0.5", "‖f(cut) − f(whole)‖"]
+    lines = [
+        [
+            str(row["steps"]),
+            f"{percent(row['rank1'])} / {percent(row['map'])}",
+            f"{percent(row['half_rank1'])} / {percent(row['half_map'])}",
+            f"{row['half_f1']:.3f}",
+            f"{row['shift']:.3f}",
+        ]
+        for row in rows
+    ]
+    return table(heads, lines)
+
+
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
     made.__name__: made
     for made in (
@@ -262,6 +278,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         orderings,
         elsewhere,
         photographs,
+        learning,
     )
 }
 
