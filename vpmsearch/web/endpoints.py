@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, Security, UploadFile
@@ -26,6 +25,7 @@ from vpmsearch.web.fields import (
     MAX_PHOTOGRAPHS,
     MAX_RANK,
     Given,
+    Moment,
     box_of,
     boxes_of,
     check_count,
@@ -131,6 +131,7 @@ async def search(
     image_id: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
         Given,
+        Moment,
         Form(description="Images of the index to search with."),
     ] = None,
     regions: Annotated[
@@ -138,8 +139,11 @@ async def search(
     ] = "",
     pid: Annotated[list[int] | None, Given, Form(description="Only these identities.")] = None,
     camid: Annotated[list[int] | None, Given, Form(description="Only these cameras.")] = None,
-    after: Annotated[datetime | None, Form(description="Only images captured at or after this time.")] = None,
-    before: Annotated[datetime | None, Form(description="Only images captured before this time.")] = None,
+    after: Annotated[
+        Moment | None,
+        Form(description="Only images captured at or after this time; without a zone it is UTC."),
+    ] = None,
+    before: Annotated[Moment | None, Form(description="Only images captured before this time.")] = None,
     prefix: Annotated[
         str, Form(max_length=4096, description="Only images whose path, as answers give it, starts so.")
     ] = "",
