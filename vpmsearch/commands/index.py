@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vpmsearch.store import Gallery
     from vpmsearch.store.place import Place
 
+RUNTIMES = ("auto", "torch", "onnx", "openvino")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -69,7 +71,8 @@ def index(
     runtime: Annotated[
         str,
         typer.Option(
-            help="What runs the model: auto, torch, or onnx (onnxruntime, on the CPU, faster than torch there)."
+            help="auto, torch, onnx (onnxruntime) or openvino: the latter two on the CPU, where they are faster; auto "
+            "is onnxruntime there. OpenVINO needs vpmsearch[openvino]."
         ),
     ] = "auto",
     shard: Annotated[
@@ -91,12 +94,11 @@ def index(
     from vpmsearch.data.images import printable
     from vpmsearch.data.not_taken import counting_not_taken
     from vpmsearch.errors import DataError
-    from vpmsearch.model.runtimes import RUNTIMES
 
     part = options.shard(shard)
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
-    chosen = _device(device, runtime)
+    chosen = runtime_device(device, runtime)
     with counting_not_taken() as aside:
         try:
             listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
@@ -118,7 +120,7 @@ def index(
             index_type,
             embedding_dtype,
             min_visibility,
-            lambda loaded: _extractor(loaded, chosen, batch_size, runtime),
+            lambda loaded: make_extractor(loaded, chosen, batch_size, runtime),
         )
         report = _run(store, extractor, images, below, clear_labels)
     tell_report(report, index, dry_run=dry_run)
@@ -154,14 +156,14 @@ def _run(
         )
 
 
-def _device(name: str, runtime: str) -> Device:
-    """Where to compute; onnx does so on the CPU alone."""
+def runtime_device(name: str, runtime: str) -> Device:
+    """Where to compute; onnxruntime and OpenVINO do so on the CPU alone."""
     from vpmsearch.errors import DeviceError
     from vpmsearch.model.device import choose_device
 
-    chosen = choose_device("cpu" if (name, runtime) == ("auto", "onnx") else name)
-    if runtime == "onnx" and chosen.type != "cpu":
-        raise DeviceError(f"the runtime onnx runs on the CPU and not on {chosen}; use --device cpu or auto")
+    chosen = choose_device("cpu" if name == "auto" and runtime != "torch" else name)
+    if runtime != "torch" and chosen.type != "cpu":
+        raise DeviceError(f"the runtime {runtime} runs on the CPU and not on {chosen}; use --device cpu or auto")
     return chosen
 
 
@@ -206,8 +208,8 @@ def _open_or_create(
         raise
 
 
-def _extractor(loaded: LoadedWeights, device: Device, batch_size: int | None, runtime: str) -> Extractor:
-    """A model; says which weights it has."""
+def make_extractor(loaded: LoadedWeights, device: Device, batch_size: int | None, runtime: str) -> Extractor:
+    """A model by torch, onnxruntime or OpenVINO; says which weights it has."""
     announce(loaded)
     return extractor_for(loaded, device, runtime=runtime, batch_size=batch_size)
 

@@ -22,7 +22,6 @@ from vpmsearch.model.weights import LoadedWeights, read_weights
 if TYPE_CHECKING:
     import torch
 
-RUNTIMES = ("auto", "torch", "onnx")
 EXPORT = "VPMSEARCH_EXPORT"
 """Environment variable: "never" keeps models from being exported in the background."""
 _PATIENCE = 19  # niceness of an export that nobody waits for
@@ -38,16 +37,20 @@ def choose_runtime(
 
     Args:
         weights: of the model. device: where it runs.
-        name: of `RUNTIMES`. auto takes torch on a GPU; on the CPU the exported model where one is at hand, and torch
-            elsewhere, or where the torch module was made already.
+        name: auto, torch, onnx or openvino. auto takes torch on a GPU; on the CPU the exported model where one is at
+            hand, and torch elsewhere, or where the torch module was made already.
         tell: told, in one line, of an export that takes a while.
 
     Raises:
         DeviceError: the runtime does not run on the device. DataError: a package is not installed.
         WeightsError: the weights are damaged.
     """
-    if name == "onnx" and device.type != "cpu":
-        raise DeviceError(f"the runtime onnx runs on the CPU and not on {device}; use --device cpu or auto")
+    if name in ("onnx", "openvino") and device.type != "cpu":
+        raise DeviceError(f"the runtime {name} runs on the CPU and not on {device}; use --device cpu or auto")
+    if name == "openvino":
+        from vpmsearch.model.openvino_runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime(weights)
     if name == "onnx":
         return OnnxRuntime(weights, tell)
     if name == "auto" and device.type == "cpu" and not weights.is_built:

@@ -58,6 +58,12 @@ _TENSORS = ("check_tensors", "first_not_finite", "load_tensors", "read_tensors",
 __getattr__ = lazy.names(__name__, dict.fromkeys(_TENSORS, "vpmsearch.model.tensors"))
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501.safetensors"
+EARLIER = (PRETRAINED.with_name("vpm-osnet-market1501.safetensors"),)
+"""Weights of earlier versions that stay in the package, for the indexes that were built with them."""
+SHIPPED = {
+    "efb7aae0bce1": "vpm-osnet-market1501.safetensors, the weights in the package until version 0.1.0",
+}
+"""The beginning of the fingerprint of every weights file that ever shipped, and what it is called."""
 DEFAULT_WEIGHTS = Path("weights/vpm.safetensors")
 ENVIRONMENT = "VPMSEARCH_WEIGHTS"
 DRAWN = "drawn pedestrians"
@@ -154,8 +160,9 @@ def find_by_fingerprint(wanted: str, recorded: str, given: Path | None = None) -
         if found[place] == wanted:
             return read_weights(place)
     tried = ", ".join(f"{place} ({there[:12] or 'not there'})" for place, there in found.items())
+    known = f"; that is {SHIPPED[wanted[:12]]}" if wanted[:12] in SHIPPED else ""
     raise WeightsError(
-        f"the index was built with weights {wanted[:12]} ({recorded}), and none of these is that file: {tried}; "
+        f"the index was built with weights {wanted[:12]} ({recorded}), and none of these is that file: {tried}{known}; "
         "give it with --weights FILE, or index again with other weights"
     )
 
@@ -175,6 +182,7 @@ def _places(recorded: str) -> Iterator[Path]:
         yield named
     yield DEFAULT_WEIGHTS
     yield PRETRAINED
+    yield from EARLIER
 
 
 def _from_environment() -> Path | None:
