@@ -12,7 +12,7 @@ from tiny_weights import write_weights
 
 from vpmsearch.errors import DataError, WeightsError
 from vpmsearch.model import openvino_runtime as module
-from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.torch_runtime import TorchRuntime
 from vpmsearch.model.weights import read_weights
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -28,7 +28,7 @@ def test_it_gives_what_torch_gives(loaded):
     height, width = loaded.config.input_size
     pixels = np.random.default_rng(1).integers(0, 256, (37, height, width, 3), dtype=np.uint8)
     runtime = module.OpenVinoRuntime(loaded, threads=1)
-    expected = Extractor(loaded, torch.device("cpu"))._by_torch(pixels)
+    expected = TorchRuntime(loaded, torch.device("cpu")).features(pixels)
     with ThreadPoolExecutor(2) as pool:
         for count, found in zip(
             (1, 16, 37), pool.map(lambda n: runtime.features(pixels[:n]), (1, 16, 37)), strict=True

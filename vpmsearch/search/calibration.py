@@ -24,9 +24,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vpmsearch.data.crops import CropBox
@@ -289,6 +289,6 @@ def _nearest_unknown(distances: Floats, images: int, rng: np.random.Generator) -
     near, far = distances[MOST - 1], distances[FAR - 1]
     # The first of n uniform numbers is about an exponential one over n.
     shares = np.array([rng.standard_exponential(), MOST - 1.0, FAR - 1.0]) / images
-    first, at_near, at_far = torch.special.ndtri(torch.from_numpy(np.clip(shares, 1e-12, 0.5))).tolist()
+    first, at_near, at_far = map(NormalDist().inv_cdf, np.clip(shares, 1e-12, 0.5).tolist())
     drawn = near + (far - near) * (first - at_near) / (at_far - at_near)
     return float(np.clip(drawn, distances[0], near))
