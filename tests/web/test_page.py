@@ -609,6 +609,17 @@ def test_accessible_in_light_and_dark_and_on_a_phone(page, files, scheme, width)
     assert page.driver.execute_script(wide) <= width
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1366])
+def test_the_description_of_the_interface_is_accessible(page, scheme, width):
+    page.width(width)
+    page.scheme(scheme)
+    page.click("footer a")
+    page.until(lambda: page.driver.title == "vpmsearch: REST interface")
+    assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
+    assert page.violations() == []
+
+
 def test_everything_by_keyboard(page, files):
     page.choose(files[0])
     reached = set()

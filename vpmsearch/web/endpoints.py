@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, Security, UploadFile
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -33,6 +33,7 @@ from vpmsearch.web.fields import (
     whole_uploads,
 )
 from vpmsearch.web.guard import Exchange, route_of
+from vpmsearch.web.reference import reference_page
 from vpmsearch.web.schemas import Health, IndexStats, Problem, RegionsSeen, SearchAnswer
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
@@ -237,6 +238,14 @@ def stats(request: Request) -> IndexStats:
         camids=list(view.camids),
         captured=list(view.captured) if view.captured else None,
     )
+
+
+@guarded.get("/docs", include_in_schema=False)
+async def reference(request: Request) -> HTMLResponse:
+    """The interface, described for people."""
+    scheme = "https" if _asker(request).secure else "http"
+    base = f"{scheme}://{request.headers.get('host', '')}{request.scope['root_path']}"
+    return HTMLResponse(reference_page(request.app.openapi(), base))
 
 
 @guarded.get("/metrics", responses=_ERRORS, response_class=Response)
