@@ -28,36 +28,48 @@ class Stopped(KeyboardInterrupt):
 
 
 class Talk(io.TextIOBase):
-    """stderr as it is now. What cannot be written is dropped: messages accompany the work and never end it."""
+    """A stream for messages. What cannot be written is dropped: messages accompany the work and never end it.
+
+    Args:
+        stream: where they go; None is stderr as it is at that moment, which a progress bar replaces by one of its own.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._given = stream
+
+    @property
+    def _stream(self) -> TextIO:
+        return self._given or sys.stderr
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """What the stream can hold; rich draws its bars accordingly."""
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
+        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         """Write, if that is possible."""
         with suppress(*_GONE):
-            sys.stderr.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Flush, if that is possible."""
         with suppress(*_GONE):
-            sys.stderr.flush()
+            self._stream.flush()
 
     def isatty(self) -> bool:
         """Whether somebody watches."""
         with suppress(*_GONE):
-            return sys.stderr.isatty()
+            return self._stream.isatty()
         return False
 
     def fileno(self) -> int:
-        """Of stderr itself: rich asks for the width of the terminal."""
-        return sys.stderr.fileno()
+        """Of the stream itself: rich asks for the width of the terminal."""
+        return self._stream.fileno()
 
 
 TALK = cast(TextIO, Talk())
+"""stderr, as it is when something is said."""
 
 
 def prepare_streams() -> None:

@@ -14,11 +14,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
-from vpmsearch.commands.streams import TALK, Stopped, can_hold, stopped_by_signals
+from vpmsearch.commands.streams import TALK, Stopped, Talk, can_hold, stopped_by_signals
 from vpmsearch.errors import DiskFullWarning, VpmsearchError
 
 INTERRUPTED = 130
@@ -156,7 +156,7 @@ def _bar(what: str, total: int) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(file=TALK)) as bar:
+    with Progress(*columns, console=Console(file=cast(TextIO, Talk(sys.stderr)))) as bar:
         task = bar.add_task(what, total=total, note="")
         yield lambda n, note="": bar.update(task, advance=n, note=note)
 
