@@ -35,10 +35,11 @@ from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.device import choose_device
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import find_weights, read_weights
-from vpmsearch.search.calibration import MATCH, UNSURE, Calibration, calibrate
+from vpmsearch.search.calibration import calibrate
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.search.exact import QUERY_ROWS
 from vpmsearch.search.queries import together
+from vpmsearch.search.verdict import MATCH, UNSURE, Calibration
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import Match, RegionFeatures
 

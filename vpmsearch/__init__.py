@@ -20,30 +20,38 @@ if TYPE_CHECKING:
     from vpmsearch.data.moments import parse_moment
     from vpmsearch.indexing.indexer import index_gallery
     from vpmsearch.report.notebook import load_model
-    from vpmsearch.search.calibration import Calibration, calibrate, load_calibration
+    from vpmsearch.search.calibration import calibrate
     from vpmsearch.search.engine import SearchEngine
+    from vpmsearch.search.itself import Source, search_others
+    from vpmsearch.search.pairs import choose_pairs, read_answers, write_pairs
     from vpmsearch.search.queries import together
+    from vpmsearch.search.verdict import Calibration, load_calibration
     from vpmsearch.store import GalleryStore
     from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
 __version__ = VERSION
 
 _MODULES = {
-    "Calibration": "vpmsearch.search.calibration",
+    "Calibration": "vpmsearch.search.verdict",
     "GalleryStore": "vpmsearch.store",
     "RegionFeatures": "vpmsearch.types",
     "SearchEngine": "vpmsearch.search.engine",
     "SearchFilter": "vpmsearch.types",
     "SearchResult": "vpmsearch.types",
+    "Source": "vpmsearch.search.itself",
     "calibrate": "vpmsearch.search.calibration",
+    "choose_pairs": "vpmsearch.search.pairs",
     "index_gallery": "vpmsearch.indexing.indexer",
-    "load_calibration": "vpmsearch.search.calibration",
+    "load_calibration": "vpmsearch.search.verdict",
     "load_image": "vpmsearch.data.images",
     "load_model": "vpmsearch.report.notebook",
     "parse_moment": "vpmsearch.data.moments",
+    "read_answers": "vpmsearch.search.pairs",
     "read_frame": "vpmsearch.data.frames",
     "read_gallery": "vpmsearch.data.datasets",
+    "search_others": "vpmsearch.search.itself",
     "together": "vpmsearch.search.queries",
+    "write_pairs": "vpmsearch.search.pairs",
 }
 
 __all__ = [
@@ -53,15 +61,20 @@ __all__ = [
     "SearchEngine",
     "SearchFilter",
     "SearchResult",
+    "Source",
     "calibrate",
+    "choose_pairs",
     "index_gallery",
     "load_calibration",
     "load_image",
     "load_model",
     "parse_moment",
+    "read_answers",
     "read_frame",
     "read_gallery",
+    "search_others",
     "together",
+    "write_pairs",
 ]
 
 

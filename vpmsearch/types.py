@@ -268,10 +268,11 @@ class NoMatches:
 
     kind: "index", the index is empty; "labels", nothing passes the filter, as no image has such labels at all;
     "filter", nothing passes it; "query", the query shows no region that counts; "regions", no image that passes shares
-    a region with the query. text: the same for a person, with what was asked for.
+    a region with the query; "itself", only the query itself does, and it was to be left out. text: the same for a
+    person, with what was asked for.
     """
 
-    kind: Literal["index", "labels", "filter", "query", "regions"]
+    kind: Literal["index", "labels", "filter", "query", "regions", "itself"]
     text: str
 
 

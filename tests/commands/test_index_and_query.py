@@ -189,7 +189,9 @@ def test_query_json_is_the_contract(cli, gallery: Path, index: Path, exact: bool
     assert len(outcome.json) == 2
     for image, line in zip(images, outcome.json, strict=True):
         assert list(line)[:5] == ["query", "exact", "candidates", "elapsed_ms", "matches"]
-        assert list(line)[5:] == ["verdict", "depth", "complete", "bound_closed"]
+        assert list(line)[5:9] == ["verdict", "depth", "complete", "bound_closed"]
+        assert list(line)[9:] == ["empty", "calibration_notice"]
+        assert line["empty"] is line["calibration_notice"] is None
         assert line["complete"]  # six images: all were compared
         assert (line["query"], line["exact"], line["candidates"]) == (str(image), exact, 6)
         assert line["elapsed_ms"] > 0

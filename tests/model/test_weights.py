@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 import vpmsearch.model.weights as module
@@ -386,11 +386,46 @@ def test_what_is_no_file_is_refused(tmp_path):
             read_weights(tmp_path / f"{name}.safetensors")
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "hollow", "large"])
+def test_what_an_index_names_as_its_weights_may_be_anything(tmp_path, places, kind):
+    """The path stands in an index, which may come from anybody; nobody waits for it, or reads a tebibyte."""
+    path = tmp_path / "named"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.truncate(module.MAX_FILE_BYTES if kind == "hollow" else 1 << 40)
+    with pytest.raises(WeightsError, match=r"cannot be weights"):
+        read_weights(path)
+    with pytest.raises(WeightsError, match="none of these is that file"):
+        find_by_fingerprint("feed" * 16, str(path))
+    with pytest.raises(WeightsError, match="none of these is that file"):
+        find_by_fingerprint("feed" * 16, "a\0b")
+
+
+def test_weights_may_be_a_link(saved, tmp_path):
+    """As caches of models have them."""
+    (tmp_path / "link").symlink_to(saved)
+    assert read_weights(tmp_path / "link").fingerprint == fingerprint(saved)
+
+
+def test_more_numbers_than_the_model_takes_are_refused_before_they_are_read(saved, tmp_path, monkeypatch):
+    tensors = load_file(saved)
+    with safe_open(saved, framework="pt") as opened:
+        metadata = opened.metadata()
+    save_file(tensors | {"more": torch.zeros(1000, dtype=torch.float16)}, tmp_path / "more", metadata)
+    monkeypatch.setattr(module, "read_tensors", lambda *_: pytest.fail("read"))
+    with pytest.raises(WeightsError, match="more is not part of it"):
+        _ = read_weights(tmp_path / "more").model
+
+
 def test_a_file_that_cannot_be_opened(saved, monkeypatch):
     def refused(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.open", refused)
+    monkeypatch.setattr(module, "open_regular", refused)
     for function in (read_weights, read_tensors, fingerprint):
         with pytest.raises(WeightsError, match="Permission denied"):
             function(saved)
@@ -456,9 +491,9 @@ def test_given_weights_are_the_indexs_or_an_error(places, saved, tmp_path):
         find_by_fingerprint(wanted, str(saved), places["given"])
 
 
-@pytest.mark.parametrize("call", ["is_file", "open"])
-def test_a_place_that_may_not_be_read_is_passed_over(places, monkeypatch, saved, tmp_path, call):
-    locked, original = put(tmp_path / "locked" / "vpm.safetensors"), getattr(Path, call)
+@pytest.mark.parametrize(("where", "call"), [(Path, "is_file"), (module, "open_regular")])
+def test_a_place_that_may_not_be_read_is_passed_over(places, monkeypatch, saved, tmp_path, where, call):
+    locked, original = put(tmp_path / "locked" / "vpm.safetensors"), getattr(where, call)
     put(places["package"], saved.read_bytes())
 
     def guarded(path, *args, **kwargs):
@@ -466,7 +501,7 @@ def test_a_place_that_may_not_be_read_is_passed_over(places, monkeypatch, saved,
             raise PermissionError(errno.EACCES, "Permission denied")
         return original(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, call, guarded)
+    monkeypatch.setattr(where, call, guarded)
     assert find_by_fingerprint(fingerprint(saved), str(locked)).path == places["package"]
     with pytest.raises(WeightsError, match=r"locked.*not there"):
         find_by_fingerprint("feed" * 16, str(locked))

@@ -18,6 +18,7 @@ from vpmsearch.data.images import decode_image
 from vpmsearch.errors import DataError, FeatureError, StoreError
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.search.queries import only_regions, together
+from vpmsearch.search.verdict import Calibration
 from vpmsearch.types import RegionFeatures, SearchFilter
 
 
@@ -62,6 +63,51 @@ def test_an_image_of_the_index_is_nearest_to_itself(client, service):
         first = ask(client, image_id=image_id)["matches"][0]
         assert first["image_id"] == image_id
         assert first["distance"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_query_itself_is_no_match_and_can_be_left_out(client, service, photo):
+    """`photo` is the third picture of the index: its own file, or searched on from, or cut from it."""
+    image_id = int(service.view.snapshot.image_ids[2])
+    cut = {"cut_from": image_id, "box": "0,0,1,0.5"}
+    everything = ask(client, photo, limit=IMAGES)
+    assert [match["itself"] for match in everything["matches"]] == [True] + [False] * (len(ids(everything)) - 1)
+    for asked in ([photo], [photo, jpeg(picture(2))]):
+        kept, left = (ask(client, *asked, limit=IMAGES, exclude_self=exclude) for exclude in (False, True))
+        assert image_id in ids(kept)
+        assert ids(left) == [each for each in ids(kept) if each != image_id]
+        assert [match["rank"] for match in left["matches"]] == list(range(1, len(ids(left)) + 1))
+    left = ask(client, image_id=image_id, limit=IMAGES, exclude_self=True)
+    assert image_id not in ids(left)
+    other = jpeg(picture(2))  # its content is not the index's
+    assert image_id in ids(ask(client, other, limit=IMAGES, exclude_self=True))
+    assert image_id not in ids(ask(client, other, limit=IMAGES, exclude_self=True, **cut))
+    pages = [
+        ask(client, photo, limit=7, offset=offset, exclude_self=True, exact=True) for offset in range(0, IMAGES, 7)
+    ]
+    whole = ask(client, photo, limit=IMAGES, exclude_self=True, exact=True)
+    assert [each for page in pages for each in ids(page)] == ids(whole)
+
+
+def test_the_verdict_is_of_the_nearest_other(own_service, client_of, photo):
+    store, info = own_service.store, own_service.store.model_info
+    far = tuple(tuple(float(i) for i in range(1, 101)) for _ in range(info.p))
+    count = len(store.snapshot)
+    store.keep_calibration(Calibration(info.fingerprint, info.threshold, count, True, far, far, "pids", 10).values())
+    assert own_service.refresh()
+    client = client_of(own_service)
+    answer = ask(client, photo)
+    first, second = answer["matches"][:2]
+    assert (first["itself"], first["false_match_rate"]) == (True, None)
+    assert second["false_match_rate"] == 0
+    assert answer["verdict"] == "match"
+    assert answer["calibration_notice"] is None
+    near = tuple((second["distance"] / 2,) * 50 for _ in range(info.p))
+    old = Calibration(info.fingerprint, info.threshold, 3 * count, True, near, near, "pids", 10)
+    store.keep_calibration(old.values())
+    assert own_service.refresh()
+    answer = ask(client, photo, limit=1)
+    assert answer["verdict"] == "no match", "although the query itself is at 0"
+    assert f"the index held {3 * count} images then and holds {count} now" in answer["calibration_notice"]
 
 
 def test_pages_are_the_ranks_cut_up(client, photo):
@@ -165,7 +211,9 @@ def test_stats_health_and_metrics(client, photo):
         ({"image_id": 1, "offset": 1000}, "offset"),
         ({"image_id": 1, "offset": -1}, "offset"),
         ({"image_id": 1, "after": "yesterday"}, "after"),
-        ({"image_id": 1, "before": "0001-01-01T00:00:00+23:00"}, "no such year"),
+        ({"image_id": 1, "before": "0001-01-01T00:00:00+23:00"}, "no time that exists"),
+        ({"image_id": 1, "after": "20260329"}, "may be a date or a count of seconds"),
+        ({"image_id": 1, "after": "1774747800"}, "may be a date or a count of seconds"),
         ({"image_id": 1, "pid": 2**63}, "too large"),
         ({"image_id": 1, "box": "0,0,1,1"}, "0 photographs and 1 boxes"),
     ],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import answer, answer_json, command, progress
+from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
+
+if TYPE_CHECKING:
+    from vpmsearch.search.verdict import Calibration
 
 
 def register(app: typer.Typer) -> None:
@@ -20,36 +24,100 @@ def calibrate(
     weights: options.Weights = None,
     probes: Annotated[int, typer.Option(min=20, help="Images to search with.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Which images.")] = 0,
+    ask: Annotated[
+        Path | None,
+        typer.Option(help="Write pairs of images to answer into this CSV file, and stop.", show_default=False),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Use such a file, with yes or no under `same`.", show_default=False),
+    ] = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Measure how near strangers come, so that an answer can say match, unsure or no match.
+    """Measure how near strangers come and how far right answers lie: then a query says match, unsure or no match.
 
-    Images of the gallery, whole and cut, are searched for among those of other people (known by their pids where there
-    are any). Kept in the index; do it again when the gallery has grown much.
+    Images of the gallery, whole and cut, are searched for in it. Their pids tell who is a stranger. Without pids people
+    are supposed to occur at most 20 times; some hundred answered pairs (--ask, then --pairs) make more matches certain.
+    Kept in the index; do it again when the gallery has grown much or labels have come.
     """
-    from dataclasses import asdict
-
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_by_fingerprint
-    from vpmsearch.search.calibration import ACCEPTED, BOXES
+    from vpmsearch.search.calibration import BOXES
     from vpmsearch.search.calibration import calibrate as measure
     from vpmsearch.search.open import searcher
+    from vpmsearch.search.pairs import choose_pairs, read_answers, write_pairs
     from vpmsearch.store.open import open_index
 
+    if ask is not None and pairs is not None:
+        raise typer.BadParameter("--ask writes pairs and --pairs reads answers: one after the other")
     chosen = choose_device(device)
     with open_index(index, device=str(chosen)) as store:
+        engine = searcher(store)
+        if ask is not None:
+            asked = choose_pairs(engine, seed=seed)
+            write_pairs(ask, engine, asked)
+            _asked(ask, len(asked), json)
+            return
+        answers = None if pairs is None else read_answers(pairs, store)
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
-        total = min(probes, len(store.snapshot)) * len(BOXES)
-        with progress("searching for strangers", total) as advance:
-            found = measure(searcher(store), Extractor(loaded, chosen), probes=probes, seed=seed, on_progress=advance)
-        where = store.keep_calibration(asdict(found))
+        images = len(store.snapshot)
+        total = min(max(probes, len(answers.probes) if answers else 0), images) * len(BOXES)
+        with progress("calibrating", total) as advance:
+            found = measure(
+                engine,
+                Extractor(loaded, chosen),
+                probes=probes,
+                seed=seed,
+                answers=answers,
+                on_progress=advance,
+                on_estimate=lambda seconds: say(
+                    f"{total} searches among {images} images take about {_duration(seconds)}"
+                ),
+            )
+        where = store.keep_calibration(found.values())
+    _told(found, where, json)
+
+
+def _asked(path: Path, count: int, json: bool) -> None:
+    from vpmsearch.data.images import printable
+
+    if json:
+        answer_json({"path": printable(path), "pairs": count})
+        return
+    answer(
+        f"{printable(path)}: {count} pairs of images. Look at each, write yes or no under `same`, leave it empty where "
+        f"you cannot tell; then run `vpmsearch calibrate --pairs {printable(path)}`"
+    )
+
+
+def _told(found: Calibration, where: object, json: bool) -> None:
+    from vpmsearch.search.verdict import ACCEPTED, LIKENESS, PAIRS, PIDS
+
     measured = sum(map(len, found.distances))
     if json:
-        answer_json({"path": str(where), "images": found.images, "labelled": found.labelled, "searches": measured})
+        answer_json(
+            {
+                "path": str(where),
+                "images": found.images,
+                "labelled": found.labelled,
+                "basis": found.basis,
+                "searches": measured,
+                "right": sum(map(len, found.own)),
+            }
+        )
         return
-    by = "by their pids" if found.labelled else "without pids: other images of one person count as strangers"
-    answer(
-        f"{where}: {measured} searches among {found.images} images, {by}; match is up to {ACCEPTED:.0%} false matches"
-    )
+    by = {
+        PIDS: "strangers told by pids",
+        PAIRS: "strangers told by your answers",
+        LIKENESS: "strangers told by likeness, as images without pids are among them: labels or answered pairs (--ask) "
+        "would make more matches certain",
+    }[found.basis]
+    never = "" if any(found.own) else "; nobody occurs twice (in two cameras, if known), so it never says that none is"
+    promise = f"match is up to {ACCEPTED[found.basis]:.0%} false matches{never}"
+    answer(f"{where}: {measured} searches among {found.images} images, {by}; {promise}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(seconds, 1):.0f} s"

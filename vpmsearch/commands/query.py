@@ -13,7 +13,8 @@ from vpmsearch.commands.terminal import answer, answer_json, command, say
 
 if TYPE_CHECKING:
     from vpmsearch.model.extraction import Extractor
-    from vpmsearch.search.calibration import Calibration
+    from vpmsearch.search.itself import Answered, Source
+    from vpmsearch.search.verdict import Calibration
     from vpmsearch.store.place import Place
     from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
 
@@ -46,6 +47,10 @@ def query(
     together: Annotated[
         bool, typer.Option("--together", help="The images show one person: search for what they show together.")
     ] = False,
+    exclude_self: Annotated[
+        bool,
+        typer.Option("--exclude-self", help="Leave the query itself, or whatever has its content, out of the ranks."),
+    ] = False,
     json: options.Json = False,
     panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
     report: Annotated[
@@ -56,8 +61,9 @@ def query(
     """Find the people in an index who look like these, by the regions both images show.
 
     With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict", "depth",
-    "complete", "bound_closed", "empty"}. Complete: no other image can belong into the answer. Empty: why there are no
-    matches, {"kind": index, labels, filter, query or regions, "reason"}.
+    "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can belong into the answer.
+    Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself, "reason"}. An image of
+    the index that is the query itself never counts for the verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
     """
     from vpmsearch.errors import DataError
@@ -73,10 +79,12 @@ def query(
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
-    asked = _Asked(images, top, exact, wanted, regions, together)
+    asked = _Asked(images, top, exact, wanted, regions, together, exclude_self)
     answers, failures, grid = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
+    if answers and answers[0].notice:
+        say(f"the calibration is old: {answers[0].notice}")
     if panel is not None and answers:
         _save_panel(answers, panel, top)
     if report is not None and answers:
@@ -95,19 +103,26 @@ class _Asked:
     filter: SearchFilter
     regions: str
     together: bool
+    exclude_self: bool
 
 
 @dataclass(frozen=True)
 class _Answer:
     """The matches of one query, and what the index's calibration, if it has one, says of them.
 
-    paths: the photographs, several where they are one person. visible: regions that the query shows.
+    paths: the photographs, several where they are one person. found: the answer, and what of it is the query itself.
+    visible: regions that the query shows. notice: why the calibration should be made anew, or "".
     """
 
     paths: list[Path]
-    result: SearchResult
+    found: Answered
     calibration: Calibration | None
     visible: int
+    notice: str = ""
+
+    @property
+    def result(self) -> SearchResult:
+        return self.found.result
 
     @property
     def name(self) -> str:
@@ -117,13 +132,15 @@ class _Answer:
 
     @property
     def verdict(self) -> str | None:
-        matches, known = self.result.matches, self.calibration
-        return None if known is None else known.verdict(self.visible, matches[0].distance if matches else None)
+        nearest, known = self.found.nearest, self.calibration
+        return None if known is None else known.verdict(self.visible, nearest.distance if nearest else None)
 
     def rate(self, match: Match) -> float | None:
-        """The false-match rate of a match."""
+        """The false-match rate of a match; None of the query itself, which is no match."""
         known = self.calibration
-        return None if known is None else known.false_match_rate(self.visible, match.distance)
+        if known is None or match.image_id in self.found.itself:
+            return None
+        return known.false_match_rate(self.visible, match.distance)
 
 
 def _answers(
@@ -133,9 +150,10 @@ def _answers(
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_by_fingerprint
-    from vpmsearch.search.calibration import load_calibration, visible_regions
+    from vpmsearch.search.itself import merged, search_others
     from vpmsearch.search.open import searcher
     from vpmsearch.search.queries import only_regions, parse_regions, together
+    from vpmsearch.search.verdict import load_calibration, notice_of, visible_regions
     from vpmsearch.store.open import open_index
 
     chosen = choose_device(device)
@@ -143,29 +161,42 @@ def _answers(
         info = store.model_info
         only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
-        paths, features, failures = _extract(Extractor(loaded, chosen), asked.images)
+        paths, features, sources, failures = _extract(Extractor(loaded, chosen), asked.images)
         groups = [[path] for path in paths]
         if asked.together and paths:
-            features, groups = together(features)[0], [paths]
+            features, groups, sources = together(features)[0], [paths], [merged(sources)]
         engine = searcher(store)
-        results = engine.search(features, asked.top, asked.exact, filter=asked.filter, regions=only)
+        results = search_others(
+            engine,
+            features,
+            sources,
+            asked.top,
+            asked.exact,
+            exclude_self=asked.exclude_self,
+            filter=asked.filter,
+            regions=only,
+        )
         known = load_calibration(store, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
-        visible = [visible_regions(engine, seen[row : row + 1]) for row in range(len(seen))]
+        visible = [visible_regions(info, seen[row : row + 1]) for row in range(len(seen))]
+        notice = notice_of(store, known)
     found = zip(groups, results, visible, strict=True)
-    return [_Answer(group, result, known, shown) for group, result, shown in found], failures, info.num_regions
+    return [_Answer(group, each, known, shown, notice) for group, each, shown in found], failures, info.num_regions
 
 
-def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[str]]:
-    """Features of the images that can be read, and what is wrong with the others."""
+def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
+    """Features of the images that can be read, which files they are, and what is wrong with the others."""
     from vpmsearch.data.images import printable
     from vpmsearch.model.extraction import Request
+    from vpmsearch.search.itself import Source
     from vpmsearch.types import RegionFeatures
 
     batches = list(extractor.extract(Request(i, path) for i, path in enumerate(images)))
     failures = [f"{printable(r.path)}: {r.reason}" for batch in batches for r in batch.rejected]
-    paths = [seen.path for batch in batches for seen in batch.seen]
-    return paths, RegionFeatures.concatenate([batch.features for batch in batches]), failures
+    every = [seen for batch in batches for seen in batch.seen]
+    sources = [Source.of(seen.content_hash) for seen in every]
+    features = RegionFeatures.concatenate([batch.features for batch in batches])
+    return [seen.path for seen in every], features, sources, failures
 
 
 def _print(found: _Answer, json: bool) -> None:
@@ -184,13 +215,15 @@ def _print(found: _Answer, json: bool) -> None:
     for rank, match in enumerate(result.matches, start=1):
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
         shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
-        answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}  [{shares}]")
+        own = "  the query itself" if match.image_id in found.found.itself else ""
+        answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}{own}  [{shares}]")
 
 
 def to_json(found: _Answer) -> dict[str, Any]:
     """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match.
 
-    verdict and false_match_rate are null in an index without a calibration.
+    verdict and false_match_rate are null in an index without a calibration; the query itself has no rate. itself: this
+    match is the query itself. calibration_notice: why the calibration should be made anew, or null.
     """
     result = found.result
     matches = [
@@ -203,6 +236,7 @@ def to_json(found: _Answer) -> dict[str, Any]:
             "camid": match.camid,
             "regions": [{"region": r.region, "distance": r.distance, "weight": r.weight} for r in match.regions],
             "false_match_rate": found.rate(match),
+            "itself": match.image_id in found.found.itself,
         }
         for rank, match in enumerate(result.matches, start=1)
     ]
@@ -217,6 +251,7 @@ def to_json(found: _Answer) -> dict[str, Any]:
         "complete": result.complete,
         "bound_closed": result.bound_closed,
         "empty": None if result.empty is None else {"kind": result.empty.kind, "reason": result.empty.text},
+        "calibration_notice": found.notice or None,
     }
 
 

@@ -145,7 +145,7 @@ def read_image(
         ImageError: whatever is wrong with the file.
     """
     data = _read(path)
-    return _digest(data), _decode(data, path, max_pixels, shrink_to)
+    return hash_of(data), _decode(data, path, max_pixels, shrink_to)
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
@@ -154,7 +154,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     Raises:
         ImageError: the file cannot be read, is empty or too large.
     """
-    return _digest(_read(path))
+    return hash_of(_read(path))
 
 
 def to_array(
@@ -244,7 +244,8 @@ def _refuse_folder(error: OSError) -> None:
     raise DataError(f"{printable(error.filename)}: the folder cannot be listed ({reason})") from error
 
 
-def _digest(data: bytes) -> str:
+def hash_of(data: bytes) -> str:
+    """`content_hash` of a file with these bytes."""
     # Cut, not BLAKE2b-128: so the hashes of old indexes, which hold all 32 bytes, can be shortened to these.
     return hashlib.blake2b(data, digest_size=32).hexdigest()[:32]
 

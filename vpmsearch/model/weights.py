@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from vpmsearch.model.baselines import ARCHITECTURES
 from vpmsearch.model.trunks import BACKBONES
 from vpmsearch.model.vpm import Vpm
 from vpmsearch.system.atomic import replacing
+from vpmsearch.system.regular import UnfitFileError, open_regular
 from vpmsearch.types import ModelInfo
 
 FORMAT = 1
@@ -166,6 +168,7 @@ class LoadedWeights:
             model = ARCHITECTURES[config.architecture](
                 config.backbone, config.num_regions, config.embedding_dim, config.normalize_embeddings
             )
+        check_shapes(model, self.path)  # before they are in memory: float16 becomes twice as large there
         tensors = read_tensors(self.path)
         check_tensors(model, tensors, self.path)
         # Taken as they are: `to_empty` of what is on "meta" imports sympy, half a second of every query.
@@ -253,12 +256,10 @@ def read_metadata(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, str]:
         WeightsError: missing, unreadable, too large or damaged.
     """
     try:
-        if not path.is_file():
-            raise WeightsError(f"no weights file at {path}; train one with `vpmsearch train` or give --weights FILE")
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with _opened(path, largest) as file:
+            size = os.fstat(file.fileno()).st_size
             header = int.from_bytes(file.read(8), "little")
-        if size < 8 or header > min(MAX_HEADER_BYTES, size - 8) or size > largest:
+        if size < 8 or header > min(MAX_HEADER_BYTES, size - 8):
             raise WeightsError(
                 f"{path} is not a safetensors file of sane size; vpmsearch reads no other kind of weights"
             )
@@ -266,6 +267,24 @@ def read_metadata(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, str]:
             return dict(opened.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors: {_one_line(error)}") from error
+
+
+def _opened(path: Path, largest: int) -> BufferedReader:
+    """A weights file, open for reading; a link to one is fine, as caches of models have them.
+
+    Raises:
+        WeightsError: there is none, or it is no regular file of at most so many bytes. OSError: it cannot be read.
+    """
+    try:
+        return open_regular(path, largest, follow=True)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WeightsError(
+            f"no weights file at {path}; train one with `vpmsearch train` or give --weights FILE"
+        ) from error
+    except UnfitFileError as error:
+        raise WeightsError(f"{path} cannot be weights: {error.strerror}; vpmsearch reads no other kind") from error
+    except ValueError as error:  # a NUL in the name
+        raise WeightsError(f"no weights file at {path!r}: no file has such a name") from error
 
 
 def read_tensors(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, Tensor]:
@@ -288,6 +307,26 @@ def read_tensors(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, Tensor]
     if bad := first_not_finite(tensors):
         raise WeightsError(f"{path}: tensor {_name(bad)} is not finite; the file is damaged or training diverged")
     return tensors
+
+
+def check_shapes(module: torch.nn.Module, path: Path) -> None:
+    """Compare names and shapes, as the header of a file gives them, with what the module would take.
+
+    Raises:
+        WeightsError: a tensor is missing, too many, or of another shape.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            found = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {_one_line(error)}") from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if differing := sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name)):
+        name = differing[0]
+        what = "missing" if name not in found else "not part of it"
+        if name in wanted and name in found:
+            what = f"{found[name]}, not {wanted[name]}"
+        raise WeightsError(f"{path} does not fit the model it names: {_name(name)} is {what}")
 
 
 def check_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -327,7 +366,7 @@ def fingerprint(path: Path) -> str:
         WeightsError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path, MAX_FILE_BYTES) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error

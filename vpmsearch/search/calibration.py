@@ -1,122 +1,95 @@
-"""How near is near enough: distances turned into false-match rates, measured on the gallery itself.
+"""The experiment behind a verdict: how near do strangers come in this gallery, and how far do right answers lie?
 
-A ranking always has a first. Whether that is the person searched for follows from how near the first comes for people
-who are *not* there: images of the gallery, whole and cut to halves, searched for among the images of all others. The
-share of them whose nearest other person is as near as a match is the match's *false-match rate*: what one would get
-wrong of searches for absent people by accepting at that distance. It is kept apart by how many regions the query shows,
-since fewer regions come nearer by chance, and it holds for a gallery of about the size it was measured on.
+Images of the gallery, whole and cut to halves and larger parts, are searched for in it, each without itself and without
+whatever has its content. What comes back is a list of distances, nearest first, of images of the same person and of
+strangers. What tells them apart is the basis:
 
-Where the gallery has no pids, only the image itself is left out of its own search; other images of the same person then
-count as strangers, so that the distances asked for are nearer than they need to be: more `unsure`, not more false
-matches.
+- **pids**, where both images have one. Right answers are those of other cameras where cameras are known, since
+  photographs by the same camera lie nearer than those that one searches with.
+- **pairs**: a person said of some pairs whether they show the same (`vpmsearch.search.pairs`). From those follows how
+  likely a pair at a distance does; who each image of a list shows is drawn with that probability.
+- **likeness**, where nothing is known. A person is supposed to occur at most `MOST` times, so from rank `MOST` on there
+  are strangers for certain. How their distances thin out from there to rank `FAR` says how near the nearest stranger is
+  likely to be: the normal distribution through those two ranks is followed down to the first, and all images before
+  rank `MOST` are taken for strangers. That expects strangers nearer than they are: fewer matches, not more false ones.
+  Right answers: the nearer, the more often right. So a distance that 5 % of all searches exceed is exceeded by no more
+  of those whose first image is right. Where cameras are known, first means the first by another camera.
+
+A list may hold all three, as in a gallery with labels for some.
 """
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.errors import DataError
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.search.engine import Searcher
 from vpmsearch.search.exact import QUERY_ROWS
-from vpmsearch.store import Gallery, calibration_file
+from vpmsearch.search.itself import Source, search_others
+from vpmsearch.search.pairs import Answers, Curve, Sample, fit
+from vpmsearch.search.verdict import FEWEST, LIKENESS, PAIRS, PIDS, Calibration
 from vpmsearch.types import ImageRecord, Match, RegionFeatures
 
-MATCH, UNSURE, NO_MATCH = "match", "unsure", "no match"
-ACCEPTED, DOUBTFUL = 0.05, 0.25
-"""False-match rates up to which a hit is a match, and up to which it is unsure."""
 PROBES = 400
 BOXES = (None, CropBox(bottom=0.5), CropBox(top=0.5), CropBox(bottom=0.7), CropBox(top=0.3))
 """What is searched for of each image: all, and the halves and larger parts that partial photographs show."""
+MOST, FAR = 20, 60
+"""How often a person occurs at most in a gallery without pids, and the rank up to which strangers are looked at."""
+LEAST = 300
+"""Images without pids from which on strangers are told by likeness: `FAR` ranks must be the near fifth of them."""
+RANKS = 96
+"""Ranks that are looked at, and eight times as many where all of them show the person searched for."""
 LOOKED_UP = 1024
 """Images whose pids are looked up at once when probes are drawn."""
-OWN_IMAGES = 64
-"""Ranks that are looked at for the first image of somebody else, and eight times as many where there is none."""
-FEWEST = 40
-"""Distances a number of regions needs for rates of its own; with fewer it shares those of its neighbours."""
+FIRST = 64
+"""Searches after which is told how long all will take."""
+OWN, STRANGER, UNKNOWN, NOBODY = "own", "stranger", "unknown", "nobody"
+"""Who an image shows: NOBODY that counts is junk, or the same person by the same camera."""
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Distances of the nearest stranger, by how many regions the query shows.
+class Probe:
+    """An image of the gallery to search for."""
 
-    fingerprint: of the weights. min_visibility: of the index. images: in the gallery then. labelled: whether strangers
-    were known by their pids. distances: for each number of visible regions, 1 to p, the distances, ascending.
+    image_id: int
+    record: ImageRecord
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known who it shows."""
+        return self.record.pid is not None and self.record.pid > 0
+
+    @property
+    def source(self) -> Source:
+        """What the search is not to find: the image itself, under any name."""
+        return replace(Source.of(self.record.content_hash), image_ids=frozenset({self.image_id}))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One search: the distances of its list by what is known of who the images show, ascending each.
+
+    visible: regions that the query shows. own: of the same person, by another camera where cameras are known.
+    stranger: of somebody else. unknown: of nobody knows whom; by_another: which of them are by another camera, or all
+    where cameras are not known. answered: pairs of which a person said it.
     """
 
-    fingerprint: str
-    min_visibility: float
-    images: int
-    labelled: bool
-    distances: tuple[tuple[float, ...], ...]
-
-    def false_match_rate(self, visible: int, distance: float) -> float:
-        """The share of searches for absent people whose nearest image is at least as near, in [0, 1].
-
-        Args:
-            visible: regions that the query shows, 1 to p. distance: of a match, by Eq. 4.
-        """
-        known = self._of(visible)
-        return float(np.searchsorted(known, distance, side="right") / len(known))
-
-    def verdict(self, visible: int, distance: float | None) -> str:
-        """`MATCH`, `UNSURE` or `NO_MATCH` for the nearest match; None where there is none."""
-        if distance is None:
-            return NO_MATCH
-        rate = self.false_match_rate(visible, distance)
-        return MATCH if rate <= ACCEPTED else UNSURE if rate <= DOUBTFUL else NO_MATCH
-
-    def _of(self, visible: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """The distances for a number of regions, with those of the nearest numbers until there are enough."""
-        order = sorted(range(len(self.distances)), key=lambda i: (abs(i + 1 - visible), i))
-        found: list[float] = []
-        for number in order:
-            found += self.distances[number]
-            if len(found) >= FEWEST:
-                break
-        return np.sort(np.array(found, np.float64))
-
-    def save(self, index: Path) -> Path:
-        """Write it into the folder of an index, whole or not at all."""
-        return calibration_file.write(index, asdict(self))
-
-
-def load_calibration(
-    index: Gallery | str | os.PathLike[str], fingerprint: str, min_visibility: float
-) -> Calibration | None:
-    """The calibration of an index; None where there is none, or one of other weights or another threshold.
-
-    Args:
-        index: an open index, or the folder of one.
-
-    Raises:
-        StoreDamagedError: it is not what was written.
-    """
-    if isinstance(index, str | os.PathLike):
-        where: object = Path(index) / calibration_file.FILE_NAME
-        written = calibration_file.read(Path(index))
-    else:
-        where, written = f"the calibration of {index.path}", index.calibration()
-    values = calibration_file.of_model(written, fingerprint, min_visibility)
-    if values is None:
-        return None
-    try:
-        distances = tuple(tuple(map(float, each)) for each in values["distances"])
-        found = Calibration(**{**values, "distances": distances})
-    except (KeyError, TypeError, ValueError) as error:
-        raise calibration_file.damaged(where) from error
-    return found if any(found.distances) else None
-
-
-def visible_regions(engine: Searcher, query: RegionFeatures) -> int:
-    """How many regions of one query count where images are compared."""
-    return int(engine.snapshot.model_info.visible(query.visibility[0]).sum())
+    visible: int
+    own: Floats
+    stranger: Floats
+    unknown: Floats
+    by_another: NDArray[np.bool_]
+    answered: tuple[Sample, ...] = ()
 
 
 def calibrate(
@@ -125,88 +98,197 @@ def calibrate(
     *,
     probes: int = PROBES,
     seed: int = 0,
-    on_progress: Callable[[int], None] = lambda images: None,
+    answers: Answers | None = None,
+    on_progress: Callable[[int], None] = lambda searches: None,
+    on_estimate: Callable[[float], None] = lambda seconds: None,
 ) -> Calibration:
-    """Search for images of the gallery, whole and in part, among those of other people.
+    """Search for images of the gallery, whole and in part, and keep how near strangers come and right answers lie.
 
     Args:
         engine: over the index. extractor: of its weights. probes: images to search with. seed: which.
-        on_progress: told how many more are done, of `probes` × len(BOXES).
+        answers: what a person said of pairs of images, see `vpmsearch.search.pairs`.
+        on_progress: told how many more searches are done, of `probes` × len(BOXES). on_estimate: told once, early, how
+            many seconds all of it will take.
 
     Raises:
-        DataError: too few images, or too few whose files are still there.
+        DataError: too few images, or too few whose files are still there; or nothing tells strangers from other images
+            of the same person: the message says what would.
     """
-    snapshot, info = engine.snapshot, engine.snapshot.model_info
-    chosen = _probes(engine, probes, seed)
-    owners = [(image_id, record.pid) for image_id, record in chosen]
-    labelled = all(pid is not None for _, pid in owners)
-    distances: list[list[float]] = [[] for _ in range(info.p)]
-    wanted = [(probe, box) for probe in range(len(chosen)) for box in BOXES]
-    for start in range(0, len(wanted), QUERY_ROWS):
-        some = wanted[start : start + QUERY_ROWS]
-        requests = (Request(i, Path(chosen[probe][1].path), box) for i, (probe, box) in enumerate(some))
-        probed, parts = list[int](), list[RegionFeatures]()
+    chosen, unlabelled = draw_probes(engine, probes, seed, first=answers.probes if answers else ())
+    known = [probe for probe in chosen if probe.known]
+    if len(known) < FEWEST and answers is None and unlabelled < LEAST and len(known) < len(chosen):
+        raise DataError(_what_would_do(engine, unlabelled))
+    listed = _searched(engine, extractor, chosen, answers, on_progress, on_estimate)
+    curve = None if answers is None else fit([sample for item in listed for sample in item.answered])
+    found = [_drawn(item, curve, unlabelled, rng) for rng in [np.random.default_rng(seed)] for item in listed]
+    if sum(nearest is not None for nearest, _ in found) < FEWEST:
+        raise DataError(f"{engine.store.path} has too few images with files to calibrate on; index more")
+    labelled = not any(item.unknown.size for item in listed)
+    info, visible = engine.snapshot.model_info, [item.visible for item in listed]
+    return Calibration(
+        info.fingerprint,
+        info.threshold,
+        len(engine.snapshot),
+        labelled,
+        _by_regions(info.p, visible, [nearest for nearest, _ in found]),
+        _by_regions(info.p, visible, [right for _, right in found]),
+        PIDS if labelled else PAIRS if curve else LIKENESS,
+        engine.snapshot.counts()["identities"],
+    )
+
+
+def draw_probes(engine: Searcher, count: int, seed: int, first: Sequence[int] = ()) -> tuple[list[Probe], int]:
+    """Images to search with, drawn at random; and about how many images of the index have no pid.
+
+    Images of known people alone where there are `FEWEST` of them, else those first. Of distractors (pid 0) nobody knows
+    which other images show the same person. Junk (pid below 0) is no photograph of a person. Where there is one camera
+    only, it tells nothing and is left out of the records.
+
+    Args:
+        first: ids of images that come before any other.
+    """
+    snapshot, several = engine.snapshot, engine.snapshot.counts()["cameras"] > 1
+    every = snapshot.image_ids[np.random.default_rng(seed).permutation(len(snapshot.image_ids))]
+    chosen = [Probe(*item) for item in zip(first, snapshot.records_of(first), strict=True)] if len(first) else []
+    known, others, without, seen = list[Probe](), list[Probe](), 0, 0
+    for start in range(0, len(every), LOOKED_UP):
+        some = every[start : start + LOOKED_UP]
+        for image_id, record in zip(some.tolist(), snapshot.records_of(some), strict=True):
+            probe = Probe(image_id, record if several else replace(record, camid=None))
+            without, seen = without + (record.pid is None), seen + 1
+            if record.pid is None or record.pid >= 0:
+                (known if probe.known else others).append(probe)
+        if len(known) >= count:
+            break
+    rest = known if len(known) >= FEWEST else [*known, *others]
+    taken = set(first)
+    chosen += [probe for probe in rest if probe.image_id not in taken]
+    return chosen[: max(count, len(first))], round(len(every) * without / max(seen, 1))
+
+
+def _what_would_do(engine: Searcher, unlabelled: int) -> str:
+    return (
+        f"{engine.store.path}: among {unlabelled} images without pids, strangers cannot be told from other images of "
+        f"the same person, so no verdict can be promised. What would allow one: {LEAST} images or more; or pids of "
+        f"some people, {FEWEST} images between them (`vpmsearch index LIST.csv --dataset csv`, columns path,pid); or "
+        "some pairs that you answer (`vpmsearch calibrate --ask pairs.csv`, then `--pairs pairs.csv`)"
+    )
+
+
+def _by_regions(p: int, visible: Sequence[int], distances: Sequence[float | None]) -> tuple[tuple[float, ...], ...]:
+    """Distances of searches, ascending, for each number of visible regions from 1 to p."""
+    pairs = [(shown, each) for shown, each in zip(visible, distances, strict=True) if each is not None]
+    return tuple(tuple(sorted(each for shown, each in pairs if shown == number)) for number in range(1, p + 1))
+
+
+def _searched(
+    engine: Searcher,
+    extractor: Extractor,
+    chosen: Sequence[Probe],
+    answers: Answers | None,
+    on_progress: Callable[[int], None],
+    on_estimate: Callable[[float], None],
+) -> list[Listed]:
+    """Search for each probe, whole and in part. Those whose files cannot be read any more are left out."""
+    wanted = [(probe, box) for probe in chosen for box in BOXES]
+    listed, began, start = list[Listed](), time.perf_counter(), 0
+    while start < len(wanted):
+        some = wanted[start : start + (QUERY_ROWS if start else FIRST)]
+        requests = (Request(i, Path(probe.record.path), box) for i, (probe, box) in enumerate(some))
+        probed, parts = list[Probe](), list[RegionFeatures]()
         for batch in extractor.extract(requests):
             probed += [some[seen.position][0] for seen in batch.seen]
             parts.append(batch.features)
             on_progress(len(batch.seen) + len(batch.rejected))
-        queries = RegionFeatures.concatenate(parts)
-        nearest = _nearest_strangers(engine, queries, [owners[probe] for probe in probed])
-        visible = info.visible(queries.visibility).sum(axis=1)
-        for regions, distance in zip(visible.tolist(), nearest, strict=True):
-            if distance is not None and regions:
-                distances[regions - 1].append(distance)
-    if sum(map(len, distances)) < FEWEST:
-        raise DataError(f"{engine.store.path} has too few images with files to calibrate on; index more")
-    ascending = tuple(tuple(sorted(each)) for each in distances)
-    return Calibration(info.fingerprint, info.threshold, len(snapshot), labelled, ascending)
+        listed += _lists(engine, RegionFeatures.concatenate(parts), probed, answers)
+        if not start:
+            on_estimate((time.perf_counter() - began) * len(wanted) / len(some))
+        start += len(some)
+    return listed
 
 
-def _probes(engine: Searcher, count: int, seed: int) -> list[tuple[int, ImageRecord]]:
-    """Images to search with, drawn at random: those of known people first where there are any.
-
-    Of distractors (pid 0) nobody knows which other images show the same person; counted as strangers, those would make
-    strangers look nearer than they are. Junk (pid below 0) is no photograph of a person.
-    """
-    snapshot = engine.snapshot
-    ids = snapshot.image_ids[np.random.default_rng(seed).permutation(len(snapshot.image_ids))]
-    known, others = list[tuple[int, ImageRecord]](), list[tuple[int, ImageRecord]]()
-    for start in range(0, len(ids), LOOKED_UP):
-        some = ids[start : start + LOOKED_UP]
-        for image_id, record in zip(some.tolist(), snapshot.records_of(some), strict=True):
-            group = known if record.pid is None or record.pid > 0 else others
-            group.append((image_id, record))
-        if len(known) >= count:
-            break
-    return [*known, *others][:count]
-
-
-def _nearest_strangers(
-    engine: Searcher, queries: RegionFeatures, owners: Sequence[tuple[int, int | None]]
-) -> list[float | None]:
-    """For each query the distance of the nearest image of somebody else than its owner: an (image id, pid).
-
-    Junk is nobody's. All queries share a pass over the gallery; those whose own images fill the ranks take another.
-    """
-    nearest: list[float | None] = [None] * len(queries)
-    waiting, k = list(range(len(queries))), OWN_IMAGES
+def _lists(engine: Searcher, queries: RegionFeatures, probed: Sequence[Probe], answers: Answers | None) -> list[Listed]:
+    """The list of each query. All share a pass over the gallery; those whose own images fill the ranks take another."""
+    visible = engine.snapshot.model_info.visible(queries.visibility).sum(axis=1).tolist()
+    listed: list[Listed | None] = [None] * len(probed)
+    waiting, k = list(range(len(probed))), RANKS
     while waiting:
-        found = engine.search(queries[np.array(waiting)], min(k, len(engine.snapshot)), exact=True)
+        asked = min(k, len(engine.snapshot))
+        sources = [probed[i].source for i in waiting]
+        found = search_others(engine, queries[np.array(waiting)], sources, asked, exact=True)
         left = []
-        for query, result in zip(waiting, found, strict=True):
-            strangers = (match for match in result.matches if _is_stranger(match, *owners[query]))
-            stranger = next(strangers, None)
-            if stranger is not None:
-                nearest[query] = stranger.distance
-            elif len(result.matches) == k:
-                left.append(query)
+        for i, answered in zip(waiting, found, strict=True):
+            matches = answered.result.matches
+            item = listed[i] = _told_apart(probed[i], visible[i], matches, answers)
+            if not item.stranger.size and item.unknown.size < FAR and len(matches) == asked:
+                left.append(i)
         waiting, k = left, 8 * k
-    return nearest
+    return [item for item in listed if item is not None]
 
 
-def _is_stranger(match: Match, image_id: int, pid: int | None) -> bool:
-    if match.image_id == image_id:
-        return False
-    if pid is None or pid < 1 or match.pid is None:  # 0: somebody, nobody knows who
-        return True
-    return match.pid != pid and match.pid >= 0
+def _told_apart(probe: Probe, visible: int, matches: Sequence[Match], answers: Answers | None) -> Listed:
+    """The distances of a list by who its images show."""
+    kinds: dict[str, list[float]] = {kind: [] for kind in (OWN, STRANGER, UNKNOWN, NOBODY)}
+    answered, by_another = list[Sample](), list[bool]()
+    for match in matches:
+        said = None if answers is None else answers.of(probe.image_id, match.image_id)
+        if said is not None:
+            answered.append(Sample(visible, match.distance, said))
+        kind = _kind(probe.record, match) if said is None else OWN if said else STRANGER
+        kinds[kind].append(match.distance)
+        if kind == UNKNOWN:
+            by_another.append(_by_another(probe.record, match))
+    arrays = {kind: np.array(distances, np.float64) for kind, distances in kinds.items()}
+    return Listed(visible, arrays[OWN], arrays[STRANGER], arrays[UNKNOWN], np.array(by_another, bool), tuple(answered))
+
+
+def _kind(probe: ImageRecord, match: Match) -> str:
+    """Who an image shows, as far as pids tell."""
+    if match.pid is not None and match.pid < 0:
+        return NOBODY
+    if probe.pid is None or match.pid is None or (probe.pid == 0 and match.pid == 0):
+        return UNKNOWN
+    if probe.pid != match.pid:
+        return STRANGER
+    return OWN if _by_another(probe, match) else NOBODY
+
+
+def _by_another(probe: ImageRecord, match: Match) -> bool:
+    """Whether another camera saw it, as far as is known."""
+    return probe.camid is None or match.camid is None or probe.camid != match.camid
+
+
+def _drawn(
+    item: Listed, curve: Curve | None, unlabelled: int, rng: np.random.Generator
+) -> tuple[float | None, float | None]:
+    """The distances of the nearest stranger and of a right first answer in one list; None where there is none."""
+    if not item.visible:
+        return None, None
+    certain, drawn, own = item.stranger[:1].tolist(), list[float](), item.own[:1].tolist()
+    nearer = certain  # a right answer comes before those
+    if item.unknown.size and curve is not None:
+        same = rng.random(len(item.unknown)) < curve.same(item.visible, item.unknown)
+        drawn = item.unknown[~same][:1].tolist()
+        own = own or item.unknown[same & item.by_another][:1].tolist()
+        nearer = certain + drawn
+    elif item.unknown.size:
+        drawn = [_nearest_unknown(item.unknown, unlabelled, rng)]
+        own = own or item.unknown[item.by_another][:1].tolist()  # right or not: see the top of this page
+    right = own[0] if own and own[0] <= min(nearer, default=np.inf) else None
+    return min(certain + drawn, default=None), right
+
+
+def _nearest_unknown(distances: Floats, images: int, rng: np.random.Generator) -> float:
+    """A distance that the nearest stranger may have in a list that images of the same person are among.
+
+    Args:
+        distances: ascending. images: that the list is of.
+    """
+    if images < LEAST or len(distances) < FAR:
+        return float(distances[0])  # too few to tell: as if all were strangers
+    near, far = distances[MOST - 1], distances[FAR - 1]
+    # The first of n uniform numbers is about an exponential one over n.
+    shares = np.array([rng.standard_exponential(), MOST - 1.0, FAR - 1.0]) / images
+    first, at_near, at_far = torch.special.ndtri(torch.from_numpy(np.clip(shares, 1e-12, 0.5))).tolist()
+    drawn = near + (far - near) * (first - at_near) / (at_far - at_near)
+    return float(np.clip(drawn, distances[0], near))

@@ -1,4 +1,4 @@
-"""The file in the folder of an index that keeps its calibration. What the numbers mean: `vpmsearch.search.calibration`.
+"""The file in the folder of an index that keeps its calibration. What the numbers mean: `vpmsearch.search.verdict`.
 
 It is written whole or not at all and carries a checksum of its content. The catalog knows nothing of it; snapshots and
 restorations take it along, and `verify` looks at it. A server keeps the same text in a column.
@@ -11,12 +11,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from vpmsearch.errors import StoreDamagedError
+from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.system.atomic import replacing
+from vpmsearch.system.regular import open_regular
 from vpmsearch.types import ModelInfo
 
 FILE_NAME = "calibration.json"
 FORMAT = 1
+MAX_BYTES = 64 << 20
 
 
 def write(folder: Path, values: dict[str, Any]) -> Path:
@@ -24,10 +26,16 @@ def write(folder: Path, values: dict[str, Any]) -> Path:
 
     Args:
         folder: the index, or a copy of it that is being made. values: what JSON can hold.
+
+    Raises:
+        StoreError: it cannot be written.
     """
     path = folder / FILE_NAME
-    with replacing(path) as temporary:
-        temporary.write_text(packed(values), encoding="utf-8")
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(packed(values), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror or error})") from error
     return path
 
 
@@ -38,7 +46,8 @@ def read(folder: Path) -> dict[str, Any] | None:
         StoreDamagedError: the file is not what was written.
     """
     try:
-        text = (folder / FILE_NAME).read_text(encoding="utf-8")
+        with open_regular(folder / FILE_NAME, MAX_BYTES) as file:
+            text = file.read().decode()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -69,6 +78,9 @@ def unpacked(text: str, where: object) -> dict[str, Any]:
         values = json.loads(body)
         if not {"fingerprint", "min_visibility", "images"} <= values.keys():
             raise ValueError("keys")
+        kinds = (type(values["fingerprint"]), type(values["min_visibility"]), type(values["images"]))
+        if kinds not in ((str, float, int), (str, int, int)):
+            raise ValueError("types")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(where) from error
     found: dict[str, Any] = values

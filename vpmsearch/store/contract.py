@@ -195,7 +195,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def calibration(self) -> dict[str, Any] | None:
-        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.search.calibration`.
+        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.search.verdict`.
 
         Raises:
             StoreDamagedError: it is not what was written.

@@ -65,8 +65,15 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def make_tables(connection: Connection, revision: str = "head") -> None:
-    """Bring a catalog, an empty one too, to a revision; within the transaction of the caller."""
-    command.upgrade(_config(connection), revision)
+    """Bring a catalog, an empty one too, to a revision; within the transaction of the caller.
+
+    Raises:
+        StoreError: a migration does what it must not; see migrations/env.py.
+    """
+    try:
+        command.upgrade(_config(connection), revision)
+    except CommandError as error:
+        raise StoreError(f"the tables were not changed: {error}") from error
 
 
 def is_known(revision: str) -> bool:

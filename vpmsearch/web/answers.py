@@ -51,7 +51,7 @@ def search_answer(
         for region in range(info.p)
     ]
     hits = [
-        _hit(view, rank, match, record, rate, names)
+        _hit(view, rank, match, record, rate, names, itself=match.image_id in found.itself)
         for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
     ]
     result = found.result
@@ -65,6 +65,7 @@ def search_answer(
         complete=result.complete,
         bound_closed=result.bound_closed,
         verdict=found.verdict,
+        calibration_notice=view.calibration_notice or None,
         empty=_why_empty(view, result),
         query=shown,
         matches=hits,
@@ -79,7 +80,16 @@ def _why_empty(view: View, result: SearchResult) -> NoMatch | None:
     return NoMatch(kind=result.empty.kind, reason=printable(text))
 
 
-def _hit(view: View, rank: int, match: Match, record: ImageRecord, rate: float | None, names: tuple[str, ...]) -> Hit:
+def _hit(
+    view: View,
+    rank: int,
+    match: Match,
+    record: ImageRecord,
+    rate: float | None,
+    names: tuple[str, ...],
+    *,
+    itself: bool,
+) -> Hit:
     regions = [
         RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
         for r in match.regions
@@ -95,5 +105,6 @@ def _hit(view: View, rank: int, match: Match, record: ImageRecord, rate: float |
         height=record.height,
         distance=match.distance,
         false_match_rate=rate,
+        itself=itself,
         regions=regions,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, Security, UploadFile
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from vpmsearch.errors import ImageError
+from vpmsearch.search.itself import Source
 from vpmsearch.search.queries import parse_regions, region_names, together
 from vpmsearch.types import RegionFeatures
 from vpmsearch.version import VERSION
@@ -25,6 +25,7 @@ from vpmsearch.web.fields import (
     MAX_PHOTOGRAPHS,
     MAX_RANK,
     Given,
+    Moment,
     box_of,
     boxes_of,
     check_count,
@@ -131,6 +132,7 @@ async def search(
     image_id: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
         Given,
+        Moment,
         Form(description="Images of the index to search with."),
     ] = None,
     regions: Annotated[
@@ -138,18 +140,29 @@ async def search(
     ] = "",
     pid: Annotated[list[int] | None, Given, Form(description="Only these identities.")] = None,
     camid: Annotated[list[int] | None, Given, Form(description="Only these cameras.")] = None,
-    after: Annotated[datetime | None, Form(description="Only images captured at or after this time.")] = None,
-    before: Annotated[datetime | None, Form(description="Only images captured before this time.")] = None,
+    after: Annotated[
+        Moment | None,
+        Form(description="Only images captured at or after this time; without a zone it is UTC."),
+    ] = None,
+    before: Annotated[Moment | None, Form(description="Only images captured before this time.")] = None,
     prefix: Annotated[
         str, Form(max_length=4096, description="Only images whose path, as answers give it, starts so.")
     ] = "",
     exact: Annotated[bool, Form(description="Compare with every image instead of candidates.")] = False,
+    exclude_self: Annotated[
+        bool, Form(description="Leave the query itself, or whatever has its content, out of the ranks.")
+    ] = False,
+    cut_from: Annotated[
+        list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
+        Form(max_length=MAX_PHOTOGRAPHS, description="Images of the index that photographs were cut from."),
+    ] = None,
     offset: Annotated[int, Form(ge=0, lt=MAX_RANK, description="Ranks to skip.")] = 0,
     limit: Annotated[int, Form(ge=1, le=100, description="Matches to answer.")] = 24,
 ) -> SearchAnswer | Response:
     """Rank the images of the index by Eq. 4: by the regions that they and the query both show.
 
-    Several photographs and images together are one query: of each region the one that shows most of it.
+    Several photographs and images together are one query: of each region the one that shows most of it. An image of the
+    index that is the query itself never counts for the verdict.
 
     Asked with `Accept: application/x-ndjson` it answers in lines of JSON. First how it is getting on, whenever that
     changes: `{"waiting": 3}`, searches that come before, or `{"doing": "seeing"}` or `{"doing": "searching"}`. Then
@@ -166,12 +179,25 @@ async def search(
         chosen = parse_regions(regions, view.snapshot.model_info.num_regions)
         place.now("seeing" if uploads else "searching")
         # Read only now: who waits for a thread keeps his photographs in a temporary file, not in memory.
-        parts = [service.see(upload.file.read(), part).features for upload, part in zip(uploads, boxes, strict=True)]
-        parts += [service.stored_features(view, each) for each in ids]
+        seen = [service.see(upload.file.read(), part) for upload, part in zip(uploads, boxes, strict=True)]
+        parts = [photograph.features for photograph in seen] + [service.stored_features(view, each) for each in ids]
+        source = Source.of(*(photograph.content for photograph in seen)).with_images(
+            view.engine, [*ids, *(cut_from or [])]
+        )
         query, sources = together(RegionFeatures.concatenate(parts))
         place.now("searching")
         page = min(limit, MAX_RANK - offset)
-        found = service.search(view, query, offset=offset, limit=page, exact=exact, only=only, regions=chosen)
+        found = service.search(
+            view,
+            query,
+            offset=offset,
+            limit=page,
+            exact=exact,
+            only=only,
+            regions=chosen,
+            source=source,
+            exclude_self=exclude_self,
+        )
         request.app.state.metrics.searched(found.result)
         return search_answer(view, query, sources, chosen, found, offset)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
 from fastapi import Request, UploadFile
 from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from vpmsearch.data.crops import CropBox
+from vpmsearch.data.moments import parse_moment
+from vpmsearch.errors import DataError
 from vpmsearch.types import SearchFilter, as_utc
 
 FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
@@ -64,6 +67,22 @@ def boxes_of(texts: Sequence[str], count: int) -> list[CropBox | None]:
     return [box_of(text) for text in given]
 
 
+def _moment(text: object) -> datetime:
+    """A field's text as a time in UTC.
+
+    Raises:
+        ValueError: it is none; pydantic makes a 422 of it.
+    """
+    try:
+        return as_utc(parse_moment(str(text)[:200]))
+    except DataError as error:
+        raise ValueError(str(error)) from error
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+"""A time as `vpmsearch.data.moments` reads it; one that names no zone is UTC."""
+
+
 def check_count(count: int) -> None:
     """Refuse a query of no photograph, or of too many."""
     if not 1 <= count <= MAX_PHOTOGRAPHS:
@@ -92,8 +111,4 @@ def filter_of(
     for number in (*pids, *camids):
         if not -LARGEST_ID <= number <= LARGEST_ID:
             raise HTTPException(422, f"{number} is too large")
-    try:
-        earliest, latest = (None if moment is None else as_utc(moment) for moment in (after, before))
-    except OverflowError as error:
-        raise HTTPException(422, "there is no such year in UTC") from error
-    return SearchFilter(tuple(pids), tuple(camids), earliest, latest, prefix)
+    return SearchFilter(tuple(pids), tuple(camids), after, before, prefix)

@@ -39,6 +39,7 @@ class Hit(BaseModel):
         description="share of searches for people who are not in the index that find an image as near; none without "
         "`vpmsearch calibrate`"
     )
+    itself: bool = Field(description="it is the query itself, or has its content: no match")
     regions: list[RegionPart]
 
 
@@ -57,7 +58,8 @@ class NoMatch(BaseModel):
 
     kind: str = Field(
         description="index: it is empty; labels: nothing passes the filters, as no image has such labels; filter: "
-        "nothing passes them; query: it shows no region that counts; regions: no image that passes shares one"
+        "nothing passes them; query: it shows no region that counts; regions: no image that passes shares one; "
+        "itself: only the query itself does"
     )
     reason: str = Field(description="the same in words for a person")
 
@@ -73,7 +75,11 @@ class SearchAnswer(BaseModel):
     depth: int = Field(description="how many images of each region's list were compared; 0 where all images were")
     complete: bool = Field(description="no other image can belong into the answer, which is what `exact` gives")
     bound_closed: bool = Field(description="by the bound; lists that are approximate may have missed an image")
-    verdict: str | None = Field(description='"match", "unsure" or "no match"; none without `vpmsearch calibrate`')
+    verdict: str | None = Field(
+        description='"match", "unsure" or "no match", of the nearest image that is not the query itself; none without '
+        "`vpmsearch calibrate`"
+    )
+    calibration_notice: str | None = Field(description="why the calibration should be made anew; none where it is fine")
     empty: NoMatch | None = Field(description="why there are no matches; none where there are some")
     query: list[QueryRegion]
     matches: list[Hit]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import threading
 from collections import OrderedDict
@@ -15,13 +14,14 @@ from typing import Generic, TypeVar
 from PIL import Image
 
 from vpmsearch.data.crops import CropBox
-from vpmsearch.data.images import decode_image, printable, read_image
+from vpmsearch.data.images import decode_image, hash_of, printable, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.model.extraction import Extractor
-from vpmsearch.search.calibration import Calibration, load_calibration, visible_regions
 from vpmsearch.search.engine import Searcher
+from vpmsearch.search.itself import NOWHERE, Source, search_others
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
+from vpmsearch.search.verdict import Calibration, load_calibration, notice_of, visible_regions
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult
@@ -41,12 +41,13 @@ class Photograph:
     """What the model sees in a photograph or a part of it.
 
     features: one query, (1, p) and (1, p, d). labels: (h, w) int, the likeliest region of each pixel of T. size: of the
-    part that was seen, (width, height) in pixels.
+    part that was seen, (width, height) in pixels. content: hash of the file that it was seen in.
     """
 
     features: RegionFeatures
     labels: Int64
     size: tuple[int, int]
+    content: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class View:
     captured: tuple[datetime, datetime] | None
     folder: str
     calibration: Calibration | None
+    calibration_notice: str
 
     def shown_path(self, path: str) -> str:
         """A path as answers hold it: without the folder that all images are in, which is the server's own affair.
@@ -93,6 +95,7 @@ class Found:
     """An answer, and what is known of each of its matches.
 
     verdict: "match", "unsure" or "no match", and false_match_rates one a match; None in an index without a calibration.
+    itself: ids of matches that are the query itself; they have no rate.
     """
 
     result: SearchResult
@@ -100,6 +103,7 @@ class Found:
     more: bool
     verdict: str | None
     false_match_rates: tuple[float | None, ...]
+    itself: frozenset[int]
 
 
 class SearchService:
@@ -160,7 +164,13 @@ class SearchService:
         snapshot, info = engine.snapshot, engine.snapshot.model_info
         calibration = load_calibration(self.store, info.fingerprint, info.threshold)
         return View(
-            engine, len(snapshot), tuple(snapshot.camids()), snapshot.captured(), snapshot.folder(), calibration
+            engine,
+            len(snapshot),
+            tuple(snapshot.camids()),
+            snapshot.captured(),
+            snapshot.folder(),
+            calibration,
+            notice_of(self.store, calibration),
         )
 
     def _calibration_time(self) -> int:
@@ -177,8 +187,8 @@ class SearchService:
         Raises:
             ImageError: the bytes are no image that can be used. FeatureError: the model's output is not finite.
         """
-        key = (hashlib.blake2b(data, digest_size=32).digest(), box)
-        return self._photographs.get(key, lambda: self._see(self._decode(data, box), box))
+        content = hash_of(data)
+        return self._photographs.get((content, box), lambda: self._see(self._decode(data, box), box, content))
 
     def see_stored(self, image_id: int, box: CropBox | None) -> Photograph:
         """What the model sees in an image of the index, or in a part of it.
@@ -188,7 +198,7 @@ class SearchService:
         """
         record = self.view.record(image_id)
         key = ("stored", image_id, record.content_hash, box)
-        return self._photographs.get(key, lambda: self._see(self._read(record), box))
+        return self._photographs.get(key, lambda: self._see(self._read(record), box, record.content_hash))
 
     def stored_features(self, view: View, image_id: int) -> RegionFeatures:
         """The features that the index holds of an image: a query that needs no model and no file.
@@ -208,14 +218,22 @@ class SearchService:
         exact: bool,
         only: SearchFilter,
         regions: tuple[int, ...] | None,
+        source: Source = NOWHERE,
+        exclude_self: bool = False,
     ) -> Found:
         """The matches ranked offset + 1 to offset + limit.
+
+        Args:
+            source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
 
         Raises:
             FeatureError: no such region.
         """
         k = offset + limit + 1  # one more says whether there is another page
-        result = view.engine.search(query, k, exact, filter=only, regions=regions)[0]
+        answered = search_others(
+            view.engine, query, [source], k, exact, exclude_self=exclude_self, filter=only, regions=regions
+        )[0]
+        result = answered.result
         page = result.matches[offset : offset + limit]
         records: list[ImageRecord] = []
         if page:
@@ -225,10 +243,15 @@ class SearchService:
         rates: tuple[float | None, ...] = (None,) * len(page)
         verdict = None
         if view.calibration is not None:
-            visible = visible_regions(view.engine, only_regions(query, regions))
-            verdict = view.calibration.verdict(visible, result.matches[0].distance if result.matches else None)
-            rates = tuple(view.calibration.false_match_rate(visible, match.distance) for match in page)
-        return Found(result, matches, len(result.matches) > offset + limit, verdict, rates)
+            visible, nearest = visible_regions(view.snapshot.model_info, only_regions(query, regions)), answered.nearest
+            verdict = view.calibration.verdict(visible, nearest.distance if nearest else None)
+            rates = tuple(
+                None
+                if match.image_id in answered.itself
+                else view.calibration.false_match_rate(visible, match.distance)
+                for match in page
+            )
+        return Found(result, matches, len(result.matches) > offset + limit, verdict, rates, answered.itself)
 
     def picture(self, image_id: int) -> bytes:
         """An image of the index as a JPEG of at most `PICTURE` pixels, without the metadata of its file.
@@ -260,7 +283,7 @@ class SearchService:
         shrink_to = self.extractor.weights.config.input_size if box is None else None
         return decode_image(data, max_pixels=self.max_pixels, shrink_to=shrink_to)
 
-    def _see(self, image: Image.Image, box: CropBox | None) -> Photograph:
+    def _see(self, image: Image.Image, box: CropBox | None, content: str) -> Photograph:
         if box is not None:
             left, top, right, bottom = box.pixels(image.width, image.height)
             edges = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
@@ -269,7 +292,7 @@ class SearchService:
             output = self.extractor.see(image)
         features = RegionFeatures(output.visibility.numpy(), output.embeddings.numpy())
         features.check_finite()
-        return Photograph(features, output.probabilities[0].argmax(dim=0).numpy(), image.size)
+        return Photograph(features, output.probabilities[0].argmax(dim=0).numpy(), image.size, content)
 
 
 class _Recent(Generic[Value]):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vpmsearch.store import GalleryStore, migrations
-from vpmsearch.store.folder import catalog, migrate
+from vpmsearch.store.folder import catalog, migrate, schema
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
 MakeFeatures = Callable[..., RegionFeatures]
@@ -82,13 +82,18 @@ def next_version(tmp_path, monkeypatch):
         "import sqlalchemy as sa\nfrom alembic import op\n"
         "revision, down_revision, branch_labels, depends_on = '0003', '0002', None, None\n"
         "def upgrade():\n"
-        "    with op.batch_alter_table('image', recreate='always') as batch:\n"
-        "        batch.add_column(sa.Column('note', sa.String()))\n"
+        "    op.add_column('image', sa.Column('note', sa.String()))\n"
     )
 
-    def switch():
+    def switch(migration=None):
+        """migration: the body of its `upgrade` instead."""
+        if migration is not None:
+            file = folder / "versions" / "0003_notes.py"
+            head = file.read_text().partition("def upgrade")[0]
+            file.write_text(head + "def upgrade():\n" + "".join(f"    {line}\n" for line in migration.splitlines()))
         monkeypatch.setattr(migrations, "migrations_folder", lambda: folder)
         monkeypatch.setattr(migrate, "REVISION", "0003")
         monkeypatch.setattr(catalog, "REVISION", "0003")
+        monkeypatch.setattr(schema, "expected", lambda: migrate.schema_at("head"))
 
     return switch

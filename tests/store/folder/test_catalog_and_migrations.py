@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -25,7 +26,7 @@ from vpmsearch.store import GalleryStore, migrations, upgrade
 from vpmsearch.store.folder import catalog, migrate, tables
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.sqlite import catalog_uri, translated
-from vpmsearch.types import ImageRecord
+from vpmsearch.types import ImageRecord, RegionFeatures
 
 
 def schema(path):
@@ -107,16 +108,76 @@ def test_upgrade_that_fails_changes_nothing(filled, next_version, monkeypatch):
     next_version()
     real = migrate.make_tables
 
-    def fail_late(connection):
-        real(connection)
+    def fail_late(connection, *revision):
+        real(connection, *revision)
+        if revision:  # it looks what the tables are to be
+            return
         raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
 
     monkeypatch.setattr(migrate, "make_tables", fail_late)
-    with pytest.raises(StoreError, match="free some space"):
+    with pytest.raises(StoreError, match="free some MiB"):
         upgrade(path)
     assert schema(path / "catalog.sqlite3") == before
     monkeypatch.setattr(migrate, "make_tables", real)
     assert upgrade(path) == ("0002", "0003")
+
+
+@pytest.mark.parametrize("recreate", ["always", "auto"])
+def test_a_batch_migration_is_refused(filled, next_version, recreate):
+    """It would give ids of removed images again, and empty `visibility` by its cascade, both in silence."""
+    path = filled.path
+    filled.close()
+    before = schema(path / "catalog.sqlite3")
+    next_version(
+        f"with op.batch_alter_table('image', recreate='{recreate}') as batch:\n"
+        "    batch.alter_column('width', nullable=True)"
+    )
+    with pytest.raises(StoreError, match="batch_alter_table"):
+        upgrade(path)
+    assert schema(path / "catalog.sqlite3") == before
+    connection = sqlite3.connect(path / "catalog.sqlite3")
+    assert connection.execute("SELECT count(*) FROM visibility").fetchone() == (50,)
+    connection.close()
+
+
+BY_HAND = """
+made = op.get_bind().exec_driver_sql("SELECT sql FROM sqlite_schema WHERE name = 'image'").scalar_one()
+op.execute(made.replace('image', 'other', 1){change})
+op.execute("INSERT INTO other SELECT * FROM image{where}")
+op.execute("DROP TABLE image")
+op.execute("ALTER TABLE other RENAME TO image")
+op.create_index('ix_image_pid', 'image', ['pid'])
+op.create_index('ix_image_camid', 'image', ['camid'])
+op.create_index('ix_image_removed', 'image', ['id'], sqlite_where=sa.text('removed_at IS NOT NULL'))
+op.create_index('uq_image_path_live', 'image', ['path'], unique=True, sqlite_where=sa.text('removed_at IS NULL'))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "words"),
+    [
+        ("", "", ""),
+        ("", " WHERE removed_at IS NULL", "dangling rows"),
+        (".replace(' AUTOINCREMENT', '')", "", "of ids of image"),
+    ],
+)
+def test_an_upgrade_that_lessens_what_is_kept_changes_nothing(filled, next_version, change, where, words):
+    path = filled.path
+    with filled.writer() as writer:  # the last ids are those of removed images
+        assert writer.remove([49, 50]) == 2
+        writer.commit()
+    filled.close()
+    before = schema(path / "catalog.sqlite3")
+    next_version(BY_HAND.format(change=change, where=where))
+    if words:
+        with pytest.raises(StoreError, match=words):
+            upgrade(path)
+        assert schema(path / "catalog.sqlite3") == before
+        return
+    assert upgrade(path) == ("0002", "0003")
+    with GalleryStore.open(path) as store, store.writer() as writer:
+        assert store.verify().ok
+        assert writer.add([ImageRecord("new")], RegionFeatures(np.ones((1, 6)), np.ones((1, 6, 8)))) == [51]
 
 
 def test_newer_and_unversioned_catalogs(filled, tmp_path):
@@ -136,7 +197,7 @@ def test_newer_and_unversioned_catalogs(filled, tmp_path):
     connection.close()
     with pytest.raises(StoreDamagedError, match="alembic_version"):
         GalleryStore.open(path)
-    with pytest.raises(StoreVersionError, match="no revision"):
+    with pytest.raises(StoreDamagedError, match="alembic_version"):
         upgrade(path)
 
 
@@ -175,7 +236,7 @@ def test_connections_are_set_up(store):
     ("error", "kind", "words"),
     [
         (sqlite3.OperationalError("database is locked"), StoreLockedError, "busy"),
-        (sqlite3.OperationalError("database or disk is full"), StoreError, "space"),
+        (sqlite3.OperationalError("database or disk is full"), StoreError, "free some MiB"),
         (sqlite3.DatabaseError("database disk image is malformed"), StoreDamagedError, "restore"),
         (sqlite3.OperationalError("unable to open database file"), StoreError, "permissions"),
         (sqlite3.IntegrityError("UNIQUE constraint failed: image.path"), StoreError, "same commit"),

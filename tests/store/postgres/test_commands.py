@@ -121,12 +121,14 @@ def test_a_server_is_calibrated_as_a_folder_is(tmp_path: Path, server_place: Pla
             found.append(store.calibration())
     ours, theirs = found
     assert ours.keys() == theirs.keys()
-    assert {name: ours[name] for name in ours if name != "distances"} == {
-        name: theirs[name] for name in theirs if name != "distances"
+    measured = ("distances", "own")
+    assert {name: ours[name] for name in ours if name not in measured} == {
+        name: theirs[name] for name in theirs if name not in measured
     }
     assert sum(map(len, ours["distances"])) == 12 * 5
-    for a, b in zip(ours["distances"], theirs["distances"], strict=True):
-        assert b == pytest.approx(a, rel=1e-5)
+    for name in measured:
+        for a, b in zip(ours[name], theirs[name], strict=True):
+            assert b == pytest.approx(a, rel=1e-5)
 
 
 @pytest.mark.postgres

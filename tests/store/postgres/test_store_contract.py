@@ -12,8 +12,8 @@ from galleries import INFO, fill, make_calibration, make_features, make_records
 from oracles import visibility_weighted_distance
 
 from vpmsearch.errors import FeatureError, ModelError, ModelMismatchError, StoreError, StoreNotFoundError
-from vpmsearch.search.calibration import load_calibration
 from vpmsearch.search.open import searcher
+from vpmsearch.search.verdict import load_calibration
 from vpmsearch.store.open import create_index, open_index, upgrade_index, verify_index
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,9 +20,10 @@ from typing import Any, TypeVar
 from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.engine import Connection
 
-from vpmsearch.errors import StoreError, StoreVersionError
-from vpmsearch.store.folder import checksums
+from vpmsearch.errors import StoreError
+from vpmsearch.store.folder import checksums, schema
 from vpmsearch.store.folder.checksums import FileSum
+from vpmsearch.store.folder.columns import whole_numbers
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.sqlite import connect, translated, unlocked_state
 from vpmsearch.store.folder.tables import (
@@ -55,8 +57,12 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._reading = open_engine(path)
-        self._writing = open_engine(path, write=True)
+
+        def check(connection: sqlite3.Connection) -> None:
+            schema.check(connection, path, REVISION)
+
+        self._reading = open_engine(path, check=check)
+        self._writing = open_engine(path, write=True, check=check)
 
     def read(self) -> Reader:
         """A new transaction that sees all that is committed now."""
@@ -101,26 +107,18 @@ class Catalog:
                 self.truncate_wal(_LOG_WAIT)
 
     def check_revision(self) -> None:
-        """Refuse a catalog whose tables are not those of this version.
+        """Refuse a catalog whose tables are not those of this version, as every transaction does.
 
         Raises:
-            StoreVersionError: it has another revision. StoreDamagedError: it has none.
+            StoreVersionError: it has another revision. StoreDamagedError: it has none, or other tables.
         """
-        with translated(self.path), self._reading.connect() as connection:
-            rows = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
-            found = [str(version).encode("unicode_escape").decode()[:40] for version in rows]
-        if found != [REVISION]:
-            raise StoreVersionError(
-                f"{self.path.parent} has revision {', '.join(found) or 'none'} and this version of vpmsearch needs "
-                f"{REVISION}; run `vpmsearch upgrade --index {self.path.parent}`, or update vpmsearch if the index "
-                "was written by a newer one"
-            )
+        self.ask(lambda reader: None)
 
     def next_ids(self) -> tuple[int, int]:
         """The next image id and segment id; SQLite remembers the largest ever given."""
         with translated(self.path), self._reading.connect() as connection:
-            rows = connection.execute(text("SELECT name, seq FROM sqlite_sequence")).all()
-        given = {row.name: int(row.seq) for row in rows}
+            rows = connection.execute(text("SELECT name, seq FROM sqlite_sequence LIMIT 10")).all()
+            given = {row.name: int(whole_numbers([row.seq], "sqlite_sequence.seq")[0]) for row in rows}
         return given.get(Image.__tablename__, 0) + 1, given.get(Segment.__tablename__, 0) + 1
 
     def apply(self, changes: Changes) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
+
+from vpmsearch.store.folder.files import open_file
 
 _MODULUS = 2**63
 """SQLite's integers are signed."""
@@ -48,9 +50,9 @@ def file_sum(path: Path) -> FileSum:
     """Read a file and sum it up.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read. StoreDamagedError: it is no file that an index has.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
         return FileSum(path.name, file.tell(), found.digest())
 
@@ -61,7 +63,7 @@ def is_as_written(path: Path, written: FileSum | None) -> bool:
     Raises:
         OSError: it cannot be read.
     """
-    return written is not None and path.stat().st_size == written.size and file_sum(path).digest == written.digest
+    return written is not None and path.lstat().st_size == written.size and file_sum(path).digest == written.digest
 
 
 def digest(data: bytes) -> bytes:
@@ -69,13 +71,13 @@ def digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def folder_sums(folder: Path) -> list[FileSum]:
-    """All files of a folder, by name.
+def folder_sums(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> list[FileSum]:
+    """The files of a folder whose names are wanted, by name.
 
     Raises:
         OSError: one cannot be read.
     """
-    return [file_sum(path) for path in sorted(folder.iterdir())]
+    return [file_sum(path) for path in sorted(folder.iterdir()) if wanted(path.name)]
 
 
 def table_sum(connection: Connection, table: str, keys: Iterable[int | str] | None = None) -> int:

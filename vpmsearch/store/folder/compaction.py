@@ -13,10 +13,11 @@ from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.copies import outdated_copies, purge
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
+from vpmsearch.store.folder.files import segment_folder
 from vpmsearch.store.folder.locking import holders, writer_lock
 from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.rewriting import rewrite
-from vpmsearch.store.folder.segments import FOLDER_NAME, bytes_by_kind, remove_leftovers, remove_unreferenced
+from vpmsearch.store.folder.segments import bytes_by_kind, remove_leftovers, remove_unreferenced
 from vpmsearch.store.values import CompactReport, OnBuild, tell_nobody
 from vpmsearch.system.disk import free_bytes, in_words
 
@@ -54,7 +55,7 @@ def compact(
     with writer_lock(folder):
         before = bytes_by_kind(folder)["total"]
         found = _found(folder, catalog)
-        remove_unreferenced(folder / FOLDER_NAME, found.segments)
+        remove_unreferenced(folder, found.segments)
         remove_leftovers(folder)
         old = _embeddings(folder, found.segments)
         _rewrite(folder, catalog, found, on_build)
@@ -98,8 +99,8 @@ def _found(folder: Path, catalog: Catalog) -> _Found:
         if wrong := reader.integrity():  # it would be written anew as if it were sound
             raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; restore the index from a copy or build it again")
         (images, removed, _), segments, live = reader.counts(), reader.segments(), reader.live_by_segment()
-    places = {number: folder / FOLDER_NAME / str(number) for number in segments}
-    sizes = {number: sum(file.stat().st_size for file in place.glob("*")) for number, place in places.items()}
+    places = {number: segment_folder(folder, number) for number in segments}
+    sizes = {number: sum(file.lstat().st_size for file in place.glob("*")) for number, place in places.items()}
     return _Found(images, removed, segments, live, sizes)
 
 
@@ -132,7 +133,7 @@ def _rewrite(folder: Path, catalog: Catalog, found: _Found, on_build: OnBuild) -
             if free_bytes(folder) < found.needed(job) + _CATALOG_BYTES:
                 raise _no_room(folder, found, job) from error
             raise
-        left = [entry for number in job if (entry := folder / FOLDER_NAME / str(number)).exists()]
+        left = [entry for number in job if (entry := segment_folder(folder, number)).exists()]
         if left:
             raise StoreError(f"{left[0]} cannot be deleted and holds removed images still; delete it, compact again")
 
@@ -149,7 +150,7 @@ def _embeddings(folder: Path, segments: Iterable[int]) -> list[tuple[int, str]]:
     """The files of embeddings of some segments, as `holders` takes them."""
     found = []
     for segment_id in segments:
-        path = folder / FOLDER_NAME / str(segment_id) / EMBEDDINGS_NAME
+        path = segment_folder(folder, segment_id) / EMBEDDINGS_NAME
         with suppress(OSError):
             found.append((path.stat().st_ino, path.name))
     return found

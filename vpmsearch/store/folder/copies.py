@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -15,11 +14,15 @@ import numpy as np
 
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError, VpmsearchError
 from vpmsearch.store import calibration_file
+from vpmsearch.store.folder import schema
 from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
+from vpmsearch.store.folder.columns import whole_numbers
+from vpmsearch.store.folder.files import FOLDER_NAME, check_folder, open_file, remove_segment, segment_folder
 from vpmsearch.store.folder.locking import LOCK_NAME, writer_lock
 from vpmsearch.store.folder.reader import Reader
-from vpmsearch.store.folder.segments import FOLDER_NAME, TEMPORARY
+from vpmsearch.store.folder.segments import TEMPORARY
+from vpmsearch.store.folder.sqlite import connect, translated
 from vpmsearch.system.atomic import sync_folder
 from vpmsearch.types import Int64
 
@@ -50,7 +53,7 @@ def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[P
                         raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; a copy of it would be worth nothing")
                     reader.model()  # refused if impossible
                     try:
-                        _copy_segments(folder, reader, temporary / FOLDER_NAME)
+                        _copy_segments(folder, reader, temporary)
                         reader.copy_catalog(temporary / FILE_NAME)
                         calibration_file.copy(folder, temporary)
                         before(temporary, reader.identity()[1])
@@ -108,32 +111,32 @@ def _is_unfinished_copy(folder: Path) -> bool:
 
 
 def _copy_segments(folder: Path, reader: Reader, target: Path) -> None:
-    target.mkdir(exist_ok=True)
-    for stale in target.iterdir():  # of an attempt before; it may hold images that were removed since
+    (target / FOLDER_NAME).mkdir(exist_ok=True)
+    for stale in (target / FOLDER_NAME).iterdir():  # of an attempt before; it may hold images that were removed since
         if stale.name not in map(str, reader.segments()):
             shutil.rmtree(stale)
     for segment_id in reader.segments():
-        place = target / str(segment_id)
+        place = segment_folder(target, segment_id)
         if place.exists():
             continue  # of an attempt before: segments never change
+        source = segment_folder(folder, segment_id)
+        check_folder(source)
         place.mkdir()
         try:
             for written in reader.files(segment_id).values():
-                _copy_file(folder / FOLDER_NAME / str(segment_id) / written.name, place / written.name, written)
+                _copy_file(source / written.name, place / written.name, written)
             sync_folder(place)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
-    sync_folder(target)
+    sync_folder(target / FOLDER_NAME)
 
 
 def _copy_file(source: Path, target: Path, written: FileSum) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except FileNotFoundError as error:
-        raise StoreDamagedError(f"{source} is missing; restore the index from a copy or build it again") from error
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+    with open_file(source, written.size) as file, target.open("xb") as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())
     if not is_as_written(target, written):
         raise StoreDamagedError(f"{source} is not what was written (checksum); run `vpmsearch verify`")
 
@@ -183,8 +186,7 @@ def _purge_snapshot(folder: Path, identity: tuple[str, int]) -> bool:
         with Catalog(folder / FILE_NAME).read() as reader:
             segments = list(reader.segments())
         for segment_id in segments:
-            if (folder / FOLDER_NAME / str(segment_id)).exists():
-                shutil.rmtree(folder / FOLDER_NAME / str(segment_id))
+            remove_segment(folder, segment_id)
         (folder / FOLDER_NAME).rmdir()
         for name in (calibration_file.FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME, LOCK_NAME):
             (folder / name).unlink(missing_ok=True)
@@ -196,19 +198,20 @@ def _purge_snapshot(folder: Path, identity: tuple[str, int]) -> bool:
 def _identity(folder: Path) -> tuple[str, int] | None:
     """Which index a folder holds, and in what state; None if that cannot be read."""
     try:
-        with Catalog(folder / FILE_NAME).read() as reader:
-            return reader.identity()
-    except (VpmsearchError, OSError, IndexError):
+        return Catalog(folder / FILE_NAME).ask(Reader.identity)
+    except (VpmsearchError, OSError, IndexError, ValueError):  # ValueError: a path that no file can have
         return None
 
 
 def _is_within(path: Path, live: Int64) -> bool:
     """Whether a catalog of any revision names none but these images; False if it cannot be read."""
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        with translated(path), closing(connect(path, fixed=True)) as connection:
+            if not schema.is_plain(connection, "image"):
+                return False
             rows = connection.execute("SELECT id FROM image").fetchall()
-        return bool(np.isin(np.array(rows, dtype=np.int64).reshape(-1), live).all())
-    except (sqlite3.Error, ValueError, TypeError, OverflowError):
+            return bool(np.isin(whole_numbers([row[0] for row in rows], "image.id"), live).all())
+    except (VpmsearchError, OSError, ValueError):
         return False
 
 

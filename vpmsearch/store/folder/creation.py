@@ -8,8 +8,8 @@ from pathlib import Path
 from vpmsearch.errors import StoreError
 from vpmsearch.store.folder import catalog as catalogs
 from vpmsearch.store.folder.catalog import FILE_NAME
+from vpmsearch.store.folder.files import FOLDER_NAME
 from vpmsearch.store.folder.locking import LOCK_NAME
-from vpmsearch.store.folder.segments import FOLDER_NAME
 from vpmsearch.store.values import StoredModel
 from vpmsearch.system.atomic import sync_folder
 
@@ -49,5 +49,5 @@ def create_index(folder: Path, model: StoredModel) -> None:
 def _is_ours(entry: Path) -> bool:
     """Whether a file in a folder without a catalog is what an interrupted `create` leaves."""
     if entry.name == FOLDER_NAME:
-        return entry.is_dir() and not any(entry.iterdir())
+        return not entry.is_symlink() and entry.is_dir() and not any(entry.iterdir())
     return entry.name == LOCK_NAME or entry.name.startswith(_NEW_CATALOG)

@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError
-from vpmsearch.store.folder.files import check_readable, printable_line
+from vpmsearch.store.folder.files import MAX_FILE_BYTES, check_file, printable_line
 from vpmsearch.types import Int64
 
 FILE_NAME = "embeddings.h5"
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+LARGEST_NUMBER = 4
+"""Bytes of a number in an embedding, at most."""
+OVERHEAD = 1 << 16
+"""Bytes of a file that are neither embeddings nor ids, at most."""
 _PAGE = 4096  # bytes; what is larger starts at a multiple
 
 
@@ -107,15 +111,15 @@ def write(path: Path, ids: Int64, shape: tuple[int, int], blocks: Iterable[NDArr
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> tuple[NDArray[np.floating[Any]], Int64]:
+def read(path: Path, largest: int = MAX_FILE_BYTES) -> tuple[NDArray[np.floating[Any]], Int64]:
     """Map the embeddings (n, p, d) of a file, read-only, and read its image ids (n,).
 
-    The map stays valid when the file is unlinked.
+    The map stays valid when the file is unlinked. A file of more bytes than `largest` is refused unread.
 
     Raises:
         StoreDamagedError: the file is missing or is not what `write` wrote. StoreError: it cannot be opened.
     """
-    check_readable(path)
+    check_file(path, largest)
     try:
         with h5py.File(path, "r", locking=False) as file:  # nobody changes it, and some file systems cannot lock
             embedding, ids = _place(file, "embedding"), _place(file, "image_id")

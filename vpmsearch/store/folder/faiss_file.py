@@ -35,6 +35,12 @@ _PER_BLOCK = 32  # vectors of a fast scan
 _LISTS_PER_ROOT = 16  # lists of an index of n vectors: at most this times √n; ours have 4
 
 
+def most_bytes(n: int, d: int) -> int:
+    """How large a file of n vectors of d numbers may be, whatever its type: vectors, ids, links, centres and tables."""
+    lists = _LISTS_PER_ROOT * math.isqrt(n) + 1
+    return (n + lists) * (4 * d + 1024) + lists * _PER_BLOCK * _MAX_PIECES + 1024 * d + (1 << 20)
+
+
 class _DamageError(ValueError):
     """args: what is wrong."""
 

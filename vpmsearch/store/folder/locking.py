@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from filelock import FileLock, Timeout
 
-from vpmsearch.errors import StoreError, StoreLockedError
+from vpmsearch.errors import StoreDamagedError, StoreError, StoreLockedError
 
 LOCK_NAME = "writer.lock"
 
@@ -21,6 +21,9 @@ def writer_lock(folder: Path) -> Iterator[None]:
         StoreLockedError: somebody else is, in this process or another.
         StoreError: the folder cannot be written to.
     """
+    path = folder / LOCK_NAME
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # it would be opened for writing, whatever it is
+        raise StoreDamagedError(f"{path} is no file, and no index has such a thing; delete it")
     lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
     try:
         lock.acquire()

@@ -10,7 +10,7 @@ from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.rewriting import rewrite
-from vpmsearch.store.folder.segments import FOLDER_NAME, remove_unreferenced
+from vpmsearch.store.folder.segments import remove_unreferenced
 from vpmsearch.store.folder.verify import Problem, check
 from vpmsearch.store.values import VerifyReport
 
@@ -64,7 +64,7 @@ def repair(path: str | os.PathLike[str]) -> VerifyReport:
         with writer_lock(folder):
             with catalog.read() as reader:
                 here = [segment_id for segment_id in reader.segments() if segment_id in mendable]
-                remove_unreferenced(folder / FOLDER_NAME, reader.segments())
+                remove_unreferenced(folder, reader.segments())
             for segment_id in here:
                 try:
                     rewrite(folder, catalog, [segment_id], catalog.next_ids()[1])

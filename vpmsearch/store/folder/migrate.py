@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
 from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
+from vpmsearch.store.folder import schema
 from vpmsearch.store.folder.catalog import FILE_NAME, REVISION, insert_files, sum_all
 from vpmsearch.store.folder.checksums import folder_sums
+from vpmsearch.store.folder.columns import check_types, whole_numbers
+from vpmsearch.store.folder.files import check_folder, segment_folder
 from vpmsearch.store.folder.locking import writer_lock
-from vpmsearch.store.folder.segments import FOLDER_NAME, IMAGES_NAME, is_ours, remove_leftovers, write_images
+from vpmsearch.store.folder.segments import IMAGES_NAME, is_ours, remove_leftovers, write_images
 from vpmsearch.store.folder.sqlite import connect, translated
 from vpmsearch.store.folder.tables import open_engine
-from vpmsearch.store.migrations import current_revision, is_known, make_tables
+from vpmsearch.store.migrations import is_known, make_tables
 from vpmsearch.system.atomic import replacing
+from vpmsearch.types import MAX_REGIONS
 
 
 def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
@@ -44,31 +51,78 @@ def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
 
 
 def _upgrade(folder: Path, catalog: Path) -> tuple[str, str]:
-    # SQLite changes a table by building it anew, and dropping the old one must not cascade: keys are checked after.
-    engine = open_engine(catalog, write=True, foreign_keys=False)
-    with engine.begin() as connection:
-        old = current_revision(connection)
-    if old is None:
-        raise StoreVersionError(f"{catalog} names no revision; restore the index from a copy or build it again")
+    old = _revision(folder, catalog)
     if old == REVISION:
         return old, old
-    if not is_known(old):
-        raise StoreVersionError(
-            f"{folder} was written by a newer version of vpmsearch (revision {old}, known up to {REVISION}); "
-            "update vpmsearch"
-        )
+    wanted = schema_at(old)
+
+    def check(connection: sqlite3.Connection) -> None:
+        schema.check(connection, catalog, old, wanted)
+
+    # Dropping a table must not cascade; keys are checked after.
+    engine = open_engine(catalog, write=True, foreign_keys=False, check=check)
     remove_leftovers(folder)
     _back_up(catalog, old)
     with engine.begin() as connection:
+        before = _kept(connection)
         make_tables(connection)
         if old == "0001":
             _sum_up(folder, connection)
         else:
             sum_all(connection)  # of rows that may have another form now; the files have not changed
-        broken = connection.execute(text("PRAGMA foreign_key_check")).all()
-        if broken:  # leaving by an error takes everything back
-            raise StoreError(f"upgrading {folder} would leave {len(broken)} dangling rows; nothing was changed")
+        _check_upgraded(connection, folder, before)  # leaving by an error takes everything back
     return old, REVISION
+
+
+def _revision(folder: Path, catalog: Path) -> str:
+    """The revision of a catalog of which nothing else is known yet.
+
+    Raises:
+        StoreVersionError: it has none, or one that this version of vpmsearch does not know.
+    """
+    with closing(connect(catalog)) as connection:
+        found = schema.revisions(connection, catalog)
+    if len(found) != 1:
+        raise StoreVersionError(f"{catalog} names no revision; restore the index from a copy or build it again")
+    if not is_known(found[0]):
+        raise StoreVersionError(
+            f"{folder} was written by a newer version of vpmsearch (revision {found[0]}, known up to {REVISION}); "
+            "update vpmsearch"
+        )
+    return found[0]
+
+
+def schema_at(revision: str) -> schema.Schema:
+    """The tables that the migrations up to a revision make."""
+    with create_engine("sqlite://").begin() as connection:
+        make_tables(connection, revision)
+        made: Any = connection.connection.driver_connection
+        return schema.described(made)
+
+
+def _kept(connection: Connection) -> dict[str, int]:
+    """What no upgrade may lessen: rows by table, and the largest ids ever given."""
+    counts = {
+        table: int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+        for table in ("model", "segment", "image", "visibility", "rejected")
+    }
+    given = connection.execute(text("SELECT name, seq FROM sqlite_sequence")).all()
+    return counts | {f"ids of {row.name}": int(row.seq) for row in given}
+
+
+def _check_upgraded(connection: Connection, folder: Path, before: dict[str, int]) -> None:
+    """Refuse an upgrade that lost something, or that left other tables than the migrations make in a new catalog."""
+    broken = connection.execute(text("PRAGMA foreign_key_check")).all()
+    if broken:
+        raise StoreError(f"upgrading {folder} would leave {len(broken)} dangling rows; nothing was changed")
+    after = _kept(connection)
+    for name, number in before.items():
+        if after.get(name, 0) < number:
+            raise StoreError(
+                f"upgrading {folder} would leave {after.get(name, 0)} of {number} of {name}; nothing was changed"
+            )
+    made: Any = connection.connection.driver_connection
+    schema.compare(schema.described(made), schema_at("head"), folder / FILE_NAME)
 
 
 def _sum_up(folder: Path, connection: Connection) -> None:
@@ -76,22 +130,28 @@ def _sum_up(folder: Path, connection: Connection) -> None:
 
     From now on the files are as they are now: an upgrade cannot know whether one was damaged before.
     """
-    p = int(connection.execute(text("SELECT regions_high * regions_wide FROM model")).scalar_one())
+    grid = connection.execute(text("SELECT regions_high, regions_wide FROM model")).one()
+    p = int(np.prod(whole_numbers(grid, "model.regions", least=1)))
+    if p > MAX_REGIONS:
+        raise ValueError(f"{p} regions")
     statement = text(
         "SELECT image.id, scores FROM image JOIN visibility ON image_id = image.id WHERE segment_id = :segment "
         "ORDER BY row"
     )
     for (segment_id,) in connection.execute(text("SELECT id FROM segment")).all():
-        place = folder / FOLDER_NAME / str(segment_id)
+        place = segment_folder(folder, segment_id)
+        check_folder(place)
         for left in place.glob(f".{Path(IMAGES_NAME).stem}.*"):  # of an upgrade that was interrupted
-            left.unlink()
+            with suppress(OSError):  # a folder is none of ours
+                left.unlink()
         rows = connection.execute(statement, {"segment": segment_id}).all()
-        ids = np.array([row.id for row in rows], dtype=np.int64)
+        ids = whole_numbers([row.id for row in rows], "image.id")
+        check_types([row.scores for row in rows], "visibility.scores", bytes)
         visibility = np.frombuffer(b"".join(row.scores for row in rows), dtype="<f4").reshape(len(ids), p)
         with replacing(place / IMAGES_NAME) as temporary, temporary.open("wb") as file:
             write_images(file, ids, visibility)
         connection.execute(text("DELETE FROM segment_file WHERE segment_id = :segment"), {"segment": segment_id})
-        insert_files(connection, segment_id, [file for file in folder_sums(place) if is_ours(file.name, p)])
+        insert_files(connection, segment_id, folder_sums(place, lambda name: is_ours(name, p)))
     sum_all(connection)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store.folder.faiss_file import MAX_IMAGE_ID, problem
-from vpmsearch.store.folder.files import check_readable, printable_line
+from vpmsearch.store.folder.files import MAX_FILE_BYTES, check_file, printable_line
 from vpmsearch.store.folder.gpu_index import GpuIndex
 from vpmsearch.store.folder.index_types import TYPES, choose_type, gpu_of, type_of
 from vpmsearch.types import Bool, Float32, Int64
@@ -151,13 +151,13 @@ class RegionIndex:
         return cls(index, device)
 
     @classmethod
-    def read(cls, path: Path, device: str = "cpu") -> RegionIndex:
-        """Load a file.
+    def read(cls, path: Path, device: str = "cpu", largest: int = MAX_FILE_BYTES) -> RegionIndex:
+        """Load a file of at most so many bytes; see `faiss_file.most_bytes`.
 
         Raises:
             StoreDamagedError: it is missing or not what `write` wrote. StoreError: it cannot be opened.
         """
-        check_readable(path)
+        check_file(path, largest)
         try:
             if wrong := problem(path):
                 raise StoreDamagedError(wrong)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from vpmsearch.errors import StoreDamagedError, StoreError, VpmsearchError
 from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
+from vpmsearch.store.folder.files import check_folder, segment_folder
 from vpmsearch.store.folder.segments import (
-    FOLDER_NAME,
     IMAGES_NAME,
     discard,
     open_embeddings,
@@ -57,18 +56,17 @@ def rewrite(
         StoreDamagedError: embeddings are not what was written; they would go on as if they were sound.
         StoreError: the disk is full; nothing has changed.
     """
-    segments = folder / FOLDER_NAME
     done = False
     try:
         with catalog.read() as reader:
             model, counts = reader.model(), reader.segments()
             images = reader.image_rows(model.info.p, old)
             sums = {number: reader.files(number) for number in old}
-        sources = {n: _source(segments / str(n), counts[n], sums[n], images, model) for n in old}
+        sources = {n: _source(segment_folder(folder, n), counts[n], sums[n], images, model) for n in old}
         files: list[FileSum] = []
         if len(images.ids):
             blocks = _gathered(images, sources)
-            files = write_segment(segments, segment_id, images.ids, images.visibility, blocks, model, on_build)
+            files = write_segment(folder, segment_id, images.ids, images.visibility, blocks, model, on_build)
         catalog.move(old, segment_id, images.ids, files)
         done = True
     except VpmsearchError:
@@ -78,13 +76,13 @@ def rewrite(
         raise StoreError(f"{folder} was not rewritten: {reason}; mend that and repeat") from error
     finally:
         if not done:
-            take_back(catalog, segments, segment_id)
+            take_back(catalog, folder, segment_id)
     # Only now, when the new segment is visible, may the old ones go; a reader keeps its files open.
     for number in old:
-        shutil.rmtree(segments / str(number), ignore_errors=True)
+        discard(folder, number)
 
 
-def take_back(catalog: Catalog, segments: Path, segment_id: int) -> bool:
+def take_back(catalog: Catalog, folder: Path, segment_id: int) -> bool:
     """Delete the segment of a failed change, unless the catalog names it after all; True if it does.
 
     If unsure it is left, and the next writer looks again.
@@ -95,7 +93,7 @@ def take_back(catalog: Catalog, segments: Path, segment_id: int) -> bool:
     except VpmsearchError:
         return False
     if not committed:
-        discard(segments, segment_id)
+        discard(folder, segment_id)
     return committed
 
 
@@ -104,6 +102,7 @@ def _source(
 ) -> NDArray[Any]:
     """The embeddings of a segment, once they are known to be what was written of the images the catalog names."""
     path = place / embeddings.FILE_NAME
+    check_folder(place)
     mapped, ids = open_embeddings(place, count, model)
     try:
         sound = is_as_written(path, files.get(path.name))

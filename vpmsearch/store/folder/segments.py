@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -15,16 +16,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.errors import StoreDamagedError
+from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.checksums import FileSum, digest, folder_sums
+from vpmsearch.store.folder.faiss_file import most_bytes
+from vpmsearch.store.folder.files import check_folder, open_file, remove_segment, segment_folder, segments_folder
 from vpmsearch.store.folder.region_index import RegionIndex, threads, threads_within
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 from vpmsearch.system.atomic import sync_folder
 from vpmsearch.system.parallel import map_ahead
 from vpmsearch.types import Bool, Float32, Int64
 
-FOLDER_NAME = "segments"
 IMAGES_NAME = "images.bin"
 TEMPORARY = ".tmp-"
 REPAIR = "`vpmsearch verify --repair` builds it again"
@@ -67,6 +69,7 @@ def open_segment(
         StoreDamagedError: one is missing or not what the catalog says.
     """
     info = model.info
+    check_folder(folder)
     mapped, ids = open_embeddings(folder, images, model)
     named, visibility = read_images(folder / IMAGES_NAME, files.get(IMAGES_NAME), info.p)
     if not np.array_equal(ids, named) or (ids[:-1] >= ids[1:]).any():
@@ -76,7 +79,7 @@ def open_segment(
 
     def open_region(region: int) -> RegionIndex:
         path = folder / region_file_name(region)
-        index = RegionIndex.read(path, device)
+        index = RegionIndex.read(path, device, most_bytes(images, info.embedding_dim))
         if index.dim != info.embedding_dim or not contains(ids, index.ids):
             raise StoreDamagedError(f"{path} belongs to other images; {REPAIR}")
         return index
@@ -95,11 +98,16 @@ def read_images(path: Path, expected: FileSum | None, p: int) -> tuple[Int64, Fl
         StoreDamagedError: the file is missing or not what was written.
     """
     try:
-        data = path.read_bytes()
+        with open_file(path, expected.size if expected else 0) as file:
+            data = file.read()
         if expected is None or (len(data), digest(data)) != (expected.size, expected.digest):
             raise StoreDamagedError(f"{path} is not what was written (checksum); {REPAIR}")
-    except OSError as error:
-        raise StoreDamagedError(f"{path} cannot be read ({error.strerror or error}); {REPAIR}") from error
+    except StoreDamagedError as error:
+        raise StoreDamagedError(f"{path} is not what was written ({error}); {REPAIR}") from error
+    except (StoreError, OSError) as error:
+        raise StoreDamagedError(f"{path} cannot be read ({error}); {REPAIR}") from error
+    if len(data) % _image_dtype(p).itemsize:
+        raise StoreDamagedError(f"{path} is of another model; {REPAIR}")
     rows = np.frombuffer(data, _image_dtype(p))
     return rows["image_id"].astype(np.int64), rows["visibility"].astype(np.float32)
 
@@ -120,8 +128,9 @@ def open_embeddings(folder: Path, images: int, model: StoredModel) -> tuple[NDAr
         StoreDamagedError: the file is missing or not what the catalog says.
     """
     path = folder / embeddings.FILE_NAME
-    mapped, ids = embeddings.read(path)
-    expected = (images, model.info.p, model.info.embedding_dim)
+    p, d = model.info.p, model.info.embedding_dim
+    mapped, ids = embeddings.read(path, images * (8 + p * d * embeddings.LARGEST_NUMBER) + embeddings.OVERHEAD)
+    expected = (images, p, d)
     if mapped.shape != expected or mapped.dtype != embeddings.DTYPES[model.embedding_dtype]:
         raise StoreDamagedError(
             f"{path} holds {mapped.dtype} of shape {mapped.shape} instead of {model.embedding_dtype} {expected}; "
@@ -131,7 +140,7 @@ def open_embeddings(folder: Path, images: int, model: StoredModel) -> tuple[NDAr
 
 
 def write_segment(
-    segments: Path,
+    folder: Path,
     segment_id: int,
     ids: Int64,
     visibility: Float32,
@@ -142,7 +151,7 @@ def write_segment(
     """Write a segment whole, or leave nothing.
 
     Args:
-        segments: the folder of all segments. ids: (n,), ascending. visibility: (n, p). blocks: embeddings (b, p, d), n
+        folder: the index. ids: (n,), ascending. visibility: (n, p). blocks: embeddings (b, p, d), n
             rows in all. on_build: told of progress.
 
     Returns:
@@ -152,6 +161,8 @@ def write_segment(
         OSError: the disk is full or fails.
     """
     info = model.info
+    target = segment_folder(folder, segment_id)
+    segments = target.parent
     temporary = segments / f"{TEMPORARY}{segment_id}-{uuid.uuid4().hex[:8]}"
     try:
         temporary.mkdir()
@@ -164,7 +175,7 @@ def write_segment(
             write_images(file, ids, visibility)
         sums = folder_sums(temporary)
         sync_folder(temporary)
-        temporary.rename(segments / str(segment_id))
+        temporary.rename(target)
         sync_folder(segments)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -233,12 +244,16 @@ def write_region(
     index.write(folder / region_file_name(region))
 
 
-def remove_unreferenced(segments: Path, referenced: Iterable[int]) -> None:
-    """Delete what an interrupted commit or compaction left; the caller holds the writer lock."""
+def remove_unreferenced(folder: Path, referenced: Iterable[int]) -> None:
+    """Delete what an interrupted commit or compaction left in an index; the caller holds the writer lock.
+
+    Raises:
+        StoreDamagedError: its segments are elsewhere.
+    """
     names = {str(segment_id) for segment_id in referenced}
-    for entry in segments.iterdir():
+    for entry in segments_folder(folder).iterdir():
         if is_leftover(entry.name, names):
-            shutil.rmtree(entry, ignore_errors=True)
+            shutil.rmtree(entry, ignore_errors=True)  # which follows no link
 
 
 def is_leftover(name: str, referenced: set[str]) -> bool:
@@ -254,28 +269,29 @@ def is_ours(name: str, p: int) -> bool:
 def remove_leftovers(folder: Path) -> None:
     """Delete what an interrupted upgrade left beside the catalog; the caller holds the writer lock."""
     for left in folder.glob(".catalog.sqlite3.*"):
-        left.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder is none of ours
+            left.unlink(missing_ok=True)
 
 
-def discard(segments: Path, segment_id: int) -> None:
+def discard(folder: Path, segment_id: int) -> None:
     """Delete a segment that no catalog names, as far as that is possible."""
-    with suppress(OSError):
-        shutil.rmtree(segments / str(segment_id))
+    with suppress(OSError, StoreError):
+        remove_segment(folder, segment_id)
 
 
 def bytes_by_kind(folder: Path) -> dict[str, int]:
     """Bytes of an index on disk: "catalog", "embeddings", "region_indexes", "other" and "total"."""
     sizes = {"catalog": 0, "embeddings": 0, "region_indexes": 0, "other": 0}
-    for path in folder.rglob("*"):
-        with suppress(OSError):  # a writer may remove it meanwhile
-            if not path.is_file():
-                continue
+    for parent, _, names in os.walk(folder):  # which follows no link
+        for name in names:
             kind = "other"
-            if path.name.startswith("catalog.sqlite3") and "backup" not in path.name:
+            if name.startswith("catalog.sqlite3") and "backup" not in name:
                 kind = "catalog"
-            elif path.name in (embeddings.FILE_NAME, IMAGES_NAME):
+            elif name in (embeddings.FILE_NAME, IMAGES_NAME):
                 kind = "embeddings"
-            elif path.suffix == ".faiss":
+            elif name.endswith(".faiss"):
                 kind = "region_indexes"
-            sizes[kind] += path.stat().st_size
+            with suppress(OSError):  # a writer may remove it meanwhile
+                status = Path(parent, name).lstat()
+                sizes[kind] += status.st_size if stat.S_ISREG(status.st_mode) else 0
     return sizes | {"total": sum(sizes.values())}

@@ -17,10 +17,11 @@ from vpmsearch.store.folder.checksums import FileSum, is_as_written
 from vpmsearch.store.folder.columns import MOMENT, Label
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
+from vpmsearch.store.folder.files import segment_folder
 from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import Allowed
-from vpmsearch.store.folder.segments import FOLDER_NAME, OpenSegment, open_segment
+from vpmsearch.store.folder.segments import OpenSegment, open_segment
 from vpmsearch.store.values import StoredModel, common_folder
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
@@ -98,7 +99,12 @@ class Snapshot:
             if part is not None and part.files.files == segment.files:
                 opened[segment_id] = part.files
                 continue
-            place = folder / FOLDER_NAME / str(segment_id)
+            place = segment_folder(folder, segment_id)
+            if len(segment.labels) != segment.images:
+                raise StoreDamagedError(
+                    f"{folder} names {len(segment.labels)} images of segment {segment_id}, which has {segment.images}; "
+                    "restore the index from a copy or build it again"
+                )
             opened[segment_id] = open_segment(place, segment.images, segment.files, moment.model, device)
             if not np.array_equal(opened[segment_id].image_ids, segment.labels.ids):
                 raise StoreDamagedError(

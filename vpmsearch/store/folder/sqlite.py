@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 import time
 import warnings
@@ -15,12 +16,51 @@ from pathlib import Path
 from vpmsearch.errors import DiskFullWarning, StoreDamagedError, StoreError, StoreLockedError
 from vpmsearch.store.folder.files import printable_line
 from vpmsearch.system.disk import free_bytes, in_words, is_full
+from vpmsearch.system.regular import SPARSE_RATIO
 
+_LONGEST = 1 << 28  # bytes of a value
+_SPARSE_FREE = 1 << 20
+_REMEDY = "restore the index from a copy or build it again"
 _BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
 _SHARED_BYTES = 32 * 2**10  # the least that SQLite's index of the WAL takes
 _LOOK = "SELECT count(*) FROM sqlite_master"
 _TICK_NS = 50_000_000  # beyond any file system's that keeps time to less than a second
-_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "unsupported file format")
+_DAMAGE = (
+    "malformed",
+    "not a database",
+    "no such table",
+    "no such column",
+    "unsupported file format",
+    "too big",
+    "decode",
+)
+
+
+def check_files(path: Path) -> None:
+    """Refuse a catalog whose files are not what SQLite leaves, before SQLite opens, follows or writes to them.
+
+    They are looked at and not opened: closing a file takes away the locks that another connection of this process has
+    on it.
+
+    Raises:
+        StoreDamagedError: one is a link, no regular file, or nearly all hole; or there is a rollback journal. No index
+            has one, and SQLite deletes whatever file a journal names.
+    """
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(path.name + suffix)
+        try:
+            status = file.lstat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StoreError(f"{file} cannot be opened ({error.strerror or error}); check its permissions") from error
+        if suffix == "-journal":
+            raise StoreDamagedError(f"{file} is no file of an index, which SQLite would act upon; move it away")
+        stored = 512 * getattr(status, "st_blocks", 0)  # 0: the file system does not say
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreDamagedError(f"{file} is no regular file, and no index has such a thing; {_REMEDY}")
+        if stored and status.st_size > max(_SPARSE_FREE, SPARSE_RATIO * stored):
+            raise StoreDamagedError(f"nearly all of the {status.st_size} bytes of {file} are a hole; {_REMEDY}")
 
 
 def catalog_uri(path: Path, *, write: bool = False) -> str:
@@ -87,9 +127,22 @@ def _looked_at(paths: list[Path]) -> list[tuple[int, int, int]]:
     return found
 
 
-def connect(path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True) -> sqlite3.Connection:
-    """Open a catalog with the settings every connection has; transactions are the caller's (no implicit BEGIN)."""
-    uri = f"{path.absolute().as_uri()}?mode=rwc" if create else catalog_uri(path, write=write)
+def connect(
+    path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True, fixed: bool = False
+) -> sqlite3.Connection:
+    """Open a catalog with the settings every connection has; transactions are the caller's (no implicit BEGIN).
+
+    Args:
+        create: make it. fixed: nobody changes it, so nothing is locked, and nothing made beside it.
+
+    Raises:
+        StoreDamagedError: as `check_files`. sqlite3.Error: it cannot be opened.
+    """
+    if not create:
+        check_files(path)
+    plain = path.absolute().as_uri()
+    fixed_uri = f"{plain}?mode=ro&immutable=1"
+    uri = f"{plain}?mode=rwc" if create else fixed_uri if fixed else catalog_uri(path, write=write)
     try:
         connection = _connected(uri, write=write or create, create=create, foreign_keys=foreign_keys)
         if uri.endswith("?mode=ro") and is_full(path.parent):
@@ -122,9 +175,12 @@ def _connected_to_copy(path: Path, *, foreign_keys: bool) -> sqlite3.Connection:
 
 
 def _connected(uri: str, *, write: bool, create: bool, foreign_keys: bool) -> sqlite3.Connection:
-    # Not bound to a thread: a Reader guards its connection by a lock and may be closed by the collector.
+    # Not bound to a thread: the collector may close it.
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
         if create:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")

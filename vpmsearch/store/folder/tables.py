@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     CheckConstraint,
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -68,12 +69,63 @@ class Hash(TypeDecorator[str]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
         """To hex."""
+        if value is not None and type(value) not in (bytes, str):
+            raise TypeError(f"{type(value).__name__} in place of a hash")
         return value.hex() if isinstance(value, bytes) else value
+
+
+class _Checked(TypeDecorator[Any]):
+    """A column of which every value that is read has one type: SQLite takes any."""
+
+    kinds: tuple[type, ...] = ()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """As it is.
+
+        Raises:
+            TypeError: it is of another type.
+        """
+        if value is not None and type(value) not in self.kinds:
+            raise TypeError(f"{type(value).__name__} in place of {self.kinds[0].__name__}")
+        return value
+
+
+class Whole(_Checked):
+    """Integers."""
+
+    impl = Integer
+    cache_ok = True  # each class has to say so
+    kinds = (int,)
+
+
+class Text(_Checked):
+    """Text."""
+
+    impl = String
+    cache_ok = True
+    kinds = (str,)
+
+
+class Bytes(_Checked):
+    """Bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+    kinds = (bytes,)
+
+
+class Real(_Checked):
+    """Numbers."""
+
+    impl = Float  # bare, a float is FLOAT or DOUBLE by SQLAlchemy's version
+    cache_ok = True
+    kinds = (float, int)
 
 
 class Base(DeclarativeBase):
     """All tables; `migrations/` holds frozen copies and a test compares the two."""
 
+    type_annotation_map: ClassVar = {int: Whole, str: Text, bytes: Bytes}
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_name)s",
@@ -100,7 +152,7 @@ class Model(Base):
     embedding_dim: Mapped[int]
     input_height: Mapped[int]
     input_width: Mapped[int]
-    min_visibility: Mapped[float] = mapped_column(Float)  # bare, it is FLOAT or DOUBLE by SQLAlchemy's version
+    min_visibility: Mapped[float] = mapped_column(Real)
     embedding_dtype: Mapped[str]
     index_type: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -124,7 +176,7 @@ class SegmentFile(Base):
     segment_id: Mapped[int] = mapped_column(ForeignKey(Segment.id, ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     size: Mapped[int]
-    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    digest: Mapped[bytes]
 
 
 class Image(Base):
@@ -157,7 +209,7 @@ class Visibility(Base):
 
     __tablename__ = "visibility"
     image_id: Mapped[int] = mapped_column(ForeignKey(Image.id, ondelete="CASCADE"), primary_key=True)
-    scores: Mapped[bytes] = mapped_column(LargeBinary)
+    scores: Mapped[bytes]
 
 
 class Rejected(Base):
@@ -194,9 +246,29 @@ class Copy(Base):
 LIVE = Image.removed_at.is_(None)
 
 
-def open_engine(path: Path, *, write: bool = False, create: bool = False, foreign_keys: bool = True) -> Engine:
-    """An engine whose transactions are real: SQLite's BEGIN is emitted, which pysqlite alone would delay."""
-    creator = partial(connect, path, write=write, create=create, foreign_keys=foreign_keys)
+def open_engine(
+    path: Path,
+    *,
+    write: bool = False,
+    create: bool = False,
+    foreign_keys: bool = True,
+    check: Callable[[sqlite3.Connection], object] = lambda connection: None,
+) -> Engine:
+    """An engine whose transactions are real: SQLite's BEGIN is emitted, which pysqlite alone would delay.
+
+    Args:
+        check: refuses a new connection by an error.
+    """
+
+    def creator() -> sqlite3.Connection:
+        connection = connect(path, write=write, create=create, foreign_keys=foreign_keys)
+        try:
+            check(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     engine = create_engine("sqlite://", creator=creator, poolclass=NullPool)
     begin = "BEGIN IMMEDIATE" if write or create else "BEGIN"
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))

@@ -15,10 +15,11 @@ from vpmsearch.store import calibration_file
 from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.catalog import FILE_NAME
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
+from vpmsearch.store.folder.faiss_file import most_bytes
+from vpmsearch.store.folder.files import FOLDER_NAME, check_folder, segment_folder, segments_folder
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import RegionIndex
 from vpmsearch.store.folder.segments import (
-    FOLDER_NAME,
     IMAGES_NAME,
     REPAIR,
     is_leftover,
@@ -49,19 +50,18 @@ def check(folder: Path, reader: Reader) -> list[Problem]:
         return problems
     model, segments = reader.model(), reader.segments()
     for segment_id, count in segments.items():
-        place = folder / FOLDER_NAME / str(segment_id)
-        if not place.is_dir():
-            problems.append(Problem(f"{place} is missing; {_REMEDY}"))
-            continue
         try:
+            place = segment_folder(folder, segment_id)
+            check_folder(place)
             images = reader.image_rows(model.info.p, [segment_id], removed=True)
             problems += _check_segment(place, count, images, reader.files(segment_id), model)
         except StoreDamagedError as error:
             problems.append(Problem(str(error)))
         except OSError as error:
-            problems.append(Problem(f"{place} cannot be read ({error}); check its permissions and the disk"))
+            text = f"segment {segment_id} of {folder} cannot be read ({error}); check its permissions and the disk"
+            problems.append(Problem(text))
     try:
-        problems += _check_strangers(folder / FOLDER_NAME, {str(segment_id) for segment_id in segments})
+        problems += _check_strangers(folder, {str(segment_id) for segment_id in segments})
     except OSError as error:
         text = f"{folder / FOLDER_NAME} cannot be read ({error}); check its permissions and the disk"
         problems.append(Problem(text))
@@ -78,7 +78,7 @@ def _check_segment(
     info = model.info
     catalog = place.parent.parent / FILE_NAME
     order = np.argsort(images.rows)
-    if not np.array_equal(images.rows[order], np.arange(count)):
+    if len(order) != count or not np.array_equal(images.rows[order], np.arange(len(order))):
         yield Problem(f"{catalog} does not name {count} rows of segment {place.name} once each; {_REMEDY}")
         return
     visibility, ids = images.visibility[order], images.ids[order]
@@ -122,7 +122,9 @@ def _check_embeddings(
 def _check_region(path: Path, expected: Int64, dim: int, written: FileSum | None) -> Iterator[str]:
     try:
         sound = is_as_written(path, written)
-        index = RegionIndex.read(path) if sound else None  # a damaged file need not be handed to FAISS
+        index = (
+            RegionIndex.read(path, largest=most_bytes(len(expected), dim)) if sound else None
+        )  # a damaged file need not be handed to FAISS
     except FileNotFoundError:
         yield f"{path} is missing"
         return
@@ -135,9 +137,11 @@ def _check_region(path: Path, expected: Int64, dim: int, written: FileSum | None
         yield f"{path} does not hold exactly the {len(expected)} images in which the region is visible"
 
 
-def _check_strangers(segments: Path, referenced: set[str]) -> Iterator[Problem]:
-    if not segments.is_dir():
-        yield Problem(f"{segments} is missing; {_REMEDY}")
+def _check_strangers(folder: Path, referenced: set[str]) -> Iterator[Problem]:
+    try:
+        segments = segments_folder(folder)
+    except StoreError as error:
+        yield Problem(str(error))
         return
     for entry in sorted(segments.iterdir()):
         if entry.name not in referenced and not is_leftover(entry.name, referenced):

@@ -15,7 +15,7 @@ from vpmsearch.errors import StoreError, VpmsearchError
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.rewriting import due, rewrite, take_back
-from vpmsearch.store.folder.segments import FOLDER_NAME, remove_unreferenced, write_segment
+from vpmsearch.store.folder.segments import remove_unreferenced, write_segment
 from vpmsearch.store.folder.values import Changes
 from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
@@ -48,7 +48,7 @@ class GalleryWriter(PendingWriter):
         with ExitStack() as stack:
             stack.enter_context(writer_lock(self._folder))
             with self._catalog.read() as reader:
-                remove_unreferenced(self._folder / FOLDER_NAME, reader.segments())
+                remove_unreferenced(self._folder, reader.segments())
             self._next_image, self._next_segment = self._catalog.next_ids()
             self._held = stack.pop_all()
         return self
@@ -89,8 +89,7 @@ class GalleryWriter(PendingWriter):
         try:
             self._write(segment_id)
         except BaseException as error:
-            segments = self._folder / FOLDER_NAME
-            if segment_id is None or not take_back(self._catalog, segments, segment_id):
+            if segment_id is None or not take_back(self._catalog, self._folder, segment_id):
                 if isinstance(error, VpmsearchError) or not isinstance(error, Exception):
                     raise
                 reason = " ".join(str(error).split()) or type(error).__name__
@@ -134,7 +133,7 @@ class GalleryWriter(PendingWriter):
         if segment_id is not None:
             visibility = np.concatenate([features.visibility for features in self._features])
             blocks = (features.embeddings for features in self._features)  # as they came: they need no second copy
-            ids, segments = np.array(self._ids, dtype=np.int64), self._folder / FOLDER_NAME
-            files = write_segment(segments, segment_id, ids, visibility, blocks, self._model, self._on_build)
+            ids = np.array(self._ids, dtype=np.int64)
+            files = write_segment(self._folder, segment_id, ids, visibility, blocks, self._model, self._on_build)
             changes = replace(changes, visibility=visibility, files=files)
         self._catalog.apply(changes)

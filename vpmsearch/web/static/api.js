@@ -51,6 +51,7 @@ export function search(photos, wanted, signal, tell) {
   for (const photo of photos) {
     if (photo.id && !photo.box) { form.append("image_id", photo.id); continue; }
     form.append("photograph", photo.file, "photograph");
+    if (photo.id) form.append("cut_from", photo.id);
     form.append("box", boxText(photo.box));
   }
   if (wanted.regions) form.append("regions", wanted.regions.join(","));
@@ -59,6 +60,7 @@ export function search(photos, wanted, signal, tell) {
   if (wanted.before) form.append("before", `${wanted.before}Z`);
   form.append("prefix", wanted.prefix);
   form.append("exact", wanted.exact);
+  form.append("exclude_self", wanted.others);
   form.append("offset", wanted.offset);
   form.append("limit", wanted.limit);
   return followed("api/search", { method: "POST", body: form, signal }, tell);

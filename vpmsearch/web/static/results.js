@@ -57,7 +57,8 @@ function card(hit, names) {
     element("button", { type: "button", class: "open", "aria-label": label, onclick: () => open(hit) }, image),
     list,
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
-    element("div", { class: "small labels" }, ...labels(hit).map((text) => element("span", {}, text))),
+    element("div", { class: "small labels" }, ...labels(hit).map((text) => element("span", {}, text)),
+      hit.itself ? element("span", {}, "the query itself") : ""),
     element("button", { type: "button", class: "again", "aria-label": `Search with this: ${name}`, onclick: () => searchWith(hit) },
       "Search with this"));
 }

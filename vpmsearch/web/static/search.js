@@ -55,7 +55,8 @@ function summary(answer) {
   if (!state.hits.length) return [`No result: ${answer.empty?.reason || "there are no more images"}.`];
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
   const [verdict, meaning] = VERDICTS[answer.verdict] || ["", ""];
-  return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.`, verdict];
+  const old = answer.calibration_notice ? ` The calibration is old: ${answer.calibration_notice}.` : "";
+  return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.${old}`, verdict];
 }
 
 function busy(is) {

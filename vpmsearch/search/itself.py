@@ -1,0 +1,133 @@
+"""A query that is itself in the index is told apart from other images, so that no photograph is its own match.
+
+The index may hold the very file that is searched with, under any name and more than once, or the search goes on from
+one of its hits. Such an image says nothing about whether the person was seen elsewhere: the verdict is of the nearest
+*other* image, and the ranks leave it out where that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vpmsearch.search.engine import CANDIDATES_PER_REGION, Searcher
+from vpmsearch.types import Match, NoMatches, RegionFeatures, SearchFilter, SearchResult
+
+MORE = 8
+"""Ranks that are asked for in addition where the first were not enough others, and four times as many each time."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a query was made of.
+
+    contents: content hashes of its files, see `vpmsearch.data.images.content_hash`. image_ids: images of the index that
+    it was made from.
+    """
+
+    contents: frozenset[str] = frozenset()
+    image_ids: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, *contents: str) -> Source:
+        """Of files with these content hashes."""
+        return cls(frozenset(contents) - {""})
+
+    def with_images(self, engine: Searcher, image_ids: Sequence[int]) -> Source:
+        """And of images of the index: whatever has their content is the query itself too.
+
+        Raises:
+            StoreError: one is not in the index.
+        """
+        if not image_ids:
+            return self
+        hashes = {record.content_hash for record in engine.snapshot.records_of(image_ids)}
+        return Source(self.contents | hashes - {""}, self.image_ids | frozenset(image_ids))
+
+
+NOWHERE = Source()
+"""Of a query that is made of no file."""
+
+
+def merged(sources: Sequence[Source]) -> Source:
+    """Of several photographs that are one query."""
+    contents = [source.contents for source in sources]
+    return Source(frozenset().union(*contents), frozenset().union(*(source.image_ids for source in sources)))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The answer to one query.
+
+    result: as asked for. itself: ids of its matches that are the query itself. nearest: the nearest image that is not;
+    None where none shares a region with the query.
+    """
+
+    result: SearchResult
+    itself: frozenset[int]
+    nearest: Match | None
+
+
+def search_others(
+    engine: Searcher,
+    features: RegionFeatures,
+    sources: Sequence[Source],
+    k: int = 10,
+    exact: bool = False,
+    *,
+    exclude_self: bool = True,
+    filter: SearchFilter | None = None,
+    candidates: int = CANDIDATES_PER_REGION,
+    regions: Sequence[int] | None = None,
+) -> list[Answered]:
+    """The k nearest for each query, and which of them are the query itself.
+
+    Args:
+        sources: what each query was made of. exclude_self: leave the query itself out of the ranks. Others: as
+            `SearchEngine.search`.
+
+    Raises:
+        FeatureError, ModelMismatchError: as `SearchEngine.search`.
+        ValueError: there are not as many sources as queries.
+    """
+    if len(sources) != len(features):
+        raise ValueError(f"{len(features)} queries and {len(sources)} sources: give one for each")
+    answers: list[Answered | None] = [None] * len(features)
+    waiting, asked, step = list(range(len(features))), k + (1 if exclude_self else 0), MORE
+    while waiting:
+        found = engine.search(
+            features[np.array(waiting)], asked, exact, filter=filter, candidates=candidates, regions=regions
+        )
+        itself = _themselves(engine, found, [sources[query] for query in waiting])
+        left = []
+        for query, result, own in zip(waiting, found, itself, strict=True):
+            others = [match for match in result.matches if match.image_id not in own]
+            shown = others[:k] if exclude_self else result.matches[:k]
+            only_itself = NoMatches("itself", "the only image that could be a match is the query itself")
+            empty = result.empty if shown or not result.matches else only_itself
+            kept = replace(result, matches=tuple(shown), empty=empty)
+            answers[query] = Answered(kept, frozenset(m.image_id for m in shown) & own, others[0] if others else None)
+            enough = len(others) >= k if exclude_self else bool(others)
+            if not enough and len(result.matches) == asked:
+                left.append(query)
+        waiting, asked, step = left, asked + step, 4 * step
+    return [answer for answer in answers if answer is not None]
+
+
+def _themselves(engine: Searcher, results: Sequence[SearchResult], sources: Sequence[Source]) -> list[frozenset[int]]:
+    """For each result the ids of its matches that are the query itself."""
+    wanted = sorted({m.image_id for r, s in zip(results, sources, strict=True) if s.contents for m in r.matches})
+    hashes = dict[int, str]()
+    if wanted:
+        records = engine.snapshot.records_of(wanted)
+        hashes = {image_id: record.content_hash for image_id, record in zip(wanted, records, strict=True)}
+    return [
+        frozenset(
+            match.image_id
+            for match in result.matches
+            if match.image_id in source.image_ids or hashes.get(match.image_id, "") in source.contents
+        )
+        for result, source in zip(results, sources, strict=True)
+    ]

@@ -1,0 +1,200 @@
+"""Pairs of images of which a person says whether they show the same person: what stands in for labels in a calibration.
+
+A file of pairs is CSV with the columns `image`, `other` (paths as the index has them) and `same` (yes, no, or empty for
+"not answered"). `choose_pairs` picks pairs that are worth asking about; the answers to some hundred of them tell how
+likely two images at a distance show the same person.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.data.images import printable
+from vpmsearch.errors import DataError
+from vpmsearch.search.engine import Searcher
+from vpmsearch.store import Gallery
+from vpmsearch.system.atomic import replacing
+
+PAIRS_ASKED = 150
+NEAR = 40
+"""Ranks among which the other image of a pair is: nearer ones more often, as there the two kinds meet."""
+ANSWERS, OF_EACH = 60, 15
+"""Answers that a calibration needs, and of either kind."""
+COLUMNS = ("image", "other", "same")
+SAID = {
+    **dict.fromkeys(("yes", "y", "same", "true", "1"), True),
+    **dict.fromkeys(("no", "n", "not same", "false", "0"), False),
+}
+_ROWS = 1_000_000
+_RIDGE = 1e-2
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was said of pairs of images, by their ids. same: (smaller id, larger id) -> whether it is one person.
+
+    probes: images that pairs were asked of, each once.
+    """
+
+    same: Mapping[tuple[int, int], bool]
+    probes: tuple[int, ...]
+
+    def of(self, image_id: int, other: int) -> bool | None:
+        """What was said of a pair; None where nothing was."""
+        return self.same.get((min(image_id, other), max(image_id, other)))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An answered pair as a search saw it: how many regions the query showed, the distance, and the answer."""
+
+    visible: int
+    distance: float
+    same: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How likely two images at a distance show the same person: a logistic curve for each number of visible regions.
+
+    middle: by that number, where it is a half. slope: of all, below 0.
+    """
+
+    middle: Mapping[int, float]
+    slope: float
+
+    def same(self, visible: int, distances: Floats) -> Floats:
+        """(n,) probabilities."""
+        nearest = min(self.middle, key=lambda number: (abs(number - visible), number))
+        steps = np.clip(self.slope * (distances - self.middle[nearest]), -50, 50)
+        likely: Floats = 1 / (1 + np.exp(-steps))
+        return likely
+
+
+def choose_pairs(engine: Searcher, count: int = PAIRS_ASKED, seed: int = 0) -> list[tuple[int, int]]:
+    """Pairs of image ids to ask about: of images drawn at random, each with one of its `NEAR` nearest without itself.
+
+    Raises:
+        DataError: the index has too few images.
+    """
+    snapshot, rng = engine.snapshot, np.random.default_rng(seed)
+    if len(snapshot) < 2:
+        raise DataError(f"{engine.store.path} holds {len(snapshot)} images; a pair needs two")
+    ids = snapshot.image_ids[rng.permutation(len(snapshot))[:count]]
+    found = engine.search(snapshot.features_of(ids), min(NEAR + 1, len(snapshot)), exact=True)
+    pairs = dict[tuple[int, int], tuple[int, int]]()
+    for image_id, result in zip(ids.tolist(), found, strict=True):
+        others = [match.image_id for match in result.matches if match.image_id != image_id]
+        if others:
+            rank = int(np.exp(rng.uniform(0, np.log(len(others))))) - 1
+            pair = (image_id, others[rank])
+            pairs.setdefault((min(pair), max(pair)), pair)
+    return list(pairs.values())
+
+
+def write_pairs(path: Path, engine: Searcher, pairs: Sequence[tuple[int, int]]) -> None:
+    """Write a file of pairs without answers.
+
+    Raises:
+        DataError: it is there already, or cannot be written.
+    """
+    if path.exists():
+        raise DataError(f"{printable(path)} is there already and may hold answers; choose another name")
+    snapshot = engine.snapshot
+    ids = sorted({image_id for pair in pairs for image_id in pair})
+    name = {i: record.path for i, record in zip(ids, snapshot.records_of(ids), strict=True)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows((name[image_id], name[other], "") for image_id, other in pairs)
+    except OSError as error:
+        raise DataError(f"cannot write {printable(path)}: {error.strerror or error}; choose another file") from error
+
+
+def read_answers(path: Path, store: Gallery) -> Answers:
+    """Read a file of pairs. Rows that are not answered are left out.
+
+    Raises:
+        DataError: the file cannot be read, a row cannot be understood or names an image that is not in the index, or
+            there are too few answers.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if not set(COLUMNS) <= set(reader.fieldnames or ()):
+                raise DataError(f"{printable(path)} has not the columns {', '.join(COLUMNS)}")
+            rows = [row for _, row in zip(range(_ROWS), reader, strict=False)]
+    except OSError as error:
+        raise DataError(f"{printable(path)} cannot be read ({error.strerror or error})") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{printable(path)} is no CSV file in UTF-8 ({error})") from error
+    ids, same, probes = store.live_files(), dict[tuple[int, int], bool](), dict[int, None]()
+    for number, row in enumerate(rows, start=2):
+        said = (row["same"] or "").strip().lower()
+        if said in ("", "?"):
+            continue
+        if said not in SAID:
+            raise DataError(f"{printable(path)}, line {number}: same is {said!r}; write yes or no, or leave it empty")
+        pair = [ids.get(row[column] or "", (0, ""))[0] for column in COLUMNS[:2]]
+        if not all(pair) or pair[0] == pair[1]:
+            names = " and ".join(printable(row[column] or "") for column in COLUMNS[:2])
+            raise DataError(f"{printable(path)}, line {number}: {names} are not two images of the index")
+        same[min(pair), max(pair)] = SAID[said]
+        probes[pair[0]] = None
+    check_enough(same.values(), str(printable(path)))
+    return Answers(same, tuple(probes))
+
+
+def check_enough(said: Iterable[bool], where: str) -> None:
+    """Refuse too few answers.
+
+    Raises:
+        DataError: it says how many there are and how many it takes.
+    """
+    every = list(said)
+    yes = sum(every)
+    if len(every) < ANSWERS or min(yes, len(every) - yes) < OF_EACH:
+        raise DataError(
+            f"{where}: {len(every)} answers, {yes} of them yes; a calibration needs {ANSWERS}, {OF_EACH} of either kind"
+        )
+
+
+def fit(samples: Sequence[Sample]) -> Curve:
+    """The logistic curves of most likelihood, one middle for each number of visible regions and one slope (Newton).
+
+    Raises:
+        DataError: there are too few samples, or the same persons do not lie nearer.
+    """
+    check_enough([sample.same for sample in samples], "the pairs that searches met")
+    shown = sorted({sample.visible for sample in samples})
+    column = {number: i for i, number in enumerate(shown)}
+    x = np.zeros((len(samples), len(shown) + 1))
+    for row, sample in enumerate(samples):
+        x[row, column[sample.visible]], x[row, -1] = 1, sample.distance
+    y = np.array([sample.same for sample in samples], np.float64)
+    mean, spread = float(x[:, -1].mean()), max(float(x[:, -1].std()), 1e-12)
+    x[:, -1] = (x[:, -1] - mean) / spread
+    weights = np.zeros(len(shown) + 1)
+    for _ in range(50):
+        likely = 1 / (1 + np.exp(-np.clip(x @ weights, -30, 30)))
+        gradient = x.T @ (likely - y) + _RIDGE * weights
+        curvature = (x * (likely * (1 - likely))[:, None]).T @ x + _RIDGE * np.eye(len(weights))
+        step = np.linalg.solve(curvature, gradient)
+        weights -= step
+        if np.abs(step).max() < 1e-9:
+            break
+    if weights[-1] >= 0:
+        raise DataError(
+            "pairs that were answered with yes are no nearer than others: nothing follows from the distance"
+        )
+    middle = {number: mean - spread * float(weights[i] / weights[-1]) for number, i in column.items()}
+    return Curve(middle, float(weights[-1]) / spread)

@@ -1,0 +1,135 @@
+"""The tables that a catalog must have, compared with those it has before anything is read from them.
+
+A catalog comes from anybody. A view in place of a table, a trigger, a computed column or a check that never ends would
+otherwise run whenever a row is read or written.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import create_mock_engine
+from sqlalchemy.dialects import sqlite
+
+from vpmsearch.errors import StoreDamagedError, StoreVersionError
+from vpmsearch.store.folder.tables import Base
+
+VERSIONS = "alembic_version"
+Schema = Mapping[tuple[str, str], object]
+"""By type ("table", "index" …) and name, what SQLite says of it, in a form that does not tell how it was typed."""
+
+_MOST = 200  # things in a schema
+_LONGEST = 20_000  # characters of one
+_GIVEN = {  # made by Alembic and SQLite
+    VERSIONS: f"CREATE TABLE {VERSIONS} (version_num VARCHAR(32) NOT NULL, "
+    f"CONSTRAINT {VERSIONS}_pkc PRIMARY KEY (version_num))",
+    "sqlite_sequence": "CREATE TABLE sqlite_sequence(name,seq)",
+}
+_REMEDY = "restore the index from a copy or build it again"
+
+
+@cache
+def expected() -> Schema:
+    """Of this version of vpmsearch."""
+    found: dict[tuple[str, str], object] = {("table", name): _normal(sql) for name, sql in _GIVEN.items()}
+    dialect = sqlite.dialect()
+
+    def note(statement: object, *_: object, **__: object) -> None:
+        sql = str(statement.compile(dialect=dialect)).strip()  # type: ignore[attr-defined]
+        kind = "index" if " INDEX " in sql.split("(")[0] else "table"
+        name = sql.split("(")[0].split(" ON ")[0].split()[-1].strip('"')
+        found[kind, name] = _normal(sql)
+
+    Base.metadata.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
+    return found
+
+
+def described(connection: sqlite3.Connection) -> Schema:
+    """What a catalog has, the indexes that SQLite makes by itself aside.
+
+    Raises:
+        ValueError: it is so large that no vpmsearch made it.
+    """
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_schema LIMIT ?", (_MOST + 1,)).fetchall()
+    if len(rows) > _MOST or any(sql is not None and len(sql) > _LONGEST for *_, sql in rows):
+        raise ValueError("its schema is longer than any that vpmsearch makes")
+    return {
+        (kind, name): _normal(sql) if sql else None
+        for kind, name, sql in rows
+        if sql is not None or kind != "index" or not name.startswith("sqlite_autoindex_")
+    }
+
+
+def check(connection: sqlite3.Connection, path: Path, revision: str, wanted: Schema | None = None) -> None:
+    """Refuse a catalog that has not exactly the tables of a revision.
+
+    Args:
+        path: of the catalog, for messages. wanted: the tables; those of this version unless given.
+
+    Raises:
+        StoreVersionError: it has another revision. StoreDamagedError: it has none, or others.
+    """
+    found = _described(connection, path)
+    versions = revisions(connection, path, found)
+    if versions != [revision]:
+        raise StoreVersionError(
+            f"{path.parent} has revision {', '.join(versions) or 'none'} and this version of vpmsearch needs "
+            f"{revision}; run `vpmsearch upgrade --index {path.parent}`, or update vpmsearch if the index "
+            "was written by a newer one"
+        )
+    compare(found, expected() if wanted is None else wanted, path)
+
+
+def is_plain(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether a name is a table of stored columns, in a catalog of any revision."""
+    kinds = connection.execute("SELECT type, sql FROM sqlite_schema WHERE name = ? LIMIT 2", (table,)).fetchall()
+    if len(kinds) != 1 or kinds[0][0] != "table" or not str(kinds[0][1]).upper().startswith("CREATE TABLE"):
+        return False
+    columns = connection.execute("SELECT hidden FROM pragma_table_xinfo(?)", (table,)).fetchall()
+    return len(columns) > 0 and not any(hidden for (hidden,) in columns)
+
+
+def revisions(connection: sqlite3.Connection, path: Path, found: Schema | None = None) -> list[str]:
+    """The revisions that a catalog names; one, unless somebody meddled with it.
+
+    Raises:
+        StoreDamagedError: it has no table of them.
+    """
+    key = ("table", VERSIONS)
+    if (_described(connection, path) if found is None else found).get(key) != _normal(_GIVEN[VERSIONS]):
+        raise StoreDamagedError(f"{path} has no table {VERSIONS} as vpmsearch makes it; {_REMEDY}")
+    rows = connection.execute(f"SELECT version_num FROM {VERSIONS} LIMIT 5").fetchall()
+    return [str(version).encode("unicode_escape").decode()[:40] for (version,) in rows]
+
+
+def compare(found: Schema, wanted: Schema, path: Path) -> None:
+    """Refuse what is not exactly wanted.
+
+    Raises:
+        StoreDamagedError: names one thing.
+    """
+    differing = sorted({key for key in {*found, *wanted} if found.get(key, "") != wanted.get(key, "")})
+    if differing:
+        kind, name = (str(part).encode("unicode_escape").decode()[:60] for part in differing[0])
+        what = "is not as vpmsearch makes it" if differing[0] in found else "is missing"
+        raise StoreDamagedError(f"{path}: {kind} {name} {what}; {_REMEDY}")
+
+
+def _described(connection: sqlite3.Connection, path: Path) -> Schema:
+    try:
+        return described(connection)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StoreDamagedError(f"{path} is no catalog ({error}); {_REMEDY}") from error
+
+
+def _normal(sql: str) -> tuple[str, tuple[str, ...], str]:
+    """Constraints may stand in any order; commas within their brackets do not separate them."""
+    words = " ".join(sql.split())
+    head, _, rest = words.partition("(")
+    body, _, tail = rest.rpartition(")")
+    parts = re.split(r",(?![^(]*\))", body)
+    return head.strip().replace('"', ""), tuple(sorted(part.strip() for part in parts)), tail.strip()
