@@ -269,7 +269,9 @@ def test_a_filter_of_nothing_is_no_filter(client, photo):
 
 def test_fields_that_are_left_empty_are_none(client, photo):
     """As a form of HTML sends them, and whoever fills in a template."""
-    empty = dict.fromkeys(("pid", "camid", "image_id", "after", "before", "prefix", "regions", "exact", "limit"), "")
+    empty = dict.fromkeys(
+        ("pid", "camid", "image_id", "after", "before", "prefix", "regions", "exact", "limit", "cut_from"), ""
+    )
     assert ids(ask(client, photo, **empty, offset="", box="")) == ids(ask(client, photo))
     assert ids(ask(client, photo, camid=["", "2"])) == ids(ask(client, photo, camid=2))
     no_file = [("photograph", ("", b"", "application/octet-stream"))]

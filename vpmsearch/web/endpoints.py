@@ -132,7 +132,6 @@ async def search(
     image_id: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
         Given,
-        Moment,
         Form(description="Images of the index to search with."),
     ] = None,
     regions: Annotated[
@@ -154,6 +153,7 @@ async def search(
     ] = False,
     cut_from: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
+        Given,
         Form(max_length=MAX_PHOTOGRAPHS, description="Images of the index that photographs were cut from."),
     ] = None,
     offset: Annotated[int, Form(ge=0, lt=MAX_RANK, description="Ranks to skip.")] = 0,
