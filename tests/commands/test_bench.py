@@ -26,6 +26,20 @@ def test_bench_prints_a_table(cli, index, weights):
     assert "6 images" in lines[-1]
 
 
+def test_bench_tells_of_equal_images_and_what_they_cost(cli, index, weights, monkeypatch):
+    from vpmsearch.commands import bench
+
+    told = list[str]()
+    monkeypatch.setattr(bench, "say", told.append)
+    bench._tell_of_misses([{"recall_at_10": 0.995}], 0.0, ["hnsw"])
+    assert told == []
+    bench._tell_of_misses([{"recall_at_10": 1.0}, {"recall_at_10": 0.4}], 0.5, ["hnsw"])
+    assert "50% of the images are equal" in told[0]
+    assert "recall@10 is 0.400 with region indexes of type hnsw; many equal" in told[1]
+    outcome = cli("bench", "--index", index, "--weights", weights, "--queries", 2, "--gamma", 1, "--json")
+    assert (outcome.json[0]["equal"], outcome.json[0]["types"]) == (0.0, ["flat"])
+
+
 def test_bench_needs_the_images(cli, index, weights, gallery, tmp_path):
     moved = tmp_path / "moved"
     shutil.move(gallery, moved)

@@ -75,6 +75,31 @@ def test_a_folder_does_not_erase_what_a_list_said(cli, gallery: Path, weights: P
     assert (after["identities"], after["cameras"]) == (0, 0)
 
 
+def test_a_gallery_that_moved_is_found_at_its_new_place(cli, tmp_path: Path, weights: Path):
+    """A case of public reports: the folder moves, and nobody says so to the index."""
+    write_pictures(tmp_path / "old", 6)
+    cli("index", "old", "--weights", weights)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old").rename(tmp_path / "new" / "photos")
+    said = cli("index", "new/photos", "--prune").stderr
+    assert "0 indexed (0 of them changed), 0 unchanged, 0 relabelled, 6 moved, 0 pruned" in said
+    query = ("query", "new/photos/001.png", "--json", "--top")
+    assert [m["path"] for m in cli(*query, 1).json[0]["matches"]] == [str(tmp_path / "new/photos/001.png")]
+
+    # Copied, and both indexed, before the old one goes: it is told how to be rid of the dead paths, which stand behind.
+    shutil.copytree(tmp_path / "new" / "photos", tmp_path / "copy")
+    assert "6 of the indexed images have the same bytes as another image" in cli("index", "copy").stderr
+    shutil.rmtree(tmp_path / "new")
+    query = ("query", "copy/001.png", "--json", "--top")
+    for top in (1, 2):
+        paths = [match["path"] for match in cli(*query, top).json[0]["matches"]]
+        assert paths == [str(tmp_path / "copy/001.png"), str(tmp_path / "new/photos/001.png")][:top]
+    assert "6 indexed images have lost their files" in cli("index", "copy").stderr
+    assert "6 pruned" in cli("index", "copy", "--prune").stderr
+    assert cli(*query, 2).json[0]["matches"][0]["path"] == str(tmp_path / "copy/001.png")
+    assert sorted(stored(Path("indexes/default"))) == [f"{number:03}.png" for number in range(6)]
+
+
 def test_index_as_json_and_tried(cli, tmp_path: Path, weights: Path):
     write_pictures(tmp_path / "g", 3)
     (done,) = cli("index", "g", "--weights", weights, "--json").json

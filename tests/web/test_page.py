@@ -80,6 +80,10 @@ class Page:
         self.until(lambda: "Searching" not in self.status and not self.all("#results.busy"))
         return self.ids
 
+    def keep_itself(self) -> None:
+        """Untick, before a search, that the query itself is left out."""
+        self.driver.execute_script("document.getElementById('others').checked = false")
+
     def choose(self, *paths: Path) -> list[int]:
         self.one("#file").send_keys("\n".join(map(str, paths)))
         self.until(lambda: len(self.all("#photos li")) >= len(paths))
@@ -138,7 +142,26 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
+def test_the_query_itself_is_left_out_unless_asked_for(page, files, service):
+    """Both files have the content of images of the index, and a hit that one searches on from is one of them."""
+    ids = service.view.snapshot.image_ids
+    found = page.choose(files[0])
+    assert ids[2] not in found
+    page.click("#filters summary")
+    page.click("#others")
+    page.until(lambda: page.settled()[:1] == [ids[2]])
+    assert "the query itself" in page.one(".card").text
+    page.click("#clear")
+    page.until(lambda: page.settled() == found)
+    page.click(".card:nth-child(1) .again")
+    page.until(lambda: page.settled() and found[0] not in page.ids)
+    page.click("[data-part=upper]")
+    page.until(lambda: "50 %" in page.one("#canvas").get_attribute("aria-label"))
+    assert found[0] not in page.settled(), "a part of it is cut from it"
+
+
 def test_upload_search_and_page_through(page, files, service):
+    page.keep_itself()
     assert "Choose a photograph" in page.status
     found = page.choose(files[0])
     assert len(found) == 24
@@ -192,6 +215,7 @@ def test_a_rectangle_by_keys(page, files):
 
 
 def test_compare_and_search_from_a_hit(page, files, service):
+    page.keep_itself()
     found = page.choose(files[0])
     page.one(".card:nth-child(2) .open").send_keys(Keys.ENTER)
     page.until(lambda: page.all("#compare-rows tr"))
@@ -265,6 +289,7 @@ def test_only_some_regions(page, files):
 
 
 def test_several_photographs_are_one_person(page, files, service):
+    page.keep_itself()
     both = page.choose(*files)
     assert len(page.all("#photos li")) == 2
     page.until(lambda: any("photograph 2" in box.get_attribute("aria-label") for box in page.all("#regions input")))
@@ -531,6 +556,7 @@ def test_a_part_chosen_during_the_first_look_is_the_one_that_counts(page, files,
 
 
 def test_the_keyboard_stays_where_it_was(page, files):
+    page.keep_itself()
     page.choose(*files)
     page.one("#photos li:first-child .pick").send_keys(Keys.ENTER)
     page.until(lambda: page.one("#photos .pick").get_attribute("aria-pressed") == "true")
@@ -563,6 +589,7 @@ URL.revokeObjectURL = (url) => { window.given.push(url); give.call(URL, url); };
 
 
 def test_what_is_held_for_a_photograph_is_given_back(page, files, tmp_path):
+    page.keep_itself()
     page.driver.execute_script(COUNT)
     held = lambda: page.driver.execute_script("return window.made.length - new Set(window.given).size")  # noqa: E731
     page.choose(*files)

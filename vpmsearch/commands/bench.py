@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from vpmsearch.store import GalleryView
     from vpmsearch.types import RegionFeatures
 
+RECALL_WANTED, EQUAL_SHARE = 0.99, 0.01
+"""Recall@10 below which, and share of equal images from which, `bench` says so."""
 HEAD = "gamma  recall@1  recall@10  recall@100  p50 ms  p95 ms  p99 ms  exact p50 ms  queries/s  complete   depth"
 
 
@@ -46,7 +48,7 @@ def bench(
 
     Queries are images of the index, cut to γ; their files must still be there.
     """
-    from vpmsearch.evaluation.searching import measure_search, resident_memory, rounds
+    from vpmsearch.evaluation.searching import measure_search, resident_memory, rounds, share_of_equals
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_by_fingerprint
@@ -74,16 +76,31 @@ def bench(
                 curves[f"γ {ratio:g}"] = list(measured.curve.values())
                 if not json:
                     answer(_line(rows[-1]))
-        memory, images = resident_memory(), len(store.snapshot)
+        memory, images, equal = resident_memory(), len(store.snapshot), share_of_equals(store.snapshot)
+        types = sorted({kind for kinds in store.stats().region_index_types for kind in kinds})
     if json:
-        answer_json({"results": rows, "images": images, "memory": memory})
+        answer_json({"results": rows, "images": images, "memory": memory, "equal": equal, "types": types})
     else:
         kept = ", ".join(f"{name} {value:.2f}" for name, value in memory.items())
         answer(f"{images} images; memory of this process, the model's included: {kept}")
+    _tell_of_misses(rows, equal, types)
     if picture is not None:
         from vpmsearch.report.curves import recall_curve
 
         say(f"picture: {recall_curve(curves, picture)}")
+
+
+def _tell_of_misses(rows: list[dict[str, Any]], equal: float, types: list[str]) -> None:
+    """Say that an index finds less than it should, and what may help."""
+    if equal >= EQUAL_SHARE:
+        say(f"{equal:.0%} of the images are equal to another (blank frames or copies, as a sample tells)")
+    least = min(row["recall_at_10"] for row in rows)
+    if least < RECALL_WANTED:
+        why = "; many equal images fill the lists" if equal >= EQUAL_SHARE else ""
+        say(
+            f"recall@10 is {least:.3f} with region indexes of type {', '.join(types)}{why}: --exact finds all, and so "
+            "does an index made with --index-type flat"
+        )
 
 
 def _queries(

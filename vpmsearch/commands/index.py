@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.indexed import tell_report
+from vpmsearch.commands.indexed import tell_not_taken, tell_report
 from vpmsearch.commands.terminal import answer_json, building, command, progress, say
 
 if TYPE_CHECKING:
@@ -88,13 +88,18 @@ def index(
     """
     from vpmsearch.data.datasets import read_gallery
     from vpmsearch.data.images import printable
+    from vpmsearch.data.not_taken import counting_not_taken
     from vpmsearch.errors import DataError
 
     part = options.shard(shard)
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
     chosen = _device(device, runtime)
-    listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
+    with counting_not_taken() as aside:
+        try:
+            listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
+        finally:  # a folder of other files alone is an error, which this explains
+            tell_not_taken(aside)
     images = [image for image in listed if part.takes(str(image.path))]
     if not timezone and any(image.captured_at is not None for image in images):
         say("times that name no zone are taken as UTC (--timezone)")
@@ -116,7 +121,7 @@ def index(
         report = _run(store, extractor, images, below, clear_labels)
     tell_report(report, index, dry_run=dry_run)
     if json:
-        answer_json({"dry_run": dry_run, **report.to_json()})
+        answer_json({"dry_run": dry_run, **report.to_json(), "not_taken": dict(aside.counts)})
     if images and not report.indexed + report.unchanged + report.relabelled + report.moved:
         raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
 

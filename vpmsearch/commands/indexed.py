@@ -7,11 +7,27 @@ from typing import TYPE_CHECKING
 from vpmsearch.commands.terminal import say
 
 if TYPE_CHECKING:
+    from vpmsearch.data.not_taken import NotTaken
     from vpmsearch.indexing.report import IndexReport
     from vpmsearch.store.place import Place
 
 SHOWN = 10
 """Files of a kind that are named; all are counted."""
+
+
+def tell_not_taken(aside: NotTaken) -> None:
+    """Say what of a gallery is called like no image, or was not looked into."""
+    from vpmsearch.data.images import printable
+
+    kinds = []
+    for kind, count in aside.counts.most_common(SHOWN):
+        examples = aside.examples.get(kind, [])
+        some = ", ".join(map(printable, examples)) + (", …" if examples and count > len(examples) else "")
+        kinds.append(f"{kind}: {count}" + (f" ({some})" if some else ""))
+    if len(aside.counts) > SHOWN:
+        kinds.append(f"and {len(aside.counts) - SHOWN} more kinds")
+    if kinds:
+        say(f"not read: {'; '.join(kinds)}")
 
 
 def tell_report(report: IndexReport, index: Place, *, dry_run: bool) -> None:

@@ -34,6 +34,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from vpmsearch.data import not_taken
 from vpmsearch.data.quiet import quiet_pillow
 from vpmsearch.errors import DataError, ImageError
 
@@ -205,13 +206,37 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
 def image_names(folder: str | os.PathLike[str]) -> list[str]:
     """`image_files` as text: of a million files, a `Path` each would take most of the time and memory.
 
+    What is left aside is counted: see `vpmsearch.data.not_taken`. A folder that vanishes meanwhile is no error.
+
     Raises:
         DataError: as `image_files`.
     """
-    found: list[str] = []
-    for place, folders, names in os.walk(str(Path(folder)), onerror=_refuse_folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS]
-        found.extend(os.path.join(place, name) for name in names if _is_image_name(name))  # noqa: PTH118
+    root, found = str(Path(folder)), list[str]()
+    aside = not_taken.current(root)
+
+    def cannot_list(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError) and error.filename != root:
+            aside.note(not_taken.VANISHED, error.filename)  # somebody is tidying up
+        else:
+            _refuse_folder(error)
+
+    for place, folders, names in os.walk(root, onerror=cannot_list):
+        inner = []
+        for name in folders:
+            path = os.path.join(place, name)  # noqa: PTH118
+            if name.startswith(".") or name in _SKIPPED_FOLDERS:
+                aside.note(not_taken.HIDDEN, path)
+            elif os.path.islink(path):  # noqa: PTH114
+                aside.note(not_taken.LINKED, path)
+            else:
+                inner.append(name)
+        folders[:] = inner
+        for name in names:
+            path = os.path.join(place, name)  # noqa: PTH118
+            if _is_image_name(name):
+                found.append(path)
+            else:
+                aside.note_file(path)
     found.sort(key=os.fsencode)
     return found
 

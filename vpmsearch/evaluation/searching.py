@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from vpmsearch.search.engine import CANDIDATES_PER_REGION, Searcher
-from vpmsearch.types import RegionFeatures, SearchResult
+from vpmsearch.store import GalleryView
+from vpmsearch.types import Float32, RegionFeatures, SearchResult
 
 RECALLS = (1, 10, 100)
 BUDGETS = (10, 25, 50, 100, 200, 400, 800, CANDIDATES_PER_REGION)
 """k' at most, for the curve of recall over time."""
+EQUALS_SAMPLE = 4000
+"""Images that are looked at for equal ones."""
 _WARM = 3
 
 
@@ -93,6 +98,26 @@ def measure_search(
 class _Timed:
     results: list[SearchResult]
     times: list[float]
+
+
+def share_of_equals(view: GalleryView, seed: int = 0) -> float:
+    """The share (0-1) of an index's images that another has exactly the features of: blank frames, copies.
+
+    Of a sample of `EQUALS_SAMPLE`, so copies of a few images among very many may be missed.
+    """
+    ids = view.image_ids
+    if len(ids) == 0:
+        return 0.0
+    chosen = np.sort(np.random.default_rng(seed).choice(ids, min(len(ids), EQUALS_SAMPLE), replace=False))
+    features = view.features_of(chosen)
+    counted = np.where(view.model_info.visible(features.visibility), features.visibility, np.float32(0))
+    seen = np.where((counted > 0)[:, :, None], features.embeddings, np.float32(0))
+    counts = Counter(_digest(own, vectors) for own, vectors in zip(counted, seen, strict=True))
+    return sum(count for count in counts.values() if count > 1) / len(chosen)
+
+
+def _digest(visibility: Float32, embeddings: Float32) -> bytes:
+    return hashlib.blake2b(visibility.tobytes() + embeddings.tobytes(), digest_size=16).digest()
 
 
 def rounds(queries: int) -> int:

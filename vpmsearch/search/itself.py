@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vpmsearch.search.engine import CANDIDATES_PER_REGION, Searcher
+from vpmsearch.search.living import living_first
 from vpmsearch.types import Match, NoMatches, RegionFeatures, SearchFilter, SearchResult
 
 MORE = 8
@@ -84,6 +85,8 @@ def search_others(
 ) -> list[Answered]:
     """The k nearest for each query, and which of them are the query itself.
 
+    Of equally distant images those whose files are there come first, see `living_first`.
+
     Args:
         sources: what each query was made of. exclude_self: leave the query itself out of the ranks. Others: as
             `SearchEngine.search`.
@@ -94,12 +97,18 @@ def search_others(
     """
     if len(sources) != len(features):
         raise ValueError(f"{len(features)} queries and {len(sources)} sources: give one for each")
+
+    def search(queries: Sequence[int], count: int) -> list[SearchResult]:
+        rows = features[np.array(queries)]
+        return engine.search(rows, count, exact, filter=filter, candidates=candidates, regions=regions)
+
+    def living(query: int, result: SearchResult, count: int) -> SearchResult:
+        return living_first(result, count, lambda more: search([query], more)[0])
+
     answers: list[Answered | None] = [None] * len(features)
     waiting, asked, step = list(range(len(features))), k + (1 if exclude_self else 0), MORE
     while waiting:
-        found = engine.search(
-            features[np.array(waiting)], asked, exact, filter=filter, candidates=candidates, regions=regions
-        )
+        found = [living(query, result, asked) for query, result in zip(waiting, search(waiting, asked), strict=True)]
         itself = _themselves(engine, found, [sources[query] for query in waiting])
         left = []
         for query, result, own in zip(waiting, found, itself, strict=True):

@@ -35,6 +35,8 @@ EF_LEAST, EF_MOST = 100, 1000
 """hnsw.ef_search: at least what good lists need, at most what pgvector takes; iterative scans go on from there."""
 PROBES_LEAST, PROBED = 32, 32
 """ivfflat: at least so many lists, and one of so many, are looked through."""
+PROBED_AMONG_EQUAL = 2
+"""The same where lists were built because many embeddings are equal."""
 BOUND_AT_MOST = 2048
 """Images that are bounded one by one: each crosses the network."""
 
@@ -190,7 +192,9 @@ class _Query:
             settings = {"hnsw.ef_search": min(max(count, EF_LEAST), EF_MOST), "hnsw.iterative_scan": "relaxed_order"}
         elif self._layout.built == "ivfflat":
             lists = lists_for(self._view.about(self._reading))
-            settings = {"ivfflat.probes": max(PROBES_LEAST, lists // PROBED), "ivfflat.iterative_scan": "relaxed_order"}
+            # Lists in the place of a graph: many vectors are equal, and those of few lists leave out many at once.
+            share = PROBED if self._view.stored_model.index_type == "ivf-flat" else PROBED_AMONG_EQUAL
+            settings = {"ivfflat.probes": max(PROBES_LEAST, lists // share), "ivfflat.iterative_scan": "relaxed_order"}
         else:
             return
         chosen = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from vpmsearch.store.folder.faiss_file import MAX_IMAGE_ID, problem
 from vpmsearch.store.folder.files import MAX_FILE_BYTES, check_file, printable_line
 from vpmsearch.store.folder.gpu_index import GpuIndex
 from vpmsearch.store.folder.index_types import TYPES, choose_type, gpu_of, type_of
+from vpmsearch.store.intake import are_many
 from vpmsearch.types import Bool, Float32, Int64
 
 faiss: Any = _faiss  # its type stubs lack half of what is used here
@@ -33,7 +35,11 @@ _LEAST_LISTS = 32  # that are looked through
 _TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
 _LONGEST = 8  # times the median length: longer vectors are not learned from
 _LEAST_CENTROIDS = 256  # of codes of a byte
+_CROWD, _CROWDED_SHARE = 8, 2
+# 1 of 2 lists is looked through where one list holds 1 of 8 vectors or more: so many are equal, or all but, and an
+# answer lacks all of them at once where their list is left out.
 _HNSW_EFFORT = 64
+_EQUAL_SAMPLE = 4000  # vectors that are looked at for equal ones
 _GPU_LIMIT = 2048  # neighbours, and lists, that a GPU search can select
 _BLOCK = 16_384  # vectors added at once
 
@@ -48,13 +54,17 @@ def _load(path: Path, mapped: bool) -> Any:
     return index
 
 
+def _list_sizes(index: Any) -> list[int]:
+    """How many vectors each list holds; of an index without lists none."""
+    return [index.invlists.list_size(number) for number in range(index.nlist)] if hasattr(index, "nlist") else []
+
+
 def _ids_of(index: Any) -> Int64:
     """The ids in an index, in the order of its vectors where it keeps one."""
     if isinstance(index, faiss.IndexIDMap):
         return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
-    lists = index.invlists
-    sizes = [lists.list_size(number) for number in range(index.nlist)]
-    parts = [faiss.rev_swig_ptr(lists.get_ids(i), size).copy() for i, size in enumerate(sizes) if size]
+    ids = index.invlists.get_ids
+    parts = [faiss.rev_swig_ptr(ids(i), size).copy() for i, size in enumerate(_list_sizes(index)) if size]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
@@ -109,6 +119,8 @@ class RegionIndex:
             raise StoreDamagedError("a region index names images twice or not at all")
         if len(self.ids) and self.ids[-1] >= MAX_IMAGE_ID:
             raise StoreDamagedError(f"image id {self.ids[-1]} is beyond the limit of {MAX_IMAGE_ID}")
+        sizes = _list_sizes(index)
+        self._crowded = max(sizes, default=0) > len(self.ids) / _CROWD
         gpu = gpu_of(device)
         # An empty index has nothing to gain on a GPU.
         self._gpu = GpuIndex(index, gpu) if gpu is not None and self._type.on_gpu and len(self.ids) > 0 else None
@@ -139,7 +151,10 @@ class RegionIndex:
             on_added: told how many more vectors are in.
         """
         n = len(ids)
-        chosen = TYPES[choose_type(kind, n, d)]
+        kind = choose_type(kind, n, d)
+        if TYPES[kind].walk == "graph" and _many_are_equal(rows, n):
+            kind = choose_type("ivf-flat", n, d)  # see `MANY_EQUAL`
+        chosen = TYPES[kind]
         index = chosen.make(n, d)
         if not index.is_trained:
             most = max(index.nlist if chosen.walk == "lists" else 0, _LEAST_CENTROIDS) * _TRAINING_POINTS
@@ -213,7 +228,8 @@ class RegionIndex:
         """How hard to look, harder each time; the last, None, finds everything."""
         if self._type.walk == "lists":
             # Who wants deeper lists wants more of the nearest: the share of lists grows with them.
-            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * self._type.share))
+            share = min(self._type.share, _CROWDED_SHARE) if self._crowded else self._type.share
+            effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * share))
             while effort < self._index.nlist:
                 yield effort
                 effort *= 2
@@ -270,16 +286,25 @@ def _selector(keep: Bool) -> Any:
     return faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
 
 
+def _many_are_equal(rows: Rows, n: int) -> bool:
+    """Whether more than `MANY_EQUAL` of n vectors are equal, as far as a sample tells."""
+    positions = np.unique(np.linspace(0, n - 1, min(n, _EQUAL_SAMPLE)).astype(np.int64)) if n else np.zeros(0, np.int64)
+    sample = _ready(rows(positions)) + np.float32(0)  # 0 and -0 are equal
+    counts = Counter(vector.tobytes() for vector in sample)
+    return are_many(max(counts.values(), default=0), len(sample), n)
+
+
 def _ready(vectors: NDArray[Any]) -> Float32:
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
 def _typical(sample: Float32) -> Float32:
     """Without vectors of another length than the others: the tables of a fast scan have one scale for all codes, and
-    one code far out would leave no difference between the rest.
+    one code far out would leave no difference between the rest. What is typical is asked of different vectors: half of
+    them may be one blank frame's, and short.
     """
     lengths = np.linalg.norm(sample.astype(np.float64), axis=1)
-    typical: Float32 = sample[lengths <= _LONGEST * np.median(lengths)]
+    typical: Float32 = sample[lengths <= _LONGEST * np.median(np.unique(lengths))]
     return typical
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -19,6 +20,11 @@ from vpmsearch.store.folder.segments import remove_unreferenced, write_segment
 from vpmsearch.store.folder.values import Changes
 from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
+
+LONG_MERGE = 65_536
+"""A merge of more images waits until the writer leaves: it takes minutes, and a run that is killed meanwhile, again and
+again, would do nothing else."""
+_MOST_SEGMENTS = 100  # each is some eight open files in every reader
 
 
 class GalleryWriter(PendingWriter):
@@ -42,6 +48,7 @@ class GalleryWriter(PendingWriter):
         self._committed = committed
         self._on_build = on_build
         self._held: ExitStack | None = None
+        self._postponed = False
         super().__init__(model)
 
     def __enter__(self) -> Self:
@@ -53,11 +60,15 @@ class GalleryWriter(PendingWriter):
             self._held = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
         self._forget()
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        held, self._held = self._held, None
+        if held is None:
+            return
+        with held:
+            if kind is None and self._postponed:
+                with suppress(VpmsearchError):
+                    self._merge(sys.maxsize)
 
     def _check_entered(self) -> None:
         if self._held is None:
@@ -102,17 +113,23 @@ class GalleryWriter(PendingWriter):
         self.commit_seconds = time.monotonic() - start
         self._done()
         with suppress(VpmsearchError):
-            self._merge()
+            self._merge(LONG_MERGE)
 
     def _done(self) -> None:
         self._forget()
         self._committed()
 
-    def _merge(self) -> None:
+    def _merge(self, long: int) -> None:
+        """Merge what is due; of more than `long` images only where there are too many segments to leave them open."""
+        self._postponed = False
         while True:
             with self._catalog.read() as reader:
-                old = due(reader.segments())
+                segments = reader.segments()
+            old = due(segments)
             if not old:
+                return
+            if sum(segments[number] for number in old) > long and len(segments) <= _MOST_SEGMENTS:
+                self._postponed = True
                 return
             segment_id, self._next_segment = self._next_segment, self._next_segment + 1
             try:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES
-from vpmsearch.store.postgres.held import Held, wait_for
-from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
+from vpmsearch.store.postgres.held import wait_for
+from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ModelInfo
 
 if TYPE_CHECKING:
@@ -228,68 +228,6 @@ def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
     except ModelError as error:
         raise StoreDamagedError(f"{server.place} names an impossible model ({error})") from error
     return StoredModel(info, row[10], row[11]), str(row[12])
-
-
-def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBuild = tell_nobody) -> None:
-    """Build what is missing of the indexes over embeddings, a region at a time; `held` keeps other writers away.
-
-    Interrupted, it goes on with the next region when it is called again. `on_build` is told at the beginning and after
-    each region: embeddings in the new indexes, and how many there will be.
-    """
-    method = METHODS[model.index_type]
-    if not method:
-        return
-    names = [f"ann_{method}_{region}" for region in range(model.info.p)]
-
-    def missing_of(cursor: Cursor) -> set[str]:
-        cursor.execute("SELECT 1 FROM model WHERE index_id = %s", [index_id])
-        if cursor.fetchone() is None:  # another index has come to be here
-            return set()
-        cursor.execute("SELECT count(*) FROM (SELECT 1 FROM image LIMIT %s) AS counted", [BUILD_FROM])
-        images = _one(cursor)[0]
-        if images == 0 or (model.index_type == "auto" and images < BUILD_FROM):
-            return set()
-        cursor.execute("SELECT n FROM unnest(%s::text[]) AS n WHERE to_regclass(n) IS NULL", [names])
-        return {row[0] for row in cursor.fetchall()}
-
-    with held.write() as cursor:
-        missing = missing_of(cursor)
-    if not missing:
-        return
-    # First, so that no search takes a list for exact that half of the indexes made approximate.
-    with held.write() as cursor:
-        cursor.execute(f"UPDATE model SET built = %s, {NEXT_VERSION}", [method])
-    wanted = {region: name for region, name in enumerate(names) if name in missing}
-    with held.write() as cursor:
-        vectors = {region: _vectors(cursor, region) for region in wanted}
-    done, total = 0, sum(vectors.values())
-    on_build(done, total)
-    for region, name in wanted.items():
-        _build(held, model, method, region, name)
-        done += vectors[region]
-        on_build(done, total)
-    # The planner weighs an index against a filter by these; the server renews those of a parent table by itself never.
-    with held.write() as cursor:
-        cursor.execute("ANALYZE image, region_feature")
-
-
-def _vectors(cursor: Cursor, region: int) -> int:
-    """Embeddings of a region."""
-    cursor.execute(f"SELECT count(*) FROM {partition(region)}")
-    count: int = _one(cursor)[0]
-    return count
-
-
-def _build(held: Held, model: StoredModel, method: str, region: int, name: str) -> None:
-    layout = Layout(VECTOR_TYPES[model.embedding_dtype], model.info.embedding_dim, method)
-    kind = layout.indexed
-    column = "embedding" if kind == layout.column else f"(embedding::{kind}({layout.d}))"
-    with held.write() as cursor:
-        options = ""
-        if method == "ivfflat":
-            options = f" WITH (lists = {lists_for(_vectors(cursor, region))})"
-        cursor.execute(f"CREATE INDEX {name} ON {partition(region)} USING {method} ({column} {kind}_l2_ops){options}")
-        cursor.execute(f"ANALYZE {partition(region)}")
 
 
 def lists_for(vectors: int) -> int:

@@ -15,8 +15,9 @@ from vpmsearch.errors import StoreError
 from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import COPY_END, COPY_HEAD, cells, digests, feature_rows
+from vpmsearch.store.postgres.indexes import build_indexes
 from vpmsearch.store.postgres.problems import ServerBusyError
-from vpmsearch.store.postgres.schema import NEXT_VERSION, build_indexes
+from vpmsearch.store.postgres.schema import NEXT_VERSION
 from vpmsearch.store.values import OnBuild, StoredModel
 from vpmsearch.types import RegionFeatures, as_utc
 

@@ -1,0 +1,66 @@
+"""What a walk through a gallery left aside, counted by kind, so that it can be said: nothing is left out in silence."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+LINKED, VANISHED, HIDDEN = "links to folders", "folders that vanished", "hidden"
+_NAMED = 3
+_LONGEST = 12  # characters of an extension; what is longer is a part of a name
+
+
+class NotTaken:
+    """counts: files and folders by kind: an extension such as ".heic", "without extension", or one of the constants
+    above. examples: the first few of each kind, as paths; hidden ones are only counted.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = defaultdict(list)
+        self._walked: list[str] = []
+
+    def is_new(self, root: str) -> bool:
+        """Whether a folder is walked through for the first time; a layout may look into one more than once."""
+        place = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118
+        if any(place.startswith(walked) for walked in self._walked):
+            return False
+        self._walked.append(place)
+        return True
+
+    def note(self, kind: str, path: str) -> None:
+        """Count one more."""
+        self.counts[kind] += 1
+        if kind != HIDDEN and len(self.examples[kind]) < _NAMED:
+            self.examples[kind].append(path)
+
+    def note_file(self, path: str) -> None:
+        """Count a file that is called like no image."""
+        name = os.path.basename(path)  # noqa: PTH119 (speed)
+        extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        plain = extension.isprintable() and extension.isascii() and len(extension) <= _LONGEST
+        kind = HIDDEN if name.startswith(".") else (extension if plain else "of other names") or "without extension"
+        self.note(kind, path)
+
+
+_counting: ContextVar[NotTaken | None] = ContextVar("not_taken", default=None)
+
+
+@contextmanager
+def counting_not_taken() -> Iterator[NotTaken]:
+    """Within the block, `vpmsearch.data.images.image_names` counts here what it leaves aside, whoever calls it."""
+    counted = NotTaken()
+    token = _counting.set(counted)
+    try:
+        yield counted
+    finally:
+        _counting.reset(token)
+
+
+def current(root: str) -> NotTaken:
+    """Where to count what a walk through `root` leaves aside: with `counting_not_taken`, or where nobody reads it."""
+    counted = _counting.get()
+    return counted if counted is not None and counted.is_new(root) else NotTaken()

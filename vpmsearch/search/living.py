@@ -1,0 +1,58 @@
+"""Of equally distant images, those whose files are still there first.
+
+A gallery that was copied, indexed at both places and then deleted at one leaves two images of each photograph: equal
+bytes, so equal distances, and the older one, which ties would rank first, leads to no file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import groupby
+
+from vpmsearch.types import Match, SearchResult
+
+_ENOUGH = 5  # matches without a single file
+_WIDENINGS = 4  # a search is asked for up to 16 times as many when ties go on beyond the last rank
+
+
+def living_first(result: SearchResult, k: int, search: Callable[[int], SearchResult]) -> SearchResult:
+    """Reorder ties, so that no image without a file stands before an equally distant one with a file.
+
+    Where all files are missing (an index of another machine) nothing changes.
+
+    Args:
+        result: of `search(k)`. search: the same search for another number of matches.
+    """
+    there: dict[str, bool] = {}
+
+    def is_there(match: Match) -> bool:
+        if match.path not in there:
+            there[match.path] = os.path.lexists(match.path)
+        return there[match.path]
+
+    matches = result.matches
+    if len(matches) >= _ENOUGH and not any(map(is_there, matches)):
+        return result  # an index of another machine: its files are there, and a second search would tell nothing
+    for widening in range(1, _WIDENINGS + 1):
+        tied = _last_tie(matches)
+        if len(matches) < k or sum(map(is_there, tied)) >= k - (len(matches) - len(tied)):
+            break  # nobody is behind the cut, or enough with files are before it
+        # The living one may be just behind the cut.
+        wider = search(k << widening).matches
+        goes_on = len(wider) > len(matches) and wider[-1].distance == matches[-1].distance
+        matches = wider
+        if not goes_on:
+            break
+    ordered: list[Match] = []
+    for _, equal in groupby(matches, key=lambda match: match.distance):
+        ordered += sorted(equal, key=lambda match: not is_there(match))  # stable: else by image id
+        if len(ordered) >= k:
+            break
+    return replace(result, matches=tuple(ordered[:k]))
+
+
+def _last_tie(matches: tuple[Match, ...]) -> list[Match]:
+    """The matches that are as far as the last one."""
+    return [match for match in matches if match.distance == matches[-1].distance]

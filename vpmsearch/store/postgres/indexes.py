@@ -1,0 +1,142 @@
+"""The server's indexes over embeddings: which method suits, and how they are built when the last writer leaves."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from vpmsearch.store.intake import MANY_EQUAL, are_many
+from vpmsearch.store.postgres.encoding import VECTOR_TYPES
+from vpmsearch.store.postgres.held import Held
+from vpmsearch.store.postgres.schema import BUILD_FROM, METHODS, NEXT_VERSION, Layout, lists_for, partition
+from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Cursor: TypeAlias = psycopg.Cursor[Any]
+
+log = logging.getLogger("vpmsearch.store.postgres")
+
+EQUAL_SAMPLE = 4000
+"""Images that are looked at for equal embeddings."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be built.
+
+    method: of the indexes. missing: region -> name of what is not there yet. others: names of those of another method,
+    which go.
+    """
+
+    method: str
+    missing: dict[int, str]
+    others: list[str]
+
+
+def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBuild = tell_nobody) -> None:
+    """Build what is missing of the indexes over embeddings, a region at a time; `held` keeps other writers away.
+
+    A graph (hnsw) does not lead out of many equal vectors: they are each other's nearest neighbours. Where there are
+    many, lists (ivfflat) are built instead, and replace a graph that is there.
+
+    Interrupted, it goes on with the next region when it is called again. `on_build` is told at the beginning and after
+    each region: embeddings in the new indexes, and how many there will be.
+    """
+    if not METHODS[model.index_type]:
+        return
+    with held.write() as cursor:
+        plan = _plan(cursor, model, index_id)
+    if not plan.missing and not plan.others:
+        return
+    # First, so that no search takes a list for exact that half of the indexes made approximate.
+    with held.write() as cursor:
+        cursor.execute(f"UPDATE model SET built = %s, {NEXT_VERSION}", [plan.method])
+    for name in plan.others:
+        with held.write() as cursor:
+            cursor.execute(f"DROP INDEX IF EXISTS {name}")
+    with held.write() as cursor:
+        vectors = {region: _vectors(cursor, region) for region in plan.missing}
+    done, total = 0, sum(vectors.values())
+    on_build(done, total)
+    for region, name in plan.missing.items():
+        _build(held, model, plan.method, region, name)
+        done += vectors[region]
+        on_build(done, total)
+    # The planner weighs an index against a filter by these; the server renews those of a parent table by itself never.
+    with held.write() as cursor:
+        cursor.execute("ANALYZE image, region_feature")
+
+
+def _plan(cursor: Cursor, model: StoredModel, index_id: str) -> _Plan:
+    method = METHODS[model.index_type]
+    cursor.execute("SELECT built FROM model WHERE index_id = %s", [index_id])
+    found = cursor.fetchone()
+    cursor.execute("SELECT count(*) FROM (SELECT 1 FROM image LIMIT %s) AS counted", [BUILD_FROM])
+    images = _number(cursor)
+    # Not found: another index has come to be here.
+    if found is None or images == 0 or (model.index_type == "auto" and images < BUILD_FROM):
+        return _Plan(method, {}, [])
+    if method == "hnsw" and (found[0] == "ivfflat" or _many_are_equal(cursor, model.info.p)):
+        if found[0] != "ivfflat":
+            log.warning(
+                "more than %d embeddings are equal, which a graph does not lead out of: lists instead", MANY_EQUAL
+            )
+        method = "ivfflat"
+    names = {region: f"ann_{method}_{region}" for region in range(model.info.p)}
+    others = [f"ann_hnsw_{region}" for region in names] if method == "ivfflat" else []
+    return _Plan(
+        method,
+        {region: name for region, name in names.items() if not _is_there(cursor, name)},
+        [name for name in others if _is_there(cursor, name)],
+    )
+
+
+def _is_there(cursor: Cursor, name: str) -> bool:
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
+    return bool(_number(cursor))
+
+
+def _many_are_equal(cursor: Cursor, p: int) -> bool:
+    """Whether any region holds one embedding more than `MANY_EQUAL` times, as far as a sample of its images tells."""
+    cursor.execute("SELECT count(*) FROM image")
+    images = _number(cursor)
+    share = min(100.0, 100 * EQUAL_SAMPLE / max(images, 1))
+    cursor.execute("SELECT coalesce(array_agg(id), '{}') FROM image TABLESAMPLE BERNOULLI (%s) REPEATABLE (0)", [share])
+    row = cursor.fetchone()
+    ids = list(row[0]) if row else []
+    for region in range(p):
+        cursor.execute(
+            "SELECT coalesce(max(alike), 0) FROM (SELECT count(*) AS alike FROM region_feature f "
+            f"WHERE f.region = {region} AND f.image_id = ANY(%s) GROUP BY f.embedding) AS counted",
+            [ids],
+        )
+        if are_many(_number(cursor), len(ids), images):
+            return True
+    return False
+
+
+def _number(cursor: Cursor) -> int:
+    row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _vectors(cursor: Cursor, region: int) -> int:
+    """Embeddings of a region."""
+    cursor.execute(f"SELECT count(*) FROM {partition(region)}")
+    return _number(cursor)
+
+
+def _build(held: Held, model: StoredModel, method: str, region: int, name: str) -> None:
+    layout = Layout(VECTOR_TYPES[model.embedding_dtype], model.info.embedding_dim, method)
+    kind = layout.indexed
+    column = "embedding" if kind == layout.column else f"(embedding::{kind}({layout.d}))"
+    with held.write() as cursor:
+        options = ""
+        if method == "ivfflat":
+            options = f" WITH (lists = {lists_for(_vectors(cursor, region))})"
+        cursor.execute(f"CREATE INDEX {name} ON {partition(region)} USING {method} ({column} {kind}_l2_ops){options}")
+        cursor.execute(f"ANALYZE {partition(region)}")
