@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vpmsearch.data import images
+from vpmsearch.data import decoding, images
 from vpmsearch.data.images import content_hash, image_files, load_image, printable, read_image, to_array
 from vpmsearch.errors import DataError, ImageError
 
@@ -504,10 +504,10 @@ def test_heic_is_read_where_its_decoder_is_installed(tmp_path):
 
 def test_heic_without_a_decoder_says_what_it_is(tmp_path, monkeypatch):
     path = heic(tmp_path)
-    monkeypatch.setattr(images, "_HEIC", ())
-    images._load_heic.cache_clear()
+    monkeypatch.setattr(decoding, "HEIC_EXTENSIONS", ())
+    decoding._load_heic.cache_clear()
     assert reason(path).startswith("a HEIC photograph; `pip install 'vpmsearch[heic]'`")
-    images._load_heic.cache_clear()
+    decoding._load_heic.cache_clear()
 
 
 def test_damaged_heic_is_an_image_error(tmp_path):

@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import vpmsearch.data.manifest as manifests
-from vpmsearch.data.images import MAX_SCANS, MAX_TAG_VALUES, load_image
+from vpmsearch.data.decoding import MAX_SCANS, MAX_TAG_VALUES
+from vpmsearch.data.images import load_image
 from vpmsearch.data.manifest import MAX_ROW, read_manifest
 from vpmsearch.errors import DataError, ImageError, StoreDamagedError, TrainingError, WeightsError
 from vpmsearch.store.folder import embeddings, faiss_file
@@ -66,7 +67,7 @@ def test_bands_give_the_pixels_that_the_whole_gives(tmp_path, monkeypatch):
     Image.fromarray(rng.normal(size=(37, 11)).astype(np.float32)).save(tmp_path / "c.tif")
     names = ["a.png", "b.png", "c.tif"]
     whole = [np.asarray(load_image(tmp_path / name)) for name in names]
-    monkeypatch.setattr("vpmsearch.data.images._BAND", 23)
+    monkeypatch.setattr("vpmsearch.data.decoding._BAND", 23)
     for name, expected in zip(names, whole, strict=True):
         np.testing.assert_array_equal(np.asarray(load_image(tmp_path / name)), expected)
     share = pixels[..., 3:].astype(float) / 255
@@ -100,13 +101,19 @@ def test_too_many_rows(tmp_path, monkeypatch):
         list(read_manifest(tmp_path / "a.csv"))
 
 
-@pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '"' + "x" * 5000 + '"', "1e400", "NaN", '{"a": "\\n"}'])
+@pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '"' + "x" * 5000 + '"', "1e400", '{"a": "\\n"}'])
 def test_an_odd_value_is_told_on_one_short_line(tmp_path, value):
     (tmp_path / "a.jsonl").write_text('{"path": "a", "pid": ' + value + "}")
     with pytest.raises(DataError, match="line 1: pid must be") as caught:
         list(read_manifest(tmp_path / "a.jsonl"))
     assert len(str(caught.value)) < 1000
     assert str(caught.value).isprintable()
+
+
+def test_not_a_number_is_an_unknown_pid(tmp_path):
+    """pandas writes NaN into JSON lines where a pid is missing."""
+    (tmp_path / "a.jsonl").write_text('{"path": "a", "pid": NaN}')
+    assert [image.pid for image in read_manifest(tmp_path / "a.jsonl")] == [None]
 
 
 def test_paths_elsewhere_are_opened_as_images_only(tmp_path):

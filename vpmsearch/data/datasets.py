@@ -85,7 +85,8 @@ def _dataset(
     layout = BY_NAME[name]
     wanted = splits or layout.splits
     place = find(layout, root, wanted)
-    return ReidDataset.of(name, {split: read_split(layout, place, split) for split in wanted}, layout.protocol)
+    splits_read = {split: [row.image() for row in read_split(layout, place, split)] for split in wanted}
+    return ReidDataset.of(name, splits_read, layout.protocol)
 
 
 def read_gallery(
@@ -115,7 +116,7 @@ def read_gallery(
 
 def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | None) -> Iterable[LabelledImage]:
     if pattern is not None:
-        return folders.pattern_heap(root, pattern)
+        return lists.rows_as_images(folders.pattern_heap(root, pattern))
     if name == "csv" or (name == "folder" and root.suffix.lower() in LIST_SUFFIXES and not root.is_dir()):
         return lists.list_gallery(root, zone)
     if name == "folder":
@@ -126,7 +127,7 @@ def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | 
 def _layout_gallery(layout: Layout, root: Path) -> Iterable[LabelledImage]:
     """The gallery, or all of a folder that is one split of the data set."""
     place = find_any(layout, root, ("gallery",))
-    return read_heap(layout, root) if place is None else read_split(layout, place, "gallery")
+    return lists.rows_as_images(read_heap(layout, root) if place is None else read_split(layout, place, "gallery"))
 
 
 def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vpmsearch.data.images import image_files, image_names, printable
-from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
+from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.layout_reader import SPLIT_FOLDERS
 from vpmsearch.data.patterns import NamePattern
 from vpmsearch.errors import DataError
@@ -78,7 +78,7 @@ def read_pattern(root: Path, pattern: NamePattern, splits: Sequence[str] = SPLIT
             found[split].append(pattern.labelled(Path(name), fields))
     else:
         for split, place in {split: root / split for split in there or ()}.items() or {"train": root}.items():
-            found[split] = list(pattern_heap(place, pattern))
+            found[split] = [row.image() for row in pattern_heap(place, pattern)]
     missing = [split for split in splits if split not in found]
     if missing and len(missing) == len(splits):
         raise DataError(
@@ -92,16 +92,16 @@ def read_pattern(root: Path, pattern: NamePattern, splits: Sequence[str] = SPLIT
     return ReidDataset.of("pattern", kept)
 
 
-def pattern_heap(root: Path, pattern: NamePattern) -> Iterator[LabelledImage]:
+def pattern_heap(root: Path, pattern: NamePattern) -> Iterator[ImageRow]:
     """Every image below, with the labels of its name, junk left out.
 
     Raises:
         DataError: a name does not fit.
     """
     for name in image_names(root):
-        image = pattern.labelled(Path(name), _fields(pattern, name, root))
-        if image.pid != JUNK_PID:
-            yield image
+        row = pattern.row(name, _fields(pattern, name, root))
+        if row.pid != JUNK_PID:
+            yield row
 
 
 def _fields(pattern: NamePattern, name: str, root: Path) -> dict[str, str]:

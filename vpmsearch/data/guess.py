@@ -75,8 +75,8 @@ def _read(layout: Layout, place: Place, splits: Sequence[str]) -> Guess | None:
     shown: dict[str, tuple[LabelledImage, ...]] = {}
     for split in splits:
         try:
-            images = read_split(layout, place, split)
-            shown[split] = tuple(image for _, image in zip(range(SHOWN), images, strict=False))
+            rows = read_split(layout, place, split)
+            shown[split] = tuple(row.image() for _, row in zip(range(SHOWN), rows, strict=False))
         except DataError:
             return None
     return Guess(layout, place.root, shown)

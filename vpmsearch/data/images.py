@@ -5,37 +5,18 @@ Whatever is wrong with a file is an `ImageError`; no decoder's exception and no 
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.util
-import io
 import math
 import os
 import stat
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
-# The plugins register themselves: only these decoders can run, never those that start other programs (EPS).
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image
 
 from vpmsearch.data import not_taken
-from vpmsearch.data.quiet import quiet_pillow
+from vpmsearch.data.decoding import HEIC_EXTENSIONS, decoded, short, to_rgb
 from vpmsearch.errors import DataError, ImageError
 
 MAX_PIXELS = 50_000_000
@@ -47,51 +28,14 @@ WebP with transparency, the greediest, then takes 0.8 GiB for a moment.
 MAX_FILE_BYTES = 128 * 2**20
 """A larger file is refused: files are read whole, so that hash and pixels are of the same bytes."""
 
-MAX_SCANS = 100
-"""A JPEG of more scans is refused: each goes over the whole image and may take ten bytes of the file."""
-
-MAX_TAG_VALUES = 1_000_000
-"""A TIFF with more numbers in its tags is refused: Pillow makes an object of 32 bytes of each."""
-
-_BAND = 1 << 22  # pixels converted at once
-
-_HEIC = (".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ()
-"""What phones write, where vpmsearch[heic] is installed. Its decoder is loaded for the first such file."""
-
-EXTENSIONS = frozenset(_HEIC) | frozenset(
+EXTENSIONS = frozenset(HEIC_EXTENSIONS) | frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
 )
 """File name extensions of images, lower case."""
 
-_FORMATS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        BmpImagePlugin.BmpImageFile,
-        WebPImagePlugin.WebPImageFile,
-        TiffImagePlugin.TiffImageFile,
-        GifImagePlugin.GifImageFile,
-        PpmImagePlugin.PpmImageFile,
-        AvifImagePlugin.AvifImageFile,
-    )
-)
-_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _SKIPPED_FOLDERS = frozenset(
     {"@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
 )  # thumbnails and litter of file servers
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSES = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = (5, 6, 7, 8)
-_BYTE_KINDS = (1, 2, 7)  # of TIFF tags: Pillow keeps them as they are
 
 
 def load_image(
@@ -115,7 +59,7 @@ def load_image(
     Raises:
         ImageError: whatever is wrong with the file.
     """
-    return _decode(_read(path), path, max_pixels, shrink_to)
+    return decoded(_read(path), printable(path), max_pixels, shrink_to)
 
 
 def decode_image(
@@ -131,7 +75,7 @@ def decode_image(
     """
     if not data:
         raise ImageError("the file is empty (zero bytes)", printable(name))
-    return _decode(data, name, max_pixels, shrink_to)
+    return decoded(data, printable(name), max_pixels, shrink_to)
 
 
 def read_image(
@@ -146,7 +90,7 @@ def read_image(
         ImageError: whatever is wrong with the file.
     """
     data = _read(path)
-    return hash_of(data), _decode(data, path, max_pixels, shrink_to)
+    return hash_of(data), decoded(data, printable(path), max_pixels, shrink_to)
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
@@ -183,7 +127,7 @@ def to_array(
         raise DataError(f"an image cannot be resized to {height}×{width}: height and width must be at least 1")
     if box is not None:
         box = _check_box(box, image.size)
-    rgb = image if image.mode == "RGB" else _to_rgb(image)
+    rgb = image if image.mode == "RGB" else to_rgb(image)
     if box is not None:
         # Cut first: Pillow's filter would look beyond the box, where a partial image has nothing.
         rgb, box = _cut(rgb, box)
@@ -289,7 +233,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     except FileNotFoundError as error:
         raise ImageError("there is no such file", printable(path)) from error
     except (OSError, MemoryError) as error:
-        raise ImageError(f"cannot be read ({_short(error)})", printable(path)) from error
+        raise ImageError(f"cannot be read ({short(error)})", printable(path)) from error
     except ValueError as error:  # a NUL or a lone surrogate
         raise ImageError("no file can have this name", printable(path)) from error
     if not data:
@@ -308,144 +252,6 @@ def _kind(mode: int) -> str:
         stat.S_IFBLK: "a device",
     }
     return f"{kinds.get(stat.S_IFMT(mode), 'something else')}, not a regular file"
-
-
-def _decode(
-    data: bytes, path: str | os.PathLike[str], max_pixels: int, shrink_to: tuple[int, int] | None
-) -> Image.Image:
-    try:
-        _check_greed(data)
-        formats = _FORMATS
-        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]:
-            formats = _load_heic()
-        with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageError(_too_large(image, max_pixels))
-            return _upright_rgb(image, shrink_to)
-    except ImageError as error:
-        raise ImageError(error.reason, printable(path)) from error
-    except UnidentifiedImageError as error:
-        raise ImageError("not an image of a known format", printable(path)) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"more than the limit of {max_pixels} pixels", printable(path)) from error
-    except Exception as error:
-        # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
-        raise ImageError(f"damaged or truncated ({_short(error)})", printable(path)) from error
-
-
-@functools.cache
-def _load_heic() -> tuple[str, ...]:
-    """Have Pillow read HEIC: what it is called there.
-
-    Raises:
-        ImageError: nothing that reads it is installed.
-    """
-    if not _HEIC:
-        raise ImageError("a HEIC photograph; `pip install 'vpmsearch[heic]'` to read such")
-    from pillow_heif import register_heif_opener
-
-    register_heif_opener(thumbnails=False)
-    return ("HEIF",)
-
-
-def _check_greed(data: bytes) -> None:
-    """Refuse what takes Pillow far more time or memory than its pixels do."""
-    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
-        raise ImageError(f"a JPEG of more than {MAX_SCANS} scans")
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None:
-        return
-    try:
-        big = struct.unpack_from(f"{order}H", data, 2)[0] == 43  # BigTIFF, else TIFF
-        (start,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)
-        (tags,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, start)
-        first, size, form = (start + 8, 20, "HHQ") if big else (start + 2, 12, "HHI")
-        values = 0
-        for place in range(first, min(first + tags * size, len(data) - size + 1), size):
-            _, kind, count = struct.unpack_from(f"{order}{form}", data, place)
-            values += 0 if kind in _BYTE_KINDS else count
-    except struct.error:
-        return  # no TIFF, or one that Pillow cannot read either
-    if values > MAX_TAG_VALUES:
-        raise ImageError(f"a TIFF of more than {MAX_TAG_VALUES} numbers in its tags")
-
-
-def _too_large(image: Image.Image, max_pixels: int) -> str:
-    return f"{image.width}×{image.height} is more than the limit of {max_pixels} pixels"
-
-
-def _short(error: BaseException) -> str:
-    """One line; an OSError without the file name, which the message has already."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())[:200] or type(error).__name__
-
-
-def _upright_rgb(image: ImageFile.ImageFile, shrink_to: tuple[int, int] | None) -> Image.Image:
-    stored = image.size
-    drafted = shrink_to is not None and image.format in ("JPEG", "MPO")
-    if shrink_to is not None and drafted:
-        height, width = shrink_to[::-1] if _orientation(image) in _SIDEWAYS else shrink_to
-        image.draft(None, (2 * max(width, 1), 2 * max(height, 1)))
-    image.load()
-    # Only now: PNG may hold its EXIF after the pixels, and TIFF is turned by its plugin while it loads.
-    orientation = _orientation(image)
-    rgb = _to_rgb(image)
-    image.close()  # its pixels are not needed any more, and turning takes as many once more
-    if orientation in _TRANSPOSES:
-        rgb = rgb.transpose(_TRANSPOSES[orientation])
-    full_size = (stored[::-1] if orientation in _SIDEWAYS else stored) if drafted else rgb.size
-    rgb.info = {"full_size": full_size}
-    return rgb
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1-8; 1 where there is none or it cannot be read: damaged metadata spoils no image."""
-    try:
-        value = int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:
-        return 1
-    return value if 1 <= value <= 8 else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB; a new image, or the loaded one where it is RGB already."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return _grey_to_rgb(image)
-    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
-        return image.convert("RGB")  # a copy where it is RGB already: free of the file
-    result = Image.new("RGB", image.size)
-    for box in _bands(image):
-        rgba = image.crop(box).convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        result.paste(Image.alpha_composite(white, rgba).convert("RGB"), box[:2])
-    return result
-
-
-def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
-    """Boxes of whole rows, top to bottom: what is converted band by band needs no large image in between."""
-    rows = max(1, _BAND // max(1, image.width))
-    for top in range(0, image.height, rows):
-        yield 0, top, image.width, min(top + rows, image.height)
-
-
-def _grey_to_rgb(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit or floating-point grey to mode RGB: stretched from its smallest to its largest value.
-
-    One rule for all grey of more than 8 bits. Such files do not say their scale: cameras write 12 bits, or raw counts
-    of some hundred levels, into 16 bits. The formats' full scale (65535) would leave 2 to 13 of 256 grey levels.
-    """
-    low, high = math.inf, -math.inf
-    for box in _bands(image):
-        values = np.asarray(image.crop(box))
-        if not np.isfinite(values).all():
-            raise ValueError("pixels that are not finite")
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-    scale = 255.0 / ((high - low) or 1.0)  # 1: all pixels the same, then black
-    result = Image.new("RGB", image.size)
-    for box in _bands(image):
-        scaled = (np.asarray(image.crop(box)).astype(np.float64) - low) * scale
-        result.paste(Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB"), box[:2])
-    return result
 
 
 def _check_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:

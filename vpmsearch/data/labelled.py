@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 JUNK_PID = -1
 """The label of boxes that show a person too badly to count either way (Market-1501)."""
@@ -69,6 +69,23 @@ class LabelledImage:
     clothes: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     distractor: bool = field(default=False, compare=False)
+
+
+class ImageRow(NamedTuple):
+    """A `LabelledImage` with its path as text: of a million images, a `Path` each would take most of the time."""
+
+    name: str
+    pid: int | None
+    camid: int | None = None
+    captured_at: datetime | None = None
+    track: str | None = None
+    clothes: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+    distractor: bool = False
+
+    def image(self) -> LabelledImage:
+        """The image."""
+        return LabelledImage(Path(self.name), *self[1:])
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
-from vpmsearch.data.labelled import JUNK_PID, SAME_CAMERA, SPLITS, LabelledImage, Protocol
+from vpmsearch.data.labelled import JUNK_PID, SAME_CAMERA, SPLITS, ImageRow, Protocol
 from vpmsearch.data.moments import epoch
 from vpmsearch.data.patterns import NamePattern, name_pattern
 
@@ -109,7 +108,7 @@ class Layout:
     junk: frozenset[int] = frozenset({JUNK_PID})
     note: str = ""
 
-    def image(self, part: Part, fields: dict[str, str], path: Path) -> LabelledImage:
+    def row(self, part: Part, fields: dict[str, str], name: str) -> ImageRow:
         """The image with what the fields of its name stand for; the part's own labels come first.
 
         Raises:
@@ -127,14 +126,15 @@ class Layout:
             camid = number(camera)
             if "scene" in fields:
                 camid += COMBINED * number(fields["scene"])
-        return LabelledImage(
-            path,
+        return ImageRow(
+            name,
             pid,
             camid,
             None if taken is None else epoch(float(taken)),
             fields.get("track"),
             fields.get("clothes"),
-            distractor=pid in self.distractors,
+            (),
+            pid in self.distractors,
         )
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vpmsearch.data.images import first_images, image_names, printable
-from vpmsearch.data.labelled import LabelledImage
+from vpmsearch.data.labelled import ImageRow
 from vpmsearch.data.layout import Layout, Listing, Part, Variant, pattern_of
 from vpmsearch.data.layout_table import LAYOUTS
 from vpmsearch.data.patterns import NamePattern, name_pattern
@@ -90,7 +90,7 @@ def names_fit(layout: Layout, place: Place, splits: Sequence[str], count: int = 
     return looked_at > 0 and 2 * fitting > looked_at
 
 
-def read_split(layout: Layout, place: Place, split: str) -> Iterator[LabelledImage]:
+def read_split(layout: Layout, place: Place, split: str) -> Iterator[ImageRow]:
     """The images of one split, in the order of their names or their list, without junk.
 
     Raises:
@@ -107,7 +107,7 @@ def read_split(layout: Layout, place: Place, split: str) -> Iterator[LabelledIma
         yield from _images(layout, place.root, parts, others)
 
 
-def read_heap(layout: Layout, folder: Path) -> Iterator[LabelledImage]:
+def read_heap(layout: Layout, folder: Path) -> Iterator[ImageRow]:
     """All images of a folder that lies outside of its data set, named as those of a split.
 
     Raises:
@@ -121,7 +121,7 @@ def read_heap(layout: Layout, folder: Path) -> Iterator[LabelledImage]:
     yield from _labelled(layout, folder, names, parts, [], None)
 
 
-def _images(layout: Layout, root: Path, parts: list[Part], others: list[Part]) -> Iterator[LabelledImage]:
+def _images(layout: Layout, root: Path, parts: list[Part], others: list[Part]) -> Iterator[ImageRow]:
     folder = root / parts[0].folder
     if parts[0].optional and not folder.is_dir():
         return
@@ -132,27 +132,20 @@ def _images(layout: Layout, root: Path, parts: list[Part], others: list[Part]) -
 
 def _labelled(
     layout: Layout, folder: Path, names: list[str], parts: list[Part], others: list[Part], allowed: set[int] | None
-) -> Iterator[LabelledImage]:
+) -> Iterator[ImageRow]:
     mine = [(part, pattern_of(layout, part)) for part in parts]
+    cut, junk = len(str(folder).rstrip("/")) + 1, layout.junk
     for name in names:
-        relative = _relative(name, folder)
-        part, fields = _fields(mine, relative)
-        if part is None or fields is None:
-            if not _is_known(layout, [*others, *parts], relative):
+        for part, pattern in mine:
+            fields = pattern.fields(name[cut:])
+            if fields is not None:
+                row = _image(layout, part, fields, name)
+                if row.pid not in junk and (allowed is None or row.pid in allowed):
+                    yield row
+                break
+        else:
+            if not _is_known(layout, [*others, *parts], name[cut:]):
                 raise DataError(_misnamed(layout, name))
-            continue
-        image = _image(layout, part, fields, name)
-        if image.pid not in layout.junk and (allowed is None or image.pid in allowed):
-            yield image
-
-
-def _fields(parts: list[tuple[Part, NamePattern]], name: str) -> tuple[Part | None, dict[str, str] | None]:
-    """The first part whose pattern fits a name, and the fields."""
-    for part, pattern in parts:
-        fields = pattern.fields(name)
-        if fields is not None:
-            return part, fields
-    return None, None
 
 
 def _is_known(layout: Layout, parts: list[Part], name: str) -> bool:
@@ -174,18 +167,18 @@ def name_pattern_of(expression: str) -> NamePattern:
     return _skips[expression]
 
 
-def _image(layout: Layout, part: Part, fields: dict[str, str], name: str) -> LabelledImage:
+def _image(layout: Layout, part: Part, fields: dict[str, str], name: str) -> ImageRow:
     try:
-        image = layout.image(part, fields, Path(name))
+        image = layout.row(part, fields, name)
     except (ValueError, OverflowError) as error:
         raise DataError(_misnamed(layout, name)) from error
-    again = fields.get("again")
+    again = fields.get("again") if "again" in fields else None
     if again is not None and again.isascii() and again.isdecimal() and int(again) != image.pid:
         raise DataError(f"{printable(name)} is in the folder of another identity than its name says; correct one")
     return image
 
 
-def _listed(layout: Layout, root: Path, part: Part, listing: Listing) -> Iterator[LabelledImage]:
+def _listed(layout: Layout, root: Path, part: Part, listing: Listing) -> Iterator[ImageRow]:
     """The images that a list names: their labels are its own and those of the names."""
     pattern, file, folder = pattern_of(layout, part), root / listing.name, root / part.folder
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import overload
 
 from vpmsearch.data.images import printable
-from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
+from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.manifest import ManifestRow, read_manifest
 from vpmsearch.errors import DataError
 
@@ -48,7 +48,15 @@ def collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequenc
             first = images.line_of(row.name)
             raise DataError(f"{called}, line {row.line}: the path of line {first} again; list it once")
         names.add(row.name)
-        images.append(row)
+        images.append(row, row.line)
+    return images
+
+
+def rows_as_images(rows: Iterable[ImageRow]) -> Sequence[LabelledImage]:
+    """Rows as images, each made when it is asked for."""
+    images = _Listed(Path())
+    for row in rows:
+        images.append(row, None, distractor=row.distractor)
     return images
 
 
@@ -62,21 +70,30 @@ class _Listed(Sequence[LabelledImage]):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names: list[str] = []
+        self._distractors = bytearray()
         self._pids, self._camids, self._times, self._lines = _Column(), _Column(), _Column(), _Column()
         # (track, clothes, attributes) of the rows that have any; equal ones are kept once.
         self._more: dict[int, tuple[str | None, str | None, tuple[tuple[str, str], ...]]] = {}
         self._same: dict[object, tuple[str | None, str | None, tuple[tuple[str, str], ...]]] = {}
 
-    def append(self, row: ManifestRow) -> None:
-        """Take in the next row."""
-        more = (row.track, row.clothes, row.attributes)
-        if more != (None, None, ()):
+    def append(self, row: ManifestRow | ImageRow, line: int | None, *, distractor: bool = False) -> None:
+        """Take in the next row, and where it stands in a list."""
+        self._distractors.append(distractor)
+        if row.track is not None or row.clothes is not None or row.attributes:
+            more = (row.track, row.clothes, row.attributes)
             self._more[len(self._names)] = self._same.setdefault(more, more)
         self._names.append(row.name)
         self._pids.append(row.pid)
         self._camids.append(row.camid)
         self._times.append(None if row.captured_at is None else (row.captured_at - _EPOCH) // _MICROSECOND)
-        self._lines.append(row.line)
+        self._lines.append(line)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == each for one, each in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
 
     def line_of(self, name: str) -> int | None:
         """Where a name stands in the list."""
@@ -102,6 +119,7 @@ class _Listed(Sequence[LabelledImage]):
             track,
             clothes,
             attributes,
+            bool(self._distractors[place]),
         )
 
 
@@ -114,8 +132,12 @@ class _Column:
 
     def append(self, value: int | None) -> None:
         """Take in the next number."""
-        self._known.append(value is not None)
-        self._values.append(value or 0)
+        if value is None:
+            self._known.append(0)
+            self._values.append(0)
+        else:
+            self._known.append(1)
+            self._values.append(value)
 
     def __getitem__(self, place: int) -> int | None:
         return self._values[place] if self._known[place] else None

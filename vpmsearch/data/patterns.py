@@ -22,7 +22,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 
 from vpmsearch.data.images import EXTENSIONS, printable
-from vpmsearch.data.labelled import LabelledImage
+from vpmsearch.data.labelled import ImageRow, LabelledImage
 from vpmsearch.data.moments import at_zone, epoch, parse_moment
 from vpmsearch.errors import DataError
 
@@ -56,7 +56,10 @@ class NamePattern:
         else:
             tail = name.rpartition("/")[2]
         found = self.expression.fullmatch(tail) if self.whole else self.expression.match(tail)
-        return None if found is None else {key: value for key, value in found.groupdict().items() if value is not None}
+        if found is None:
+            return None
+        fields = found.groupdict()
+        return {key: value for key, value in fields.items() if value is not None} if None in fields.values() else fields
 
     def image(self, path: Path, name: str) -> LabelledImage | None:
         """The image with the labels of its name; None where the pattern does not fit.
@@ -73,19 +76,23 @@ class NamePattern:
         Raises:
             DataError: a field is not what its name says.
         """
+        return self.row(str(path), fields).image()
+
+    def row(self, name: str, fields: Mapping[str, str]) -> ImageRow:
+        """As `labelled`, of a path as text."""
         try:
             taken = fields.get("captured_at")
-            return LabelledImage(
-                path,
-                pid=_whole("pid", fields.get("pid")),
-                camid=_whole("camid", fields.get("camid")),
-                captured_at=None if taken is None else self.read_time(taken),
-                track=fields.get("track"),
-                clothes=fields.get("clothes"),
-                attributes=tuple((key, value) for key, value in fields.items() if key not in LABELS),
+            return ImageRow(
+                name,
+                _whole("pid", fields.get("pid")),
+                _whole("camid", fields.get("camid")),
+                None if taken is None else self.read_time(taken),
+                fields.get("track"),
+                fields.get("clothes"),
+                tuple((key, value) for key, value in fields.items() if key not in LABELS),
             )
         except DataError as error:
-            raise DataError(f"{printable(path)}: {error}") from error
+            raise DataError(f"{printable(name)}: {error}") from error
 
 
 def name_pattern(text: str, zone: tzinfo | None = None) -> NamePattern:
@@ -177,6 +184,6 @@ def _written(value: str, form: str, zone: tzinfo | None) -> datetime:
 def _whole(name: str, text: str | None) -> int | None:
     if text is None:
         return None
-    if re.fullmatch(_NUMBER, text) is None:
+    if not (len(text) < 19 and text.isascii() and text.isdigit()) and re.fullmatch(_NUMBER, text) is None:
         raise DataError(f"{name} {text[:80]!r} is no whole number")
     return int(text)

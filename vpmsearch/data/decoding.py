@@ -1,0 +1,215 @@
+"""Bytes of an image file to pixels, and what is refused before a decoder sees it.
+
+Only `vpmsearch.data.images` uses this. No decoder's exception and no warning of Pillow's gets out.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+import math
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+
+# The plugins register themselves: only these decoders can run, never those that start other programs (EPS).
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from vpmsearch.data.quiet import quiet_pillow
+from vpmsearch.errors import ImageError
+
+MAX_SCANS = 100
+"""A JPEG of more scans is refused: each goes over the whole image and may take ten bytes of the file."""
+
+MAX_TAG_VALUES = 1_000_000
+"""A TIFF with more numbers in its tags is refused: Pillow makes an object of 32 bytes of each."""
+
+_BAND = 1 << 22  # pixels converted at once
+
+HEIC_EXTENSIONS = (".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ()
+"""What phones write, where vpmsearch[heic] is installed. Its decoder is loaded for the first such file."""
+
+_FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        BmpImagePlugin.BmpImageFile,
+        WebPImagePlugin.WebPImageFile,
+        TiffImagePlugin.TiffImageFile,
+        GifImagePlugin.GifImageFile,
+        PpmImagePlugin.PpmImageFile,
+        AvifImagePlugin.AvifImageFile,
+    )
+)
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+_BYTE_KINDS = (1, 2, 7)  # of TIFF tags: Pillow keeps them as they are
+
+
+def decoded(data: bytes, name: str, max_pixels: int, shrink_to: tuple[int, int] | None) -> Image.Image:
+    """The pixels of a whole file, upright and in mode RGB; see `vpmsearch.data.images.load_image`.
+
+    Args:
+        data: the file. name: what messages call it.
+
+    Raises:
+        ImageError: whatever is wrong with the bytes.
+    """
+    try:
+        _check_greed(data)
+        formats = _FORMATS
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]:
+            formats = _load_heic()
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageError(_too_large(image, max_pixels))
+            return _upright_rgb(image, shrink_to)
+    except ImageError as error:
+        raise ImageError(error.reason, name) from error
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image of a known format", name) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"more than the limit of {max_pixels} pixels", name) from error
+    except Exception as error:
+        # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
+        raise ImageError(f"damaged or truncated ({short(error)})", name) from error
+
+
+@functools.cache
+def _load_heic() -> tuple[str, ...]:
+    """Have Pillow read HEIC: what it is called there.
+
+    Raises:
+        ImageError: nothing that reads it is installed.
+    """
+    if not HEIC_EXTENSIONS:
+        raise ImageError("a HEIC photograph; `pip install 'vpmsearch[heic]'` to read such")
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
+    return ("HEIF",)
+
+
+def _check_greed(data: bytes) -> None:
+    """Refuse what takes Pillow far more time or memory than its pixels do."""
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
+        raise ImageError(f"a JPEG of more than {MAX_SCANS} scans")
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None:
+        return
+    try:
+        big = struct.unpack_from(f"{order}H", data, 2)[0] == 43  # BigTIFF, else TIFF
+        (start,) = struct.unpack_from(f"{order}Q" if big else f"{order}I", data, 8 if big else 4)
+        (tags,) = struct.unpack_from(f"{order}Q" if big else f"{order}H", data, start)
+        first, size, form = (start + 8, 20, "HHQ") if big else (start + 2, 12, "HHI")
+        values = 0
+        for place in range(first, min(first + tags * size, len(data) - size + 1), size):
+            _, kind, count = struct.unpack_from(f"{order}{form}", data, place)
+            values += 0 if kind in _BYTE_KINDS else count
+    except struct.error:
+        return  # no TIFF, or one that Pillow cannot read either
+    if values > MAX_TAG_VALUES:
+        raise ImageError(f"a TIFF of more than {MAX_TAG_VALUES} numbers in its tags")
+
+
+def _too_large(image: Image.Image, max_pixels: int) -> str:
+    return f"{image.width}×{image.height} is more than the limit of {max_pixels} pixels"
+
+
+def short(error: BaseException) -> str:
+    """One line; an OSError without the file name, which the message has already."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
+
+
+def _upright_rgb(image: ImageFile.ImageFile, shrink_to: tuple[int, int] | None) -> Image.Image:
+    stored = image.size
+    drafted = shrink_to is not None and image.format in ("JPEG", "MPO")
+    if shrink_to is not None and drafted:
+        height, width = shrink_to[::-1] if _orientation(image) in _SIDEWAYS else shrink_to
+        image.draft(None, (2 * max(width, 1), 2 * max(height, 1)))
+    image.load()
+    # Only now: PNG may hold its EXIF after the pixels, and TIFF is turned by its plugin while it loads.
+    orientation = _orientation(image)
+    rgb = to_rgb(image)
+    image.close()  # its pixels are not needed any more, and turning takes as many once more
+    if orientation in _TRANSPOSES:
+        rgb = rgb.transpose(_TRANSPOSES[orientation])
+    full_size = (stored[::-1] if orientation in _SIDEWAYS else stored) if drafted else rgb.size
+    rgb.info = {"full_size": full_size}
+    return rgb
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1-8; 1 where there is none or it cannot be read: damaged metadata spoils no image."""
+    try:
+        value = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB; a new image, or the loaded one where it is RGB already."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _grey_to_rgb(image)
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+        return image.convert("RGB")  # a copy where it is RGB already: free of the file
+    result = Image.new("RGB", image.size)
+    for box in _bands(image):
+        rgba = image.crop(box).convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        result.paste(Image.alpha_composite(white, rgba).convert("RGB"), box[:2])
+    return result
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of whole rows, top to bottom: what is converted band by band needs no large image in between."""
+    rows = max(1, _BAND // max(1, image.width))
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
+
+
+def _grey_to_rgb(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit or floating-point grey to mode RGB: stretched from its smallest to its largest value.
+
+    One rule for all grey of more than 8 bits. Such files do not say their scale: cameras write 12 bits, or raw counts
+    of some hundred levels, into 16 bits. The formats' full scale (65535) would leave 2 to 13 of 256 grey levels.
+    """
+    low, high = math.inf, -math.inf
+    for box in _bands(image):
+        values = np.asarray(image.crop(box))
+        if not np.isfinite(values).all():
+            raise ValueError("pixels that are not finite")
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    scale = 255.0 / ((high - low) or 1.0)  # 1: all pixels the same, then black
+    result = Image.new("RGB", image.size)
+    for box in _bands(image):
+        scaled = (np.asarray(image.crop(box)).astype(np.float64) - low) * scale
+        result.paste(Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB"), box[:2])
+    return result
