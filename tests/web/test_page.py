@@ -557,6 +557,7 @@ def test_a_part_chosen_during_the_first_look_is_the_one_that_counts(page, files,
 
 def test_the_keyboard_stays_where_it_was(page, files):
     page.keep_itself()
+    page.keep_itself()
     page.choose(*files)
     page.one("#photos li:first-child .pick").send_keys(Keys.ENTER)
     page.until(lambda: page.one("#photos .pick").get_attribute("aria-pressed") == "true")
@@ -589,6 +590,7 @@ URL.revokeObjectURL = (url) => { window.given.push(url); give.call(URL, url); };
 
 
 def test_what_is_held_for_a_photograph_is_given_back(page, files, tmp_path):
+    page.keep_itself()
     page.keep_itself()
     page.driver.execute_script(COUNT)
     held = lambda: page.driver.execute_script("return window.made.length - new Set(window.given).size")  # noqa: E731
