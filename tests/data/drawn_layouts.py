@@ -231,6 +231,7 @@ DRAWN: dict[str, Drawn] = {
             "sequences/cam2/person001/cam2_person001_00318.png": ("gallery", 1, 2),
         }
     ),
+    "ilids": Drawn({"Persons/0001001.jpg": ("gallery", 1, None), "Persons/0119003.jpg": ("gallery", 119, None)}),
     "prid2011": Drawn(
         {
             "multi_shot/cam_a/person_0001/0001.png": ("query", 1, 1),

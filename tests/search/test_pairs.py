@@ -60,6 +60,9 @@ def test_the_file_is_written_once_and_its_answers_are_read(engine, tmp_path):
     expected = {frozenset(p): i % 2 == 0 for i, p in enumerate(pairs) if i % 6 < 4}
     assert {frozenset(pair): said for pair, said in answers.same.items()} == expected
     assert answers.probes == tuple(p[0] for i, p in enumerate(pairs) if i % 6 < 4)
+    by_id = [f"{a},{b},{'yes' if i % 2 else 'no'}" for i, (a, b) in enumerate(pairs)]
+    (tmp_path / "ids.csv").write_text("\n".join(["image,other,same", *by_id]))
+    assert len(read_answers(tmp_path / "ids.csv", engine.store).same) == len(pairs)
     first, other = pairs[0]
     assert answers.of(first, other) is answers.of(other, first) is True
     assert answers.of(first, first) is None

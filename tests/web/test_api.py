@@ -110,6 +110,15 @@ def test_the_verdict_is_of_the_nearest_other(own_service, client_of, photo):
     assert f"the index held {3 * count} images then and holds {count} now" in answer["calibration_notice"]
 
 
+def test_pairs_to_answer(client, service):
+    every = set(service.view.snapshot.image_ids.tolist())
+    pairs = client.post("/api/pairs", data={"count": 20, "seed": 1}).json()["pairs"]
+    assert 10 < len(pairs) <= 20
+    assert all({pair["image"], pair["other"]} < every and pair["image"] != pair["other"] for pair in pairs)
+    assert pairs != client.post("/api/pairs", data={"count": 20}).json()["pairs"]
+    assert client.post("/api/pairs", data={"count": 151}).status_code == 422
+
+
 def test_pages_are_the_ranks_cut_up(client, photo):
     whole = ask(client, photo, limit=IMAGES, exact=True)
     assert not whole["more"]

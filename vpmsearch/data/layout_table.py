@@ -419,6 +419,19 @@ LAYOUTS: tuple[Layout, ...] = (
         note="Published figures are means over ten halves of the people, which a list (csv) can name.",
     ),
     Layout(
+        "ilids",
+        "QMUL i-LIDS, 119 people",
+        r"(?P<pid>\d{4})\d{3}",
+        (Variant(gallery=(Part("Persons"),)),),
+        "0001001.jpg",
+        "pid (four digits), image; no cameras",
+        f"Zheng et al., Associating Groups of People, BMVC 2009; {_TORCHREID}",
+        roots=("i-LIDS_Pedestrian", "ilids"),
+        protocol=NOTHING,
+        note="Published figures draw two images of each person of a random half, one to ask and one to answer, which a "
+        "list (csv) can name.",
+    ),
+    Layout(
         "prid2011",
         "PRID 2011, sequences",
         r"person_(?P<pid>\d+)/",

@@ -1,8 +1,8 @@
 """Pairs of images of which a person says whether they show the same person: what stands in for labels in a calibration.
 
-A file of pairs is CSV with the columns `image`, `other` (paths as the index has them) and `same` (yes, no, or empty for
-"not answered"). `choose_pairs` picks pairs that are worth asking about; the answers to some hundred of them tell how
-likely two images at a distance show the same person.
+A file of pairs is CSV with the columns `image`, `other` (paths as the index has them, or image ids) and `same`: yes, no
+or empty for "not answered". `choose_pairs` picks pairs that are worth asking about; the answers to some hundred of them
+tell how likely two images at a distance show the same person.
 """
 
 from __future__ import annotations
@@ -137,14 +137,14 @@ def read_answers(path: Path, store: Gallery) -> Answers:
         raise DataError(f"{printable(path)} cannot be read ({error.strerror or error})") from error
     except (ValueError, csv.Error) as error:
         raise DataError(f"{printable(path)} is no CSV file in UTF-8 ({error})") from error
-    ids, same, probes = store.live_files(), dict[tuple[int, int], bool](), dict[int, None]()
+    ids, same, probes = _names(store), dict[tuple[int, int], bool](), dict[int, None]()
     for number, row in enumerate(rows, start=2):
         said = (row["same"] or "").strip().lower()
         if said in ("", "?"):
             continue
         if said not in SAID:
             raise DataError(f"{printable(path)}, line {number}: same is {said!r}; write yes or no, or leave it empty")
-        pair = [ids.get(row[column] or "", (0, ""))[0] for column in COLUMNS[:2]]
+        pair = [ids.get(row[column] or "", 0) for column in COLUMNS[:2]]
         if not all(pair) or pair[0] == pair[1]:
             names = " and ".join(printable(row[column] or "") for column in COLUMNS[:2])
             raise DataError(f"{printable(path)}, line {number}: {names} are not two images of the index")
@@ -152,6 +152,12 @@ def read_answers(path: Path, store: Gallery) -> Answers:
         probes[pair[0]] = None
     check_enough(same.values(), str(printable(path)))
     return Answers(same, tuple(probes))
+
+
+def _names(store: Gallery) -> dict[str, int]:
+    """The image ids by path, and by themselves where no path is called so."""
+    by_path = {path: image_id for path, (image_id, _) in store.live_files().items()}
+    return {str(image_id): image_id for image_id in by_path.values()} | by_path
 
 
 def check_enough(said: Iterable[bool], where: str) -> None:

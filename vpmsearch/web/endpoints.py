@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from vpmsearch.errors import ImageError
 from vpmsearch.search.itself import Source
+from vpmsearch.search.pairs import PAIRS_ASKED, choose_pairs
 from vpmsearch.search.queries import parse_regions, region_names, together
 from vpmsearch.types import RegionFeatures
 from vpmsearch.version import VERSION
@@ -35,7 +36,7 @@ from vpmsearch.web.fields import (
 )
 from vpmsearch.web.guard import Exchange, route_of
 from vpmsearch.web.reference import reference_page
-from vpmsearch.web.schemas import Health, IndexStats, Problem, RegionsSeen, SearchAnswer
+from vpmsearch.web.schemas import Health, IndexStats, Pair, Pairs, Problem, RegionsSeen, SearchAnswer
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
 
@@ -217,6 +218,26 @@ async def regions(
     def work(place: Place) -> RegionsSeen:
         place.now("seeing")
         return regions_seen(service, service.see(photograph.file.read(), part))
+
+    return await _in_turn(request, work)
+
+
+@guarded.post("/pairs", responses=_UPLOAD_ERRORS | _LINES, response_model=Pairs)
+async def pairs(
+    request: Request,
+    count: Annotated[int, Form(ge=1, le=PAIRS_ASKED, description="Pairs at most.")] = PAIRS_ASKED,
+    seed: Annotated[int, Form(ge=0, le=LARGEST_ID, description="Which.")] = 0,
+) -> Pairs | Response:
+    """Pairs of images of which a person may say whether they show the same, for `vpmsearch calibrate --pairs`.
+
+    Write the answers as CSV with the columns image, other (both as ids) and same (yes, no or empty).
+    """
+    service = service_of(request)
+
+    def work(place: Place) -> Pairs:
+        place.now("searching")
+        chosen = choose_pairs(service.view.engine, count, seed)
+        return Pairs(pairs=[Pair(image=image_id, other=other) for image_id, other in chosen])
 
     return await _in_turn(request, work)
 

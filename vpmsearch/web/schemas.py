@@ -85,6 +85,19 @@ class SearchAnswer(BaseModel):
     matches: list[Hit]
 
 
+class Pair(BaseModel):
+    """Two images of the index to be looked at, by their ids."""
+
+    image: int
+    other: int
+
+
+class Pairs(BaseModel):
+    """Pairs of images that a person may say of whether they show the same."""
+
+    pairs: list[Pair]
+
+
 class RegionsSeen(BaseModel):
     """Which regions the model sees where in a photograph, or in the part of it that was asked for."""
 

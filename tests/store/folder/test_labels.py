@@ -21,6 +21,7 @@ from vpmsearch.store import GalleryStore
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.columns import Labels
 from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
+from vpmsearch.store.folder.locking import holders
 from vpmsearch.types import ImageRecord, SearchFilter
 
 FIRST = datetime(2024, 5, 1, tzinfo=UTC)
@@ -222,3 +223,21 @@ def test_a_catalog_that_changes_while_it_is_read_is_read_again(looked_at, make_f
 
     assert as_nobody(lambda: catalog.ask(look)) == (2048, 30)
     assert seen == [48, 2048]
+
+
+def test_who_has_a_file_mapped_is_told_from_who_has_anothers(tmp_path):
+    """A number (inode) that a deleted file had is given to the next file, which may be of the same name."""
+    place = tmp_path / "segments" / "1"
+    place.mkdir(parents=True)
+    path = place / "embeddings.h5"
+    path.write_bytes(b"x" * 4096)
+    number, end = path.stat().st_ino, "segments/1/embeddings.h5"
+    mapped = np.memmap(path, mode="r")
+    assert holders([(number, end)], deleted=False) == (os.getpid(),)
+    assert holders([(number, end)], deleted=True) == ()
+    assert holders([(number, "segments/2/embeddings.h5"), (number + 1, end)], deleted=False) == ()
+    path.unlink()
+    assert holders([(number, end)], deleted=True) == (os.getpid(),)
+    assert holders([(number, end)], deleted=False) == ()
+    del mapped
+    assert holders([(number, end)], deleted=True) == ()

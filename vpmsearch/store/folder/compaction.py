@@ -13,7 +13,7 @@ from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.copies import outdated_copies, purge
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
-from vpmsearch.store.folder.files import segment_folder
+from vpmsearch.store.folder.files import FOLDER_NAME, segment_folder
 from vpmsearch.store.folder.locking import holders, writer_lock
 from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.rewriting import rewrite
@@ -61,7 +61,7 @@ def compact(
         _rewrite(folder, catalog, found, on_build)
         deadline = time.monotonic() + wait_seconds
         emptied = catalog.truncate_wal(wait_seconds)
-        while (readers := holders(old)) and time.monotonic() < deadline:
+        while (readers := holders(old, deleted=True)) and time.monotonic() < deadline:
             time.sleep(0.1)
         copies = outdated_copies(folder, catalog)
         purged = purge(folder, catalog, copies) if purge_backups else ()
@@ -106,7 +106,7 @@ def _found(folder: Path, catalog: Catalog) -> _Found:
 
 def _look(folder: Path, catalog: Catalog) -> CompactReport:
     found, before = _found(folder, catalog), bytes_by_kind(folder)["total"]
-    readers = holders(_embeddings(folder, found.segments))
+    readers = holders(_embeddings(folder, found.segments), deleted=False)
     after = before - sum(found.sizes.values()) + found.needed(list(found.segments))
     copies = tuple(outdated_copies(folder, catalog))
     return CompactReport(
@@ -152,5 +152,5 @@ def _embeddings(folder: Path, segments: Iterable[int]) -> list[tuple[int, str]]:
     for segment_id in segments:
         path = segment_folder(folder, segment_id) / EMBEDDINGS_NAME
         with suppress(OSError):
-            found.append((path.stat().st_ino, path.name))
+            found.append((path.stat().st_ino, f"{FOLDER_NAME}/{segment_id}/{path.name}"))
     return found

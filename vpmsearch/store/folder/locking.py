@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreLockedError
 
 LOCK_NAME = "writer.lock"
+_DELETED = " (deleted)"  # after a name in /proc/PID/maps
 
 
 @contextmanager
@@ -37,19 +38,24 @@ def writer_lock(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def holders(files: Iterable[tuple[int, str]]) -> tuple[int, ...]:
-    """Processes that have one of these files mapped, deleted or not, as far as we may look into them. Linux only.
+def holders(files: Iterable[tuple[int, str]], *, deleted: bool) -> tuple[int, ...]:
+    """Processes that have one of these files mapped, as far as we may look into them. Linux only.
 
     Args:
-        files: number (inode) and name of each.
+        files: number (inode) and end of the path of each. deleted: whether the files are gone: their numbers may have
+            been given to other files since, which are not.
     """
     wanted = set(files)
+    parts = {len(PurePath(end).parts) for _, end in wanted}
     found = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):  # somebody else's, or gone
             # 7f00-7f01 r--s 00000000 08:01 123456   /index/segments/1/embeddings.h5 (deleted)
             lines = (line.split(maxsplit=5) for line in maps.read_text(errors="replace").splitlines())
-            mapped = ((int(line[4]), line[5].removesuffix(" (deleted)")) for line in lines if len(line) == 6)
-            if any((inode, PurePath(name).name) in wanted for inode, name in mapped if inode):
-                found.add(int(maps.parent.name))
+            for number, path in ((int(line[4]), line[5]) for line in lines if len(line) == 6):
+                name = path.removesuffix(_DELETED)
+                ends = ("/".join(PurePath(name).parts[-count:]) for count in parts) if number else ()
+                if (name != path) == deleted and any((number, end) in wanted for end in ends):
+                    found.add(int(maps.parent.name))
+                    break
     return tuple(sorted(found))

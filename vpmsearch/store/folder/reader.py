@@ -21,6 +21,7 @@ from vpmsearch.store.folder import checksums
 from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.store.folder.columns import check_types, whole_numbers
 from vpmsearch.store.folder.embeddings import DTYPES
+from vpmsearch.store.folder.files import printable_line
 from vpmsearch.store.folder.index_types import INDEX_TYPES
 from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
 from vpmsearch.store.folder.sqlite import translated
@@ -106,7 +107,8 @@ class Reader:
             if row.embedding_dtype not in DTYPES or row.index_type not in INDEX_TYPES:
                 raise ModelError(f"embeddings as {row.embedding_dtype}, indexes of type {row.index_type}")
         except (ModelError, ValueError, TypeError, OverflowError) as error:  # SQLite's columns take any type
-            raise StoreDamagedError(f"{self._path} names an impossible model ({error}); restore a copy") from error
+            reason = printable_line(error)
+            raise StoreDamagedError(f"{self._path} names an impossible model ({reason}); restore a copy") from error
         return StoredModel(info, row.embedding_dtype, row.index_type)
 
     def state(self) -> tuple[object, ...]:
