@@ -64,6 +64,37 @@ def test_evaluate_json_is_the_contract(cli, drawn: Path, weights: Path):
     assert again.json[0]["results"] == found["results"][:1]
 
 
+def test_evaluate_two_sets_and_poor_photographs(cli, drawn: Path, weights: Path):
+    """Every set with every kind of photograph; each row is what it is when it is asked for alone."""
+    two = ("--data", drawn, "--dataset", "market1501", "--data", drawn / "bounding_box_train", "--dataset", "csv")
+    plain = ("--weights", weights, "--gamma", 0.5, "--json")
+    lines = [f"{path.name},{path.name[:4]},{path.name[6]},{split}" for split, path in _two_of_each(drawn)]
+    manifest = drawn / "bounding_box_train" / "set.csv"
+    manifest.write_text("path,pid,camid,split\n" + "\n".join(lines) + "\n")
+    two = (*two[:5], manifest, *two[6:])
+    found = cli("evaluate", *two, "--photo", "as-is", "--photo", "grey", *plain).json[0]["results"]
+    told = [(row["dataset"], row.get("photo", "as-is")) for row in found]
+    assert told == [("market1501", "as-is"), ("market1501", "grey"), ("csv", "as-is"), ("csv", "grey")]
+    for row, root, name in ((found[1], drawn, "market1501"), (found[3], manifest, "csv")):
+        alone = cli("evaluate", "--data", root, "--dataset", name, "--photo", "grey", *plain).json[0]["results"]
+        assert alone == [{key: value for key, value in row.items() if key != "dataset"}]
+    assert found[0] | {"photo": "grey"} != found[1], "grey queries are others"
+    fewer = cli("evaluate", "--data", drawn, "--queries", 3, *plain).json[0]["results"]
+    assert fewer[0]["queries"] == 3
+    assert "choose one of as-is, half" in cli("evaluate", "--data", drawn, "--photo", "blurred", code=1).error
+    assert "of one data set" in cli("evaluate", *two, "--index", "indexes/default", code=2).stderr
+    both = ("--photo", "grey", "--photo", "half", "--matcher", "mtrc")
+    assert "one kind of photograph" in cli("evaluate", "--data", drawn, *both, code=2).stderr
+
+
+def _two_of_each(drawn: Path):
+    """The first image of a person and camera asks, the others answer."""
+    seen = set()
+    for path in sorted((drawn / "bounding_box_train").glob("*.jpg")):
+        yield ("gallery" if path.name[:7] in seen else "query"), path
+        seen.add(path.name[:7])
+
+
 def test_evaluate_takes_the_gallery_from_an_index(cli, drawn: Path, weights: Path, other_weights: Path):
     cli("index", drawn, "--dataset", "market1501", "--weights", weights)
     indexed = cli("evaluate", "--data", drawn, "--index", "indexes/default", "--gamma", 0.5, "--json")

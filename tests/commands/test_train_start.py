@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,3 +92,26 @@ def test_what_of_the_settings_comes_to_nothing_is_said(cli, people):
     uneven = cli(*people, "--overwrite").stderr
     assert "an epoch shows" in uneven
     assert "of 69 images" in uneven
+
+
+def test_train_on_two_data_sets(cli, people, tmp_path: Path):
+    """Four people each, of the same numbers: eight to tell apart; one of the second set is held out by name."""
+    for pid in range(4):
+        for shot in range(4):
+            folder = tmp_path / "others" / f"person {pid}"
+            folder.mkdir(parents=True, exist_ok=True)
+            picture(100 + 10 * pid + shot).save(folder / f"c{1 + shot % 2}_{shot}.png")
+    command = (*people, "--data", "others", "--dataset", "folder")
+    both = cli(*command, "--output", "both.safetensors")
+    assert "8 identities, 28 images" in both.stderr
+    assert "images a second" in both.stderr
+    separate = cli(*command, "--output", "separate.safetensors", "--set", "domains=separate", "--steps", 3)
+    assert "training: 3/3" in separate.stderr
+    held = cli(*command, "--output", "held.safetensors", "--hold-out", 0, "--hold-out", 1, "--steps", 1,
+               "--set", "pids_per_batch=2")  # fmt: skip
+    assert "7 identities" in held.stderr
+    (pids,) = json.loads(Path("held.held-out.json").read_text()).values()
+    assert len(pids) == 1
+    assert "‖f(cut) − f(whole)‖" in held.stderr
+    assert "2 --data and 1 --dataset" in cli(*people, "--data", "others", code=2).stderr
+    assert "2 data sets and 1 --hold-out" in cli(*command, "--hold-out", 1, code=2).stderr

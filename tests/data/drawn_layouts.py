@@ -12,7 +12,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Drawn:
-    """files: path -> (split, pid, camid[, track[, clothes]]), or None for one that is not read. lists: texts."""
+    """files: path -> (split, pid, camid[, track[, clothes]]), or None for one that is not read; lists: texts.
+
+    The split "query+gallery" is both.
+    """
 
     files: dict[str, tuple | None]
     lists: dict[str, str] = field(default_factory=dict)
@@ -28,7 +31,7 @@ class Drawn:
 
     def of(self, split: str) -> list[tuple]:
         """(path, pid, camid, track, clothes) of a split, by path."""
-        found = [(name, *told[1:]) for name, told in self.files.items() if told is not None and told[0] == split]
+        found = [(name, *told[1:]) for name, told in self.files.items() if told and split in told[0].split("+")]
         return sorted((*row, *[None] * (5 - len(row))) for row in found)
 
 
@@ -254,6 +257,36 @@ DRAWN: dict[str, Drawn] = {
             "campus/0004001.png": ("query", 4, 1),
             "campus/0004002.png": ("query", 4, 1),
             "campus/0004003.png": ("gallery", 4, 2),
+        }
+    ),
+    "cuhk01-486": Drawn(
+        {
+            **{
+                f"campus/{pid:04d}00{image}.png": ("train" if pid <= 485 else asks, pid, camid)
+                for pid in (1, 299, 479, 485, 486, 490, 971)
+                for image, camid, asks in ((1, 1, "query"), (2, 1, "query"), (3, 2, "gallery"), (4, 2, "gallery"))
+            },
+        }
+    ),
+    **{
+        name: Drawn(
+            {
+                f"{each}/{folder}/{pid:04d}_{image}.jpg": row
+                for each in ("labeled", "detected")
+                for folder, pid, of in (("train", 742, ("train", "train")), ("val", 0, ("query", "gallery")))
+                for image, camid in (("00", 1), ("04", 1), ("05", 2), ("09", 2))
+                for row in [(of[camid - 1], pid + (10_000 if folder == "val" else 0), camid)]
+                if each in (train if folder == "train" else train[:1])
+            }
+        )
+        for name, train in (("cuhk03", ("labeled", "detected")), ("cuhk03-detected", ("detected",)))
+    },
+    "pku-reid": Drawn(
+        {
+            "train/001/01_1.png": ("query+gallery", 1, 1),
+            "train/001/02_8.png": ("query+gallery", 1, 2),
+            "val/all_imgs/004/02_3.png": ("query+gallery", 4, 2),
+            "val/query/004/02_3.png": None,
         }
     ),
     "cuhk02": Drawn(

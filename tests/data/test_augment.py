@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vpmsearch.data.augment import erased, jittered, shifted
+from vpmsearch.data import poor
+from vpmsearch.data.augment import degraded, erased, jittered, padded, shifted
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = [(64, 32), (192, 64), (33, 47), (32, 32)]
@@ -168,3 +169,41 @@ def test_erasing_is_decided_by_the_seed():
     first, again, other = (erased(before, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+@pytest.fixture
+def photograph():
+    pixels = np.random.default_rng(3).integers(0, 256, (60, 30, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_grey_is_the_luminance_three_times(photograph):
+    found = np.asarray(poor.grey(photograph)).astype(int)
+    red, green, blue = np.asarray(photograph).astype(int).transpose(2, 0, 1)
+    expected = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R 601-2, as Pillow states
+    assert np.abs(found - expected[:, :, None]).max() <= 1
+
+
+def test_a_degraded_photograph_is_smaller_poorer_or_both(photograph):
+    """Each with a chance of 2/3, so that a ninth stays as it is; the same draws give the same photograph."""
+    seen = [degraded(photograph, np.random.default_rng(seed)) for seed in range(90)]
+    smaller = [image.size != photograph.size for image in seen]
+    same = [image.size == photograph.size and image.tobytes() == photograph.tobytes() for image in seen]
+    assert 0.5 < np.mean(smaller) < 0.83
+    assert 0.02 < np.mean(same) < 0.25
+    for image in seen:
+        assert image.mode == "RGB"
+        assert 8 <= image.width <= 30
+        assert 15 <= image.height <= 60
+    again = degraded(photograph, np.random.default_rng(7))
+    assert again.tobytes() == seen[7].tobytes()
+
+
+def test_a_margin_repeats_the_edge(photograph):
+    found = np.asarray(padded(photograph, 0.1))
+    assert found.shape == (60 + 2 * 6, 30 + 2 * 3, 3)
+    pixels = np.asarray(photograph)
+    for row in range(72):
+        for column in range(36):
+            expected = pixels[min(max(row - 6, 0), 59), min(max(column - 3, 0), 29)]
+            assert np.array_equal(found[row, column], expected)

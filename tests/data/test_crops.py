@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vpmsearch.data.crops import STRATEGIES, CropBox, region_labels, sample_crop, visible_regions
+from vpmsearch.data.crops import STRATEGIES, CropBox, jittered_box, region_labels, sample_crop, visible_regions
 from vpmsearch.errors import DataError
 
 GRIDS = [(6, 1), (3, 2), (1, 1), (4, 3), (8, 1), (1, 5)]
@@ -185,3 +185,18 @@ def test_visible_regions_of_a_batch_and_of_none():
     assert visible_regions(labels, 4).tolist() == [[True, True, False, False], [False, False, True, False]]
     assert visible_regions(labels[0], 4).tolist() == [True, True, False, False]
     assert visible_regions(labels[:0], 4).shape == (0, 4)
+
+
+@given(seed=st.integers(0, 10_000), most=st.floats(0, 0.4))
+def test_a_jittered_box_moves_no_side_further_than_told(seed, most):
+    rng = np.random.default_rng(seed)
+    box = sample_crop("random", 0.3, rng)
+    moved = jittered_box(box, most, rng)
+    width, height = box.right - box.left, box.bottom - box.top
+    for side, of in (("left", width), ("right", width), ("top", height), ("bottom", height)):
+        assert abs(getattr(moved, side) - getattr(box, side)) <= most * of + 1e-9
+    assert moved.left < moved.right
+    assert moved.top < moved.bottom
+    labels = region_labels(moved, (6, 1), (16, 8))
+    assert labels.min() >= 0
+    assert labels.max() <= 5

@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import socket
 import struct
 import threading
@@ -516,3 +517,13 @@ def test_damaged_heic_is_an_image_error(tmp_path):
     for cut in (12, 40, len(data) // 2, len(data) - 7):
         path.write_bytes(data[:cut])
         assert "damaged" in reason(path) or "not an image" in reason(path)
+
+
+def test_the_filter_is_the_one_that_the_onnx_page_names():
+    """Who resizes before an exported model goes by that page; another filter moves every embedding."""
+    page = (Path(__file__).parents[2] / "docs/decisions/0008-onnx.md").read_text()
+    named = re.search(r"Image\.Resampling\.([A-Z]+)", page)
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    expected = image.resize((32, 64), Image.Resampling[named[1]])
+    assert np.array_equal(to_array(image, (64, 32)), np.asarray(expected))

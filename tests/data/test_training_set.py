@@ -296,3 +296,49 @@ def test_by_how_many_cameras_somebody_was_seen(drawn_images):
         assert TrainingSet(images, SETTINGS).most_cameras == most
     apart = [replace(image, camid=int(image.pid or 0)) for image in drawn_images]
     assert TrainingSet(apart, SETTINGS).most_cameras == 1, "two people by one camera each"
+
+
+def test_several_cuts_of_an_image_that_stays_whole(drawn_images):
+    settings = replace(SETTINGS, map_size=(12, 2), two_views=True, cuts=2, gamma=(0.5, 0.5), flip=False)
+    indices = np.array([0, 9, 17])
+    batch = TrainingSet(drawn_images, settings).batch(indices, (0, 1))
+    assert batch.targets.tolist() == [0, 2, 4] * 3
+    assert batch.indices.tolist() == [0, 9, 17] * 3
+    whole = TrainingSet(drawn_images, WHOLE).batch(indices, (0,))
+    assert np.array_equal(batch.pixels[:3], whole.pixels)
+    assert batch.visible[:3].all()
+    assert (batch.visible[3:].sum(axis=1) == 3).all()
+
+
+def test_a_share_of_the_cuts_shows_everything(drawn_images):
+    settings = replace(SETTINGS, map_size=(12, 2), two_views=True, gamma=(0.5, 0.5), whole_share=0.4)
+    batch = TrainingSet(drawn_images, settings).batch(np.zeros(60, np.int64), (0,))
+    share = batch.visible[60:].all(axis=1).mean()
+    assert 0.2 < share < 0.6
+
+
+@pytest.mark.parametrize("change", [{"grey": 1.0}, {"degrade": 1.0}])
+def test_poor_photographs_are_cuts_alone(drawn_images, change):
+    """The whole image is what a gallery holds."""
+    plain = replace(SETTINGS, two_views=True, flip=False, gamma=(0.5, 0.5))
+    indices = np.arange(12)
+    clear = TrainingSet(drawn_images, plain).batch(indices, (0,))
+    poor = TrainingSet(drawn_images, replace(plain, **change)).batch(indices, (0,))
+    assert np.array_equal(clear.pixels[:12], poor.pixels[:12])
+    changed = (clear.pixels[12:] != poor.pixels[12:]).any(axis=(1, 2, 3))
+    assert changed.mean() > 0.7, "a ninth of the degraded ones stays as it is"
+    assert ((poor.pixels == poor.pixels[:, :1]).all(axis=(1, 2, 3))[12:] == ("grey" in change)).all()
+
+
+def test_labels_follow_a_jittered_box(tmp_path):
+    """Rows of a photograph are painted with their own region's number: label and colour agree but at the borders."""
+    rows = np.repeat(np.arange(6), 20)  # 120 rows, six regions
+    pixels = np.broadcast_to((40 * rows)[:, None, None], (120, 60, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "bands.png")
+    images = [LabelledImage(tmp_path / "bands.png", pid, 1) for pid in (1, 2)]
+    settings = replace(SETTINGS, input_size=(96, 32), map_size=(24, 8), two_views=True, box_jitter=0.3)
+    batch = TrainingSet(images, settings).batch(np.zeros(40, np.int64), (0,))
+    seen = batch.pixels[:, 0].reshape(80, 24, 4, 8, 4).mean(axis=(2, 4)) / 40
+    agree = np.abs(seen - batch.labels) < 0.5
+    assert agree.mean() > 0.93
+    assert not batch.visible[:40].all(), "a tight box loses a region"

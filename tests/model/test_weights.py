@@ -440,7 +440,9 @@ def places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VPMSEARCH_WEIGHTS", raising=False)
     monkeypatch.setattr(module, "PRETRAINED", tmp_path / "package" / "vpm.safetensors")
-    return {name: tmp_path / name / "vpm.safetensors" for name in ("given", "environment", "weights", "package")}
+    monkeypatch.setattr(module, "EARLIER", (tmp_path / "earlier" / "vpm.safetensors",))
+    names = ("given", "environment", "weights", "package", "earlier")
+    return {name: tmp_path / name / "vpm.safetensors" for name in names}
 
 
 def put(path, content=b"weights"):
@@ -470,7 +472,7 @@ def test_weights_that_were_named_must_be_there(places, monkeypatch):
         find_weights()
 
 
-@pytest.mark.parametrize("where", ["recorded", "environment", "weights", "package"])
+@pytest.mark.parametrize("where", ["recorded", "environment", "weights", "package", "earlier"])
 def test_an_indexs_weights_are_found_wherever_they_went(places, monkeypatch, saved, tmp_path, where):
     """Others stand in all the other places, or nothing does."""
     wanted, recorded = fingerprint(saved), tmp_path / "recorded" / "vpm.safetensors"
@@ -478,9 +480,20 @@ def test_an_indexs_weights_are_found_wherever_they_went(places, monkeypatch, sav
     target = recorded if where == "recorded" else places[where]
     put(target, saved.read_bytes())
     assert find_by_fingerprint(wanted, str(recorded)).path.resolve() == target.resolve()
-    for other in {recorded, places["environment"], places["weights"], places["package"]} - {target}:
+    for other in {recorded, *(places[name] for name in ("environment", "weights", "package", "earlier"))} - {target}:
         put(other, b"other")
     assert find_by_fingerprint(wanted, str(recorded)).path.resolve() == target.resolve()
+
+
+def test_every_weights_file_that_shipped_is_known_by_name(places):
+    """So that an old index says which file it needs, also where that file is no longer there."""
+    folder = Path(module.__file__).parents[1] / "pretrained"
+    shipped = {fingerprint(path)[:12]: path.name for path in folder.glob("vpm-*.safetensors")}
+    assert len(shipped) >= 1
+    for known, name in shipped.items():
+        assert module.SHIPPED[known].startswith(name)
+        with pytest.raises(WeightsError, match=f"that is {name}"):
+            find_by_fingerprint(known + 52 * "0", "gone.safetensors")
 
 
 def test_given_weights_are_the_indexs_or_an_error(places, saved, tmp_path):

@@ -7,8 +7,9 @@ import oracles
 import pytest
 import torch
 
+from vpmsearch.equations import visible_identity_loss
 from vpmsearch.model.vpm import VpmOutput
-from vpmsearch.training.losses import RegionClassifiers, vpm_loss
+from vpmsearch.training.losses import RegionClassifiers, VisibleNorm, vpm_loss
 from vpmsearch.training.presets import get_preset
 
 
@@ -155,3 +156,66 @@ def test_classifiers_start_undecided(kind):
     probabilities = RegionClassifiers(kind, 6, 128, 50)(torch.randn(16, 6, 128)).softmax(dim=2)
     assert probabilities.max() < 0.05
     assert probabilities.min() > 0.008
+
+
+@pytest.mark.parametrize("kind", ["two-layer", "two-layer-bn", "bnneck"])
+def test_a_region_that_nobody_sees_gets_no_gradient_of_identities(kind):
+    """Eq. 6 leaves it out, and so do the statistics that normalise the others."""
+    torch.manual_seed(0)
+    classifiers = RegionClassifiers(kind, 4, 5, 7).train()
+    embeddings = torch.randn(9, 4, 5, requires_grad=True)
+    visible = torch.rand(9, 4) < 0.6
+    loss = visible_identity_loss(classifiers(embeddings, visible), torch.arange(9) % 7, visible)
+    (gradient,) = torch.autograd.grad(loss, embeddings)
+    assert (gradient[~visible] == 0).all()
+    assert (gradient[visible] != 0).any(dim=1).all()
+
+
+def test_statistics_are_of_the_images_that_show_a_region():
+    layer = VisibleNorm(3, 2).train()
+    x = torch.randn(8, 3, 2) * 3 + 1
+    x[5, 0] = torch.inf  # what is not counted may hold anything
+    counted = torch.rand(8, 3) < 0.7
+    counted[5, 0] = False
+    counted[:, 2] = False
+    counted[4, 2] = True  # one image alone has no variance
+    found = layer(x, counted).detach().numpy()
+    for region in (0, 1):
+        rows = x[counted[:, region], region].double().numpy()
+        expected = (x[:, region].double().numpy() - rows.mean(axis=0)) / np.sqrt(rows.var(axis=0) + 1e-5)
+        mask = counted[:, region].numpy()
+        np.testing.assert_allclose(found[mask, region], expected[mask], rtol=1e-4, atol=1e-5)
+        remembered = 0.1 * rows.mean(axis=0), 0.9 + 0.1 * rows.var(axis=0, ddof=1)
+        np.testing.assert_allclose(layer.running_mean.view(3, 2)[region], remembered[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(layer.running_var.view(3, 2)[region], remembered[1], rtol=1e-4)
+    np.testing.assert_allclose(found[:, 2], x[:, 2] / np.sqrt(1 + 1e-5), rtol=1e-5)
+    assert layer.running_mean.view(3, 2)[2].tolist() == [0, 0]
+
+
+def test_all_rows_counted_is_batch_normalisation():
+    """Same numbers, same names of tensors: older checkpoints go on."""
+    torch.manual_seed(0)
+    ours, theirs = VisibleNorm(3, 2).train(), torch.nn.BatchNorm1d(6).train()
+    for _ in range(3):
+        x = torch.randn(7, 3, 2)
+        torch.testing.assert_close(ours(x).flatten(1), theirs(x.flatten(1)))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    torch.testing.assert_close(ours.eval()(x).flatten(1), theirs.eval()(x.flatten(1)))
+
+
+def test_a_teacher_stands_still(batch):
+    """The cuts are pulled to the teacher's whole image; the student's whole image feels nothing of it."""
+    output, logits, labels, visible, targets = batch
+    settings = get_preset("paper", consistency_weight=1.0, cuts=2, average_decay=0.9, teacher=True)
+    output.embeddings.requires_grad_()
+    teacher = torch.randn(2, 4, 5, requires_grad=True)
+    terms = vpm_loss(output, logits, labels, visible, targets, settings, teacher=teacher.detach())
+    whole = teacher.detach().numpy()
+    cuts = output.embeddings.detach().numpy().reshape(3, 2, 4, 5)
+    seen = visible.reshape(3, 2, 4)
+    expected = np.mean([oracles.view_consistency_loss(whole, cuts[i], (seen[0] & seen[i]).tolist()) for i in (1, 2)])
+    assert terms.consistency.item() == pytest.approx(expected, rel=1e-5)
+    (gradient,) = torch.autograd.grad(terms.consistency, output.embeddings)
+    assert (gradient[:2] == 0).all()
+    shown = torch.cat([seen[0] & seen[1], seen[0] & seen[2]])
+    assert ((gradient[2:] != 0).any(dim=2) == shown).all()

@@ -32,7 +32,8 @@ def test_only_what_the_system_is_about_changes(preset, name):
 def test_checkpoints_from_before_these_settings_go_on():
     """A run's identity names them only where they change something."""
     systems = {"architecture", "triplet_weight", "identity_visibility", "triplet_visibility"}
-    new = {*systems, "detach_locator"}
+    later = {"box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"}
+    new = {*systems, *later, "detach_locator", "steps"}
     plain = get_preset("fast")
     assert set(plain.to_json()) - set(plain.identity()) == new
     assert all(plain.identity()[key] == value for key, value in plain.to_json().items() if key not in new)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.index import announce
+from vpmsearch.commands.index import RUNTIMES, make_extractor, runtime_device
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.store.place import Place
 
@@ -35,8 +36,8 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Root of the data set.")],
-    dataset: options.Dataset = "market1501",
+    data: Annotated[list[Path], typer.Option(help="Root of the data set (repeatable: several sets, one table).")],
+    dataset: options.Datasets = None,
     pattern: options.Pattern = "",
     leave_out: Annotated[
         str | None,
@@ -130,6 +131,20 @@ def evaluate(
             help="With --expand or --reciprocal: images of the query's person by its own camera may help it too.",
         ),
     ] = False,
+    photo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make the queries' photographs poorer before they are cut: half or quarter (of the size), jpeg30, "
+            "half-jpeg30 or grey; as-is (repeatable).",
+            show_default="as-is",
+        ),
+    ] = None,
+    queries: Annotated[
+        int | None, typer.Option(min=1, help="Ask with so many queries, drawn by the seed.", show_default="all")
+    ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="torch, onnx or openvino: the latter two on the CPU, where they are faster.")
+    ] = "torch",
     candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
     per_query: Annotated[
         Path | None,
@@ -145,68 +160,115 @@ def evaluate(
     knows which regions a query shows. With both weightings, what visibility adds is given with its paired interval.
     """
     from vpmsearch.data.datasets import read_dataset
-    from vpmsearch.data.labelled import LEFT_OUT
+    from vpmsearch.data.poor import AS_IT_IS, check_photos
     from vpmsearch.errors import DataError
     from vpmsearch.evaluation.labels import labels_of
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
-    from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
-    from vpmsearch.model.device import choose_device
-    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.evaluation.protocols import evaluate_model, extract_labelled, queries_to_see
 
     gammas, crops = gamma or [1.0], crop or ["bilateral"]
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
-    if unknown := set(weighting or ()) - {"visibility", "uniform"}:
-        raise typer.BadParameter(f"--weighting {sorted(unknown)[0]!r}: use visibility or uniform")
-    if leave_out is not None and leave_out not in LEFT_OUT:
-        raise typer.BadParameter(f"--leave-out {leave_out!r}: use one of {', '.join(LEFT_OUT)}")
-    if tracks not in (None, "mean", "best", "off"):
-        raise typer.BadParameter(f"--tracks {tracks!r}: use mean, best or off")
-    images = read_dataset(dataset, data, ("query", "gallery"), pattern=pattern)
-    protocol = _protocol(images, leave_out, tracks, single_shot)
-    labels = labels_of(images, protocol)
-    _check_matches(*labels)  # from the labels alone, before the first image is seen
-    loaded, indexed, own = _load(weights, index, images.gallery, labels[1])
+    photos = photo or [AS_IT_IS]
+    _check_words(weighting or (), leave_out, tracks, runtime)
+    check_photos(photos)
+    alone = (index is not None or per_query is not None, matcher is not None or per_query is not None)
+    _check_alone(len(data), len(photos), alone)
+    sets = []
+    for name, root in zip(options.one_each(data, dataset), data, strict=True):
+        images = _drawn(read_dataset(name, root, ("query", "gallery"), pattern=pattern), queries, seed)
+        protocol = _protocol(images, leave_out, tracks, single_shot)
+        labels = labels_of(images, protocol)
+        _check_matches(*labels)  # from the labels alone, before the first image is seen
+        sets.append((images, protocol, labels))
+    loaded, indexed, own = _load(weights, index, sets[0][0].gallery, sets[0][2][1])
     threshold = own if min_visibility is None else min_visibility
     if index is not None and index.is_server and threshold < own:
         raise DataError(f"{index} stores no embedding of a region that is seen less than {own:.4g}; ask for no less")
-    announce(loaded)
-    extractor = Extractor(loaded, choose_device(device), batch_size=batch_size)
-    to_see = queries_to_see(len(images.query), gammas, crops, seed) + (0 if indexed else len(images.gallery))
+    extractor = make_extractor(loaded, runtime_device(device, runtime), batch_size, runtime)
+    to_see = sum(
+        len(photos) * queries_to_see(len(images.query), gammas, crops, seed) + (0 if indexed else len(images.gallery))
+        for images, _, _ in sets
+    )
     rows, lines = [], list[QueryLine]()
-    if not json:
-        answer(f"protocol: {protocol}")
-        answer(TABLE_HEAD)
     with progress("evaluating", to_see) as advance:
-        for row in evaluate_model(
-            extractor,
-            images.query,
-            indexed or images.gallery,
-            gammas=gammas,
-            crops=crops,
-            weightings=weightings,
-            seed=seed,
-            min_visibility=threshold,
-            draws=protocol.draws or None,
-            fmr=fmr or (),
-            matcher=matcher,
-            candidates=candidates,
-            reciprocal=reciprocal,
-            expand=expand,
-            own_camera=own_camera,
-            labels=labels,
-            track_features="best" if tracks == "best" else "mean",
-            on_progress=advance,
-        ):
-            rows.append(row.to_json() | {"protocol": str(protocol)})
-            if per_query is not None:
-                lines += query_lines(row, [images.query[i] for i in labels[0].first_of_tracks.tolist()])
+        for (images, protocol, labels), kind in product(sets, photos):
             if not json:
-                answer(_table_row(row))
+                answer(
+                    f"{images.name}, " * (len(sets) > 1)
+                    + f"protocol: {protocol}"
+                    + ("" if kind == AS_IT_IS else f", queries: {kind}")
+                )
+                answer(TABLE_HEAD)
+            if kind == photos[0]:
+                gallery: LabelledFeatures | Sequence[LabelledImage] = indexed or images.gallery
+                if len(photos) > 1 and indexed is None:  # seen once for all
+                    gallery = extract_labelled(extractor, images.gallery, None, advance, labels[1])
+            for row in evaluate_model(
+                extractor,
+                images.query,
+                gallery,
+                gammas=gammas,
+                crops=crops,
+                weightings=weightings,
+                seed=seed,
+                min_visibility=threshold,
+                draws=protocol.draws or None,
+                fmr=fmr or (),
+                matcher=matcher,
+                candidates=candidates,
+                reciprocal=reciprocal,
+                expand=expand,
+                own_camera=own_camera,
+                labels=labels,
+                track_features="best" if tracks == "best" else "mean",
+                photo=kind,
+                on_progress=advance,
+            ):
+                of = {"dataset": images.name} if len(sets) > 1 else {}
+                rows.append(of | row.to_json() | {"protocol": str(protocol)})
+                if per_query is not None:
+                    lines += query_lines(row, [images.query[i] for i in labels[0].first_of_tracks.tolist()])
+                if not json:
+                    answer(_table_row(row))
     if per_query is not None:
         write_query_lines(per_query, lines)
         say(f"{len(lines)} lines: {per_query}")
     if json:
         answer_json({"results": rows})
+
+
+def _check_words(weighting: Sequence[str], leave_out: str | None, tracks: str | None, runtime: str) -> None:
+    """Refuse a word that an option does not know."""
+    from vpmsearch.data.labelled import LEFT_OUT
+
+    if unknown := set(weighting) - {"visibility", "uniform"}:
+        raise typer.BadParameter(f"--weighting {sorted(unknown)[0]!r}: use visibility or uniform")
+    if leave_out is not None and leave_out not in LEFT_OUT:
+        raise typer.BadParameter(f"--leave-out {leave_out!r}: use one of {', '.join(LEFT_OUT)}")
+    if tracks not in (None, "mean", "best", "off"):
+        raise typer.BadParameter(f"--tracks {tracks!r}: use mean, best or off")
+    if runtime not in RUNTIMES:
+        raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
+
+
+def _check_alone(sets: int, photos: int, alone: tuple[bool, bool]) -> None:
+    """Refuse what goes with one data set, or with one kind of photograph, alone."""
+    if sets > 1 and alone[0]:
+        raise typer.BadParameter("--index and --per-query are of one data set; evaluate each by itself")
+    if photos > 1 and alone[1]:
+        raise typer.BadParameter("--matcher and --per-query are of one kind of photograph; give one --photo")
+
+
+def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:
+    """The data set with so many of its queries, in their order."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    if queries is None or queries >= len(images.query):
+        return images
+    rows = np.sort(np.random.default_rng(seed).choice(len(images.query), queries, replace=False))
+    return replace(images, query=tuple(images.query[row] for row in rows.tolist()))
 
 
 def _protocol(images: ReidDataset, leave_out: str | None, tracks: str | None, draws: int | None) -> Protocol:

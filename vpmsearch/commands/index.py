@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vpmsearch.store import Gallery
     from vpmsearch.store.place import Place
 
-RUNTIMES = ("torch", "onnx")
+RUNTIMES = ("torch", "onnx", "openvino")
 
 
 def register(app: typer.Typer) -> None:
@@ -69,7 +69,11 @@ def index(
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a batch.", show_default="by device")] = None,
     runtime: Annotated[
-        str, typer.Option(help="torch, or onnx: onnxruntime, on the CPU, where it is faster. Needs vpmsearch[onnx].")
+        str,
+        typer.Option(
+            help="torch, onnx (onnxruntime) or openvino: the latter two on the CPU, where they are faster. They need "
+            "vpmsearch[onnx] or vpmsearch[openvino]."
+        ),
     ] = "torch",
     shard: Annotated[
         str,
@@ -94,7 +98,7 @@ def index(
     part = options.shard(shard)
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
-    chosen = _device(device, runtime)
+    chosen = runtime_device(device, runtime)
     with counting_not_taken() as aside:
         try:
             listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
@@ -116,7 +120,7 @@ def index(
             index_type,
             embedding_dtype,
             min_visibility,
-            lambda loaded: _extractor(loaded, chosen, batch_size, runtime),
+            lambda loaded: make_extractor(loaded, chosen, batch_size, runtime),
         )
         report = _run(store, extractor, images, below, clear_labels)
     tell_report(report, index, dry_run=dry_run)
@@ -152,14 +156,14 @@ def _run(
         )
 
 
-def _device(name: str, runtime: str) -> torch.device:
-    """Where to compute; onnx does so on the CPU alone."""
+def runtime_device(name: str, runtime: str) -> torch.device:
+    """Where to compute; onnxruntime and OpenVINO do so on the CPU alone."""
     from vpmsearch.errors import DeviceError
     from vpmsearch.model.device import choose_device
 
-    chosen = choose_device("cpu" if (name, runtime) == ("auto", "onnx") else name)
-    if runtime == "onnx" and chosen.type != "cpu":
-        raise DeviceError(f"the runtime onnx runs on the CPU and not on {chosen}; use --device cpu or auto")
+    chosen = choose_device("cpu" if name == "auto" and runtime != "torch" else name)
+    if runtime != "torch" and chosen.type != "cpu":
+        raise DeviceError(f"the runtime {runtime} runs on the CPU and not on {chosen}; use --device cpu or auto")
     return chosen
 
 
@@ -204,13 +208,17 @@ def _open_or_create(
         raise
 
 
-def _extractor(loaded: LoadedWeights, device: torch.device, batch_size: int | None, runtime: str) -> Extractor:
-    """A model by torch or onnxruntime; says which weights it has."""
+def make_extractor(loaded: LoadedWeights, device: torch.device, batch_size: int | None, runtime: str) -> Extractor:
+    """A model by torch, onnxruntime or OpenVINO; says which weights it has."""
     from vpmsearch.model.extraction import Extractor
 
     announce(loaded)
     if runtime == "torch":
         return Extractor(loaded, device, batch_size=batch_size)
+    if runtime == "openvino":
+        from vpmsearch.model.openvino_runtime import OpenVinoRuntime
+
+        return Extractor(loaded, device, batch_size=batch_size, runtime=OpenVinoRuntime(loaded))
     from vpmsearch.model.onnx_runtime import OnnxRuntime
 
     return Extractor(loaded, device, batch_size=batch_size, runtime=OnnxRuntime(loaded, say))

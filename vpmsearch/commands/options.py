@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from hashlib import blake2b
@@ -44,6 +45,15 @@ Dataset = Annotated[
     typer.Option(
         "--dataset",
         help=f"Its layout: {', '.join(NAMES)}, folder or csv. docs/datasets.md says what each reads.",
+    ),
+]
+Datasets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset",
+        help=f"The layout of each --data, in the same order: {', '.join(NAMES)}, folder or csv. docs/datasets.md says "
+        "what each reads.",
+        show_default="market1501",
     ),
 ]
 Pattern = Annotated[
@@ -130,3 +140,17 @@ def shard(text: str) -> Shard:
     if not (number.isdigit() and shares.isdigit() and 1 <= int(number) <= int(shares)):
         raise typer.BadParameter(f"--shard {text!r}: give it as I/N, such as 1/8 … 8/8")
     return Shard(int(number), int(shares))
+
+
+def one_each(roots: Sequence[Path], layouts: Sequence[str] | None) -> list[str]:
+    """The layout of each root; market1501 where there is one root and nothing was said.
+
+    Raises:
+        typer.BadParameter: there are not as many layouts as roots.
+    """
+    found = list(layouts or (["market1501"] if len(roots) == 1 else []))
+    if len(found) != len(roots):
+        raise typer.BadParameter(
+            f"{len(roots)} --data and {len(found)} --dataset: give the layout of each data set, in the same order"
+        )
+    return found

@@ -12,6 +12,8 @@ from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, command, progress, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vpmsearch.data.datasets import ReidDataset
     from vpmsearch.model.vpm import Vpm
     from vpmsearch.training.log import LossRow
@@ -28,12 +30,16 @@ def register(app: typer.Typer) -> None:
 
 def train(
     data: Annotated[
-        Path | None, typer.Option(help="Root of a data set. Without it: pedestrians drawn for the purpose.")
+        list[Path] | None,
+        typer.Option(
+            help="Root of a data set (repeatable: a run on several). Without it: pedestrians drawn for the purpose."
+        ),
     ] = None,
-    dataset: options.Dataset = "market1501",
+    dataset: options.Datasets = None,
     pattern: options.Pattern = "",
     preset: Annotated[
-        str | None, typer.Option(help="paper, strong, fast, light or small.", show_default="fast; small without --data")
+        str | None,
+        typer.Option(help="paper, strong, anywhere, fast, light or small.", show_default="fast; small without --data"),
     ] = None,
     system: Annotated[
         str | None,
@@ -77,27 +83,47 @@ def train(
         typer.Option("--set", metavar="NAME=VALUE", help="Change any setting of the preset (repeatable)."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images.", show_default="by preset")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="End after so many steps, rates falling to 0 by then; may be moved at --resume.",
+            show_default="all epochs",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same losses on a CPU.")] = 0,
     hold_out: Annotated[
-        float,
-        typer.Option(min=0, max=0.9, help="Share of training identities to set aside and measure on after each epoch."),
-    ] = 0.0,
+        list[float] | None,
+        typer.Option(
+            min=0,
+            help="Training identities to set aside and measure on after each epoch: a share below 1, or a number; one "
+            "for each --data.",
+            show_default="0",
+        ),
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     device: options.Device = "auto",
     compiled: Annotated[
         bool,
         typer.Option("--compile", help="Compile the model: a minute or two once, faster steps; needs a C++ compiler."),
     ] = False,
+    frozen_runtime: Annotated[
+        str,
+        typer.Option(help="What runs the trunk's frozen stages: torch or openvino (needs vpmsearch[openvino])."),
+    ] = "torch",
     sync_norm: Annotated[
         bool, typer.Option("--sync-norm", help="Under torchrun: normalise over the batch of all processes (GPUs).")
     ] = False,
 ) -> None:
     """Train VPM and write its weights.
 
+    Several data sets train one model: --data A --dataset market1501 --data B --dataset cuhk03. Their people and cameras
+    are kept apart, and each has an equal part in every batch (or, --set domains=separate, every batch is of one).
+
     Several GPUs train as one under `torchrun --nproc-per-node N -m vpmsearch train …`: a batch is shared by all, and
     its losses are those that one process would have of the whole batch.
     """
-    from vpmsearch.data.datasets import read_dataset
+    from vpmsearch.data.mixture import mixed
     from vpmsearch.errors import ModelError, TrainingError
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.initial import PUBLISHED
@@ -108,7 +134,7 @@ def train(
     from vpmsearch.training.trainer import Trainer
 
     regions = options.grid(num_regions) if num_regions is not None else None
-    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "num_regions": regions}
+    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "steps": steps, "num_regions": regions}
     changes |= {"embedding_dim": embedding_dim, "crops": tuple(crop) if crop else None, "init": init}
     settings = get_preset(preset or ("fast" if data else "small"))
     settings = _with_backbone(settings, backbone)
@@ -126,24 +152,31 @@ def train(
         raise ModelError(f"--output {output}: weights are safetensors, so the name must end in .safetensors")
     if not overwrite:
         _check_unused(output, resume=resume)
-    images = read_dataset(dataset, data, ("train",), pattern=pattern) if data else drawn_pedestrians()
-    images, held_out = _split(images, hold_out, settings.seed)
+    if frozen_runtime not in ("torch", "openvino"):
+        raise typer.BadParameter(f"--frozen-runtime {frozen_runtime!r}: use torch or openvino")
+    sets = _read(data or [], dataset or [], pattern)
+    sets, held_out = _split(sets, hold_out or [], settings.seed)
+    mixture = mixed([each.train for each in sets])
+    if held_out:
+        say(f"held out: {_write_held_out(output, held_out)}")
     with joined(chosen) as ranks:
         trainer = Trainer(
             settings,
-            images.train,
-            dataset=images.name if data else DRAWN,
+            mixture.images,
+            dataset=" + ".join(each.name for each in sets) if data else DRAWN,
             output=output,
             device=chosen,
             workers=options.default_workers(),
             half=half,
             compiled=compiled,
             sync_norm=sync_norm,
+            domains=mixture.domains,
+            frozen_runtime=frozen_runtime,
         )
         if not ranks.first:
             trainer.run(resume=resume)
             return
-        size = f"{trainer.data.num_classes} identities, {len(images.train)} images"
+        size = f"{trainer.data.num_classes} identities, {len(mixture.images)} images"
         together = f", {ranks.size} processes" if ranks.size > 1 else ""
         say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}{together}")
         if settings.init not in PUBLISHED:
@@ -181,19 +214,28 @@ def _warn(trainer: Trainer) -> None:
         )
 
 
-def run_training(trainer: Trainer, *, resume: bool = False, held_out: ReidDataset | None = None) -> None:
+def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[ReidDataset] = ()) -> None:
     """Train with a progress bar; draw the loss curves at the end."""
     from dataclasses import asdict
+    from time import monotonic
 
     from vpmsearch.report.curves import loss_curves
     from vpmsearch.training.log import read_log
 
+    steps, since = 0, monotonic()
+
     def on_step(row: LossRow) -> None:
+        nonlocal steps
+        steps += 1
         advance(1, f"epoch {row.epoch + 1} loss {row.loss:.3f}")
 
     def on_epoch(epoch: int, model: Vpm) -> None:
-        if held_out is not None:
-            say(f"epoch {epoch + 1}: {_measure(trainer, held_out)}")
+        nonlocal steps, since
+        size = trainer.settings.pids_per_batch * trainer.settings.images_per_pid * trainer.data.settings.views
+        say(f"epoch {epoch + 1}: {steps * size / (monotonic() - since):.1f} images a second")
+        for each in held_out:
+            say(f"epoch {epoch + 1}: {each.name}: {_measure(trainer, each)}")
+        steps, since = 0, monotonic()
 
     with progress("training", trainer.steps_left(resume=resume)) as advance:
         trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
@@ -235,18 +277,56 @@ def _with_backbone(settings: TrainSettings, backbone: str | None) -> TrainSettin
     return replace(settings, backbone=backbone, init=init, freeze_stages=0)
 
 
-def _split(images: ReidDataset, share: float, seed: int) -> tuple[ReidDataset, ReidDataset | None]:
+def _read(roots: Sequence[Path], layouts: Sequence[str], pattern: str) -> list[ReidDataset]:
+    """The data sets asked for, or drawn pedestrians."""
+    from vpmsearch.data.datasets import read_dataset
+
+    if not roots:
+        return [drawn_pedestrians()]
+    pairs = zip(options.one_each(roots, layouts), roots, strict=True)
+    return [read_dataset(layout, root, ("train",), pattern=pattern) for layout, root in pairs]
+
+
+def _split(
+    sets: Sequence[ReidDataset], shares: Sequence[float], seed: int
+) -> tuple[list[ReidDataset], list[ReidDataset]]:
+    """What to train on of each data set, and what is held out of those where something is to be."""
     from vpmsearch.data.datasets import hold_out
 
-    return hold_out(images, share, seed) if share else (images, None)
+    if len(shares) not in (0, len(sets)):
+        raise typer.BadParameter(f"{len(sets)} data sets and {len(shares)} --hold-out: give one for each")
+    kept, held_out = [], []
+    for images, share in zip(sets, shares or [0.0] * len(sets), strict=True):
+        if share:
+            images, aside = hold_out(images, share if share < 1 else int(share), seed)
+            held_out.append(aside)
+        kept.append(images)
+    return kept, held_out
+
+
+def _write_held_out(output: Path, held_out: Sequence[ReidDataset]) -> Path:
+    """Write down who was held out, as JSON beside the weights: pids of each data set."""
+    import json
+
+    from vpmsearch.system.atomic import replacing
+
+    path = output.with_suffix(".held-out.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pids = {each.name: sorted({image.pid for image in each.query if image.pid is not None}) for each in held_out}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(pids) + "\n")
+    return path
 
 
 def _measure(trainer: Trainer, held_out: ReidDataset) -> str:
-    """Rank-1 and mAP on the held-out identities, whole and half."""
+    """Rank-1 and mAP on the held-out identities, whole and half, and how far a half is from its whole."""
     from vpmsearch.evaluation.protocols import evaluate_model
+    from vpmsearch.evaluation.shift import whole_to_cut
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import read_weights
 
     extractor = Extractor(read_weights(trainer.files.weights), trainer.device)
     rows = evaluate_model(extractor, held_out.query, held_out.gallery, gammas=(1.0, 0.5))
-    return ", ".join(f"γ {r.gamma}: rank-1 {r.metrics.cmc[0]:.3f} mAP {r.metrics.mean_ap:.3f}" for r in rows)
+    figures = [f"γ {r.gamma}: rank-1 {r.metrics.cmc[0]:.3f} mAP {r.metrics.mean_ap:.3f}" for r in rows]
+    shift = whole_to_cut(extractor, held_out.query, gamma=0.5)
+    return ", ".join([*figures, f"‖f(cut) − f(whole)‖ {shift:.3f}"])

@@ -6,10 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from vpmsearch.data.poor import as_jpeg, smaller
+
 _AREA = (0.02, 0.15)
 """Of a rectangle, as a share of the image."""
 _ASPECT = (0.5, 2.0)
 """Height of a rectangle over its width, in pixels."""
+_SHRINK = (0.25, 0.9)
+"""To what share of its width and height a poor photograph is made smaller."""
+_QUALITY = (20, 75)
+"""Of the JPEG that a poor photograph is saved as."""
 
 
 def jittered(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
@@ -47,3 +53,29 @@ def erased(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     result = pixels.copy()
     result[top : top + rows, left : left + columns] = pixels.mean(axis=(0, 1))
     return result
+
+
+def degraded(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A poor photograph of the same: made smaller, and saved as a JPEG of low quality, each with a chance of 2/3.
+
+    Blocks and noise of the JPEG are of the small picture's size, as they are where a camera far away sends its video.
+
+    Args:
+        image: RGB. rng: draws both chances, the size and the quality.
+    """
+    if rng.random() < 2 / 3:
+        image = smaller(image, float(rng.uniform(*_SHRINK)))
+    if rng.random() < 2 / 3:
+        image = as_jpeg(image, int(rng.integers(*_QUALITY)))
+    return image
+
+
+def padded(image: Image.Image, share: float) -> Image.Image:
+    """With a margin on all sides that repeats the edge's pixels, as what stands around a person often does.
+
+    Args:
+        share: of the image's width, and of its height, on each side; ≥ 0.
+    """
+    x, y = (int(np.ceil(share * side)) for side in image.size)
+    pixels = np.pad(np.asarray(image), ((y, y), (x, x), (0, 0)), mode="edge")
+    return Image.fromarray(pixels)

@@ -20,7 +20,10 @@ STRATEGIES = ("top", "bottom", "left", "right", "bilateral", "random")
 
 @dataclass(frozen=True)
 class CropBox:
-    """A rectangle in fractions of the holistic image: 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1."""
+    """A rectangle in fractions of the holistic image: 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1.
+
+    One that `jittered_box` made may reach beyond the image, below 0 or above 1.
+    """
 
     left: float = 0.0
     top: float = 0.0
@@ -66,6 +69,24 @@ def sample_crop(strategy: str, gamma: float, rng: np.random.Generator) -> CropBo
         left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
         return CropBox(left, top, min(left + width, 1.0), min(top + height, 1.0))
     raise DataError(f"unknown crop strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
+
+
+def jittered_box(box: CropBox, most: float, rng: np.random.Generator) -> CropBox:
+    """A box with each side moved, as detectors and people draw them: tight, loose, to one side, of another shape.
+
+    Regions stay places on the holistic image: whatever is seen beyond its edge belongs to the region at that edge.
+
+    Args:
+        box: within the image. most: farthest a side is moved, as a share of the box's width or height, in [0, 0.4].
+            rng: draws the four moves evenly.
+
+    Returns:
+        A box that reaches beyond the image by at most `most`.
+    """
+    width, height = box.right - box.left, box.bottom - box.top
+    left, right = (float(rng.uniform(-most, most)) * width for _ in range(2))
+    top, bottom = (float(rng.uniform(-most, most)) * height for _ in range(2))
+    return CropBox(box.left + left, box.top + top, box.right + right, box.bottom + bottom)
 
 
 def region_labels(box: CropBox, grid: tuple[int, int], map_size: tuple[int, int]) -> Int64:

@@ -6,6 +6,8 @@ drawn example in tests/data/drawn_layouts.py; what a row's fields mean stands in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vpmsearch.data.labelled import Protocol
 from vpmsearch.data.layout import Layout, Listing, Part, Parts, Variant
 
@@ -56,6 +58,18 @@ def _msmt(train: str, test: str) -> Variant:
         return Part(folder, listing=Listing(f"list_{name}.txt", line))
 
     return Variant((listed(train, "train"), listed(train, "val")), (listed(test, "query"),), (listed(test, "gallery"),))
+
+
+_TO_485 = r"0(?:[0-3]\d\d|4[0-7]\d|48[0-5])"
+"""The numbers to 0485."""
+
+
+def _cuhk03(folder: str, labels: Mapping[str, str] | None = None) -> Parts:
+    """Camera 1 and camera 2: the ten cells of a person in cuhk-03.mat, five each."""
+    return tuple(
+        Part(folder, rf"(?P<pid>\d{{4}})_{images}", {"camid": camid, **(labels or {})})
+        for camid, images in (("1", "0[0-4]"), ("2", "0[5-9]"))
+    )
 
 
 def _prcc(queries: str) -> Variant:
@@ -517,6 +531,27 @@ LAYOUTS: tuple[Layout, ...] = (
         protocol=NOTHING,
     ),
     Layout(
+        "cuhk01-486",
+        "CUHK01, people 486 to 971",
+        r"(?P<pid>\d{4})\d{3}",
+        (
+            Variant(
+                train=(
+                    Part("campus", rf"(?P<pid>{_TO_485})00[12]", {"camid": "1"}),
+                    Part("campus", rf"(?P<pid>{_TO_485})00[34]", {"camid": "2"}),
+                ),
+                query=(Part("campus", rf"(?P<pid>(?!{_TO_485})\d{{4}})00[12]", {"camid": "1"}),),
+                gallery=(Part("campus", rf"(?P<pid>(?!{_TO_485})\d{{4}})00[34]", {"camid": "2"}),),
+            ),
+        ),
+        "0001001.png",
+        "as cuhk01; people 1 to 485 train. Camera 1 asks, camera 2 answers",
+        f"Li et al., Human Reidentification with Transferred Metric Learning, ACCV 2012; {_TORCHREID}",
+        roots=("CUHK01", "cuhk01"),
+        protocol=NOTHING,
+        note="Half of the people, as usual; the literature draws which.",
+    ),
+    Layout(
         "cuhk02",
         "CUHK02",
         r"(?P<pid>\d+)_",
@@ -528,6 +563,45 @@ LAYOUTS: tuple[Layout, ...] = (
         roots=("Dataset", "CUHK02"),
         protocol=NOTHING,
         note="Its people overlap with CUHK01's.",
+    ),
+    *(
+        Layout(
+            name,
+            f"CUHK03, camera pair 1, {title}",
+            r"(?P<pid>\d{4})_\d{2}",
+            (
+                Variant(
+                    train=tuple(part for each in boxes for part in _cuhk03(f"{each}/train")),
+                    query=_cuhk03(f"{boxes[0]}/val", {"group": "10"})[:1],
+                    gallery=_cuhk03(f"{boxes[0]}/val", {"group": "10"})[1:],
+                ),
+            ),
+            "0000_00.jpg",
+            "pid, image: 00 to 04 are camera 1, 05 to 09 camera 2. `val` numbers other people from 0 again, so 10,000 "
+            "is added there. Camera 1 asks, camera 2 answers",
+            "Li et al., DeepReID, CVPR 2014; github.com/manideep2510/CUHK03_dataset",
+            roots=("CUHK03_dataset", "cuhk03"),
+            protocol=NOTHING,
+        )
+        for name, title, boxes in (
+            ("cuhk03", "trained on hand-drawn and detected boxes, tested on hand-drawn ones", ("labeled", "detected")),
+            ("cuhk03-detected", "detected boxes", ("detected",)),
+        )
+    ),
+    Layout(
+        "pku-reid",
+        "PKU-Reid-like, two cameras and eight angles",
+        r"(?P<pid>\d+)/(?P<camid>\d+)_\d+",
+        (
+            Variant(
+                query=(Part("train"), Part("val/all_imgs")),
+                gallery=(Part("train"), Part("val/all_imgs")),
+            ),
+        ),
+        "001/01_1.png",
+        "pid (the folder), camera, angle. Everybody asks and answers, in `train` too",
+        "github.com/aditi184/Person_Re-Identification",
+        roots=("data",),
     ),
     *(
         Layout(

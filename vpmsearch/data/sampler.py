@@ -20,11 +20,21 @@ class IdentitySampler:
     Batches never hold an identity twice. The order depends on (seed, epoch) alone, so a resumed run sees what an
     unbroken one would have seen.
 
+    With `camids` the cameras of an identity take turns in its groups, so that a group shows it by as many cameras as
+    it can: the same person by another camera is what has to be learnt.
+
     Raises:
         DataError: fewer identities than a batch needs.
     """
 
-    def __init__(self, pids: Sequence[int], pids_per_batch: int, images_per_pid: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        pids: Sequence[int],
+        pids_per_batch: int,
+        images_per_pid: int,
+        seed: int = 0,
+        camids: Sequence[int] | None = None,
+    ) -> None:
         by_pid: dict[int, list[int]] = defaultdict(list)
         for index, pid in enumerate(pids):
             by_pid[pid].append(index)
@@ -35,6 +45,7 @@ class IdentitySampler:
             )
         self._indices = [np.array(by_pid[pid], dtype=np.int64) for pid in sorted(by_pid)]
         self._pids_per_batch, self._images_per_pid, self._seed = pids_per_batch, images_per_pid, seed
+        self._camids = None if camids is None else np.array(camids, dtype=np.int64)
 
     def epoch(self, epoch: int) -> list[Int64]:
         """The batches of one epoch, each (pids_per_batch · images_per_pid,) indices, identities in blocks."""
@@ -57,6 +68,8 @@ class IdentitySampler:
 
     def _groups(self, indices: Int64, rng: np.random.Generator) -> Iterator[Int64]:
         shuffled = rng.permutation(indices)
+        if self._camids is not None:
+            shuffled = _in_turns(shuffled, self._camids[shuffled])
         for start in range(0, len(shuffled), self._images_per_pid):
             group = shuffled[start : start + self._images_per_pid]
             missing = self._images_per_pid - len(group)
@@ -65,3 +78,81 @@ class IdentitySampler:
                 pool = others if len(others) >= missing else indices
                 group = np.concatenate([group, rng.choice(pool, missing, replace=len(pool) < missing)])
             yield group
+
+
+class MixtureSampler:
+    """Batches of several data sets at once, each with an equal part: an identity's chance is by data set, not by size.
+
+    "mixed": every batch takes pids_per_batch / n identities of each of the n sets. "separate": every batch is of one
+    set, and the sets take turns, so that nobody is told apart from strangers by the place alone. An epoch goes through
+    the set of most batches once; a smaller one begins again, in another order. As with `IdentitySampler` the order
+    depends on (seed, epoch) alone.
+
+    Args:
+        pids, domains: of every image its identity and its data set's number. An identity is of one data set.
+        mixing: "mixed" or "separate". camids: as for `IdentitySampler`.
+
+    Raises:
+        DataError: a set has fewer identities than its part of a batch, or the parts cannot be equal.
+    """
+
+    def __init__(
+        self,
+        pids: Sequence[int],
+        domains: Sequence[int],
+        pids_per_batch: int,
+        images_per_pid: int,
+        seed: int = 0,
+        *,
+        mixing: str = "mixed",
+        camids: Sequence[int] | None = None,
+    ) -> None:
+        sets = sorted(set(domains))
+        self._mixed = mixing == "mixed"
+        share = pids_per_batch // len(sets) if self._mixed else pids_per_batch
+        if self._mixed and share * len(sets) != pids_per_batch:
+            raise DataError(
+                f"pids_per_batch {pids_per_batch} is not divided by {len(sets)}, the number of data sets; change it, "
+                'or set domains to "separate"'
+            )
+        self._rows = [np.flatnonzero(np.array(domains) == number) for number in sets]
+        self._samplers = [
+            IdentitySampler(
+                [pids[int(row)] for row in rows],
+                share,
+                images_per_pid,
+                seed + 1_000_003 * place,
+                None if camids is None else [camids[int(row)] for row in rows],
+            )
+            for place, rows in enumerate(self._rows)
+        ]
+
+    def epoch(self, epoch: int) -> list[Int64]:
+        """The batches of one epoch, each (pids_per_batch · images_per_pid,) indices, identities in blocks."""
+        parts = [
+            [rows[batch] for batch in sampler.epoch(epoch)]
+            for rows, sampler in zip(self._rows, self._samplers, strict=True)
+        ]
+        longest = max(len(part) for part in parts)
+        for rows, sampler, part in zip(self._rows, self._samplers, parts, strict=True):
+            again = 1
+            while len(part) < longest:
+                part += [rows[batch] for batch in sampler.epoch(epoch + again * 1_000_003)]
+                again += 1
+            del part[longest:]
+        if self._mixed:
+            return [np.concatenate(together) for together in zip(*parts, strict=True)]
+        return [batch for together in zip(*parts, strict=True) for batch in together]
+
+    def images_shown(self, epoch: int) -> int:
+        """How many different images an epoch shows."""
+        return len(np.unique(np.concatenate(self.epoch(epoch))))
+
+
+def _in_turns(indices: Int64, camids: Int64) -> Int64:
+    """The same indices, the cameras taking turns, each in the order that it had."""
+    turn = np.zeros(len(indices), dtype=np.int64)
+    for camid in np.unique(camids):
+        of_it = camids == camid
+        turn[of_it] = np.arange(of_it.sum())
+    return indices[np.argsort(turn, kind="stable")]

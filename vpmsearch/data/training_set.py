@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vpmsearch.data.augment import erased, jittered, shifted
-from vpmsearch.data.crops import CropBox, region_labels, sample_crop, visible_regions
+from vpmsearch.data.augment import degraded, erased, jittered, padded, shifted
+from vpmsearch.data.crops import CropBox, jittered_box, region_labels, sample_crop, visible_regions
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import load_image, to_array
+from vpmsearch.data.poor import grey
 from vpmsearch.errors import DataError
 from vpmsearch.types import Bool, Int64
 
@@ -28,7 +29,8 @@ CACHE_BYTES = 4 << 30
 class CropSettings:
     """How samples are made: sizes (height, width), strategies drawn evenly, γ uniform over the range.
 
-    two_views: every image twice, whole and cut, mirrored alike. shift, color_jitter, erase: as in `TrainSettings`.
+    two_views: every image whole and cut, mirrored alike. cuts: how often it is cut then. The others: as in
+    `TrainSettings`.
     """
 
     input_size: tuple[int, int]
@@ -41,6 +43,16 @@ class CropSettings:
     shift: float = 0.0
     color_jitter: float = 0.0
     erase: float = 0.0
+    cuts: int = 1
+    whole_share: float = 0.0
+    box_jitter: float = 0.0
+    degrade: float = 0.0
+    grey: float = 0.0
+
+    @property
+    def views(self) -> int:
+        """How often an image is in a batch."""
+        return 1 + self.cuts if self.two_views else 1
 
 
 class Batch(NamedTuple):
@@ -105,7 +117,8 @@ class TrainingSet:
         """Cut a batch, or a share of it; the samples of its image j are decided by (seed, j).
 
         Returns:
-            One sample an index. With two views 2 · len(indices): all images whole, then all cut, in the same order.
+            One sample an index. With two views (1 + cuts) · len(indices): all images whole, then all cut, in the same
+            order, then all cut once more.
 
         Raises:
             ImageError: an image cannot be read.
@@ -116,7 +129,7 @@ class TrainingSet:
         samples = [sample for view in zip(*views, strict=True) for sample in view]
         pixels = np.stack([pixels for pixels, _ in samples]).transpose(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
         labels = np.stack([labels for _, labels in samples])
-        shown = np.tile(indices, 2) if self.settings.two_views else indices
+        shown = np.tile(indices, self.settings.views)
         p = self.settings.grid[0] * self.settings.grid[1]
         return Batch(np.ascontiguousarray(pixels), labels, visible_regions(labels, p), self.targets[shown], shown)
 
@@ -127,18 +140,46 @@ class TrainingSet:
         if settings.flip and rng.random() < 0.5:
             # Before the cut: regions are places on the holistic image, mirrored or not.
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        strategy = settings.strategies[int(rng.integers(len(settings.strategies)))]
-        box = sample_crop(strategy, float(rng.uniform(*settings.gamma)), rng)
+        boxes = [self._drawn_box(rng) for _ in range(settings.cuts if settings.two_views else 1)]
         if settings.shift:
             image = shifted(image, settings.shift, rng)  # regions are places in the frame, not on the body
-        boxes = (CropBox(), box) if settings.two_views else (box,)
-        return [self._cut(image, box, rng) for box in boxes]
+        if settings.two_views:
+            boxes = [CropBox(), *boxes]
+        # A whole image is what a gallery holds and what a cut shall resemble: photographs that queries are made of
+        # may be poorer.
+        return [self._cut(image, box, rng, poor=not settings.two_views or view > 0) for view, box in enumerate(boxes)]
 
-    def _cut(self, image: Image.Image, box: CropBox, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Int64]:
+    def _drawn_box(self, rng: np.random.Generator) -> CropBox:
         settings = self.settings
+        strategy = settings.strategies[int(rng.integers(len(settings.strategies)))]
+        box = sample_crop(strategy, float(rng.uniform(*settings.gamma)), rng)
+        return CropBox() if settings.whole_share and rng.random() < settings.whole_share else box
+
+    def _cut(
+        self, image: Image.Image, box: CropBox, rng: np.random.Generator, *, poor: bool
+    ) -> tuple[NDArray[np.uint8], Int64]:
+        settings = self.settings
+        if settings.box_jitter:
+            box = jittered_box(box, settings.box_jitter, rng)
+            seen = _pixels_of(image, box, settings.box_jitter)
+        else:
+            seen = image
         if settings.color_jitter:
-            image = jittered(image, settings.color_jitter, rng)
-        pixels = to_array(image, settings.input_size, box.pixels(image.width, image.height))
+            seen = jittered(seen, settings.color_jitter, rng)
+        if poor and settings.grey and rng.random() < settings.grey:
+            seen = grey(seen)
+        if poor and settings.degrade and rng.random() < settings.degrade:
+            # The cut alone, as it would be a file; where it was jittered it is cut out already.
+            seen = degraded(seen if settings.box_jitter else _pixels_of(seen, box, 0), rng)
+        elif not settings.box_jitter:
+            pixels = to_array(seen, settings.input_size, box.pixels(seen.width, seen.height))
+            return self._finished(pixels, box, rng)
+        return self._finished(to_array(seen, settings.input_size), box, rng)
+
+    def _finished(
+        self, pixels: NDArray[np.uint8], box: CropBox, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Int64]:
+        settings = self.settings
         if settings.erase and rng.random() < settings.erase:
             pixels = erased(pixels, rng)
         return pixels, region_labels(box, settings.grid, settings.map_size)
@@ -153,3 +194,19 @@ class TrainingSet:
                     self._cache[index] = image
                     self._cached_bytes += size
         return image
+
+
+def _pixels_of(image: Image.Image, box: CropBox, margin: float) -> Image.Image:
+    """The part of an image that a box shows, in whole pixels; what it shows beyond the image repeats the edge.
+
+    Args:
+        margin: how far the box may reach beyond the image, as a share of its width and height.
+    """
+    width, height = image.size
+    left, top, right, bottom = box.pixels(width, height)
+    if margin:
+        image = padded(image, margin)
+        x, y = (image.width - width) // 2, (image.height - height) // 2
+        left, top, right, bottom = left + x, top + y, right + x, bottom + y
+    left, top = math.floor(left), math.floor(top)
+    return image.crop((left, top, max(math.ceil(right), left + 1), max(math.ceil(bottom), top + 1)))

@@ -17,6 +17,7 @@ import torch
 from vpmsearch.data.crops import CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import content_hash, printable
+from vpmsearch.data.poor import AS_IT_IS, check_photos
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.labels import Labels, TrackFeatures, by_track
 from vpmsearch.evaluation.matching import ImageMatcher, check_matcher
@@ -72,18 +73,19 @@ def extract_labelled(
     boxes: Sequence[CropBox | None] | None = None,
     on_progress: Callable[[int], None] = lambda images: None,
     labels: Labels | None = None,
+    photo: str = AS_IT_IS,
 ) -> LabelledFeatures:
     """Features of labelled images, or of a crop of each.
 
     Args:
-        labels: of the images under a protocol; None are their pids and camids.
+        labels: of the images under a protocol; None are their pids and camids. photo: see `vpmsearch.data.poor.POOR`.
 
     Raises:
         DataError: an image has no pid or camid, cannot be read, or there are none. Figures over a part of a data set
             could not be compared with anybody's, so nothing is left out silently.
     """
     pids, camids = _labels(images) if labels is None else (labels.pids, labels.keys)
-    requests = [Request(i, image.path, boxes[i] if boxes else None) for i, image in enumerate(images)]
+    requests = [Request(i, image.path, boxes[i] if boxes else None, photo) for i, image in enumerate(images)]
     parts, contents = [], list[str]()
     for batch in extractor.extract(requests):
         if batch.rejected:
@@ -180,6 +182,7 @@ def evaluate_model(
     own_camera: bool = False,
     labels: tuple[Labels, Labels] | None = None,
     track_features: TrackFeatures = "mean",
+    photo: str = AS_IT_IS,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
     """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
@@ -201,6 +204,7 @@ def evaluate_model(
         labels: of queries and gallery under a protocol, see `vpmsearch.evaluation.labels`; None are pids and camids. A
             gallery that has been seen already must have been given the same. track_features: what stands for a
             tracklet, where the protocol ranks tracklets.
+        photo: what the queries' photographs are made into before they are cut, see `vpmsearch.data.poor.POOR`.
         on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
 
     Yields:
@@ -210,6 +214,7 @@ def evaluate_model(
         DataError: γ, crop or an image cannot be used. ModelError: min_visibility outside [0, 1).
     """
     # Refuse before the long work.
+    check_photos([photo])
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
     check_levels(fmr)
@@ -234,7 +239,7 @@ def evaluate_model(
         ranked = _Way(extractor, seen_gallery, threshold, shots, ranking, image_matcher)
         for gamma, plan in plans.items():
             known: dict[tuple[CropBox | None, ...], dict[Weighting, QueryMetrics]] = {}
-            for crop, seen in _seen_crops(extractor, query, plan, on_progress, asked_by):
+            for crop, seen in _seen_crops(extractor, query, plan, on_progress, asked_by, photo):
                 f1 = visible_set_f1(
                     seen.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
                 )
@@ -270,6 +275,7 @@ def evaluate_model(
                         if fmr
                         else {},
                         ranking=ranking,
+                        photo=photo,
                     )
 
 
@@ -349,6 +355,7 @@ def _seen_crops(
     plan: Mapping[str, Sequence[CropBox | None]],
     on_progress: Callable[[int], None],
     labels: Labels | None,
+    photo: str = AS_IT_IS,
 ) -> Iterator[tuple[str, LabelledFeatures]]:
     """The queries as each strategy cuts them; what several cut alike is seen once, whole queries for instance."""
     row_of: dict[tuple[int, CropBox | None], int] = {}
@@ -357,9 +364,11 @@ def _seen_crops(
             row_of.setdefault((position, box), len(row_of))
     positions = [i for i, _ in row_of]
     told = None if labels is None else labels.rows(np.array(positions))
-    seen = extract_labelled(extractor, [query[i] for i in positions], [box for _, box in row_of], on_progress, told)
-    for crop, boxes in plan.items():
-        rows = np.array([row_of[position, box] for position, box in enumerate(boxes)])
+    seen = extract_labelled(
+        extractor, [query[i] for i in positions], [box for _, box in row_of], on_progress, told, photo
+    )
+    for crop, cut in plan.items():
+        rows = np.array([row_of[position, box] for position, box in enumerate(cut)])
         yield crop, seen[rows]
 
 

@@ -41,6 +41,8 @@ from vpmsearch.training.trainer import Trainer, source_revision
 
 CROP = "bilateral"
 """How queries are cut: the paper does not say for Table 1 and Fig. 4."""
+MIN_VISIBILITY = 0.0
+"""In the paper every region counts, however little is seen of it; an index leaves out what is below 1/(2p)."""
 Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Given what begins and how many images it will see; told of each batch while it goes on."""
 
@@ -159,6 +161,7 @@ class Reproduction:
                 crops=(CROP,),
                 weightings=weightings,
                 seed=seed,
+                min_visibility=MIN_VISIBILITY,
                 draws=rows[0].draws,
                 matcher=matcher,
                 candidates=None,  # all of them: in its paper a matcher ranks alone
@@ -194,6 +197,7 @@ class Reproduction:
         """All that a measurement depends on."""
         source = self._sources[row.source]
         made = {"weights": print_, "seed": self._settings.seed, "crop": CROP, "draws": row.draws,
+                "min_visibility": MIN_VISIBILITY,
                 "gamma": row.gamma, "weighting": row.weighting,
                 "query": _digest(source.query), "gallery": _digest(source.gallery)}  # fmt: skip
         return made | (

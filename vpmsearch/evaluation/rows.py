@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vpmsearch.data.crops import CropBox
+from vpmsearch.data.poor import AS_IT_IS
 from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.metrics import QueryMetrics, RankMetrics
 
@@ -65,7 +66,8 @@ class Evaluation:
     boxes: the crop of each query; None is the whole image. draws: galleries drawn, where it is single-shot. fnmr: the
     false-non-match rate by the false-match rate, where asked for; by Eq. 4 alone, whatever `ranking` is.
     per_query: what the means are of. visible_f1: how well the model knows which regions a query shows, see
-    `visible_set_f1`. gain: over the row of "uniform", where that was asked for too.
+    `visible_set_f1`. gain: over the row of "uniform", where that was asked for too. photo: how poor the queries'
+    photographs were made, see `vpmsearch.data.poor.POOR`.
     """
 
     gamma: float
@@ -81,6 +83,7 @@ class Evaluation:
     draws: int | None = None
     fnmr: Mapping[float, float] = field(default_factory=dict)
     ranking: Ranking = Ranking()
+    photo: str = AS_IT_IS
 
     @property
     def rank1_interval(self) -> Interval:
@@ -113,6 +116,8 @@ class Evaluation:
             "queries": self.queries,
             "gallery": self.gallery,
         }
+        if self.photo != AS_IT_IS:
+            row["photo"] = self.photo
         if self.fnmr:
             row["fnmr"] = {str(fmr): value for fmr, value in self.fnmr.items()}
             row["fnmr_ranking"] = str(Ranking())

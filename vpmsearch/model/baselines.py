@@ -14,9 +14,10 @@ from vpmsearch.model.vpm import Vpm
 class Stripes(Vpm):
     """T pooled over equal rectangles of the image as given: one is a global feature, 6×1 are PCB's stripes.
 
-    Sun et al., *Beyond Part Models*, ECCV 2018. It never says that a region is not there, so Eq. 4 is a plain mean
-    (but for rounding, where h is no multiple of the rows). Probabilities are 0 or 1, visibility is each region's area,
-    logits are 0 or −∞: there is no L_R.
+    Sun et al., *Beyond Part Models*, ECCV 2018. It never says that a region is not there, so Eq. 4 is a plain mean of
+    D_i (but for rounding, where h is no multiple of the rows). PCB itself concatenates its stripes and compares the
+    whole vector, √ΣD_i²; here it is measured as every system that is put beside VPM. Probabilities are 0 or 1,
+    visibility is each region's area, logits are 0 or −∞: there is no L_R.
 
     Args: as `Vpm`.
     """

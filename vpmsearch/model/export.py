@@ -1,7 +1,8 @@
 """A model as an ONNX file: pixels in, visibility and embeddings out, so that no Python is needed to use it.
 
 What is inside: the normalisation of pixels, the network, Eq. 1 to 3. What is not: resizing. `vpmsearch.data.images`
-resizes with Pillow's antialiased bicubic filter, which ONNX's Resize does not reproduce; so an image is resized before.
+resizes with Pillow's antialiased bilinear filter, which ONNX's Resize does not reproduce; so an image is resized
+before.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import read_image, to_array
+from vpmsearch.data.poor import AS_IT_IS, POOR
 from vpmsearch.errors import FeatureError, ImageError
 from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.model.weights import LoadedWeights
@@ -33,11 +34,15 @@ NOT_FINITE = "the model's output is not finite"
 
 @dataclass(frozen=True)
 class Request:
-    """One image to see, or the part of it inside `box`; `position` is handed back with the answer."""
+    """One image to see, or the part of it inside `box`; `position` is handed back with the answer.
+
+    photo: made poorer first, as `vpmsearch.data.poor.POOR` names it.
+    """
 
     position: int
     path: Path
     box: CropBox | None = None
+    photo: str = AS_IT_IS
 
 
 @dataclass(frozen=True)
@@ -188,14 +193,15 @@ class Extractor:
         for request in requests:
             try:
                 # A crop needs all pixels of its part; a whole photograph may be decoded smaller.
-                shrink_to = (height, width) if request.box is None else None
-                digest, image = read_image(request.path, shrink_to=shrink_to)
+                whole = request.box is None and request.photo == AS_IT_IS
+                digest, image = read_image(request.path, shrink_to=(height, width) if whole else None)
+                full_width, full_height = image.info["full_size"]
+                image = POOR[request.photo](image)
                 box = request.box.pixels(image.width, image.height) if request.box else None
                 arrays.append(to_array(image, (height, width), box))
             except ImageError as error:
                 rejected.append(Rejected(request.position, request.path, error.reason))
                 continue
-            full_width, full_height = image.info["full_size"]
             seen.append(Seen(request.position, request.path, digest, full_width, full_height))
         pixels = np.stack(arrays) if arrays else np.zeros((0, height, width, 3), np.uint8)
         return _Loaded(seen, pixels, rejected)

@@ -121,8 +121,27 @@ class OSNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> T (B, 512, h, w), at stride 16."""
-        x = F.relu(self.norm1(self.conv1(self.input_norm(images))), inplace=True)
-        x = F.max_pool2d(x, 3, stride=2, padding=1)
-        x = F.avg_pool2d(F.relu(self.transition2(self.stage2(x)), inplace=True), 2)
-        x = F.avg_pool2d(F.relu(self.transition3(self.stage3(x)), inplace=True), 2)
+        return self.run_stages(images, 0, 4)
+
+    def run_stages(self, x: Tensor, first: int, last: int) -> Tensor:
+        """What the stages from number `first` up to, but without, `last` make of what the stages before `first` gave.
+
+        Every image is seen by itself, in training too: no layer here knows of a batch.
+        """
+        steps = (self._run_stem, self._run_stage2, self._run_stage3, self._run_stage4)
+        for step in steps[first:last]:
+            x = step(x)
+        return x
+
+    def _run_stem(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm1(self.conv1(self.input_norm(x))), inplace=True)
+        return F.max_pool2d(x, 3, stride=2, padding=1)
+
+    def _run_stage2(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.relu(self.transition2(self.stage2(x)), inplace=True), 2)
+
+    def _run_stage3(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.relu(self.transition3(self.stage3(x)), inplace=True), 2)
+
+    def _run_stage4(self, x: Tensor) -> Tensor:
         return F.relu(self.conv5(self.stage4(x)), inplace=True)

@@ -71,6 +71,32 @@ class Backbone(nn.Module):
         """(B, 3, H, W), normalised -> T (B, channels, h, w)."""
         return self.trunk(images)  # type: ignore[no-any-return]
 
+    @property
+    def splits(self) -> bool:
+        """Whether `frozen_part` and `learning_part` can be run one after the other, a few images at a time."""
+        return isinstance(self.trunk, OSNet) and self._frozen > 0
+
+    def frozen_part(self, images: Tensor) -> Tensor:
+        """What the frozen stages make of images (B, 3, H, W). It is the same at every step of a training run.
+
+        Raises:
+            ModelError: the trunk does not split (see `splits`).
+        """
+        return self._splitting().run_stages(images, 0, self._frozen)
+
+    def learning_part(self, x: Tensor) -> Tensor:
+        """What `frozen_part` gave -> T (B, channels, h, w).
+
+        Raises:
+            ModelError: the trunk does not split (see `splits`).
+        """
+        return self._splitting().run_stages(x, self._frozen, self.num_stages)
+
+    def _splitting(self) -> OSNet:
+        if not self.splits or not isinstance(self.trunk, OSNet):
+            raise ModelError(f"{self.name} with {self._frozen} frozen stages does not split into two parts")
+        return self.trunk
+
 
 class ResNetTrunk(nn.Module):
     """The convolutional layers of a torchvision ResNet under torchvision's names, last stride 1 (T at stride 16)."""

@@ -84,7 +84,10 @@ class Vpm(nn.Module):
         Args:
             images: (B, 3, H, W) float, normalised with the mean and std that the weights were trained with.
         """
-        feature_map = self.backbone(images)
+        return self.see_regions(self.backbone(images))
+
+    def see_regions(self, feature_map: Tensor) -> VpmOutput:
+        """What `forward` gives, of a feature map T (B, c, h, w) that the trunk has made."""
         logits = self.locate(feature_map)
         probabilities = region_probabilities(logits)
         height, width = probabilities.shape[2:]

@@ -40,6 +40,12 @@ MAX_TEXT = 200
 MAX_NUMBER = 1 << 16
 """A configuration with a larger size or count in it is damaged: building its model would take all memory."""
 PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501.safetensors"
+EARLIER = (PRETRAINED.with_name("vpm-osnet-market1501.safetensors"),)
+"""Weights of earlier versions that stay in the package, for the indexes that were built with them."""
+SHIPPED = {
+    "efb7aae0bce1": "vpm-osnet-market1501.safetensors, the weights in the package until version 0.1.0",
+}
+"""The beginning of the fingerprint of every weights file that ever shipped, and what it is called."""
 DEFAULT_WEIGHTS = Path("weights/vpm.safetensors")
 ENVIRONMENT = "VPMSEARCH_WEIGHTS"
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -399,8 +405,9 @@ def find_by_fingerprint(wanted: str, recorded: str, given: Path | None = None) -
         if found[place] == wanted:
             return read_weights(place)
     tried = ", ".join(f"{place} ({there[:12] or 'not there'})" for place, there in found.items())
+    known = f"; that is {SHIPPED[wanted[:12]]}" if wanted[:12] in SHIPPED else ""
     raise WeightsError(
-        f"the index was built with weights {wanted[:12]} ({recorded}), and none of these is that file: {tried}; "
+        f"the index was built with weights {wanted[:12]} ({recorded}), and none of these is that file: {tried}{known}; "
         "give it with --weights FILE, or index again with other weights"
     )
 
@@ -420,6 +427,7 @@ def _places(recorded: str) -> Iterator[Path]:
         yield named
     yield DEFAULT_WEIGHTS
     yield PRETRAINED
+    yield from EARLIER
 
 
 def _from_environment() -> Path | None:

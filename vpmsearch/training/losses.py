@@ -17,6 +17,67 @@ from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.training.presets import TrainSettings
 
 
+class VisibleNorm(nn.Module):
+    """Batch normalisation of each region's numbers by the images that show the region: (B, p, r) -> (B, p, r).
+
+    By all images, what a model makes of a region that nobody sees would move those that are seen, and get a gradient
+    from their loss: Eq. 6 leaves them out. Tensors are named as in `nn.BatchNorm1d` over p·r numbers.
+
+    Attributes:
+        synchronised: whether statistics are of the batch of all processes (`training.ranks`).
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_regions: int, numbers: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps, self.synchronised = momentum, eps, False
+        self.weight = nn.Parameter(torch.ones(num_regions * numbers))
+        self.bias = nn.Parameter(torch.zeros(num_regions * numbers))
+        self.register_buffer("running_mean", torch.zeros(num_regions * numbers))
+        self.register_buffer("running_var", torch.ones(num_regions * numbers))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Normalise (B, p, r) by the rows that `counted` (B, p) marks; None is all.
+
+        A region that fewer than two images show is normalised by what was seen of it before.
+        """
+        batch, regions, numbers = x.shape
+        mean, var = (each.view(regions, numbers) for each in (self.running_mean, self.running_var))
+        if self.training:
+            counted = torch.ones(batch, regions, dtype=torch.bool, device=x.device) if counted is None else counted
+            mean, var = self._statistics(x, counted, mean, var)
+        scaled = (x - mean) * torch.rsqrt(var + self.eps)  # (B, p, r) with (p, r)
+        return scaled * self.weight.view(regions, numbers) + self.bias.view(regions, numbers)
+
+    def _statistics(self, x: Tensor, counted: Tensor, old_mean: Tensor, old_var: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (p, r) of the counted rows; they are remembered too."""
+        mask = counted[:, :, None]
+        wide = torch.where(mask, x.float(), 0)  # replaced, not multiplied: 0 times infinity is NaN
+        count = self._summed(counted.sum(dim=0).to(wide))[:, None]  # (p, 1)
+        mean = self._summed(wide.sum(dim=0)) / count.clamp(min=1)
+        var = self._summed(torch.where(mask, (wide - mean).square(), 0).sum(dim=0)) / count.clamp(min=1)
+        enough = count >= 2
+        with torch.no_grad():
+            unbiased = var * count / (count - 1).clamp(min=1)
+            for old, new in ((old_mean, mean), (old_var, unbiased)):
+                old.copy_(torch.where(enough, torch.lerp(old, new.to(old), self.momentum), old))
+            self.num_batches_tracked += 1
+        return torch.where(enough, mean, old_mean.clone()), torch.where(enough, var, old_var.clone())
+
+    def _summed(self, own: Tensor) -> Tensor:
+        """The sum over all processes, where they normalise together."""
+        if not self.synchronised:
+            return own
+        from torch.distributed.nn.functional import all_reduce
+
+        total: Tensor = all_reduce(own)  # type: ignore[no-untyped-call]
+        return total
+
+
 class RegionClassifiers(nn.Module):
     """One identity classifier a region, IP_i of Eq. 6: (B, p, d) -> logits (B, p, K).
 
@@ -28,20 +89,25 @@ class RegionClassifiers(nn.Module):
     def __init__(self, kind: str, num_regions: int, embedding_dim: int, identities: int) -> None:
         super().__init__()
         reduced = embedding_dim if kind == "bnneck" else 256
-        self.neck = None if kind == "two-layer" else nn.BatchNorm1d(num_regions * reduced)
+        self.neck = None if kind == "two-layer" else VisibleNorm(num_regions, reduced)
         self.reduce = None if kind == "bnneck" else nn.Parameter(torch.empty(num_regions, embedding_dim, reduced))
         self.classify = nn.Parameter(torch.empty(num_regions, reduced, identities))
         if self.reduce is not None:
             nn.init.normal_(self.reduce, std=embedding_dim**-0.5)
         nn.init.normal_(self.classify, std=0.001)
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """(B, p, d) -> (B, p, K)."""
+    def forward(self, embeddings: Tensor, counted: Tensor | None = None) -> Tensor:
+        """(B, p, d) -> (B, p, K).
+
+        Args:
+            embeddings: (B, p, d). counted: (B, p) bool, the regions that L_ID counts, whose statistics normalise;
+                None is all.
+        """
         x = embeddings
         if self.reduce is not None:
             x = torch.einsum("bpd,pdr->bpr", x, self.reduce)
         if self.neck is not None:
-            x = self.neck(x.flatten(1)).view_as(x)  # (B, p, r) -> (B, p·r) -> (B, p, r)
+            x = self.neck(x, counted)
         return torch.einsum("bpr,prk->bpk", x, self.classify)
 
 
@@ -65,17 +131,20 @@ def vpm_loss(
     pids: Tensor,
     settings: TrainSettings,
     memory: Tensor | None = None,
+    teacher: Tensor | None = None,
 ) -> LossTerms:
     """Eq. 8 for one batch, plus what the settings add to it.
 
     Args:
         output: of the model. logits: (B, p, K) of the classifiers. labels: (B, h, w) region labels of the crops.
-        visible: (B, p) bool, their visible sets. pids: (B,) in [0, K). With a `consistency_weight` the second half
-            of the batch shows the images of the first half again, cut.
+        visible: (B, p) bool, their visible sets. pids: (B,) in [0, K). With a `consistency_weight` the first
+            1 / (1 + cuts) of the batch is whole, and the same images follow `cuts` times, cut.
         memory: what `GalleryMemory.rank` says of the batch.
+        teacher: embeddings (B / (1 + cuts), p, d) of the whole images by a model that stands still, for the cuts to
+            resemble. None: whole and cut are pulled towards each other.
     """
     every = torch.ones_like(visible)
-    counted = visible if settings.identity_visibility else every
+    counted = identity_rows(visible, settings)
     identity = visible_identity_loss(logits, pids, counted, settings.label_smoothing)
     counted = visible if settings.triplet_visibility else every
     triplet = region_selective_triplet_loss(output.embeddings, pids, counted, settings.margin)
@@ -86,11 +155,23 @@ def vpm_loss(
         total = total + settings.region_loss_weight * region
     consistency = torch.zeros_like(total)
     if settings.consistency_weight:
-        whole, cut = output.embeddings.chunk(2)
-        shown = torch.stack(visible.chunk(2)).all(dim=0)  # 2 × (B/2, p) -> (B/2, p)
-        consistency = view_consistency_loss(whole, cut, shown)
+        consistency = _consistency(output.embeddings, visible, settings.cuts, teacher)
         total = total + settings.consistency_weight * consistency
     if memory is None:
         memory = torch.zeros_like(total)
     total = total + settings.memory_weight * memory
     return LossTerms(region, identity, triplet, consistency, memory, total)
+
+
+def identity_rows(visible: Tensor, settings: TrainSettings) -> Tensor:
+    """The regions (B, p) that L_ID counts, of the visible sets (B, p)."""
+    return visible if settings.identity_visibility else torch.ones_like(visible)
+
+
+def _consistency(embeddings: Tensor, visible: Tensor, cuts: int, teacher: Tensor | None) -> Tensor:
+    """How far the cuts' regions are from the whole image's; mean over the cuts."""
+    whole, *cut = embeddings.chunk(1 + cuts)
+    seen_whole, *seen_cut = visible.chunk(1 + cuts)
+    target = whole if teacher is None else teacher
+    losses = [view_consistency_loss(target, view, seen_whole & seen) for view, seen in zip(cut, seen_cut, strict=True)]
+    return torch.stack(losses).mean()

@@ -48,15 +48,15 @@ class GalleryMemory(nn.Module):
         self.register_buffer("embeddings", torch.zeros(count, num_regions, embedding_dim, dtype=torch.float16))
         self.register_buffer("visibility", torch.zeros(count, num_regions))  # 0: shares no region with any query
 
-    def rank(self, output: VpmOutput, indices: Tensor, temperature: float) -> Tensor:
+    def rank(self, output: VpmOutput, indices: Tensor, temperature: float, views: int = 2) -> Tensor:
         """How badly Eq. 4 ranks the memory for a batch; then the batch's whole images are remembered.
 
         As in evaluation an image's own camera does not count, and a region below the default min_visibility is not
         visible. Gradients go into the embeddings alone: no visibility shall grow to make a neighbour more likely.
 
         Args:
-            output: for B images, the first half whole, the other half the same ones cut. indices: (B,), which of the N.
-            temperature: see `neighbour_loss`.
+            output: for B images, the first B / views whole, the rest the same ones cut. indices: (B,), which of the N.
+            temperature: see `neighbour_loss`. views: of each image.
         """
         visibility = output.visibility.detach().float()
         visibility = torch.where(visibility >= 1 / (2 * visibility.shape[1]), visibility, 0)
@@ -64,8 +64,8 @@ class GalleryMemory(nn.Module):
         same = self.targets[indices, None] == self.targets[None, :]  # (B, N)
         same_camera = self.camids[indices, None] == self.camids[None, :]
         loss = neighbour_loss(distances, same & ~same_camera, ~same, temperature)
-        half = len(indices) // 2
-        self._remember(indices[:half], output.embeddings[:half].detach(), visibility[:half])
+        whole = len(indices) // views
+        self._remember(indices[:whole], output.embeddings[:whole].detach(), visibility[:whole])
         return loss
 
     def _distances(self, query: Tensor, query_visibility: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, settings: TrainSettings,
     if settings.schedule == "step":
         factor = 0.1 if epochs_done >= settings.step_epoch else 1.0
     else:
-        factor = 0.5 * (1 + math.cos(math.pi * epochs_done / settings.epochs))
+        done = epochs_done / settings.epochs if settings.steps is None else min(step / settings.steps, 1.0)
+        factor = 0.5 * (1 + math.cos(math.pi * done))
     if settings.warmup_steps:
         factor *= min((step + 1) / settings.warmup_steps, 1.0)
     for group in optimizer.param_groups:

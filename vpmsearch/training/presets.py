@@ -1,9 +1,10 @@
 """Training settings, and the named sets of them.
 
 `paper` is the paper to the letter where it speaks; what it leaves open is filled in as PCB does, or marked as ours.
-`fast` trains the OSNet trunk on a CPU in half an hour, `strong` longer and better: the weights in the package are of
-`fast` and then `strong`. `light` is `fast` on small
-pictures, for the paper's many systems, and `small` trains from nothing in a minute.
+`fast` trains the OSNet trunk on a CPU in half an hour, `strong` longer and better, both on one data set. The weights
+vpm-osnet-market1501.safetensors are of `fast` and two stretches of `strong`, each with some settings changed (the model
+card has every command). `anywhere` goes on from there on several data sets. `light` is `fast` on small pictures, for
+the paper's many systems, and `small` trains from nothing in a minute.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Schedule = Literal["step", "cosine"]
 Classifier = Literal["two-layer", "two-layer-bn", "bnneck"]
 Reduction = Literal["mean", "sum"]
 Architecture = Literal["vpm", "stripes"]
+Domains = Literal["mixed", "separate"]
 
 
 _CHOICES = {
@@ -30,6 +32,7 @@ _CHOICES = {
     "schedule": Schedule,
     "classifier": Classifier,
     "region_loss_reduction": Reduction,
+    "domains": Domains,
 }
 
 
@@ -55,10 +58,19 @@ class TrainSettings:
     shift: float = 0.0  # farthest an image is moved within its frame, as a share of its width and height
     color_jitter: float = 0.0  # brightness, contrast and saturation times U(1 - j, 1 + j)
     erase: float = 0.0  # share of samples with a rectangle of their mean colour over 2 to 15 %
+    box_jitter: float = 0.0  # farthest each side of a box is moved, in or out, as a share of its width or height
+    # Of an image's views these two change the cuts alone, as a gallery's image stays what it is:
+    degrade: float = 0.0  # share of samples made smaller, saved as a poor JPEG, or both
+    grey: float = 0.0  # share of samples without colour
+    cuts: int = 1  # of each image in a batch, beside the whole one; needs consistency_weight
+    whole_share: float = 0.0  # of the cuts that show all of the image
 
     epochs: int = 60
+    steps: int | None = None  # end after so many and fit the cosine to them; another number will do at --resume
     pids_per_batch: int = 8
     images_per_pid: int = 8
+    domains: Domains = "mixed"  # several data sets: "mixed" in every batch, or "separate", a batch of one each in turn
+    across_cameras: bool = False  # an identity's images in a batch are of as many cameras as they can be
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1  # of the new layers
     trunk_learning_rate: float = 0.01
@@ -76,6 +88,7 @@ class TrainSettings:
     region_loss_weight: float = 1.0  # of L_R in Eq. 8; the other two have weight 1
     detach_locator: bool = False  # the locator learns from L_R alone; false: from all of Eq. 8, through Eq. 3
     consistency_weight: float = 0.0  # above 0: each image enters a batch whole and cut, and the two shall agree
+    teacher: bool = False  # cuts shall agree with the averaged model's whole image, which stands still
     memory_weight: float = 0.0  # above 0: rank all whole images seen so far; needs consistency_weight
     memory_temperature: float = 0.03  # in units of Eq. 4's distance
     average_decay: float = 0.0  # above 0: a moving average of the weights, over some 1 / (1 - decay) steps, is written
@@ -84,6 +97,7 @@ class TrainSettings:
     triplet_weight: float = 1.0  # of L_tri in Eq. 8
     identity_visibility: bool = True  # L_ID over the visible regions, Eq. 6; false: over all
     triplet_visibility: bool = True  # L_tri over the regions visible in both images, Eq. 7; false: over all
+    bfloat16: bool = False  # the trunk computes in bfloat16 on a CPU too; regions and losses never do
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -99,9 +113,20 @@ class TrainSettings:
             ),
             (not 0 < self.gamma[0] <= self.gamma[-1] <= 1, "gamma must be a range within (0, 1]"),
             (self.epochs < 1, "epochs must be at least 1"),
+            (self.steps is not None and self.steps < 1, "steps must be at least 1"),
             (min(self.input_size) < 32, "input_size must be at least 32 × 32 pixels"),
             (self.pids_per_batch < 2 or self.images_per_pid < 2, "a batch needs two identities and two images of each"),
             (self.memory_weight > 0 and not self.consistency_weight, "memory_weight needs a consistency_weight"),
+            (self.cuts < 1, "cuts must be at least 1"),
+            (self.cuts > 1 and not self.consistency_weight, "several cuts need a consistency_weight"),
+            (
+                self.teacher and not (self.consistency_weight and self.average_decay),
+                "a teacher needs a consistency_weight, and an average_decay: it is the average",
+            ),
+            (not 0 <= self.box_jitter <= 0.4, "box_jitter must be in [0, 0.4]"),
+            (not 0 <= self.degrade <= 1, "degrade must be in [0, 1]"),
+            (not 0 <= self.grey <= 1, "grey must be in [0, 1]"),
+            (not 0 <= self.whole_share <= 1, "whole_share must be in [0, 1]"),
             (
                 self.architecture == "stripes"
                 and (self.region_loss_weight > 0 or self.identity_visibility or self.triplet_visibility),
@@ -154,13 +179,17 @@ class TrainSettings:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on: as `to_json`, without what is newer than some checkpoints.
 
-        A setting that a checkpoint of before does not know counts only where it changes something.
+        A setting that a checkpoint of before does not know counts only where it changes something. The end of a run
+        may be moved: who starts one on a busy machine does not know how far it will come.
         """
         usual = {item.name: item.default for item in fields(self)}
-        return {k: v for k, v in self.to_json().items() if k not in _LATER or v != usual[k]}
+        return {k: v for k, v in self.to_json().items() if k != "steps" and (k not in _LATER or v != usual[k])}
 
 
-_LATER = ("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility")
+_LATER = (
+    *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
+    *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
+)
 
 # The trunk's normalisation is folded away, so it wants Adam, small rates and frozen early stages. L_R as a mean,
 # five times. With weight 2, L_ID (a sum over six regions) kept the locator to fixed places: after 2 epochs L_R was
@@ -229,6 +258,37 @@ PRESETS: dict[str, TrainSettings] = {
         detach_locator=True,
         consistency_weight=2.0,
         memory_weight=2.0,
+    ),
+    # For people of anywhere, on several data sets at once, from weights of
+    # `strong` on. What is new beside `strong`: two cuts of each whole image; boxes jittered, photographs made poor and
+    # grey; the averaged model as a teacher whose whole image stands still for the cuts to come to; the trunk in
+    # bfloat16 where it is run. None of it was measured by itself: there was time for one run.
+    "anywhere": replace(
+        _FAST,
+        preset="anywhere",
+        normalize_embeddings=True,
+        freeze_stages=2,
+        crops=("bilateral", "bilateral", "bilateral", "random"),
+        gamma=(0.4, 0.8),
+        color_jitter=0.25,
+        erase=0.15,
+        box_jitter=0.08,
+        degrade=0.35,
+        grey=0.15,
+        cuts=2,
+        whole_share=0.15,
+        epochs=1,
+        images_per_pid=2,
+        across_cameras=True,
+        learning_rate=1e-3,
+        trunk_learning_rate=3e-4,
+        margin=0.3,
+        detach_locator=True,
+        consistency_weight=10.0,
+        teacher=True,
+        average_decay=0.99,
+        memory_weight=2.0,
+        bfloat16=True,
     ),
     # `fast` on a quarter of the pixels: for the paper's many systems on a CPU (`vpmsearch reproduce`).
     "light": replace(

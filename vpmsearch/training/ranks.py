@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from vpmsearch.errors import DeviceError, TrainingError
 from vpmsearch.model.vpm import VpmOutput
+from vpmsearch.training.losses import VisibleNorm
 
 Array = TypeVar("Array", bound=NDArray[np.generic])
 
@@ -170,5 +171,8 @@ def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
     """
     if device.type != "cuda":
         raise TrainingError("--sync-norm needs GPUs: on a CPU normalisation is by each process's own share")
+    for layer in module.modules():
+        if isinstance(layer, VisibleNorm):
+            layer.synchronised = True
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
     return converted

@@ -18,19 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.data.sampler import IdentitySampler
+from vpmsearch.data.sampler import IdentitySampler, MixtureSampler
 from vpmsearch.data.training_set import Batch, CropSettings, TrainingSet
 from vpmsearch.errors import TrainingError
 from vpmsearch.model.baselines import ARCHITECTURES
 from vpmsearch.model.initial import normalisation
-from vpmsearch.model.vpm import Vpm
+from vpmsearch.model.vpm import Vpm, VpmOutput
 from vpmsearch.model.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.system.parallel import map_ahead
 from vpmsearch.training.average import WeightAverage
 from vpmsearch.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward
+from vpmsearch.training.frozen import FrozenPart
+from vpmsearch.training.learning import LearningPart
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
-from vpmsearch.training.losses import LossTerms, RegionClassifiers, vpm_loss
+from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_rows, vpm_loss
 from vpmsearch.training.memory import GalleryMemory
 from vpmsearch.training.optimizer import build_optimizer, set_learning_rate
 from vpmsearch.training.presets import TrainSettings
@@ -48,13 +50,14 @@ class Trainer:
 
     Args:
         settings: all that decides the run, data aside.
-        images: the training split; every image with a pid.
+        images: the training split; every image with a pid. domains: of each image its data set's number, where there
+            are several (`vpmsearch.data.mixture`).
         dataset: its name, for the weights' metadata.
         output: the weights file; checkpoint and log go beside it.
         device: where the model runs; mixed precision on CUDA.
         workers: threads that cut crops; 0 does it between steps.
         half: store the weights as float16.
-        compiled: compile the model's forward pass.
+        compiled: compile the model's forward pass. frozen_runtime: what runs the frozen stages, "torch" or "openvino".
         sync_norm: normalise over the batch of all processes where several train together (`training.ranks`); on GPUs.
 
     Attributes:
@@ -77,6 +80,8 @@ class Trainer:
         half: bool = False,
         compiled: bool = False,
         sync_norm: bool = False,
+        domains: Sequence[int] | None = None,
+        frozen_runtime: str = "torch",
     ) -> None:
         torch.manual_seed(settings.seed)
         self.ranks = ranks_here()
@@ -98,6 +103,11 @@ class Trainer:
         self.model.to(device).to(memory_format=torch.channels_last)
         self.classifiers.to(device)
         self._forward = CompiledForward(self.model) if compiled else self.model
+        self._frozen = self._build_frozen(frozen_runtime, compiled=compiled)
+        self._learning: LearningPart | None = None
+        if self._frozen is not None:
+            half, threads = settings.bfloat16, max(workers, 1)
+            self._learning = LearningPart(self.model.backbone, half=half, threads=threads)
         self.module = nn.ModuleDict({"model": self.model, "classifiers": self.classifiers})
         self.memory = self._build_memory()
         if self.memory is not None:
@@ -106,9 +116,7 @@ class Trainer:
         if self.average is not None:
             self.module["average"] = self.average
         self.optimizer = build_optimizer(settings, self.model, self.classifiers)
-        self.sampler = IdentitySampler(
-            self.data.targets.tolist(), settings.pids_per_batch, settings.images_per_pid, settings.seed
-        )
+        self.sampler = self._build_sampler(domains)
         norm = normalisation(settings.backbone)
         self._mean = torch.tensor(norm.mean, device=device).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(norm.std, device=device).view(1, 3, 1, 1) * 255
@@ -118,7 +126,15 @@ class Trainer:
         found = read_progress(self.files.checkpoint) if resume and self.files.checkpoint.is_file() else None
         progress = found or Progress(0, 0, {})
         epochs = range(progress.epochs, self.settings.epochs)
-        return sum(len(self.sampler.epoch(epoch)) for epoch in epochs) - progress.within
+        return max(sum(len(self._order(epoch)) for epoch in epochs) - progress.within, 0)
+
+    def _order(self, epoch: int) -> list[Int64]:
+        """The batches of an epoch, as far as the run goes."""
+        order = self.sampler.epoch(epoch)
+        if self.settings.steps is None:
+            return order
+        before = sum(len(self.sampler.epoch(earlier)) for earlier in range(epoch))
+        return order[: max(self.settings.steps - before, 0)]
 
     @property
     def result(self) -> Vpm:
@@ -154,7 +170,9 @@ class Trainer:
         for epoch in range(progress.epochs, self.settings.epochs):
             torch.manual_seed(self.settings.seed + epoch)
             self.module.train()
-            order = self.sampler.epoch(epoch)
+            order = self._order(epoch)
+            if not order:  # the run ended in an earlier one
+                break
             begin = progress.within if epoch == progress.epochs else 0
             for index, batch in enumerate(self._batches(epoch, order, begin), start=begin):
                 if self.ranks.first and index > begin and time.monotonic() - saved >= CHECKPOINT_SECONDS:
@@ -169,7 +187,13 @@ class Trainer:
             self._check_finite(epoch)
             self.module.eval()
             if self.ranks.first:
-                self._save(Progress(epoch + 1, step, progress.run), rows)
+                ended = len(order) < len(self.sampler.epoch(epoch))  # within the epoch: the end may be moved later
+                done = (
+                    Progress(epoch, step, progress.run, len(order))
+                    if ended
+                    else Progress(epoch + 1, step, progress.run)
+                )
+                self._save(done, rows)
                 on_epoch(epoch, self.result)
                 saved = time.monotonic()
             self.ranks.wait()
@@ -195,14 +219,15 @@ class Trainer:
         except OSError as error:
             raise TrainingError(f"cannot write to {self.files.weights.parent}: {error.strerror or error}") from error
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> LossRow:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            output = self._forward(self._normalised(batch.pixels))
-            logits = self.classifiers(output.embeddings)
+    def _step(self, prepared: tuple[Batch, Tensor | None], epoch: int, step: int) -> LossRow:
+        batch, features = prepared
+        output, logits, teacher = self._seen(batch, features)
         output = self.ranks.gathered_output(output, self._views)
         ranking = None
         if self.memory is not None:
-            ranking = self.memory.rank(output, self._whole(batch.indices), self.settings.memory_temperature)
+            ranking = self.memory.rank(
+                output, self._whole(batch.indices), self.settings.memory_temperature, self._views
+            )
         terms = vpm_loss(
             output,
             self.ranks.gathered(logits, self._views),
@@ -211,6 +236,7 @@ class Trainer:
             self._whole(batch.targets),
             self.settings,
             ranking,
+            None if teacher is None else self.ranks.gathered(teacher),
         )
         row = self._row(terms, epoch, step)
         if not math.isfinite(row.loss):
@@ -221,6 +247,8 @@ class Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
+        if self._learning is not None:
+            self._learning.backward()
         self.ranks.sum_gradients(self.module)
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
@@ -229,6 +257,40 @@ class Trainer:
             self.average.update_parameters(self.model)
         return row
 
+    def _seen(self, batch: Batch, features: Tensor | None) -> tuple[VpmOutput, Tensor, Tensor | None]:
+        """What the model sees in a batch, the logits of it, and what the teacher sees in the whole images.
+
+        Args:
+            features: what the frozen stages made of the batch, if they were run apart.
+        """
+        counted = identity_rows(self._to_device(batch.visible), self.settings)
+        if features is not None and self._learning is not None:
+            output = self.model.see_regions(self._learning.forward(features))
+            return output, self.classifiers(output.embeddings, counted), self._taught(features)
+        images = self._normalised(batch.pixels)
+        with self._mixed_precision():
+            output = self._forward(images)
+            return output, self.classifiers(output.embeddings, counted), self._taught(images)
+
+    @torch.no_grad()
+    def _taught(self, seen: Tensor) -> Tensor | None:
+        """Embeddings (n, p, d) of the whole images by the averaged model, if the settings ask for a teacher.
+
+        Args:
+            seen: the batch's images, or what the frozen stages made of them where those were run apart.
+        """
+        if not self.settings.teacher or self.average is None:
+            return None
+        teacher, whole = self.average.module.eval(), seen.chunk(self._views)[0]
+        if self._learning is not None:
+            return teacher.see_regions(self._learning.of_another(teacher.backbone, whole)).embeddings
+        output: VpmOutput = teacher(whole)
+        return output.embeddings
+
+    def _mixed_precision(self) -> torch.autocast:
+        enabled = self.device.type == "cuda" or self.settings.bfloat16
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:
         scalars = (terms.total, terms.region, terms.identity, terms.triplet, terms.consistency, terms.memory)
         values = torch.stack([term.float() for term in scalars]).tolist()  # one transfer from the device
@@ -236,12 +298,16 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         return LossRow(epoch, step, total, region, identity, triplet, consistency, memory, lr)
 
-    def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[Batch]:
-        """The batches of an epoch from number `begin` on."""
+    def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[tuple[Batch, Tensor | None]]:
+        """The batches of an epoch from number `begin` on, and what the frozen stages make of each if run apart."""
         requests = list(enumerate(order))[begin:]
         share = self.ranks.share(self.settings.pids_per_batch * self.settings.images_per_pid)
-        cut = lambda request: self.data.batch(request[1], (self.settings.seed, epoch, request[0]), share)  # noqa: E731
-        return map_ahead(cut, requests, workers=self.workers, ahead=2 * self.workers)
+
+        def prepare(request: tuple[int, Int64]) -> tuple[Batch, Tensor | None]:
+            batch = self.data.batch(request[1], (self.settings.seed, epoch, request[0]), share)
+            return batch, self._frozen(self._normalised(batch.pixels)) if self._frozen else None
+
+        return map_ahead(prepare, requests, workers=self.workers, ahead=2 * self.workers)
 
     def _normalised(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
         """(B, 3, H, W) uint8 -> float, on the device."""
@@ -250,7 +316,7 @@ class Trainer:
 
     @property
     def _views(self) -> int:
-        return 2 if self.data.settings.two_views else 1
+        return self.data.settings.views
 
     def _whole(self, own: np.ndarray[Any, Any]) -> Tensor:
         """A part of this rank's share of the batch as that of the whole batch."""
@@ -275,7 +341,32 @@ class Trainer:
             two_views=self.settings.consistency_weight > 0,
             color_jitter=self.settings.color_jitter,
             erase=self.settings.erase,
+            cuts=self.settings.cuts,
+            whole_share=self.settings.whole_share,
+            box_jitter=self.settings.box_jitter,
+            degrade=self.settings.degrade,
+            grey=self.settings.grey,
         )
+
+    def _build_frozen(self, runtime: str, *, compiled: bool) -> FrozenPart | None:
+        """What runs the frozen stages ahead of the steps. A GPU runs all at once, as a compiled model does."""
+        apart = self.device.type == "cpu" and self.model.backbone.splits and not compiled
+        if not apart or not (self.settings.bfloat16 or runtime != "torch"):
+            if runtime != "torch":
+                raise TrainingError(
+                    f"--frozen-runtime {runtime} runs the frozen stages of osnet on a CPU, and not with --compile; "
+                    "leave it away"
+                )
+            return None
+        return FrozenPart(self.model.backbone, runtime, self.settings.input_size, half=self.settings.bfloat16)
+
+    def _build_sampler(self, domains: Sequence[int] | None) -> IdentitySampler | MixtureSampler:
+        settings, targets = self.settings, self.data.targets.tolist()
+        camids = self.data.camids.tolist() if settings.across_cameras else None
+        sizes = settings.pids_per_batch, settings.images_per_pid, settings.seed
+        if domains is None or len(set(domains)) == 1:
+            return IdentitySampler(targets, *sizes, camids)
+        return MixtureSampler(targets, domains, *sizes, mixing=settings.domains, camids=camids)
 
     def _build_memory(self) -> GalleryMemory | None:
         if not self.settings.memory_weight:

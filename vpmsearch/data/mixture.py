@@ -1,0 +1,51 @@
+"""Several data sets as one training split: nobody of one is anybody of another, and no camera is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vpmsearch.data.labelled import LabelledImage
+from vpmsearch.errors import DataError
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """images: pids and camids numbered anew, apart for each data set. domains: of each image its data set's number."""
+
+    images: tuple[LabelledImage, ...]
+    domains: tuple[int, ...]
+
+
+def mixed(splits: Sequence[Sequence[LabelledImage]]) -> Mixture:
+    """Put training splits together.
+
+    A single split stays as it is. Of several, pids and camids are numbered from 0 on, set after set; a camera that is
+    not known stays so.
+
+    Args:
+        splits: at least one, none of them empty.
+
+    Raises:
+        DataError: a split is empty, or an image has no pid.
+    """
+    for place, split in enumerate(splits, start=1):
+        if not split:
+            raise DataError(f"data set {place} of {len(splits)} has no training images")
+        if unlabelled := next((image for image in split if image.pid is None), None):
+            raise DataError(f"training needs a pid for every image; {unlabelled.path} has none")
+    if len(splits) == 1:
+        return Mixture(tuple(splits[0]), (0,) * len(splits[0]))
+    images: list[LabelledImage] = []
+    pids: dict[tuple[int, int | None], int] = {}
+    camids: dict[tuple[int, int | None], int] = {}
+    for number, split in enumerate(splits):
+        for pid in sorted({image.pid for image in split if image.pid is not None}):
+            pids[number, pid] = len(pids)
+        for camid in sorted({image.camid for image in split if image.camid is not None}):
+            camids[number, camid] = len(camids)
+        images += [
+            replace(image, pid=pids[number, image.pid], camid=camids.get((number, image.camid))) for image in split
+        ]
+    domains = tuple(number for number, split in enumerate(splits) for _ in split)
+    return Mixture(tuple(images), domains)

@@ -1,0 +1,53 @@
+"""Photographs as poor cameras take them, each made poorer in one known way: what queries are tested with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+
+from PIL import Image
+
+from vpmsearch.errors import DataError
+
+AS_IT_IS = "as-is"
+
+
+def smaller(image: Image.Image, share: float) -> Image.Image:
+    """Made smaller by Pillow's bilinear filter, antialiased; no side below 8 pixels."""
+    width, height = (max(8, round(share * side)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    """Saved as a JPEG of a quality from 1 to 95, and read again."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    with Image.open(file, formats=["JPEG"]) as saved:
+        return saved.convert("RGB")
+
+
+def grey(image: Image.Image) -> Image.Image:
+    """Without colour, as an infrared camera sees, in three equal channels."""
+    return image.convert("L").convert("RGB")
+
+
+POOR: dict[str, Callable[[Image.Image], Image.Image]] = {
+    AS_IT_IS: lambda image: image,
+    "half": lambda image: smaller(image, 0.5),
+    "quarter": lambda image: smaller(image, 0.25),
+    "jpeg30": lambda image: as_jpeg(image, 30),
+    "half-jpeg30": lambda image: as_jpeg(smaller(image, 0.5), 30),
+    "grey": grey,
+}
+"""By name: half or a quarter of the width and height, a JPEG of quality 30, both, or no colour."""
+
+
+def check_photos(names: Iterable[str]) -> None:
+    """Refuse names that are none.
+
+    Raises:
+        DataError: one is not in `POOR`.
+    """
+    for name in names:
+        if name not in POOR:
+            raise DataError(f"unknown kind of photograph {name!r}; choose one of {', '.join(POOR)}")

@@ -1,0 +1,41 @@
+"""How far a cut image's features are from those of the same image whole: what keeps half bodies from being found.
+
+It needs no labels, so any photographs tell it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.errors import DataError
+from vpmsearch.evaluation.protocols import extract_labelled, query_crops
+from vpmsearch.model.extraction import Extractor
+
+
+def whole_to_cut(
+    extractor: Extractor, images: Sequence[LabelledImage], *, gamma: float = 0.5, crop: str = "bilateral", seed: int = 0
+) -> float:
+    """‖f_i(cut) − f_i(whole)‖, the mean over the regions that both show, then over the images.
+
+    Args:
+        extractor: the model. images: with pid and camid. gamma, crop, seed: of the cuts, as in `evaluate_model`.
+
+    Returns:
+        ≥ 0, in units of the embeddings; of ones of length 1 at most 2.
+
+    Raises:
+        DataError: an image cannot be used, or no image shares a region with its cut.
+    """
+    whole = extract_labelled(extractor, images).features
+    cut = extract_labelled(extractor, images, query_crops(len(images), crop, gamma, seed)).features
+    least = extractor.weights.info.threshold
+    shared = (whole.visibility >= least) & (cut.visibility >= least)  # (n, p)
+    distances = np.linalg.norm(whole.embeddings - cut.embeddings, axis=2)  # (n, p, d) -> (n, p)
+    some = shared.any(axis=1)
+    if not some.any():
+        raise DataError("no image shares a region with its cut: the model sees none of them")
+    per_image = (distances * shared).sum(axis=1)[some] / shared.sum(axis=1)[some]
+    return float(per_image.mean())

@@ -1,0 +1,80 @@
+"""The stages of a trunk that learn, on a CPU: threads share a batch, each with the gradients of its own part.
+
+One thread a core that waits for nobody until its part is done: on a busy machine torch's own threads, which meet at
+the end of every operation, mostly wait for each other. Images do not meet in the trunk (`Backbone.splits`), so the
+gradients of the parts sum to that of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from vpmsearch.model.trunks import Backbone
+from vpmsearch.training.frozen import CHUNK
+
+
+class LearningPart:
+    """Runs `Backbone.learning_part` forward, and later backward, in parts.
+
+    Args:
+        backbone: one that splits. half: compute in bfloat16. threads: at least 1.
+    """
+
+    def __init__(self, backbone: Backbone, *, half: bool, threads: int) -> None:
+        self._backbone, self._half, self._threads = backbone, half, threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="vpmsearch-learning")
+        self._maps: list[list[Tensor]] = []
+        self._feature_map: Tensor | None = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        """What the frozen stages gave (B, …) -> T (B, c, h, w), a leaf whose gradient `backward` takes on from."""
+        parts = torch.split(features, -(-len(features) // self._threads))
+        self._maps = list(self._pool.map(self._run, parts))
+        found = torch.cat([part.detach() for maps in self._maps for part in maps])
+        self._feature_map = found.float().requires_grad_()
+        return self._feature_map
+
+    def _run(self, features: Tensor) -> list[Tensor]:
+        return [self._see(self._backbone, part) for part in torch.split(features, 2 * CHUNK)]
+
+    def _see(self, backbone: Backbone, features: Tensor) -> Tensor:
+        # No cache: parts would share rounded weights, and add up their gradients in bfloat16.
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._half, cache_enabled=False):
+            return backbone.learning_part(features)
+
+    @torch.no_grad()
+    def of_another(self, backbone: Backbone, features: Tensor) -> Tensor:
+        """T (B, c, h, w) of another trunk of the kind, without gradients."""
+        parts = self._pool.map(lambda part: self._see_without(backbone, part), torch.split(features, 2 * CHUNK))
+        return torch.cat(list(parts)).float()
+
+    @torch.no_grad()
+    def _see_without(self, backbone: Backbone, features: Tensor) -> Tensor:
+        return self._see(backbone, features)
+
+    def backward(self) -> None:
+        """Add to the trunk's gradients what T's gradient makes of them; T is of the last `forward`."""
+        if self._feature_map is None or self._feature_map.grad is None:
+            return
+        learning = [parameter for parameter in self._backbone.parameters() if parameter.requires_grad]
+        gradients = torch.split(self._feature_map.grad, [sum(map(len, maps)) for maps in self._maps])
+        pairs = list(zip(self._maps, gradients, strict=True))
+        sums = list(self._pool.map(lambda pair: _gradients(pair[0], pair[1], learning), pairs))
+        for parameter, *found in zip(learning, *sums, strict=True):
+            total = torch.stack(found).sum(dim=0)
+            parameter.grad = total if parameter.grad is None else parameter.grad + total
+        self._maps, self._feature_map = [], None
+
+
+def _gradients(maps: Sequence[Tensor], gradient: Tensor, learning: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of `learning`, summed over the parts of T in `maps`; `gradient` is T's."""
+    total: list[Tensor] = []
+    for part, wanted in zip(maps, torch.split(gradient, [len(each) for each in maps]), strict=True):
+        wanted = wanted.to(part.dtype, memory_format=torch.channels_last)
+        found = torch.autograd.grad(part, learning, wanted)
+        total = [a + b for a, b in zip(total, found, strict=True)] if total else list(found)
+    return total
