@@ -77,7 +77,7 @@ class Page:
 
     def settled(self) -> list[int]:
         """The ranks, when the search under way is done."""
-        self.until(lambda: "Searching" not in self.status and not self.all("#results.busy"))
+        self.until(lambda: "Searching" not in self.status and not self.all("#results.busy, #photos li[aria-busy=true]"))
         return self.ids
 
     def keep_itself(self) -> None:
