@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -277,7 +278,9 @@ def test_a_filter_of_nothing_is_no_filter(client, photo):
 
 def test_fields_that_are_left_empty_are_none(client, photo):
     """As a form of HTML sends them, and whoever fills in a template."""
-    empty = dict.fromkeys(("pid", "camid", "image_id", "after", "before", "prefix", "regions", "exact", "limit"), "")
+    empty = dict.fromkeys(
+        ("pid", "camid", "image_id", "after", "before", "prefix", "regions", "exact", "limit", "cut_from"), ""
+    )
     assert ids(ask(client, photo, **empty, offset="", box="")) == ids(ask(client, photo))
     assert ids(ask(client, photo, camid=["", "2"])) == ids(ask(client, photo, camid=2))
     no_file = [("photograph", ("", b"", "application/octet-stream"))]
@@ -350,3 +353,29 @@ def test_head_is_answered_as_get_without_the_body(client, path):
     assert head.headers["content-length"] == str(len(get.content))
     assert head.headers["content-type"] == get.headers["content-type"]
     assert client.head("/api/nothing").status_code == 404
+
+
+def test_the_interface_is_described_on_a_page(client_of, service):
+    client = client_of(service, root_path="/people", peer="10.0.0.1", trusted_proxies=("10.0.0.1",))
+    answer = client.get("/people/api/docs", headers={"X-Forwarded-Proto": "https"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    schema = client.get("/api/openapi.json").json()
+    text = answer.text
+    for path, methods in schema["paths"].items():
+        for method in methods:
+            assert f"<code>{method.upper()} {path}</code>" in text
+    fields = schema["components"]["schemas"]["SearchAnswer"]["properties"]
+    for name in ("photograph", "camid", "prefix", *fields):
+        assert f"<code>{name}</code>" in text
+    assert "https://127.0.0.1/people/api/search" in text
+    links = set(re.findall(r'href="#([^"]+)"', text))
+    assert links <= set(re.findall(r'id="([^"]+)"', text))
+    assert not re.findall(r"<script|style=|https?://(?!127)", text)
+
+
+def test_a_hostile_name_is_no_html_on_that_page(client_of, service):
+    client = client_of(service, token="0123456789abcdefXYZ")
+    headers = {"Authorization": "Bearer 0123456789abcdefXYZ", "Host": "<script>alert(1)</script>"}
+    assert client.get("/api/docs").status_code == 401
+    assert "<script" not in client.get("/api/docs", headers=headers).text

@@ -77,7 +77,7 @@ class Page:
 
     def settled(self) -> list[int]:
         """The ranks, when the search under way is done."""
-        self.until(lambda: "Searching" not in self.status and not self.all("#results.busy"))
+        self.until(lambda: "Searching" not in self.status and not self.all("#results.busy, #photos li[aria-busy=true]"))
         return self.ids
 
     def keep_itself(self) -> None:
@@ -557,6 +557,7 @@ def test_a_part_chosen_during_the_first_look_is_the_one_that_counts(page, files,
 
 def test_the_keyboard_stays_where_it_was(page, files):
     page.keep_itself()
+    page.keep_itself()
     page.choose(*files)
     page.one("#photos li:first-child .pick").send_keys(Keys.ENTER)
     page.until(lambda: page.one("#photos .pick").get_attribute("aria-pressed") == "true")
@@ -589,6 +590,7 @@ URL.revokeObjectURL = (url) => { window.given.push(url); give.call(URL, url); };
 
 
 def test_what_is_held_for_a_photograph_is_given_back(page, files, tmp_path):
+    page.keep_itself()
     page.keep_itself()
     page.driver.execute_script(COUNT)
     held = lambda: page.driver.execute_script("return window.made.length - new Set(window.given).size")  # noqa: E731
@@ -634,6 +636,17 @@ def test_accessible_in_light_and_dark_and_on_a_phone(page, files, scheme, width)
     page.until(lambda: page.all("#compare-rows tr"))
     assert page.violations() == []
     assert page.driver.execute_script(wide) <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1366])
+def test_the_description_of_the_interface_is_accessible(page, scheme, width):
+    page.width(width)
+    page.scheme(scheme)
+    page.click("footer a")
+    page.until(lambda: page.driver.title == "vpmsearch: REST interface")
+    assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
+    assert page.violations() == []
 
 
 def test_everything_by_keyboard(page, files):

@@ -1,4 +1,4 @@
-"""The application: one page, and the endpoints under /api. OpenAPI's schema is at /api/openapi.json."""
+"""The application: one page, and the endpoints under /api, which /api/docs and /api/openapi.json describe."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, Security, UploadFile
-from fastapi.responses import StreamingResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -35,6 +35,7 @@ from vpmsearch.web.fields import (
     whole_uploads,
 )
 from vpmsearch.web.guard import Exchange, route_of
+from vpmsearch.web.reference import reference_page
 from vpmsearch.web.schemas import Health, IndexStats, Pair, Pairs, Problem, RegionsSeen, SearchAnswer
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
@@ -132,7 +133,6 @@ async def search(
     image_id: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
         Given,
-        Moment,
         Form(description="Images of the index to search with."),
     ] = None,
     regions: Annotated[
@@ -154,6 +154,7 @@ async def search(
     ] = False,
     cut_from: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
+        Given,
         Form(max_length=MAX_PHOTOGRAPHS, description="Images of the index that photographs were cut from."),
     ] = None,
     offset: Annotated[int, Form(ge=0, lt=MAX_RANK, description="Ranks to skip.")] = 0,
@@ -284,6 +285,14 @@ def stats(request: Request) -> IndexStats:
         camids=list(view.camids),
         captured=list(view.captured) if view.captured else None,
     )
+
+
+@guarded.get("/docs", include_in_schema=False)
+async def reference(request: Request) -> HTMLResponse:
+    """The interface, described for people."""
+    scheme = "https" if _asker(request).secure else "http"
+    base = f"{scheme}://{request.headers.get('host', '')}{request.scope['root_path']}"
+    return HTMLResponse(reference_page(request.app.openapi(), base))
 
 
 @guarded.get("/metrics", responses=_ERRORS, response_class=Response)

@@ -25,7 +25,7 @@ LARGEST_ID = 2**63 - 1  # SQLite's
 
 def _given(value: object) -> object:
     """A field of a form that was left empty is sent as an empty text."""
-    return [each for each in value if each != ""] or None if isinstance(value, list) else value
+    return [each for each in value if each != ""] if isinstance(value, list) else value
 
 
 Given = BeforeValidator(_given)

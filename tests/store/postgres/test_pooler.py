@@ -20,7 +20,7 @@ from vpmsearch.errors import StoreError
 from vpmsearch.search.open import searcher
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.store.place import Place
-from vpmsearch.store.postgres import held, schema
+from vpmsearch.store.postgres import held, indexes, schema
 
 pytest.importorskip("psycopg", reason="needs pip install 'vpmsearch[postgres]'")
 from vpmsearch.store.postgres.connection import Server, _options
@@ -50,7 +50,7 @@ def locks(server: PostgresServer, database: str) -> int:
 
 def test_writers_follow_one_another_through_a_pooler(pooled: Pooler, monkeypatch: pytest.MonkeyPatch):
     """At 501de1b the first kept its lock when it had left, and the second waited for ever."""
-    monkeypatch.setattr(schema, "BUILD_FROM", 10)
+    monkeypatch.setattr(indexes, "BUILD_FROM", 10)
     database = pooled.new_database()
     features = make_features(40)
     done = threading.Event()
