@@ -1,4 +1,4 @@
-"""A model run by OpenVINO instead of torch, in float32 on a CPU (docs/decisions/0012-openvino.md)."""
+"""A model run by OpenVINO instead of torch, in float32 on a CPU (docs/decisions/0015-openvino.md)."""
 
 from __future__ import annotations
 

@@ -58,12 +58,13 @@ _TENSORS = ("check_tensors", "first_not_finite", "load_tensors", "read_tensors",
 __getattr__ = lazy.names(__name__, dict.fromkeys(_TENSORS, "vpmsearch.model.tensors"))
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501.safetensors"
-EARLIER = (PRETRAINED.with_name("vpm-osnet-market1501.safetensors"),)
-"""Weights of earlier versions that stay in the package, for the indexes that were built with them."""
 SHIPPED = {
-    "efb7aae0bce1": "vpm-osnet-market1501.safetensors, the weights in the package until version 0.1.0",
+    "efb7aae0bce1": "vpm-osnet-market1501.safetensors, the third version of the weights in the package",
+    "d2827bddc82d": "vpm-osnet-market1501-cuhk03.safetensors, the fourth version of the weights in the package",
 }
 """The beginning of the fingerprint of every weights file that ever shipped, and what it is called."""
+EARLIER = tuple(PRETRAINED.with_name(name.split(",")[0]) for name in SHIPPED.values())
+"""All weights that stay in the package, for the indexes that were built with them."""
 DEFAULT_WEIGHTS = Path("weights/vpm.safetensors")
 ENVIRONMENT = "VPMSEARCH_WEIGHTS"
 DRAWN = "drawn pedestrians"
