@@ -32,7 +32,8 @@ from machine import report
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import LabelledImage, read_dataset
-from vpmsearch.data.synthetic import DrawnSettings, write_drawn_dataset
+from vpmsearch.data.drawn_dataset import write_drawn_dataset
+from vpmsearch.data.synthetic import DrawnSettings
 from vpmsearch.evaluation.intervals import mean_interval
 from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.device import choose_device

@@ -134,6 +134,7 @@ from vpmsearch.store.folder.region_index import RegionIndex
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.types import ImageRecord, Match, ModelInfo, RegionFeatures
 from vpmsearch.web import answers
+from vpmsearch.web.service import View
 
 print("a trunk", build_backbone("resnet6").channels)
 
@@ -168,7 +169,9 @@ with open_index("scratch://index") as store:
 
 print("a command", CliRunner().invoke(app, ["hello"]).stdout.strip())
 
-hit = answers._hit(1, match, store_record := ImageRecord("photos/a.jpg"), None, ("head", "legs"))
+record = ImageRecord("photos/a.jpg")
+view = View(None, 1, (), None, "", None, "")
+hit = answers._hit(view, 1, match, record, None, ("head", "legs"), itself=False)
 print("a field of REST answers", hit.model_dump()["folder"])
 """
 

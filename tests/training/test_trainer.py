@@ -20,7 +20,7 @@ import vpmsearch
 import vpmsearch.training.trainer as module
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError, TrainingError, VpmsearchError, WeightsError
-from vpmsearch.model import weights
+from vpmsearch.model import weights_file
 from vpmsearch.model.initial import IMAGENET
 from vpmsearch.model.weights import fingerprint, read_metadata, read_weights
 from vpmsearch.training import checkpoint
@@ -387,7 +387,7 @@ def test_the_steps_left_are_those_that_come(stopped, drawn_images):
 
 def test_a_checkpoint_may_be_larger_than_weights(stopped, drawn_images, monkeypatch):
     """A long run's must be readable."""
-    assert checkpoint.MAX_BYTES > 10 * weights.MAX_FILE_BYTES
+    assert checkpoint.MAX_BYTES > 10 * weights_file.MAX_FILE_BYTES
     monkeypatch.setattr(checkpoint, "MAX_BYTES", stopped.checkpoint.stat().st_size - 1)
     with pytest.raises(WeightsError, match="more than the"):
         trainer(TINY, drawn_images, stopped.weights).run(resume=True)
