@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.model.weights import LoadedWeights, read_weights
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.store import GalleryStore, Snapshot, verify
+from vpmsearch.store import GalleryStore, GalleryWriter, Snapshot, verify
 from vpmsearch.store.folder import segments as store_segments
 
 CPU = torch.device("cpu")
@@ -629,3 +630,40 @@ def test_what_others_committed_meanwhile_is_known(store: GalleryStore, extractor
         index_gallery(other, extractor, read_gallery("folder", gallery))
     report = index_gallery(store, extractor, read_gallery("folder", gallery))  # this handle has an older view
     assert (report.unchanged, report.indexed, report.images) == (5, 0, 5)
+
+
+def test_a_stop_amid_changed_files_loses_no_image(run: Run, store: GalleryStore, gallery: Path, monkeypatch):
+    """What replaces an image is pending before the image goes."""
+    run([LabelledImage(path, pid=3) for path in sorted(gallery.iterdir())])
+    before = store.live_files()
+    for path, other in zip(
+        sorted(gallery.iterdir()), write_pictures(gallery.parent / "others", 5, first=9), strict=True
+    ):
+        path.write_bytes(other.read_bytes())
+
+    def stopped(self, image_ids):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt, StoreError):
+        patched.setattr(GalleryWriter, "remove", stopped)
+        run(gallery)
+    store.refresh()
+    assert store.live_files() == before
+    assert {record.pid for record in store.snapshot.records(np.arange(5))} == {3}
+
+
+def test_pruning_gives_the_living_what_every_dead_twin_knew(run: Run, store: GalleryStore, tmp_path: Path):
+    """Two dead copies of one living photograph, also where the dead are below the pruned folder."""
+    first, second, third = (tmp_path / "gallery" / name for name in ("a.png", "b.png", "c.png"))
+    write_pictures(tmp_path / "gallery", 1)
+    (path,) = (tmp_path / "gallery").iterdir()
+    data = path.read_bytes()
+    path.unlink()
+    for copy in (first, second, third):
+        copy.write_bytes(data)
+    run([LabelledImage(first, pid=1), LabelledImage(second, camid=2), LabelledImage(third)])
+    first.unlink()
+    second.unlink()
+    run(tmp_path / "gallery", prune_below=tmp_path / "gallery")
+    (record,) = store.snapshot.records(np.arange(1))
+    assert (record.path, record.pid, record.camid) == (str(third), 1, 2)

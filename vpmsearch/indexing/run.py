@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,10 +86,11 @@ class GalleryRun:
             old = before.get(path, ImageRecord(path))
             record = replace(old, content_hash=seen.content_hash, width=seen.width, height=seen.height)
             record = labelled(record, path, image, clear=self.clear)
-            self.report.replaced += self._forget(path)
             self._note(record.content_hash, path)
             records.append(record)
+        # Their successors first: were the run to stop in between, a removal alone would lose images and labels.
         self.writer.add(records, batch.features)
+        self.report.replaced += self.writer.remove([self.known[path][0] for path in replaced])
         self.report.indexed += len(records)
         self.tell(len(records))
         for rejected in batch.rejected:
@@ -128,14 +129,16 @@ class GalleryRun:
     def prune(self, below: Path) -> None:
         """Remove the images below a folder whose files have vanished, and the notes on rejected ones.
 
-        Elsewhere only those go of which this gallery has a living image with the same bytes, which gets the labels
-        that it lacks: such an image has moved.
+        Elsewhere only those go of which this gallery has a living image with the same bytes: such an image has moved.
+        Wherever it was, the living one gets the labels that it lacks.
         """
         prefix = os.path.join(stored_path(below), "")  # noqa: PTH118 (the trailing separator)
+        moved = dict(self._dead())
         for path in [path for path in self.known if path.startswith(prefix) and self._vanished(path)]:
-            self._forget(path)
-            self.report.count_pruned(path)
-        if moved := [(path, twin) for path, twin in self._dead() if not path.startswith(prefix)]:
+            if path not in moved:
+                self._forget(path)
+                self.report.count_pruned(path)
+        if moved:
             self._leave_to_twins(moved)
         named = {rejected_path(path) for path in self._named}
         for path in self.rejected_before:
@@ -161,19 +164,21 @@ class GalleryRun:
             return False
         return (self._taken[path] if path in self._taken else self.known[path][1]) == digest
 
-    def _leave_to_twins(self, moved: Sequence[tuple[str, str]]) -> None:
-        """Remove dead images; their living twins get the labels that they lack."""
+    def _leave_to_twins(self, moved: Mapping[str, str]) -> None:
+        """Remove dead images; their living twins (path -> path) get the labels that they lack, of each in turn."""
         if not isinstance(self.writer, NoWriter):
             self.commit()  # so that the twins can be looked up as they are now
             self.store.refresh()
             ids, view = self.store.live_files(), self.store.snapshot
-            for path, twin in moved:
+            completed: dict[str, ImageRecord] = {}
+            for path, twin in moved.items():
                 if self.clear or not (path in ids and twin in ids):
                     continue
                 dead, living = view.records_of([ids[path][0], ids[twin][0]])
-                if (completed := with_missing(living, dead)) != living:
-                    self.writer.update(ids[twin][0], completed)
-        for path, _ in moved:
+                completed[twin] = with_missing(completed.get(twin, living), dead)
+                if completed[twin] != living:
+                    self.writer.update(ids[twin][0], completed[twin])
+        for path in moved:
             self._forget(path)
             self.report.count_pruned(path)
 

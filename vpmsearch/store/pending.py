@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from vpmsearch.errors import StoreError
 from vpmsearch.store.intake import INT64, check_features, clean_record, storable_text
@@ -118,14 +119,23 @@ class PendingWriter(ABC):
         """Change at the next commit what is known about an image: path, pid, camid, captured_at. Its embeddings stay.
 
         Args:
-            image_id: of a committed image; one that was removed, or never was, is not brought back.
+            image_id: of an image, committed or pending; one that was removed, or never was, is not brought back.
             record: its other fields are not looked at.
 
         Raises:
             StoreError: as in `add`.
         """
         self._check_entered()
-        self._updated[int(image_id)] = clean_record(record)
+        new = clean_record(record)
+        if int(image_id) not in self._ids:
+            self._updated[int(image_id)] = new
+            return
+        row = self._ids.index(int(image_id))
+        old = self._records[row]
+        if new.path != old.path and new.path in self._paths:
+            raise StoreError(f"{new.path} was added twice in one commit; every path names one image")
+        self._records[row] = replace(old, path=new.path, pid=new.pid, camid=new.camid, captured_at=new.captured_at)
+        self._paths = {pending.path for pending in self._records}
 
     def reject(self, path: str, reason: str) -> None:
         """Note at the next commit that a file cannot be indexed; indexing it later takes the note back."""

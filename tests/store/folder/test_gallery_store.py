@@ -498,3 +498,9 @@ def test_a_read_only_folder_is_searchable(unprivileged):
         with pytest.raises(StoreError, match="cannot be written"):
             store.compact()
     assert not list(unprivileged.glob("*-wal"))
+
+
+def test_no_snapshot_among_the_segments(filled):
+    with pytest.raises(StoreError, match="is inside"):
+        filled.snapshot_to(filled.path / "segments" / "2026")
+    assert not (filled.path / "segments" / "2026").exists()

@@ -22,7 +22,7 @@ from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.columns import Labels
 from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
 from vpmsearch.store.folder.locking import holders
-from vpmsearch.types import ImageRecord, SearchFilter
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
 
 FIRST = datetime(2024, 5, 1, tzinfo=UTC)
 
@@ -241,3 +241,22 @@ def test_who_has_a_file_mapped_is_told_from_who_has_anothers(tmp_path):
     assert holders([(number, end)], deleted=False) == ()
     del mapped
     assert holders([(number, end)], deleted=True) == ()
+
+
+def test_a_reader_sees_the_index_that_came_to_be_at_its_path(tmp_path):
+    """The same files with other labels, then another model: nothing of the old index is kept."""
+    features = RegionFeatures(np.full((2, 2), 0.5, np.float32), np.ones((2, 2, 4), np.float32))
+
+    def build(pid, fingerprint):
+        shutil.rmtree(tmp_path / "index", ignore_errors=True)
+        with GalleryStore.create(tmp_path / "index", ModelInfo(2, 4, fingerprint)) as made, made.writer() as writer:
+            writer.add([ImageRecord(f"{pid}/{i}", pid=pid) for i in range(2)], features)
+            writer.commit()
+
+    build(1, "a")
+    with GalleryStore.open(tmp_path / "index") as reader:
+        for pid, fingerprint in ((2, "a"), (2, "b"), (3, "b")):
+            build(pid, fingerprint)
+            assert reader.refresh()
+            assert {record.pid for record in reader.snapshot.records_of(reader.find())} == {pid}
+            assert reader.model_info.fingerprint == fingerprint

@@ -399,3 +399,13 @@ def test_there_is_an_index_or_there_is_none(place):
         create_index(place, ModelInfo((6, 1), 8, "x", min_visibility=2))
     with pytest.raises(StoreNotFoundError):
         verify_index(place)
+
+
+def test_a_pending_image_can_be_relabelled(store):
+    with store.writer() as writer:
+        first, _ = writer.add(make_records(2), make_features(2))
+        writer.update(first, ImageRecord("renamed", pid=7))
+        writer.commit()
+    store.refresh()
+    (record,) = store.snapshot.records_of([first])
+    assert (record.path, record.pid) == ("renamed", 7)

@@ -43,8 +43,10 @@ def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[P
 
     Raises:
         StoreDamagedError: a file is not what was written; nothing is copied.
-        StoreError: the target is not empty, or the disk is full.
+        StoreError: the target is not empty or inside the index, or the disk is full.
     """
+    if target.resolve().is_relative_to(folder.resolve()):
+        raise StoreError(f"{target} is inside {folder}, whose next writer would delete it; choose another folder")
     try:
         with _appearing(target) as temporary:
             for attempt in range(1, _ATTEMPTS + 1):

@@ -121,6 +121,7 @@ class GalleryStore(Gallery):
 
     def _take(self) -> None:
         self._snapshot = self._before = Snapshot.take(self.path, self._catalog, self.device, self._before)
+        self._model = self._snapshot.stored_model  # of another index, should one have come to be at this path
 
     def _outdate(self) -> None:
         """Let the next use take a new view."""

@@ -59,6 +59,7 @@ def _upgrade(folder: Path, catalog: Path) -> tuple[str, str]:
     def check(connection: sqlite3.Connection) -> None:
         schema.check(connection, catalog, old, wanted)
 
+    _keep_a_log(catalog)
     # Dropping a table must not cascade; keys are checked after.
     engine = open_engine(catalog, write=True, foreign_keys=False, check=check)
     remove_leftovers(folder)
@@ -163,3 +164,10 @@ def _back_up(catalog: Path, revision: str) -> None:
             connection.execute("VACUUM INTO ?", (str(copy),))
         finally:
             connection.close()
+        _keep_a_log(copy)
+
+
+def _keep_a_log(catalog: Path) -> None:
+    """Have SQLite keep a write-ahead log, as VACUUM INTO does not: else readers and a writer stop one another."""
+    with closing(connect(catalog, write=True)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")

@@ -117,7 +117,8 @@ class Reader:
         A commit changes rows, and so their checksum; a merge only the segments.
         """
         sums = select(Checksum.name, Checksum.total).where(Checksum.name.in_(("image", "rejected")))
-        return (*self.segments().items(), *map(tuple, self._all(sums.order_by(Checksum.name))))
+        index_id = str(self._all(select(Model.index_id))[0][0])  # another index may have come to be at this path
+        return (index_id, *self.segments().items(), *map(tuple, self._all(sums.order_by(Checksum.name))))
 
     def segments(self) -> dict[int, int]:
         """Images, removed ones included, of each segment by id, ascending."""

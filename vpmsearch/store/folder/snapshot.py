@@ -55,15 +55,16 @@ class _Moment:
     @classmethod
     def of(cls, reader: Reader, before: Snapshot | None) -> _Moment:
         """Read it; the labels of a segment that `before` knows only if some were changed since."""
-        relabelled = reader.relabelled()
-        known = before.parts if before is not None and before.moment.relabelled == relabelled else {}
+        relabelled, state = reader.relabelled(), reader.state()
+        # Another index may have come to be at this path, with the same files and other labels.
+        same = before is not None and before.state[0] == state[0] and before.moment.relabelled == relabelled
+        known = before.parts if before is not None and same else {}
         segments = {}
         for segment_id, images in reader.segments().items():
             files, part = reader.files(segment_id), known.get(segment_id)
-            # By its files, as another index may have come to be at this path.
             labels = part.labels if part and part.files.files == files else reader.labels(segment_id)
             segments[segment_id] = _Listed(images, files, labels)
-        return cls(reader.state(), reader.model(), relabelled, reader.removed(), reader.counts()[2], segments)
+        return cls(state, reader.model(), relabelled, reader.removed(), reader.counts()[2], segments)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from vpmsearch.system.disk import free_bytes, in_words, is_full
 from vpmsearch.system.regular import SPARSE_RATIO
 
 _LONGEST = 1 << 28  # bytes of a value
-_SPARSE_FREE = 1 << 20
+_SPARSE_FREE = 1 << 30  # below, holes do no harm: a copy that leaves zeros out makes them of emptied pages
 _REMEDY = "restore the index from a copy or build it again"
 _BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
 _SHARED_BYTES = 32 * 2**10  # the least that SQLite's index of the WAL takes

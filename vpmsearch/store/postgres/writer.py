@@ -190,6 +190,9 @@ class ServerWriter(PendingWriter):
             ours, record = missing[path]
             if image_id != ours and (not content_hash or content_hash != record.content_hash):
                 raise self._path_taken(path)
+            del missing[path]
+        if missing:
+            raise ServerBusyError(f"another writer has just removed {min(missing)} from {self._server.place}; repeat")
 
 
 def _iso(moment: datetime | None) -> str | None:
