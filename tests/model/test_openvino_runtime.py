@@ -37,6 +37,7 @@ def test_it_gives_what_torch_gives(loaded):
             np.testing.assert_allclose(found.embeddings, expected.embeddings[:count], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_other_numbers_are_refused(loaded, monkeypatch):
     pytest.importorskip("openvino")
     monkeypatch.setattr(module, "TOLERANCE", -1.0)

@@ -46,7 +46,7 @@ def test_a_trunk_that_does_not_split(images, name, stages):
 
 
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.parametrize("runtime", ["torch", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_the_frozen_part(model, images, runtime, half):
     """11 images: a chunk and a part of one."""
     if runtime == "openvino":
