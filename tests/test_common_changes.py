@@ -24,7 +24,7 @@ CHANGES = {
             ('    "resnet8": _resnet8,\n', '    "resnet8": _resnet8,\n    "resnet6": _resnet6,\n'),
         ],
     },
-    "an index type": {
+    "an index type of a folder": {
         "store/folder/index_types.py": [
             (
                 "TYPES: dict[str, IndexType] = {\n",
