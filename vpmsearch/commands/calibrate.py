@@ -11,6 +11,9 @@ from vpmsearch.commands import options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 
+FEW_PEOPLE = 100
+"""Identities below which the rates of a calibration are said to be rough: strangers are few, and few of them are near."""
+
 if TYPE_CHECKING:
     from vpmsearch.search.verdict import Calibration
 
@@ -77,6 +80,11 @@ def calibrate(
                 ),
             )
         where = store.keep_calibration(found.values())
+    if found.labelled and found.identities < FEW_PEOPLE:
+        say(
+            f"measured on {found.identities} people: with fewer than {FEW_PEOPLE} twice as many strangers may match as "
+            "is said, or more; calibrate again when there are more"
+        )
     _told(found, where, json)
 
 

@@ -138,8 +138,11 @@ def given_token(file: Path | None) -> str:
         if text is not None and not text.strip():
             raise DataError(f"${TOKEN_VARIABLE} is set and empty; unset it, or put a token there")
         return (text or "").strip()
-    with file.open("rb") as opened:
-        data = opened.read(LARGEST_TOKEN_FILE + 1)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(LARGEST_TOKEN_FILE + 1)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror or error}); name a file that holds a token") from error
     try:
         token = data.decode("utf-8").strip()
     except UnicodeDecodeError as error:

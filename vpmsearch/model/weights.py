@@ -143,6 +143,8 @@ def find_weights(given: Path | None = None) -> Path:
     named = given or _from_environment()
     if named is not None:
         if not named.is_file():
+            if (shipped := PRETRAINED.parent / named) in EARLIER:  # by its name alone
+                return shipped
             where = "" if given else f" (from ${ENVIRONMENT})"
             raise WeightsError(f"no weights file at {named}{where}; train one with `vpmsearch train`")
         return named

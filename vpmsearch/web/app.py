@@ -113,7 +113,9 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     """Which field of the request cannot be understood; the values themselves are not sent back."""
     assert isinstance(error, RequestValidationError)
-    texts = [f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors()]
+    texts = [
+        f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()
+    ]
     return _problem(422, "; ".join(texts))
 
 
