@@ -264,7 +264,14 @@ def learning(rows: list[Row], _: str) -> str:
     return table(heads, lines)
 
 
+def verdicts(rows: list[Row], _: str) -> str:
+    """Verdicts without labels: what is missed, and what is matched wrongly."""
+    names = ("cameras", "basis", "query", "rank 1 of", "rank1", "missed", "found", "false match", "left")
+    return table(names, ([str(row[name]) for name in names] for row in rows))
+
+
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
+    "verdicts": verdicts,
     made.__name__: made
     for made in (
         crops,

@@ -12,7 +12,7 @@ from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 
 FEW_PEOPLE = 100
-"""Identities below which the rates of a calibration are said to be rough: strangers are few, and few of them are near."""
+"""Identities below which the rates of a calibration are said to be rough."""
 
 if TYPE_CHECKING:
     from vpmsearch.search.verdict import Calibration
