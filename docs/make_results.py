@@ -271,7 +271,6 @@ def verdicts(rows: list[Row], _: str) -> str:
 
 
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
-    "verdicts": verdicts,
     made.__name__: made
     for made in (
         crops,
@@ -286,6 +285,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         elsewhere,
         photographs,
         learning,
+        verdicts,
     )
 }
 

@@ -4,8 +4,9 @@ A CSV has a header line; its columns are separated by commas, semicolons, tabs o
 is JSON lines where the file is called `.jsonl` or `.ndjson`. UTF-8 with or without BOM, any line ends. Only `path` is
 needed; `ALIASES` are other names of the known columns. Any other column is read as an attribute, which an
 index does not keep; columns without a name, as pandas writes its index, are left out. An empty field is an unknown
-value, and so are NaN, NaT and None. Times are what `vpmsearch.data.moments` reads; a column called `captured_at:unix` or `captured_at:unix_ms` counts
-seconds or milliseconds since 1970. Rows are read one by one: a million lines need no more memory than one.
+value, and so are NaN, NaT and None. Times are what `vpmsearch.data.moments` reads; a column called `captured_at:unix`
+or `captured_at:unix_ms` counts seconds or milliseconds since 1970. Rows are read one by one: a million lines need no
+more memory than one.
 """
 
 from __future__ import annotations
