@@ -13,7 +13,7 @@ from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.copies import outdated_copies, purge
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
-from vpmsearch.store.folder.files import FOLDER_NAME, segment_folder
+from vpmsearch.store.folder.files import FOLDER_NAME, REMEDY, segment_folder
 from vpmsearch.store.folder.locking import holders, writer_lock
 from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.rewriting import rewrite
@@ -97,7 +97,7 @@ class _Found:
 def _found(folder: Path, catalog: Catalog) -> _Found:
     with catalog.read() as reader:
         if wrong := reader.integrity():  # it would be written anew as if it were sound
-            raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; restore the index from a copy or build it again")
+            raise StoreDamagedError(f"{catalog.path}: {wrong[0]}; {REMEDY}")
         (images, removed, _), segments, live = reader.counts(), reader.segments(), reader.live_by_segment()
     places = {number: segment_folder(folder, number) for number in segments}
     sizes = {number: sum(file.lstat().st_size for file in place.glob("*")) for number, place in places.items()}

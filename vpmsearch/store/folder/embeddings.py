@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError
-from vpmsearch.store.folder.files import MAX_FILE_BYTES, check_file, printable_line
+from vpmsearch.store.folder.files import MAX_FILE_BYTES, REMEDY, check_file, printable_line
 from vpmsearch.types import Int64
 
 FILE_NAME = "embeddings.h5"
@@ -126,12 +126,12 @@ def read(path: Path, largest: int = MAX_FILE_BYTES) -> tuple[NDArray[np.floating
         sound = embedding.kind in DTYPES.values() and ids.kind == np.int64 and len(embedding.shape) == 3
         if not sound or ids.shape != embedding.shape[:1]:
             raise StoreDamagedError(
-                f"{path} holds {embedding.kind} of shape {embedding.shape} for {ids.kind} of {ids.shape}; {_REMEDY}"
+                f"{path} holds {embedding.kind} of shape {embedding.shape} for {ids.kind} of {ids.shape}; {REMEDY}"
             )
         return embedding.map(path), np.array(ids.map(path))
     except (OSError, KeyError, RuntimeError, ValueError, AttributeError, TypeError, OverflowError) as error:
         reason = printable_line(error)
-        raise StoreDamagedError(f"{path} cannot be read ({reason}); {_REMEDY}") from error
+        raise StoreDamagedError(f"{path} cannot be read ({reason}); {REMEDY}") from error
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,3 @@ def _place(file: h5py.File, name: str) -> _Place:
     if offset is None or data.external:
         raise ValueError(f"{name} is not contiguous")
     return _Place(int(offset), tuple(map(int, data.shape or ())), data.dtype)
-
-
-_REMEDY = "restore the index from a copy or build it again"

@@ -18,7 +18,8 @@ from vpmsearch.system.regular import UnfitFileError, open_regular
 FOLDER_NAME = "segments"
 MAX_FILE_BYTES = 1 << 40
 """Of any file of an index."""
-_REMEDY = "restore the index from a copy or build it again"
+REMEDY = "restore the index from a copy or build it again"
+"""What to do about an index whose catalog or embeddings are not what was written."""
 
 
 def printable_line(error: BaseException) -> str:
@@ -37,9 +38,9 @@ def open_file(path: Path, largest: int = MAX_FILE_BYTES) -> BufferedReader:
     try:
         return open_regular(path, largest)
     except FileNotFoundError as error:
-        raise StoreDamagedError(f"{path} is missing; {_REMEDY}") from error
+        raise StoreDamagedError(f"{path} is missing; {REMEDY}") from error
     except (UnfitFileError, NotADirectoryError) as error:
-        raise StoreDamagedError(f"{path} is no file of an index ({error.strerror}); {_REMEDY}") from error
+        raise StoreDamagedError(f"{path} is no file of an index ({error.strerror}); {REMEDY}") from error
     except OSError as error:
         raise StoreError(
             f"{path} cannot be opened ({error.strerror or error}); check its permissions, or run `vpmsearch compact` "
@@ -61,12 +62,12 @@ def check_folder(path: Path) -> None:
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreDamagedError(f"{path} is missing; {_REMEDY}") from error
+        raise StoreDamagedError(f"{path} is missing; {REMEDY}") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be opened ({error.strerror or error}); check its permissions") from error
     if not stat.S_ISDIR(mode):
         what = "a link" if stat.S_ISLNK(mode) else "no folder"
-        raise StoreDamagedError(f"{path} is {what}, and no index has such a thing; {_REMEDY}")
+        raise StoreDamagedError(f"{path} is {what}, and no index has such a thing; {REMEDY}")
 
 
 def segments_folder(folder: Path) -> Path:
@@ -87,10 +88,10 @@ def segment_folder(folder: Path, segment_id: int) -> Path:
         StoreDamagedError: the way there is a link, or the id no number that a segment has.
     """
     if type(segment_id) is not int or segment_id < 1:
-        raise StoreDamagedError(f"{folder} names a segment {segment_id!r:.40}; {_REMEDY}")
+        raise StoreDamagedError(f"{folder} names a segment {segment_id!r:.40}; {REMEDY}")
     path = segments_folder(folder) / str(segment_id)
     if path.is_symlink():
-        raise StoreDamagedError(f"{path} is a link, and no index has such a thing; {_REMEDY}")
+        raise StoreDamagedError(f"{path} is a link, and no index has such a thing; {REMEDY}")
     return path
 
 

@@ -16,7 +16,7 @@ from vpmsearch.store.folder import schema
 from vpmsearch.store.folder.catalog import FILE_NAME, REVISION, insert_files, sum_all
 from vpmsearch.store.folder.checksums import folder_sums
 from vpmsearch.store.folder.columns import check_types, whole_numbers
-from vpmsearch.store.folder.files import check_folder, segment_folder
+from vpmsearch.store.folder.files import REMEDY, check_folder, segment_folder
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.segments import IMAGES_NAME, is_ours, remove_leftovers, write_images
 from vpmsearch.store.folder.sqlite import connect, translated
@@ -84,7 +84,7 @@ def _revision(folder: Path, catalog: Path) -> str:
     with closing(connect(catalog)) as connection:
         found = schema.revisions(connection, catalog)
     if len(found) != 1:
-        raise StoreVersionError(f"{catalog} names no revision; restore the index from a copy or build it again")
+        raise StoreVersionError(f"{catalog} names no revision; {REMEDY}")
     if not is_known(found[0]):
         raise StoreVersionError(
             f"{folder} was written by a newer version of vpmsearch (revision {found[0]}, known up to {REVISION}); "

@@ -21,7 +21,7 @@ from vpmsearch.store.folder import checksums
 from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.store.folder.columns import check_types, whole_numbers
 from vpmsearch.store.folder.embeddings import DTYPES
-from vpmsearch.store.folder.files import printable_line
+from vpmsearch.store.folder.files import REMEDY, printable_line
 from vpmsearch.store.folder.index_types import INDEX_TYPES
 from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
 from vpmsearch.store.folder.sqlite import translated
@@ -91,7 +91,7 @@ class Reader:
         """The one row of `model`."""
         rows = self._all(select(Model.__table__))
         if len(rows) != 1:
-            raise StoreDamagedError(f"{self._path} names no model; restore the index from a copy or build it again")
+            raise StoreDamagedError(f"{self._path} names no model; {REMEDY}")
         row = rows[0]
         try:
             info = ModelInfo(
@@ -139,9 +139,7 @@ class Reader:
                 *columns, blobs = zip(*block, strict=True)
                 check_types(blobs, "visibility.scores", bytes, type(None))
                 if any(blob is None or len(blob) != 4 * p for blob in blobs):
-                    raise StoreDamagedError(
-                        f"{self._path} lacks visibility scores; restore the index from a copy or build it again"
-                    )
+                    raise StoreDamagedError(f"{self._path} lacks visibility scores; {REMEDY}")
                 names = ("image.id", "image.segment_id", "image.row")
                 places.append(np.stack(list(map(whole_numbers, columns, names)), axis=1))
                 scores += b"".join(blobs)
@@ -182,9 +180,7 @@ class Reader:
         columns = (SegmentFile.name, SegmentFile.size, SegmentFile.digest)
         rows = self._all(select(*columns).where(SegmentFile.segment_id == segment_id))
         if any(not _FILE.fullmatch(str(row.name)) for row in rows):
-            raise StoreDamagedError(
-                f"{self._path} names files that no segment has; restore the index from a copy or build it again"
-            )
+            raise StoreDamagedError(f"{self._path} names files that no segment has; {REMEDY}")
         return {row.name: FileSum(row.name, row.size, row.digest) for row in rows}
 
     def found_all(self) -> Int64:

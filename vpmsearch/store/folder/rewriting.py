@@ -13,7 +13,7 @@ from vpmsearch.errors import StoreDamagedError, StoreError, VpmsearchError
 from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
-from vpmsearch.store.folder.files import check_folder, segment_folder
+from vpmsearch.store.folder.files import REMEDY, check_folder, segment_folder
 from vpmsearch.store.folder.segments import (
     IMAGES_NAME,
     discard,
@@ -27,7 +27,6 @@ from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 MERGED = 8
 """Segments of about one size that become one. Every image is rewritten about log8(N / images a commit) times."""
 _BLOCK_BYTES = 64 << 20  # embeddings held at once
-_REMEDY = "restore the index from a copy or build it again"
 
 
 def due(segments: Mapping[int, int]) -> list[int]:
@@ -107,19 +106,19 @@ def _source(
     try:
         sound = is_as_written(path, files.get(path.name))
     except OSError as error:
-        raise StoreDamagedError(f"{path} cannot be read ({error.strerror or error}); {_REMEDY}") from error
+        raise StoreDamagedError(f"{path} cannot be read ({error.strerror or error}); {REMEDY}") from error
     if not sound:
-        raise StoreDamagedError(f"{path} is not what was written (checksum); {_REMEDY}")
+        raise StoreDamagedError(f"{path} is not what was written (checksum); {REMEDY}")
     here = images.segments == int(place.name)
     rows = images.rows[here]
     if (rows >= count).any() or not np.array_equal(ids[rows], images.ids[here]):
-        raise StoreDamagedError(f"{place} holds other images than the catalog says; {_REMEDY}")
+        raise StoreDamagedError(f"{place} holds other images than the catalog says; {REMEDY}")
     try:
         _, visibility = read_images(place / IMAGES_NAME, files.get(IMAGES_NAME), model.info.p)
     except StoreDamagedError:
         return mapped  # written anew from the catalog, which `repair` has checked
     if not np.array_equal(visibility[rows], images.visibility[here]):
-        raise StoreDamagedError(f"{place / IMAGES_NAME} and the catalog say different things; {_REMEDY}")
+        raise StoreDamagedError(f"{place / IMAGES_NAME} and the catalog say different things; {REMEDY}")
     return mapped
 
 
@@ -133,5 +132,5 @@ def _gathered(images: ImageRows, sources: Mapping[int, NDArray[Any]]) -> Iterato
         for number in np.unique(owners):
             block[owners == number] = sources[int(number)][rows[owners == number]]
         if not np.isfinite(block).all():
-            raise StoreDamagedError(f"an embedding is not finite; {_REMEDY}")
+            raise StoreDamagedError(f"an embedding is not finite; {REMEDY}")
         yield block

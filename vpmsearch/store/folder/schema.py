@@ -16,6 +16,7 @@ from sqlalchemy import create_mock_engine
 from sqlalchemy.dialects import sqlite
 
 from vpmsearch.errors import StoreDamagedError, StoreVersionError
+from vpmsearch.store.folder.files import REMEDY
 from vpmsearch.store.folder.tables import Base
 
 VERSIONS = "alembic_version"
@@ -29,7 +30,6 @@ _GIVEN = {  # made by Alembic and SQLite
     f"CONSTRAINT {VERSIONS}_pkc PRIMARY KEY (version_num))",
     "sqlite_sequence": "CREATE TABLE sqlite_sequence(name,seq)",
 }
-_REMEDY = "restore the index from a copy or build it again"
 
 
 @cache
@@ -101,7 +101,7 @@ def revisions(connection: sqlite3.Connection, path: Path, found: Schema | None =
     """
     key = ("table", VERSIONS)
     if (_described(connection, path) if found is None else found).get(key) != _normal(_GIVEN[VERSIONS]):
-        raise StoreDamagedError(f"{path} has no table {VERSIONS} as vpmsearch makes it; {_REMEDY}")
+        raise StoreDamagedError(f"{path} has no table {VERSIONS} as vpmsearch makes it; {REMEDY}")
     rows = connection.execute(f"SELECT version_num FROM {VERSIONS} LIMIT 5").fetchall()
     return [str(version).encode("unicode_escape").decode()[:40] for (version,) in rows]
 
@@ -116,14 +116,14 @@ def compare(found: Schema, wanted: Schema, path: Path) -> None:
     if differing:
         kind, name = (str(part).encode("unicode_escape").decode()[:60] for part in differing[0])
         what = "is not as vpmsearch makes it" if differing[0] in found else "is missing"
-        raise StoreDamagedError(f"{path}: {kind} {name} {what}; {_REMEDY}")
+        raise StoreDamagedError(f"{path}: {kind} {name} {what}; {REMEDY}")
 
 
 def _described(connection: sqlite3.Connection, path: Path) -> Schema:
     try:
         return described(connection)
     except (ValueError, TypeError, AttributeError) as error:
-        raise StoreDamagedError(f"{path} is no catalog ({error}); {_REMEDY}") from error
+        raise StoreDamagedError(f"{path} is no catalog ({error}); {REMEDY}") from error
 
 
 def _normal(sql: str) -> tuple[str, tuple[str, ...], str]:

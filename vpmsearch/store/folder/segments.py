@@ -20,7 +20,14 @@ from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.checksums import FileSum, digest, folder_sums
 from vpmsearch.store.folder.faiss_file import most_bytes
-from vpmsearch.store.folder.files import check_folder, open_file, remove_segment, segment_folder, segments_folder
+from vpmsearch.store.folder.files import (
+    REMEDY,
+    check_folder,
+    open_file,
+    remove_segment,
+    segment_folder,
+    segments_folder,
+)
 from vpmsearch.store.folder.region_index import RegionIndex, threads, threads_within
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 from vpmsearch.system.atomic import sync_folder
@@ -73,9 +80,7 @@ def open_segment(
     mapped, ids = open_embeddings(folder, images, model)
     named, visibility = read_images(folder / IMAGES_NAME, files.get(IMAGES_NAME), info.p)
     if not np.array_equal(ids, named) or (ids[:-1] >= ids[1:]).any():
-        raise StoreDamagedError(
-            f"{folder} holds other images than the catalog says; restore the index from a copy or build it again"
-        )
+        raise StoreDamagedError(f"{folder} holds other images than the catalog says; {REMEDY}")
 
     def open_region(region: int) -> RegionIndex:
         path = folder / region_file_name(region)
@@ -134,7 +139,7 @@ def open_embeddings(folder: Path, images: int, model: StoredModel) -> tuple[NDAr
     if mapped.shape != expected or mapped.dtype != embeddings.DTYPES[model.embedding_dtype]:
         raise StoreDamagedError(
             f"{path} holds {mapped.dtype} of shape {mapped.shape} instead of {model.embedding_dtype} {expected}; "
-            "restore the index from a copy or build it again"
+            f"{REMEDY}"
         )
     return mapped, ids
 

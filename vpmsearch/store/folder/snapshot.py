@@ -17,7 +17,7 @@ from vpmsearch.store.folder.checksums import FileSum, is_as_written
 from vpmsearch.store.folder.columns import MOMENT, Label
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
-from vpmsearch.store.folder.files import segment_folder
+from vpmsearch.store.folder.files import REMEDY, segment_folder
 from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import Allowed
@@ -104,13 +104,11 @@ class Snapshot:
             if len(segment.labels) != segment.images:
                 raise StoreDamagedError(
                     f"{folder} names {len(segment.labels)} images of segment {segment_id}, which has {segment.images}; "
-                    "restore the index from a copy or build it again"
+                    f"{REMEDY}"
                 )
             opened[segment_id] = open_segment(place, segment.images, segment.files, moment.model, device)
             if not np.array_equal(opened[segment_id].image_ids, segment.labels.ids):
-                raise StoreDamagedError(
-                    f"{place} holds other images than the catalog says; restore the index from a copy or build it again"
-                )
+                raise StoreDamagedError(f"{place} holds other images than the catalog says; {REMEDY}")
         self._line_up(list(opened.values()), moment.removed)
         self.visible: Bool = self.model_info.visible(self.visibility)
         self.parts: dict[int, _Part] = {}
@@ -141,7 +139,7 @@ class Snapshot:
         self._part_of: Int64 = parts[order]
         self._row_in_part: Int64 = inside[order]
         if (self.image_ids[:-1] == self.image_ids[1:]).any():
-            raise StoreDamagedError("two segments hold one image; restore the index from a copy or build it again")
+            raise StoreDamagedError(f"two segments hold one image; {REMEDY}")
 
     @classmethod
     def take(cls, folder: Path, catalog: Catalog, device: str, before: Snapshot | None = None) -> Snapshot:

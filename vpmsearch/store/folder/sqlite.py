@@ -14,13 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vpmsearch.errors import DiskFullWarning, StoreDamagedError, StoreError, StoreLockedError
-from vpmsearch.store.folder.files import printable_line
+from vpmsearch.store.folder.files import REMEDY, printable_line
 from vpmsearch.system.disk import free_bytes, in_words, is_full
 from vpmsearch.system.regular import SPARSE_RATIO
 
 _LONGEST = 1 << 28  # bytes of a value
 _SPARSE_FREE = 1 << 30  # below, holes do no harm: a copy that leaves zeros out makes them of emptied pages
-_REMEDY = "restore the index from a copy or build it again"
 _BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
 _SHARED_BYTES = 32 * 2**10  # the least that SQLite's index of the WAL takes
 _LOOK = "SELECT count(*) FROM sqlite_master"
@@ -58,9 +57,9 @@ def check_files(path: Path) -> None:
             raise StoreDamagedError(f"{file} is no file of an index, which SQLite would act upon; move it away")
         stored = 512 * getattr(status, "st_blocks", 0)  # 0: the file system does not say
         if not stat.S_ISREG(status.st_mode):
-            raise StoreDamagedError(f"{file} is no regular file, and no index has such a thing; {_REMEDY}")
+            raise StoreDamagedError(f"{file} is no regular file, and no index has such a thing; {REMEDY}")
         if stored and status.st_size > max(_SPARSE_FREE, SPARSE_RATIO * stored):
-            raise StoreDamagedError(f"nearly all of the {status.st_size} bytes of {file} are a hole; {_REMEDY}")
+            raise StoreDamagedError(f"nearly all of the {status.st_size} bytes of {file} are a hole; {REMEDY}")
 
 
 def catalog_uri(path: Path, *, write: bool = False) -> str:
@@ -203,8 +202,7 @@ def translated(path: Path) -> Iterator[None]:
         if isinstance(error, ValueError | TypeError | OverflowError):
             # SQLite's types are dynamic: a damaged row may hold text for a number, or bytes that are no text.
             raise StoreDamagedError(
-                f"{path} holds values that no vpmsearch wrote ({printable_line(error)}); "
-                "restore the index from a copy or build it again"
+                f"{path} holds values that no vpmsearch wrote ({printable_line(error)}); {REMEDY}"
             ) from error
         if not isinstance(cause, sqlite3.Error):
             raise
@@ -234,9 +232,7 @@ def _meaning(path: Path, cause: sqlite3.Error) -> StoreError:
             f"({reason}); free some MiB there and repeat: removing images needs room too, until `vpmsearch compact`"
         )
     if any(sign in reason for sign in _DAMAGE):
-        return StoreDamagedError(
-            f"{path} is not a sound catalog ({reason}); restore the index from a copy or build it again"
-        )
+        return StoreDamagedError(f"{path} is not a sound catalog ({reason}); {REMEDY}")
     return StoreError(
         f"{path} cannot be used ({reason}); check the disk and the permissions of the folder, "
         "or copy the whole folder to where it can be written"

@@ -16,7 +16,7 @@ from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.catalog import FILE_NAME
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
 from vpmsearch.store.folder.faiss_file import most_bytes
-from vpmsearch.store.folder.files import FOLDER_NAME, check_folder, segment_folder, segments_folder
+from vpmsearch.store.folder.files import FOLDER_NAME, REMEDY, check_folder, segment_folder, segments_folder
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import RegionIndex
 from vpmsearch.store.folder.segments import (
@@ -32,7 +32,6 @@ from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Int64
 
 _BLOCK_BYTES = 64 << 20  # embeddings held at once
-_REMEDY = "restore the index from a copy or build it again"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Problem:
 
 def check(folder: Path, reader: Reader) -> list[Problem]:
     """Everything that is wrong with an index."""
-    problems = [Problem(f"{folder / FILE_NAME}: {found}; {_REMEDY}") for found in reader.integrity()]
+    problems = [Problem(f"{folder / FILE_NAME}: {found}; {REMEDY}") for found in reader.integrity()]
     if problems:  # what else it says is not to be trusted
         return problems
     model, segments = reader.model(), reader.segments()
@@ -79,11 +78,11 @@ def _check_segment(
     catalog = place.parent.parent / FILE_NAME
     order = np.argsort(images.rows)
     if len(order) != count or not np.array_equal(images.rows[order], np.arange(len(order))):
-        yield Problem(f"{catalog} does not name {count} rows of segment {place.name} once each; {_REMEDY}")
+        yield Problem(f"{catalog} does not name {count} rows of segment {place.name} once each; {REMEDY}")
         return
     visibility, ids = images.visibility[order], images.ids[order]
     if not (np.isfinite(visibility) & (visibility >= 0) & (visibility <= 1 + 1e-3)).all():
-        yield Problem(f"{catalog} holds visibility scores outside [0, 1] in segment {place.name}; {_REMEDY}")
+        yield Problem(f"{catalog} holds visibility scores outside [0, 1] in segment {place.name}; {REMEDY}")
     yield from _check_embeddings(place, count, ids, files, model)
     segment_id = int(place.name)
     path = place / IMAGES_NAME
@@ -110,11 +109,11 @@ def _check_embeddings(
     try:
         mapped, stored_ids = open_embeddings(place, count, model)
         if not np.array_equal(stored_ids, ids):
-            yield Problem(f"{path} holds other images than the catalog says, or in another order; {_REMEDY}")
+            yield Problem(f"{path} holds other images than the catalog says, or in another order; {REMEDY}")
         elif not all(np.isfinite(block).all() for block in _blocks(mapped)):
-            yield Problem(f"{path} holds embeddings that are not finite; {_REMEDY}")
+            yield Problem(f"{path} holds embeddings that are not finite; {REMEDY}")
         elif not is_as_written(path, files.get(path.name)):
-            yield Problem(f"{path} is not what was written (checksum); {_REMEDY}")
+            yield Problem(f"{path} is not what was written (checksum); {REMEDY}")
     except StoreError as error:
         yield Problem(str(error))
 
