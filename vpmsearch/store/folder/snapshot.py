@@ -166,6 +166,13 @@ class Snapshot:
         """The segments by id."""
         return {segment_id: part.files for segment_id, part in self.parts.items()}
 
+    def rows_of_segment(self, segment_id: int, size: int) -> Int64:
+        """For each row of a segment its row in the snapshot, −1 where it is removed: (size,), filled up with −1."""
+        rows = np.full(size, -1, np.int64)
+        of_segment = self.parts[segment_id].rows
+        rows[self._row_in_part[of_segment]] = of_segment
+        return rows
+
     def rows(self, image_ids: NDArray[np.integer]) -> Int64:
         """The rows of images (m,).
 
