@@ -113,7 +113,7 @@ def test_products_are_exact_at_their_largest():
         assert (lower <= 2 * np.sqrt(d)).all()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=3),
     p=st.integers(1, 4),

@@ -77,7 +77,9 @@ class Codes:
         wide = np.empty((min(_ROWS, images), regions, dim), np.float32)
         for first in range(0, images, _ROWS):
             part = embeddings[first : first + _ROWS]
-            numbers = np.ascontiguousarray(widened(part, wide[: len(part)]))
+            numbers = wide[: len(part)]
+            if widened(part, numbers) is not numbers:
+                numbers[:] = part  # a map that may only be read, which the kernel was not compiled for
             kernels.encode(numbers, numbers.view(np.int32), first, words, step, length, error)
         padded = np.zeros((blocks * LANES, regions), np.float32)
         padded[:images] = scaled_weights(visibility)
