@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vpmsearch.data.datasets import ReidDataset
     from vpmsearch.model.vpm import Vpm
     from vpmsearch.training.log import LossRow
-    from vpmsearch.training.presets import TrainSettings
+    from vpmsearch.training.settings import TrainSettings
     from vpmsearch.training.trainer import Trainer
 
 DRAWN_FOLDER = Path("runs/drawn-pedestrians")

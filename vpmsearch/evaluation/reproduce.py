@@ -35,7 +35,7 @@ from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import fingerprint, read_weights
 from vpmsearch.system.atomic import replacing
-from vpmsearch.training.presets import TrainSettings
+from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.systems import SYSTEMS, with_system
 from vpmsearch.training.trainer import Trainer, source_revision
 

@@ -35,8 +35,8 @@ from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
 from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_rows, vpm_loss
 from vpmsearch.training.memory import GalleryMemory
 from vpmsearch.training.optimizer import build_optimizer, set_learning_rate
-from vpmsearch.training.presets import TrainSettings
 from vpmsearch.training.ranks import ranks_here, synchronised
+from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.start import start
 from vpmsearch.types import Int64
 from vpmsearch.version import VERSION
