@@ -35,9 +35,10 @@ from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import fingerprint, read_weights
 from vpmsearch.system.atomic import replacing
+from vpmsearch.system.revision import source_revision
 from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.systems import SYSTEMS, with_system
-from vpmsearch.training.trainer import Trainer, source_revision
+from vpmsearch.training.trainer import Trainer
 
 CROP = "bilateral"
 """How queries are cut: the paper does not say for Table 1 and Fig. 4."""
