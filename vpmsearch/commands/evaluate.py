@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from vpmsearch.data.datasets import LabelledImage, ReidDataset
     from vpmsearch.data.labelled import Protocol
     from vpmsearch.evaluation.intervals import Interval
+    from vpmsearch.evaluation.labelled import LabelledFeatures
     from vpmsearch.evaluation.labels import Labels
-    from vpmsearch.evaluation.protocols import LabelledFeatures
     from vpmsearch.evaluation.rows import Evaluation
     from vpmsearch.model.weights import LoadedWeights
 
@@ -162,9 +162,10 @@ def evaluate(
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.data.poor import AS_IT_IS, check_photos
     from vpmsearch.errors import DataError
+    from vpmsearch.evaluation.features import extract_labelled, queries_to_see
     from vpmsearch.evaluation.labels import labels_of
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
-    from vpmsearch.evaluation.protocols import evaluate_model, extract_labelled, queries_to_see
+    from vpmsearch.evaluation.protocols import evaluate_model
 
     gammas, crops = gamma or [1.0], crop or ["bilateral"]
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
@@ -302,7 +303,7 @@ def _load(
     weights: Path | None, index: Place | None, gallery: Sequence[LabelledImage], labels: Labels
 ) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
     """The weights, the gallery of the index that was built with them, and the `min_visibility` to use."""
-    from vpmsearch.evaluation.protocols import indexed_gallery
+    from vpmsearch.evaluation.features import indexed_gallery
     from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weights
     from vpmsearch.store.open import open_index
 

@@ -21,6 +21,7 @@ import torch
 from vpmsearch.data.datasets import LabelledImage, ReidDataset
 from vpmsearch.errors import DataError, TrainingError
 from vpmsearch.evaluation.experiments import Experiment, Row, Source
+from vpmsearch.evaluation.features import queries_to_see
 from vpmsearch.evaluation.matching import matcher_settings
 from vpmsearch.evaluation.per_query import (
     Difference,
@@ -30,7 +31,7 @@ from vpmsearch.evaluation.per_query import (
     read_query_lines,
     write_query_lines,
 )
-from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
+from vpmsearch.evaluation.protocols import evaluate_model
 from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import fingerprint, read_weights
