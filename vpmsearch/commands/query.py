@@ -66,9 +66,9 @@ def query(
     """Find the people in an index who look like these, by the regions both images show.
 
     With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict",
-    "filled_from", "depth", "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can belong into the answer.
-    Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself, "reason"}. An image of
-    the index that is the query itself never counts for the verdict.
+    "filled_from", "depth", "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can
+    belong into the answer. Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself,
+    "reason"}. An image of the index that is the query itself never counts for the verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
     With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
     the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
