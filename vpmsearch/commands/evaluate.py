@@ -173,6 +173,7 @@ def evaluate(
     check_photos(photos)
     alone = (index is not None or per_query is not None, matcher is not None or per_query is not None)
     _check_alone(len(data), len(photos), alone)
+    _check_place(per_query)
     sets = []
     for name, root in zip(options.one_each(data, dataset), data, strict=True):
         images = _drawn(read_dataset(name, root, ("query", "gallery"), pattern=pattern), queries, seed)
@@ -257,6 +258,14 @@ def _check_alone(sets: int, photos: int, alone: tuple[bool, bool]) -> None:
         raise typer.BadParameter("--index and --per-query are of one data set; evaluate each by itself")
     if photos > 1 and alone[1]:
         raise typer.BadParameter("--matcher and --per-query are of one kind of photograph; give one --photo")
+
+
+def _check_place(per_query: Path | None) -> None:
+    """Refuse before the work a file in a folder that is not there."""
+    from vpmsearch.system.atomic import check_folder_of
+
+    if per_query is not None:
+        check_folder_of(per_query)
 
 
 def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:

@@ -10,6 +10,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, command, progress, say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,11 @@ DRAWN_FOLDER = Path("runs/drawn-pedestrians")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, example="vpmsearch train --data Market-1501-v15.09.15 --output weights/vpm.safetensors")(train)
+    command(
+        app,
+        example="vpmsearch train --data Market-1501-v15.09.15 --output weights/vpm.safetensors",
+        again="the same command with --resume goes on from the last checkpoint",
+    )(train)
 
 
 def train(
@@ -177,7 +182,7 @@ def train(
         if not ranks.first:
             trainer.run(resume=resume)
             return
-        size = f"{trainer.data.num_classes} identities, {len(mixture.images)} images"
+        size = f"{number_of(trainer.data.num_classes, 'identity')}, {number_of(len(mixture.images), 'image')}"
         together = f", {ranks.size} processes" if ranks.size > 1 else ""
         say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}{together}")
         if settings.init not in PUBLISHED:

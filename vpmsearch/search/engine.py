@@ -34,6 +34,7 @@ from vpmsearch.types import (
     SearchFilter,
     SearchResult,
 )
+from vpmsearch.words import number_of
 
 CANDIDATES_PER_REGION = 1600
 """k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
@@ -97,7 +98,7 @@ class SearchEngine:
 
     def __repr__(self) -> str:
         device = choose_device(self.store.device)
-        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {device}>"
+        return f"<SearchEngine over {self.store.path}: {number_of(len(self.snapshot), 'image')}, distances on {device}>"
 
     def _look_at(self, snapshot: Snapshot) -> _View:
         distances = distances_of(snapshot, self.store)
