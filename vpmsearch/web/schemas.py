@@ -79,6 +79,9 @@ class SearchAnswer(BaseModel):
         description='"match", "unsure" or "no match", of the nearest image that is not the query itself; none without '
         "`vpmsearch calibrate`"
     )
+    filled_from: int | None = Field(
+        description="id of the image that the query was filled from; the verdict is of the query as it was"
+    )
     calibration_notice: str | None = Field(description="why the calibration should be made anew; none where it is fine")
     empty: NoMatch | None = Field(description="why there are no matches; none where there are some")
     query: list[QueryRegion]
