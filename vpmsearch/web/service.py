@@ -16,6 +16,7 @@ from PIL import Image
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import decode_image, hash_of, printable, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
+from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.search.engine import Searcher
 from vpmsearch.search.itself import NOWHERE, Source, search_others
@@ -56,7 +57,7 @@ class View:
 
     engine: Searcher
     images: int
-    camids: tuple[int, ...]
+    camids: tuple[Label, ...]
     captured: tuple[datetime, datetime] | None
     folder: str
     calibration: Calibration | None
