@@ -12,7 +12,8 @@ import torch
 from fake_onnx import FakeOnnx
 from tiny_weights import write_pictures
 
-from vpmsearch.model import export, onnx_file
+from vpmsearch.commands.index import runtime_device
+from vpmsearch.model import device, export, onnx_file
 from vpmsearch.model.export import check_packages
 from vpmsearch.model.weights import read_weights
 from vpmsearch.store import GalleryStore
@@ -137,3 +138,14 @@ def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(cli, weights: P
     new = ("--index", tmp_path / "new", "--weights", weights, "--precision", "bfloat16")
     assert "bfloat16 needs a CPU that has it" in cli("index", gallery, *new, code=2).stderr
     assert "'int8' is not one of" in cli("index", gallery, *new[:-1], "int8", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("runtime", "asked"), [("auto", "auto"), ("torch", "auto"), ("onnx", "cpu"), ("openvino", "cpu")]
+)
+def test_only_the_runtimes_of_a_cpu_keep_auto_from_a_gpu(monkeypatch, runtime: str, asked: str):
+    seen = list[str]()
+    chosen = device.choose_device("cpu")
+    monkeypatch.setattr(device, "choose_device", lambda name: seen.append(name) or chosen)
+    assert runtime_device("auto", runtime) == chosen
+    assert seen == [asked]
