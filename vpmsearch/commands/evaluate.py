@@ -135,8 +135,12 @@ def evaluate(
         int | None, typer.Option(min=1, help="Ask with so many queries, drawn by the seed.", show_default="all")
     ] = None,
     runtime: Annotated[
-        str, typer.Option(help="torch, onnx or openvino: the latter two on the CPU, where they are faster.")
-    ] = "torch",
+        str,
+        typer.Option(
+            help="auto, torch, onnx (onnxruntime) or openvino: the latter two on the CPU, where they are faster."
+        ),
+    ] = "auto",
+    precision: options.Precision = "",
     candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
     per_query: Annotated[
         Path | None,
@@ -165,14 +169,17 @@ def evaluate(
     check_photos(photos)
     alone = (index is not None or per_query is not None, matcher is not None or per_query is not None)
     _check_alone(len(data), len(photos), alone)
+    _check_place(per_query)
     pairs = zip(options.one_each(data, dataset), data, strict=True)
     read = [read_dataset(name, root, ("query", "gallery"), pattern=pattern) for name, root in pairs]
     sets = [measured(images, leave_out, tracks, single_shot, queries, seed) for images in read]
-    loaded, indexed, own = load(weights, index, sets[0].images.gallery, sets[0].labels[1])
+    chosen = runtime_device(device, runtime)
+    computed = (precision, chosen.type)
+    loaded, indexed, own = load(weights, computed, index, sets[0].images.gallery, sets[0].labels[1])
     threshold = own if min_visibility is None else min_visibility
     if index is not None and index.is_server and threshold < own:
         raise DataError(f"{index} stores no embedding of a region that is seen less than {own:.4g}; ask for no less")
-    extractor = make_extractor(loaded, runtime_device(device, runtime), batch_size, runtime)
+    extractor = make_extractor(loaded, chosen, batch_size, runtime)
     to_see = sum(
         len(photos) * queries_to_see(len(each.images.query), gammas, crops, seed)
         + (0 if indexed else len(each.images.gallery))
@@ -246,3 +253,11 @@ def _check_alone(sets: int, photos: int, alone: tuple[bool, bool]) -> None:
         raise typer.BadParameter("--index and --per-query are of one data set; evaluate each by itself")
     if photos > 1 and alone[1]:
         raise typer.BadParameter("--matcher and --per-query are of one kind of photograph; give one --photo")
+
+
+def _check_place(per_query: Path | None) -> None:
+    """Refuse before the work a file in a folder that is not there."""
+    from vpmsearch.system.atomic import check_folder_of
+
+    if per_query is not None:
+        check_folder_of(per_query)

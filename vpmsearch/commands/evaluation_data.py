@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vpmsearch.commands import options
+from vpmsearch.commands.model import weights_of_index
 from vpmsearch.commands.terminal import say
 from vpmsearch.store.place import Place
 
@@ -49,25 +51,32 @@ def measured(
 
 
 def load(
-    weights: Path | None, index: Place | None, gallery: Sequence[LabelledImage], labels: Labels
+    weights: Path | None,
+    computed: tuple[str, str],
+    index: Place | None,
+    gallery: Sequence[LabelledImage],
+    labels: Labels,
 ) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
-    """The weights, the gallery of the index that was built with them, and the `min_visibility` to use."""
+    """The weights, the gallery of the index that was built with them, and the `min_visibility` to use.
+
+    Args:
+        computed: the precision that was asked for, and the kind of device.
+    """
     from vpmsearch.evaluation.features import indexed_gallery
-    from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weights
+    from vpmsearch.model.weights import find_weights, read_weights
     from vpmsearch.store.open import open_index
 
     if index is None:
-        loaded = read_weights(find_weights(weights))
+        loaded = replace(read_weights(find_weights(weights)), precision=options.precision(*computed))
         return loaded, None, loaded.info.threshold
     with open_index(index) as store:
-        loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
+        loaded = weights_of_index(store.model_info, weights, computed[0])
+        store.check_model(loaded.info)
         return loaded, indexed_gallery(store.snapshot, gallery, labels), store.model_info.threshold
 
 
 def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:
     """The data set with so many of its queries, in their order."""
-    from dataclasses import replace
-
     import numpy as np
 
     if queries is None or queries >= len(images.query):
@@ -78,8 +87,6 @@ def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:
 
 def _protocol(images: ReidDataset, leave_out: str | None, tracks: str | None, draws: int | None) -> Protocol:
     """The data set's own protocol, with what was asked for in its place."""
-    from dataclasses import replace
-
     from vpmsearch.evaluation.labels import protocol_of
 
     protocol = protocol_of(images, leave_out)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, command, say
 from vpmsearch.commands.training_data import read_sets, split_sets, write_held_out
 from vpmsearch.commands.training_run import run_training
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, example="vpmsearch train --data Market-1501-v15.09.15 --output weights/vpm.safetensors")(train)
+    command(
+        app,
+        example="vpmsearch train --data Market-1501-v15.09.15 --output weights/vpm.safetensors",
+        again="the same command with --resume goes on from the last checkpoint",
+    )(train)
 
 
 def train(
@@ -195,7 +200,7 @@ def _say_start(trainer: Trainer) -> None:
     from vpmsearch.model.initial import PUBLISHED
 
     settings, ranks = trainer.settings, trainer.ranks
-    size = f"{trainer.data.num_classes} identities, {len(trainer.data.images)} images"
+    size = f"{number_of(trainer.data.num_classes, 'identity')}, {number_of(len(trainer.data.images), 'image')}"
     together = f", {ranks.size} processes" if ranks.size > 1 else ""
     say(f"{settings.preset}: {settings.backbone}, {size}, {trainer.device}{together}")
     if settings.init not in PUBLISHED:

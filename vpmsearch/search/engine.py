@@ -34,6 +34,7 @@ from vpmsearch.types import (
     SearchFilter,
     SearchResult,
 )
+from vpmsearch.words import number_of
 
 SCAN_BELOW = 1024
 """So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
@@ -70,7 +71,7 @@ class SearchEngine(Searcher):
 
     def __repr__(self) -> str:
         device = choose_device(self.store.device)
-        return f"<SearchEngine over {self.store.path}: {len(self.snapshot)} images, distances on {device}>"
+        return f"<SearchEngine over {self.store.path}: {number_of(len(self.snapshot), 'image')}, distances on {device}>"
 
     def _look_at(self, snapshot: Snapshot) -> _View:
         distances = distances_of(snapshot, self.store)

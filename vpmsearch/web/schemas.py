@@ -29,8 +29,8 @@ class Hit(BaseModel):
     rank: int
     image_id: int
     path: str
-    pid: int | None
-    camid: int | None
+    pid: int | str | None
+    camid: int | str | None
     captured_at: datetime | None
     width: int
     height: int
@@ -127,7 +127,7 @@ class IndexStats(BaseModel):
     min_visibility: float
     weights: str
     dataset: str = Field(description="that the weights were trained on")
-    camids: list[int]
+    camids: list[int | str]
     captured: list[datetime] | None = Field(
         min_length=2, max_length=2, description="first and last; none where no image has a time"
     )

@@ -16,6 +16,7 @@ from PIL import Image
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import decode_image, hash_of, printable, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
+from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.search.itself import NOWHERE, Source, search_others
 from vpmsearch.search.open import searcher
@@ -56,7 +57,7 @@ class View:
 
     engine: Searcher
     images: int
-    camids: tuple[int, ...]
+    camids: tuple[Label, ...]
     captured: tuple[datetime, datetime] | None
     folder: str
     calibration: Calibration | None
@@ -143,7 +144,7 @@ class SearchService:
                 if self.store.snapshot is self._view.snapshot and calibrated_at == self._calibrated_at:
                     self.problem = ""
                     return False
-                ours, theirs = self.extractor.weights.fingerprint, self.store.snapshot.model_info.fingerprint
+                ours, theirs = self.extractor.weights.info.fingerprint, self.store.snapshot.model_info.fingerprint
                 if ours != theirs:
                     raise ModelMismatchError("the index was built anew with other weights; start the server again")
                 self._view = self._look()
