@@ -125,9 +125,7 @@ def test_products_are_exact_at_their_largest():
     least_visibility=st.sampled_from([0.0, 0.2]),
     count=st.integers(1, 5),
 )
-def test_scan_is_the_exact_path(
-    tmp_path_factory, sizes, p, d, seed, place, dtype, share, least_visibility, count
-):
+def test_scan_is_the_exact_path(tmp_path_factory, sizes, p, d, seed, place, dtype, share, least_visibility, count):
     """Rows and distances, bit by bit: of segments, with removals and filters, for one query and several."""
     if place[1] > 1e4:
         dtype = "float32"

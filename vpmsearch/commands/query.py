@@ -11,6 +11,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from vpmsearch.model.extraction import Extractor
@@ -52,6 +53,10 @@ def query(
         bool,
         typer.Option("--exclude-self", help="Leave the query itself, or whatever has its content, out of the ranks."),
     ] = False,
+    fill: Annotated[
+        bool,
+        typer.Option("--fill", help="Fill what a query does not show from its nearest image, and search again."),
+    ] = False,
     json: options.Json = False,
     panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
     report: Annotated[
@@ -61,11 +66,13 @@ def query(
 ) -> None:
     """Find the people in an index who look like these, by the regions both images show.
 
-    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict", "depth",
-    "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can belong into the answer.
-    Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself, "reason"}. An image of
-    the index that is the query itself never counts for the verdict.
+    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict",
+    "filled_from", "depth", "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can
+    belong into the answer. Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself,
+    "reason"}. An image of the index that is the query itself never counts for the verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
+    With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
+    the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
     """
     from vpmsearch.errors import DataError
     from vpmsearch.indexing.paths import stored_prefix
@@ -80,7 +87,7 @@ def query(
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
-    asked = _Asked(images, top, exact, wanted, regions, together, exclude_self)
+    asked = _Asked(images, top, exact, wanted, regions, together, exclude_self, fill)
     answers, failures, grid = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
@@ -105,6 +112,7 @@ class _Asked:
     regions: str
     together: bool
     exclude_self: bool
+    fill: bool
 
 
 @dataclass(frozen=True)
@@ -137,9 +145,9 @@ class _Answer:
         return None if known is None else known.verdict(self.visible, nearest.distance if nearest else None)
 
     def rate(self, match: Match) -> float | None:
-        """The false-match rate of a match; None of the query itself, which is no match."""
+        """The false-match rate of a match; None of the query itself, which is no match, and of a filled query's."""
         known = self.calibration
-        if known is None or match.image_id in self.found.itself:
+        if known is None or match.image_id in self.found.itself or self.found.filled_from is not None:
             return None
         return known.false_match_rate(self.visible, match.distance)
 
@@ -175,6 +183,7 @@ def _answers(
             exclude_self=asked.exclude_self,
             filter=asked.filter,
             regions=only,
+            fill=asked.fill,
         )
         known = load_calibration(store, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
@@ -207,7 +216,7 @@ def _print(found: _Answer, json: bool) -> None:
         return
     result = found.result
     told = (
-        f"{f'{found.verdict}: ' if found.verdict else ''}{len(result.matches)} matches"
+        f"{f'{found.verdict}: ' if found.verdict else ''}{number_of(len(result.matches), 'match', 'matches')}"
         if result.matches
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )
@@ -216,6 +225,7 @@ def _print(found: _Answer, json: bool) -> None:
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
         shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
         own = "  the query itself" if match.image_id in found.found.itself else ""
+        own += "  the query was filled from this image" if match.image_id == found.found.filled_from else ""
         answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}{own}  [{shares}]")
 
 
@@ -247,6 +257,7 @@ def to_json(found: _Answer) -> dict[str, Any]:
         "elapsed_ms": result.elapsed_ms,
         "matches": matches,
         "verdict": found.verdict,
+        "filled_from": found.found.filled_from,
         "depth": result.depth,
         "complete": result.complete,
         "bound_closed": result.bound_closed,

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from vpmsearch.data import folders, lists
-from vpmsearch.data.images import printable
+from vpmsearch.data.images import is_image_name, printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
 from vpmsearch.data.layout import Layout
 from vpmsearch.data.layout_reader import find, find_any, read_heap, read_split
 from vpmsearch.data.layout_table import BY_NAME
 from vpmsearch.data.patterns import NamePattern, name_pattern
 from vpmsearch.errors import DataError
+from vpmsearch.labels import Label, in_order
 
 __all__ = [
     "DATASET_NAMES",
@@ -96,8 +97,9 @@ def read_gallery(
 
     "folder" is a heap of photographs: every image below the root, without labels; identities are never guessed from
     sub-folders. "csv" gives every row, labelled or not; a file called .csv, .tsv, .jsonl or .ndjson is a list also
-    where "folder" is asked for. A data set of the table gives its gallery or, where the root is one folder of images
-    named so, all of it; junk is dropped. A pattern gives every image below the root with the labels of its name.
+    where "folder" is asked for, and one called like an image is a gallery of that image. A data set of the table gives
+    its gallery or, where the root is one folder of images named so, all of it; junk is dropped. A pattern gives every
+    image below the root with the labels of its name.
 
     Raises:
         DataError: the layout is unknown, something of it is missing, or it holds no images.
@@ -119,6 +121,8 @@ def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | 
         return lists.rows_as_images(folders.pattern_heap(root, pattern))
     if name == "csv" or (name == "folder" and root.suffix.lower() in LIST_SUFFIXES and not root.is_dir()):
         return lists.list_gallery(root, zone)
+    if name == "folder" and not root.is_dir() and is_image_name(root.name):
+        return [LabelledImage(root)]
     if name == "folder":
         return folders.heap(root)
     return _layout_gallery(BY_NAME[name], root)
@@ -151,18 +155,18 @@ def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[R
     Raises:
         DataError: the share leaves nothing to train on, or there are too few identities to draw from.
     """
-    by_pid: dict[int, list[LabelledImage]] = defaultdict(list)
+    by_pid: dict[Label, list[LabelledImage]] = defaultdict(list)
     for image in dataset.train:
         if image.pid is not None:
             by_pid[image.pid].append(image)
     cameras_known = all(image.camid is not None for image in dataset.train)
     count = _hold_out_count(share, len(by_pid))
-    able = [pid for pid in sorted(by_pid) if _can_be_searched(by_pid[pid], cameras_known)]
+    able = [pid for pid in in_order(by_pid) if _can_be_searched(by_pid[pid], cameras_known)]
     if count > len(able):
         what = "seen by two cameras" if cameras_known else "on two images"
         raise DataError(f"cannot hold out {count} identities of {dataset.name}: {len(able)} are {what} or more")
     rng = np.random.default_rng(seed)
-    held_out = sorted(able[row] for row in rng.choice(len(able), size=count, replace=False))
+    held_out = in_order(able[row] for row in rng.choice(len(able), size=count, replace=False))
     query: list[LabelledImage] = []
     gallery: list[LabelledImage] = []
     for pid in held_out:
@@ -195,10 +199,10 @@ def _split_identity(
     images: Sequence[LabelledImage], cameras_known: bool, rng: np.random.Generator
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """One identity's images as (query, gallery)."""
-    by_camera: dict[int, list[int]] = defaultdict(list)
+    by_camera: dict[Label, list[int]] = defaultdict(list)
     for row, image in enumerate(images):
         by_camera[image.camid if cameras_known and image.camid is not None else 0].append(row)
-    cameras = [by_camera[camid] for camid in sorted(by_camera)]
+    cameras = [by_camera[camid] for camid in in_order(by_camera)]
     spare = [rows for rows in cameras if len(rows) > 1] or cameras[:1]
     chosen = {rows[int(rng.integers(len(rows)))] for rows in spare}
     query = [image for row, image in enumerate(images) if row in chosen]

@@ -31,13 +31,15 @@ from numpy.typing import NDArray
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.errors import DataError
+from vpmsearch.labels import is_junk
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.search.distances import QUERY_ROWS
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.itself import Source, search_others
 from vpmsearch.search.pairs import Answers, Curve, Sample, fit
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.verdict import FEWEST, LIKENESS, PAIRS, PIDS, Calibration
 from vpmsearch.types import ImageRecord, Match, RegionFeatures
+from vpmsearch.words import number_of
 
 PROBES = 400
 BOXES = (None, CropBox(bottom=0.5), CropBox(top=0.5), CropBox(bottom=0.7), CropBox(top=0.3))
@@ -67,7 +69,7 @@ class Probe:
     @property
     def known(self) -> bool:
         """Whether it is known who it shows."""
-        return self.record.pid is not None and self.record.pid > 0
+        return self.record.pid is not None and self.record.pid != 0 and not is_junk(self.record.pid)
 
     @property
     def source(self) -> Source:
@@ -156,7 +158,7 @@ def draw_probes(engine: Searcher, count: int, seed: int, first: Sequence[int] = 
         for image_id, record in zip(some.tolist(), snapshot.records_of(some), strict=True):
             probe = Probe(image_id, record if several else replace(record, camid=None))
             without, seen = without + (record.pid is None), seen + 1
-            if record.pid is None or record.pid >= 0:
+            if not is_junk(record.pid):
                 (known if probe.known else others).append(probe)
         if len(known) >= count:
             break
@@ -168,10 +170,10 @@ def draw_probes(engine: Searcher, count: int, seed: int, first: Sequence[int] = 
 
 def _what_would_do(engine: Searcher, unlabelled: int) -> str:
     return (
-        f"{engine.store.path}: among {unlabelled} images without pids, strangers cannot be told from other images of "
-        f"the same person, so no verdict can be promised. What would allow one: {LEAST} images or more; or pids of "
-        f"some people, {FEWEST} images between them (`vpmsearch index LIST.csv --dataset csv`, columns path,pid); or "
-        "some pairs that you answer (`vpmsearch calibrate --ask pairs.csv`, then `--pairs pairs.csv`)"
+        f"{engine.store.path}: among {number_of(unlabelled, 'image')} without pids, strangers cannot be told from "
+        f"other images of the same person, so no verdict can be promised. What would allow one: {LEAST} images or "
+        f"more; or pids of some people, {FEWEST} images between them (`vpmsearch index LIST.csv`, columns path,pid); "
+        "or some pairs that you answer (`vpmsearch calibrate --ask pairs.csv`, then `--pairs pairs.csv`)"
     )
 
 
@@ -244,7 +246,7 @@ def _told_apart(probe: Probe, visible: int, matches: Sequence[Match], answers: A
 
 def _kind(probe: ImageRecord, match: Match) -> str:
     """Who an image shows, as far as pids tell."""
-    if match.pid is not None and match.pid < 0:
+    if is_junk(match.pid):
         return NOBODY
     if probe.pid is None or match.pid is None or (probe.pid == 0 and match.pid == 0):
         return UNKNOWN

@@ -152,6 +152,9 @@ async def search(
     exclude_self: Annotated[
         bool, Form(description="Leave the query itself, or whatever has its content, out of the ranks.")
     ] = False,
+    fill: Annotated[
+        bool, Form(description="Fill what the query does not show from its nearest image, and search again.")
+    ] = False,
     cut_from: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
         Given,
@@ -198,6 +201,7 @@ async def search(
             regions=chosen,
             source=source,
             exclude_self=exclude_self,
+            fill=fill,
         )
         request.app.state.metrics.searched(found.result)
         return search_answer(view, query, sources, chosen, found, offset)

@@ -16,11 +16,12 @@ from PIL import Image
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import decode_image, hash_of, printable, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
+from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.itself import NOWHERE, Source, search_others
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.verdict import Calibration, load_calibration, notice_of, visible_regions
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
@@ -56,7 +57,7 @@ class View:
 
     engine: Searcher
     images: int
-    camids: tuple[int, ...]
+    camids: tuple[Label, ...]
     captured: tuple[datetime, datetime] | None
     folder: str
     calibration: Calibration | None
@@ -95,7 +96,8 @@ class Found:
     """An answer, and what is known of each of its matches.
 
     verdict: "match", "unsure" or "no match", and false_match_rates one a match; None in an index without a calibration.
-    itself: ids of matches that are the query itself; they have no rate.
+    itself: ids of matches that are the query itself; they have no rate. filled_from: the image that the query was
+    filled from, or None; where there is one no match has a rate.
     """
 
     result: SearchResult
@@ -104,6 +106,7 @@ class Found:
     verdict: str | None
     false_match_rates: tuple[float | None, ...]
     itself: frozenset[int]
+    filled_from: int | None
 
 
 class SearchService:
@@ -141,7 +144,7 @@ class SearchService:
                 if self.store.snapshot is self._view.snapshot and calibrated_at == self._calibrated_at:
                     self.problem = ""
                     return False
-                ours, theirs = self.extractor.weights.fingerprint, self.store.snapshot.model_info.fingerprint
+                ours, theirs = self.extractor.weights.info.fingerprint, self.store.snapshot.model_info.fingerprint
                 if ours != theirs:
                     raise ModelMismatchError("the index was built anew with other weights; start the server again")
                 self._view = self._look()
@@ -220,18 +223,20 @@ class SearchService:
         regions: tuple[int, ...] | None,
         source: Source = NOWHERE,
         exclude_self: bool = False,
+        fill: bool = False,
     ) -> Found:
         """The matches ranked offset + 1 to offset + limit.
 
         Args:
             source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
+            fill: see `vpmsearch.search.fill`.
 
         Raises:
             FeatureError: no such region.
         """
         k = offset + limit + 1  # one more says whether there is another page
         answered = search_others(
-            view.engine, query, [source], k, exact, exclude_self=exclude_self, filter=only, regions=regions
+            view.engine, query, [source], k, exact, exclude_self=exclude_self, filter=only, regions=regions, fill=fill
         )[0]
         result = answered.result
         page = result.matches[offset : offset + limit]
@@ -247,11 +252,12 @@ class SearchService:
             verdict = view.calibration.verdict(visible, nearest.distance if nearest else None)
             rates = tuple(
                 None
-                if match.image_id in answered.itself
+                if match.image_id in answered.itself or answered.filled_from is not None
                 else view.calibration.false_match_rate(visible, match.distance)
                 for match in page
             )
-        return Found(result, matches, len(result.matches) > offset + limit, verdict, rates, answered.itself)
+        more = len(result.matches) > offset + limit
+        return Found(result, matches, more, verdict, rates, answered.itself, answered.filled_from)
 
     def picture(self, image_id: int) -> bytes:
         """An image of the index as a JPEG of at most `PICTURE` pixels, without the metadata of its file.

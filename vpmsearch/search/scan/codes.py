@@ -1,4 +1,4 @@
-"""Embeddings as codes of a byte a number, with what each lost: certain lower bounds of Eq. 4 from a third of the reading.
+"""Embeddings as codes of a byte a number, with what each lost: certain lower bounds of Eq. 4, read fast.
 
 An embedding b of one region is kept as b̂ = s·c: integers c from −127 to 127 and a step s, the largest number of b over
 127. Beside them stand ‖b̂‖ and e_b ≥ ‖b − b̂‖, the measured error. A query's embedding a is kept the same way, with up to
@@ -11,9 +11,9 @@ shared regions with weights ≥ 0, so the mean of their lower bounds is a lower 
 
 1. P = Σ c_a c_b is exact. Codes are stored as c + 128, so sums stay within Σ 255 |c_a| < 2³¹ by the choice of the
    query's `levels`; 128 Σ c_a is taken off as an integer.
-2. X = ‖â‖² + ‖b̂‖² − 2 s_a s_b P = ‖â − b̂‖². Each of ‖â‖ and ‖b̂‖ is rounded once (u), squared (u more), P is rounded
-   once and multiplied twice, and three terms are summed: no term suffers more than 7 roundings, and the absolute values
-   of the terms sum to at most (‖â‖ + ‖b̂‖)². So X is wrong by at most 8u (‖â‖ + ‖b̂‖)²; 16u of that (computed within
+2. X = ‖â‖² + ‖b̂‖² − 2 s_a s_b P = ‖â − b̂‖². Each of ‖â‖ and ‖b̂‖ is rounded once (u) and squared (2u from that, u
+   more), P is rounded once and multiplied twice, and three terms are summed: no term suffers more than 7 roundings, and
+   the absolute values of the terms sum to at most (‖â‖ + ‖b̂‖)². So X is wrong by at most 8u (‖â‖ + ‖b̂‖)²; 16u of that (computed within
    5u of itself) is taken off. What underflows is less than 2⁻¹²⁰ in all, and `eq4` itself may lose (d + 8) 2⁻¹²⁴ of a
    squared distance where squares underflow; 2⁻¹⁰⁰ is taken off for both, with d ≤ `MOST_NUMBERS` < 2¹⁶.
 3. The root is rounded once, and multiplied by 1 − 16u, which covers that and the rounding of the difference in 4.

@@ -9,6 +9,7 @@ processor with AVX-512 VNNI a step becomes two `vpdpwssd`, on others whatever th
 order of a sum changes nothing.
 """
 
+# ruff: noqa: ANN001, ANN201, ANN202 (a kernel's types are those of the signature that it is compiled for)
 from __future__ import annotations
 
 import logging
@@ -186,8 +187,8 @@ def _add_region(  # type: ignore[no-untyped-def]
     "i4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,::1])"
 )
 def lower_bounds(  # type: ignore[no-untyped-def]
-    codes, step, length, error, weight, wanted, first, last, offset, words, bias, q_step, q_length, q_error, q_weight, lower,
-    least,
+    codes, step, length, error, weight, wanted, first, last, offset,
+    words, bias, q_step, q_length, q_error, q_weight, lower, least,
 ):  # fmt: skip
     """Write lower bounds of Eq. 4 of a segment's blocks `first` to `last` − 1; `codes.py` proves that they are.
 
