@@ -41,8 +41,12 @@ def fenced(image: Image.Image) -> Image.Image:
     hidden = image.copy()
     draw = ImageDraw.Draw(hidden)
     top = round(0.6 * height)
+    if top == height:
+        return hidden
     for board in range(_BOARDS):
         left, right = (round(edge * width / _BOARDS) for edge in (board, board + 1))
+        if right == left:
+            continue  # fewer pixels than boards
         shade = 96 + 24 * (board % 3)
         draw.rectangle((left, top, right - 1, height - 1), (shade, round(0.8 * shade), round(0.6 * shade)))
         draw.line((left, top, left, height - 1), (48, 40, 32), width=max(1, width // 64))
