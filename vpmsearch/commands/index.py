@@ -11,6 +11,7 @@ from vpmsearch.commands import options
 from vpmsearch.commands.indexed import tell_not_taken, tell_report
 from vpmsearch.commands.model import extractor_for, weights_of_index
 from vpmsearch.commands.terminal import answer_json, building, command, progress, say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,11 +29,12 @@ RUNTIMES = ("auto", "torch", "onnx", "openvino")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, example="vpmsearch index gallery/ --index indexes/mine")(index)
+    again = "the same command goes on where it was"
+    command(app, example="vpmsearch index gallery/ --index indexes/mine", again=again)(index)
 
 
 def index(
-    gallery: Annotated[Path, typer.Argument(help="Folder of images, root of a data set, or a CSV/JSONL file.")],
+    gallery: Annotated[Path, typer.Argument(help="Folder of images, one image, a data set, or a CSV/JSONL file.")],
     dataset: Annotated[
         str,
         typer.Option(
@@ -110,7 +112,7 @@ def index(
         say("times that name no zone are taken as UTC (--timezone)")
     if others := sorted({name for image in images for name, _ in image.attributes}):
         say(f"read, but not kept in the index: {', '.join(map(printable, others))[:500]}")
-    below = (gallery if gallery.is_dir() else gallery.parent) if prune else None
+    below = gallery_folder(gallery) if prune else None
     if dry_run:
         report = _look(index, images, below, clear_labels)
     else:
@@ -129,7 +131,14 @@ def index(
     if json:
         answer_json({"dry_run": dry_run, **report.to_json(), "not_taken": dict(aside.counts)})
     if images and not report.indexed + report.unchanged + report.relabelled + report.moved:
-        raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
+        raise DataError(f"none of the {number_of(len(images), 'image')} in {printable(gallery)} could be indexed")
+
+
+def gallery_folder(gallery: Path) -> Path:
+    """The folder that --prune looks below: of a list the one it is in; of a single image no more than the image."""
+    from vpmsearch.data.images import is_image_name
+
+    return gallery if gallery.is_dir() or is_image_name(gallery.name) else gallery.parent
 
 
 def _look(index: Place, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool) -> IndexReport:

@@ -19,6 +19,7 @@ from vpmsearch.model.device import Device
 from vpmsearch.model.onnx_runtime import OnnxRuntime, exported, ready
 from vpmsearch.model.runtime import Runtime
 from vpmsearch.model.weights import LoadedWeights, read_weights
+from vpmsearch.system.extras import needed_for
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,8 @@ def choose_runtime(
             return found
         weights = replace(weights, precision="float32")
     if name == "openvino":
-        from vpmsearch.model.openvino_runtime import OpenVinoRuntime
+        with needed_for("the runtime openvino"):
+            from vpmsearch.model.openvino_runtime import OpenVinoRuntime
 
         return OpenVinoRuntime(weights, tell=tell)
     if name == "onnx":
@@ -64,7 +66,8 @@ def choose_runtime(
         at_hand = OnnxRuntime.if_ready(weights)
         if at_hand is not None:
             return at_hand
-    from vpmsearch.model.torch_runtime import TorchRuntime
+    with needed_for(f"to run {weights.path.name}, which is not the package's own model,"):
+        from vpmsearch.model.torch_runtime import TorchRuntime
 
     return TorchRuntime(weights, device)
 
@@ -93,7 +96,7 @@ def export_in_background(weights: LoadedWeights, tell: Callable[[str], None]) ->
 
     Nothing happens where it is exported already, cannot be kept or the packages for it are not installed.
     """
-    missing = any(find_spec(package) is None for package in ("onnx", "onnxscript", "onnxruntime"))
+    missing = any(find_spec(package) is None for package in ("torch", "onnx", "onnxscript", "onnxruntime"))
     if os.environ.get(EXPORT) == "never" or missing or not sys.executable or ready(weights) is not None:
         return
     problems: list[str] = []
