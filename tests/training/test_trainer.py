@@ -687,7 +687,8 @@ def test_the_end_of_a_run_may_be_moved(drawn_images, tmp_path):
     once = replace(TINY, epochs=1, warmup_steps=0)
     rows = train(once, drawn_images, tmp_path / "once.safetensors")
     twice = train(replace(once, epochs=2), drawn_images, tmp_path / "once.safetensors", resume=True)
-    assert {row.epoch for row in rows} == {0} and {row.epoch for row in twice} == {1}
+    assert {row.epoch for row in rows} == {0}
+    assert {row.epoch for row in twice} == {1}
     with pytest.raises(TrainingError, match=r"other settings \(margin"):
         train(replace(once, epochs=2, margin=0.7), drawn_images, tmp_path / "once.safetensors", resume=True)
 
