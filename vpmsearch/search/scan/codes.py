@@ -10,15 +10,15 @@ shared regions with weights ≥ 0, so the mean of their lower bounds is a lower 
 **Its rounding**, u = 2⁻²⁴, for what `kernels.lower_bounds` computes in float32:
 
 1. P = Σ c_a c_b is exact. Codes are stored as c + 128, so sums stay within Σ 255 |c_a| < 2³¹ by the choice of the
-   query's `levels`; 128 Σ c_a is taken off as an integer.
-2. X = ‖â‖² + ‖b̂‖² − 2 s_a s_b P = ‖â − b̂‖². Each of ‖â‖ and ‖b̂‖ is rounded once (u) and squared (2u from that, u
-   more), P is rounded once and multiplied twice, and three terms are summed: no term suffers more than 7 roundings, and
-   the absolute values of the terms sum to at most (‖â‖ + ‖b̂‖)². So X is wrong by at most 8u (‖â‖ + ‖b̂‖)²; 16u of that (computed within
-   5u of itself) is taken off. What underflows is less than 2⁻¹²⁰ in all, and `eq4` itself may lose (d + 8) 2⁻¹²⁴ of a
-   squared distance where squares underflow; 2⁻¹⁰⁰ is taken off for both, with d ≤ `MOST_NUMBERS` < 2¹⁶.
-3. The root is rounded once, and multiplied by 1 − 16u, which covers that and the rounding of the difference in 4.
-4. e_a + e_b and the difference cost 2 roundings: of the errors, which are stored larger by 16u than computed in float64,
-   and of the root, which 3 has made less by 16u.
+   query's levels; 128 Σ c_a is taken off as an integer.
+2. X = ‖â‖² + ‖b̂‖² − 2 s_a s_b P = ‖â − b̂‖². Each of ‖â‖ and ‖b̂‖ is rounded once and squared (3u), P is rounded once
+   and multiplied twice (3u), and three terms are summed: no term suffers more than 7 roundings, and the absolute
+   values of the terms sum to at most (‖â‖ + ‖b̂‖)². So X is wrong by at most 8u (‖â‖ + ‖b̂‖)²; 16u of that, computed
+   within 5u of itself, is taken off. What underflows is less than 2⁻¹²⁰ in all, and `eq4` itself may lose
+   (d + 8) 2⁻¹²⁴ of a squared distance where squares underflow. 2⁻¹⁰⁰ is taken off for both: d ≤ `MOST_NUMBERS`.
+3. The root is rounded once, and multiplied by 1 − 16u, which covers that and its share of 4.
+4. e_a + e_b and the difference cost 2 roundings: of the errors, which are stored larger by 16u than computed in
+   float64, and of the root, which 3 has made less by 16u.
 5. The weighted mean is wrong by a factor within 1 ± (p + 4)u, as sums of positive terms are. `eq4.distances_to` is
    within 1e-5 of the true value. Whoever compares takes `SLACK` = 5e-5 off, which covers both up to p = 500.
 
