@@ -240,6 +240,20 @@ def test_too_many_codes_are_not_made(tmp_path, eager, monkeypatch):
         assert engine._view.scan.made
 
 
+def test_a_machine_without_room_searches_without_codes(tmp_path, eager, monkeypatch):
+    gallery, queries = features(100, 2, 8, 0), features(2, 2, 8, 1)
+
+    def full(*_):
+        raise MemoryError
+
+    with make_store(tmp_path / "index", gallery, [100]) as store:
+        right = SearchEngine(store).search(queries)
+        monkeypatch.setattr(Codes, "of", full)
+        engine = SearchEngine(store)
+        assert same(right, engine.search(queries))
+        assert not engine._view.scan.made
+
+
 def test_kernels_without_a_folder_to_keep_them_in(monkeypatch):
     """numba refuses to compile for its cache where it finds no folder to write to."""
     usual = kernels.njit

@@ -45,7 +45,7 @@ def kernels() -> ModuleType | None:
     """The compiled arithmetic, loaded once in a process; None where numba does not run."""
     try:
         from vpmsearch.search.scan import kernels as loaded
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001 (not installed, too new a NumPy, no compiler for this processor …)
         logging.getLogger(__name__).info("searches scan without codes, as numba does not load: %s", error)
         return None
     return loaded
@@ -83,7 +83,9 @@ class JointScan:
     ) -> None:
         self._snapshot, self._distances, self._effort = snapshot, distances, effort
         self._coded: _Coded | None = None
-        self._known = {} if before is None else before._known if before._coded is None else before._coded.parts
+        self._known: dict[int, tuple[object, Codes, int]] = {}
+        if before is not None:
+            self._known = before._known if before._coded is None else before._coded.parts
 
     @property
     def made(self) -> bool:
@@ -127,7 +129,10 @@ class JointScan:
                 codes = self._known[key][1]
             else:
                 counting = np.where(info.visible(files.visibility), files.visibility, np.float32(0))
-                codes = Codes.of(loaded, files.embeddings, counting)
+                try:
+                    codes = Codes.of(loaded, files.embeddings, counting)
+                except MemoryError:
+                    return False
             made[key] = (files, codes, offset)
             offset += len(codes)
             rows.append(self._snapshot.rows_of_segment(key, len(codes) * LANES))
