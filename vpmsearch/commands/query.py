@@ -11,6 +11,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from vpmsearch.model.extraction import Extractor
@@ -215,7 +216,7 @@ def _print(found: _Answer, json: bool) -> None:
         return
     result = found.result
     told = (
-        f"{f'{found.verdict}: ' if found.verdict else ''}{len(result.matches)} matches"
+        f"{f'{found.verdict}: ' if found.verdict else ''}{number_of(len(result.matches), 'match', 'matches')}"
         if result.matches
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )

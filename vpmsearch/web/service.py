@@ -18,10 +18,10 @@ from vpmsearch.data.images import decode_image, hash_of, printable, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.itself import NOWHERE, Source, search_others
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.verdict import Calibration, load_calibration, notice_of, visible_regions
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
@@ -144,7 +144,7 @@ class SearchService:
                 if self.store.snapshot is self._view.snapshot and calibrated_at == self._calibrated_at:
                     self.problem = ""
                     return False
-                ours, theirs = self.extractor.weights.fingerprint, self.store.snapshot.model_info.fingerprint
+                ours, theirs = self.extractor.weights.info.fingerprint, self.store.snapshot.model_info.fingerprint
                 if ours != theirs:
                     raise ModelMismatchError("the index was built anew with other weights; start the server again")
                 self._view = self._look()
