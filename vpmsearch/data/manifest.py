@@ -50,7 +50,7 @@ MAX_ROWS = 1_000_000
 _BLANK = ",;\t| \r\n"
 _DELIMITERS = ",;\t|"
 _DECODER = json.JSONDecoder()
-_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,18})\.0*")
+_DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})(?:\.0*)?")
 _UNKNOWN = frozenset({"", "nan", "nat", "none", "null", "<na>", "na", "n/a"})
 """What stands for no value, in lower case."""
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -416,15 +416,15 @@ def _label(value: Any, name: str, line: int) -> Label | None:
     if isinstance(value, float):
         if value != value:
             return None  # pandas writes a column of whole numbers with gaps so
-        value = int(value) if value.is_integer() else repr(value)
-    if isinstance(value, bool | list | dict):
+        value = int(value) if value.is_integer() else value
+    if isinstance(value, bool | float | list | dict):
         raise _LineError(f"{name} must be a whole number or text, not {_shown(value)}", line)
     if isinstance(value, str):
         value = value.strip()
         if value.lower() in _UNKNOWN:
             return None
         if _DECIMAL.fullmatch(value):  # pandas again: 17.0
-            value = value.partition(".")[0]
+            value = value.partition(".")[0].removeprefix("+")
     try:
         return as_label(value)
     except DataError as error:

@@ -335,7 +335,7 @@ def test_labels_may_be_words_and_any_other_column_is_kept(store):
 )  # fmt: skip
 def test_labels_and_attributes_have_limits(store, values):
     with store.writer() as writer:
-        with pytest.raises(StoreError, match="a.jpg: "):
+        with pytest.raises(StoreError, match=r"a\.jpg: "):
             writer.add([ImageRecord("a.jpg", **values)], make_features(1))
         most = {f"{i:0100}": "ö" * 4000 for i in range(100)}
         writer.add([ImageRecord("b.jpg", pid="x" * 200, attributes=most)], make_features(1))
