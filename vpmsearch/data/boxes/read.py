@@ -49,24 +49,31 @@ def read_boxes(
     """
     pictures = pictures_of(gallery, Every.of(every))
     found = _boxes(gallery, boxes, images, pictures, zone)
-    people = as_images(found, pictures, min_score=min_score)
+    people = as_images(_placed(found, pictures, min_score), pictures)
     if not people:
         raise DataError(f"no person of {printable(boxes)} is in a picture of {printable(gallery)}")
     return people
 
 
-def as_images(found: Iterable[FoundBox], pictures: Pictures, *, min_score: float | None = None) -> list[LabelledImage]:
-    """Boxes as images, see `read_boxes`."""
-    by_scene: dict[Part, dict[str, LabelledImage]] = {}
+def _placed(
+    found: Iterable[FoundBox], pictures: Pictures, min_score: float | None
+) -> Iterator[tuple[Part, FoundBox]]:
+    """Each box with its picture; without those of too small a score, and those whose picture is not there."""
     for number, box in enumerate(found, start=1):
         if number > MAX_ROWS:
             raise DataError(f"more than {MAX_ROWS} boxes; split the list")
         if min_score is not None and box.score is not None and not box.score >= min_score:
             not_taken.note(f"boxes with a score below {min_score:g}", _called(box))
-            continue
-        scene = pictures.part(box)
-        path = None if scene is None else _path(scene, box, pictures)
-        if scene is None or path is None:
+        elif (scene := pictures.part(box)) is not None:
+            yield scene, box
+
+
+def as_images(found: Iterable[tuple[Part, FoundBox]], pictures: Pictures) -> list[LabelledImage]:
+    """Boxes, each with the whole picture that it is in, as images; see `read_boxes`."""
+    by_scene: dict[Part, dict[str, LabelledImage]] = {}
+    for scene, box in found:
+        path = _path(scene, box, pictures)
+        if path is None:
             continue
         people = by_scene.setdefault(scene, {})
         if path in people:
