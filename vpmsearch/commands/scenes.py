@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -60,7 +60,9 @@ def read_people(
     wanted.check()
     if wanted.boxes is None and not wanted.detect:
         if gallery.is_file() and is_film(gallery):
-            raise DataError(f"{printable(gallery)} is a film; say where its people are (--boxes) or find them (--detect)")
+            raise DataError(
+                f"{printable(gallery)} is a film; say where its people are (--boxes) or find them (--detect)"
+            )
         return read_gallery(dataset, gallery, pattern=pattern, zone=zone)
     if not gallery.exists():
         raise DataError(f"{printable(gallery)} does not exist; give the folder of the photographs, or the film")
@@ -69,6 +71,38 @@ def read_people(
             gallery, wanted.boxes, images=wanted.images, min_score=wanted.min_score, every=wanted.every, zone=zone
         )
     return _detected(gallery, wanted)
+
+
+def boxed_images(images: Sequence[Path], boxes: Sequence[str] | None) -> list[Path]:
+    """Photographs, or the parts of them that `--box` names.
+
+    Raises:
+        typer.BadParameter: there are not as many boxes as images, or one is no box. ImageError: it is not in its
+        picture.
+    """
+    from vpmsearch.data.fragment import parse_box
+    from vpmsearch.data.images import boxed
+    from vpmsearch.errors import DataError
+
+    if not boxes:
+        return list(images)
+    if len(boxes) != len(images):
+        raise typer.BadParameter(f"{len(images)} images and {len(boxes)} --box: give one for each, in the same order")
+    try:
+        parsed = [parse_box(text) for text in boxes]
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint="--box") from error
+    return [Path(boxed(image, box)) for image, box in zip(images, parsed, strict=True)]
+
+
+def place_of(path: str) -> dict[str, Any]:
+    """Where in a photograph or film an image is, for JSON; nothing where it is a file of its own."""
+    from vpmsearch.data.fragment import part_of
+
+    part = part_of(path)
+    if not part.fragment:
+        return {}
+    return {"file": part.file, "box": None if part.box is None else list(part.box), "seconds": part.seconds}
 
 
 def _detected(gallery: Path, wanted: BoxOptions) -> Sequence[LabelledImage]:

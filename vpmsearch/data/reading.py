@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Self
 
 from PIL import Image
@@ -104,8 +105,12 @@ class SceneReader:
         self._film = self._frame = None
 
 
-def scene_name(path: str | os.PathLike[str]) -> str:
-    """What a person calls an image: the file's name, and the moment of a film; the box aside."""
+def scene_name(path: str | os.PathLike[str], *, stem: bool = False) -> str:
+    """What a person calls an image: the file's name, and the moment of a film; the box aside.
+
+    Args:
+        stem: without the extension.
+    """
     part = part_of(path)
-    name = printable(os.path.basename(part.file))  # noqa: PTH119 (text)
-    return name if part.seconds is None else f"{name} at {part.seconds:.2f} s"
+    name = printable(Path(part.file).stem if stem else Path(part.file).name)
+    return name if part.seconds is None else f"{name} {part.seconds:.2f} s"

@@ -105,7 +105,10 @@ class OnnxDetector:
 
     def _three(self, outputs: list[Any]) -> tuple[Floats, Any, Floats]:
         """boxes, labels, scores: in any order, with or without an axis for one picture."""
-        flat = [output[0] if output.ndim > 1 and output.shape[0] == 1 and output.shape[-1] != 4 else output for output in outputs]
+        flat = [
+            output[0] if output.ndim > 1 and output.shape[0] == 1 and output.shape[-1] != 4 else output
+            for output in outputs
+        ]
         flat = [output[0] if output.ndim == 3 else output for output in flat]
         boxes = next((each for each in flat if each.ndim == 2 and each.shape[1] == 4), None)
         labels = next((each for each in flat if each.ndim == 1 and each.dtype.kind in "iu"), None)
@@ -118,7 +121,9 @@ class OnnxDetector:
         inputs = self._session.get_inputs()
         shape = list(inputs[0].shape) if inputs else []
         self._rank = len(shape)
-        fits = len(inputs) == 1 and self._rank in (3, 4) and inputs[0].type == "tensor(float)" and shape[-3] in (3, None)
+        fits = (
+            len(inputs) == 1 and self._rank in (3, 4) and inputs[0].type == "tensor(float)" and shape[-3] in (3, None)
+        )
         if not fits and not (len(inputs) == 1 and self._rank in (3, 4) and isinstance(shape[-3], str)):
             raise DataError(
                 f"{printable(self._path)} takes {[(each.name, each.type, each.shape) for each in inputs][:3]}, no "
@@ -127,7 +132,9 @@ class OnnxDetector:
         self._fixed = all(isinstance(side, int) for side in shape[-2:])
         side = (int(shape[-2]), int(shape[-1])) if self._fixed else (SIDES[0], SIDES[0])
         if not all(32 <= each <= LARGEST_SIDE for each in side):
-            raise DataError(f"{printable(self._path)} takes pictures of {side}; 32 to {LARGEST_SIDE} pixels are understood")
+            raise DataError(
+                f"{printable(self._path)} takes pictures of {side}; 32 to {LARGEST_SIDE} pixels are understood"
+            )
         return side
 
     def _kind(self) -> str:

@@ -47,7 +47,8 @@ class Request:
     """One image to see, or the part of it inside `box`; `position` is handed back with the answer.
 
     path: a file, or a part of one as `vpmsearch.data.fragment` writes it; many parts of one photograph or film are seen
-    fastest one after another, of a film in the order of their times. photo: made poorer first, as `vpmsearch.data.poor.POOR` names it.
+    fastest one after another, of a film in the order of their times. photo: made poorer first, as
+    `vpmsearch.data.poor.POOR` names it.
     """
 
     position: int

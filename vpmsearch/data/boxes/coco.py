@@ -137,4 +137,4 @@ def _load(path: Path) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 or value != value
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > 1e300

@@ -55,9 +55,7 @@ def read_boxes(
     return people
 
 
-def _placed(
-    found: Iterable[FoundBox], pictures: Pictures, min_score: float | None
-) -> Iterator[tuple[Part, FoundBox]]:
+def _placed(found: Iterable[FoundBox], pictures: Pictures, min_score: float | None) -> Iterator[tuple[Part, FoundBox]]:
     """Each box with its picture; without those of too small a score, and those whose picture is not there."""
     for number, box in enumerate(found, start=1):
         if number > MAX_ROWS:
@@ -123,7 +121,9 @@ def _boxes(
     if boxes.is_dir():
         return yolo_boxes(boxes, pictures.stem_size)
     if not boxes.exists():
-        raise DataError(f"{printable(boxes)} does not exist; give the file of the boxes, or the folder of YOLO's labels")
+        raise DataError(
+            f"{printable(boxes)} does not exist; give the file of the boxes, or the folder of YOLO's labels"
+        )
     suffix = boxes.suffix.lower()
     if suffix == ".json":
         return coco_boxes(boxes, images)

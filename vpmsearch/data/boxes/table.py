@@ -60,7 +60,9 @@ def table_boxes(path: Path, zone: tzinfo | None = None, film: Path | None = None
             tuple((n, v) for n, v in row.attributes if _ALIASES.get(n.strip().lower(), n.strip().lower()) not in _OWN),
         )
     if rows and not whole:
-        raise DataError(f"{printable(path)}: no row has x, y, w and h; a list of boxes has the columns path, x, y, w, h")
+        raise DataError(
+            f"{printable(path)}: no row has x, y, w and h; a list of boxes has the columns path, x, y, w, h"
+        )
 
 
 def _rows(path: Path, zone: tzinfo | None, film: Path | None) -> Iterator[ManifestRow]:
