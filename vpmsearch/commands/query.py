@@ -178,7 +178,7 @@ def _answers(
         if asked.together and paths:
             features, groups, sources = together(features)[0], [paths], [merged(sources)]
         engine = searcher(store)
-        results = [_search(engine, features[row : row + 1], source, asked, only) for row, source in enumerate(sources)]
+        results = _search(engine, features, sources, asked, only)
         known = load_calibration(store, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
         visible = [visible_regions(info, seen[row : row + 1]) for row in range(len(seen))]
@@ -189,28 +189,32 @@ def _answers(
 
 
 def _search(
-    engine: Searcher, features: RegionFeatures, source: Source, asked: _Asked, only: Sequence[int] | None
-) -> tuple[Answered, tuple[int, ...]]:
-    """The answer to one query and, by tracks, how many images each match has."""
+    engine: Searcher, features: RegionFeatures, sources: Sequence[Source], asked: _Asked, only: Sequence[int] | None
+) -> list[tuple[Answered, tuple[int, ...]]]:
+    """The answer to each query and, by tracks, how many images each match has."""
     from vpmsearch.search.itself import search_others
     from vpmsearch.search.tracks import by_track
 
-    def nearest(count: int) -> Answered:
+    def nearest(rows: slice, count: int) -> list[Answered]:
         return search_others(
             engine,
-            features,
-            [source],
+            features[rows],
+            sources[rows],
             count,
             asked.exact,
             exclude_self=asked.exclude_self,
             filter=asked.filter,
             regions=only,
-        )[0]
+        )
 
     if not asked.by_track:
-        return nearest(asked.top), ()
-    tracked = by_track(engine.snapshot, asked.top, nearest)
-    return tracked.answered, tracked.images
+        return [(each, ()) for each in nearest(slice(None), asked.top)]
+    found = []
+    for row in range(len(features)):
+        one = slice(row, row + 1)
+        tracked = by_track(engine.snapshot, asked.top, lambda count, one=one: nearest(one, count)[0])  # type: ignore[misc]
+        found.append((tracked.answered, tracked.images))
+    return found
 
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:

@@ -107,7 +107,7 @@ def place_of(path: str) -> dict[str, Any]:
 
 def _detected(gallery: Path, wanted: BoxOptions) -> Sequence[LabelledImage]:
     from vpmsearch.data.boxes.pictures import Every, pictures_of
-    from vpmsearch.model.detection import detected_people, open_detector
+    from vpmsearch.model.detectors import detected_people, open_detector
 
     pictures = pictures_of(gallery, Every.of(wanted.every))
     detector = open_detector(wanted.detector, wanted.device)

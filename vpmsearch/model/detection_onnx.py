@@ -70,7 +70,7 @@ class OnnxDetector:
         canvas = Image.new("RGB", (width, height), (_PAD,) * 3)
         canvas.paste(small, corner)
         pixels = np.asarray(canvas, np.float32).transpose(2, 0, 1)[None]  # (1, 3, H, W)
-        pixels = pixels[:, ::-1] if self.kind == "YOLOX" else pixels / 255  # YOLOX: blue first, 0 to 255
+        pixels = pixels[:, ::-1] if self.kind == "YOLOX" else pixels / np.float32(255)  # YOLOX: blue first, 0 to 255
         boxes, scores = self._boxes(self._run(np.ascontiguousarray(pixels))[0])
         shift = np.array(corner * 2, np.float32)
         return without_doubles(((boxes - shift) / scale).astype(np.float32), scores)
@@ -97,7 +97,7 @@ class OnnxDetector:
         if not self._fixed and max(shown.size) > LARGEST_SIDE:
             shown = image.copy()
             shown.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-        pixels = np.asarray(shown, np.float32).transpose(2, 0, 1) / 255
+        pixels = np.asarray(shown, np.float32).transpose(2, 0, 1) / np.float32(255)
         boxes, labels, scores = self._three(self._run(pixels[None] if self._rank == 4 else pixels))
         kept = (labels == 1) & (scores >= WORTH) & np.isfinite(boxes).all(axis=1)
         scale = np.array([image.width / shown.width, image.height / shown.height] * 2, np.float32)
@@ -207,10 +207,10 @@ def _decoded(rows: Floats, side: tuple[int, int]) -> Floats:
         y, x = np.mgrid[: side[0] // stride, : side[1] // stride]
         grids.append(np.stack([x.ravel(), y.ravel()], axis=1))
         strides.append(np.full((x.size, 1), stride))
-    cells, stride = np.concatenate(grids).astype(np.float32), np.concatenate(strides).astype(np.float32)
-    centres = (cells + 0.5) * stride
-    undecoded = (rows[:, :2] + cells) * stride
+    cells, steps = np.concatenate(grids).astype(np.float32), np.concatenate(strides).astype(np.float32)
+    centres = (cells + 0.5) * steps
+    undecoded = (rows[:, :2] + cells) * steps
     if np.abs(rows[:, :2] - centres).mean() <= np.abs(undecoded - centres).mean():
         return rows
-    sizes = np.exp(np.minimum(rows[:, 2:4], 10)) * stride
+    sizes = np.exp(np.minimum(rows[:, 2:4], 10)) * steps
     return np.concatenate([undecoded, sizes, rows[:, 4:]], axis=1)

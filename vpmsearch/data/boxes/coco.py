@@ -72,12 +72,16 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
     attributes = tuple(
         (str(name), str(value)) for name, value in more.items() if isinstance(value, str | int | float) and value != ""
     )
+    x, y, width, height = map(float, box)
     return FoundBox(
-        *map(float, box),
+        x,
+        y,
+        width,
+        height,
         picture.name,
         picture.frame,
         picture.size,
-        float(score) if _is_number(score) else None,
+        float(score) if score is not None and _is_number(score) else None,
         None if track is None else str(track),
         attributes=tuple(pair for pair in attributes if pair[0] != "track_id"),
     )
