@@ -5,7 +5,7 @@ Axes: n images, p regions (row-major over the grid: top to bottom, then left to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from operator import index
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import DataError, FeatureError, ModelError
+from vpmsearch.labels import Attributes, Label, as_label, as_name, attribute_text
 from vpmsearch.views import result_view
 
 if TYPE_CHECKING:
@@ -114,16 +115,18 @@ class ImageRecord:
 
     path: as given, or relative to nothing: the text shown to the user and unique among the images that are not
         removed. content_hash: hex digest of the file's bytes, "" where there is no file. pid, camid: None where
-        unlabelled. captured_at: None where unknown; without a time zone it is taken as UTC.
+        unlabelled, else a whole number or a word; see `vpmsearch.labels`. captured_at: None where unknown; without a
+        time zone it is taken as UTC. attributes: whatever else is noted about it, as text by name.
     """
 
     path: str
     content_hash: str = ""
-    pid: int | None = None
-    camid: int | None = None
+    pid: Label | None = None
+    camid: Label | None = None
     captured_at: datetime | None = None
     width: int = 0
     height: int = 0
+    attributes: Attributes = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, init=False)
@@ -219,25 +222,45 @@ class SearchFilter:
     """Which images may be results. Empty tuples and None mean "any".
 
     captured_after is inclusive, captured_before exclusive; an image without a time passes neither. path_prefix: how
-    the path starts.
+    the path starts. where: attributes by name, each with its value or several, any of which will do:
+    `{"site": "north", "floor": ["1", "2"]}`; kept as tuples of text. Names and values are as given, in upper or lower
+    case.
 
     Raises:
-        DataError: path_prefix is no text (UTF-8 without NUL), so no path starts so.
+        DataError: path_prefix is no text (UTF-8 without NUL), so no path starts so; or a pid or camid is no label, or
+            an attribute none that an image can have.
     """
 
-    pids: tuple[int, ...] = ()
-    camids: tuple[int, ...] = ()
+    pids: tuple[Label, ...] = ()
+    camids: tuple[Label, ...] = ()
     captured_after: datetime | None = None
     captured_before: datetime | None = None
     path_prefix: str = ""
+    where: Mapping[str, str | Sequence[str]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        for name in ("pids", "camids"):
+            object.__setattr__(self, name, tuple(map(as_label, getattr(self, name))))  # frozen
+        wanted = {as_name(name): _texts(value) for name, value in sorted(self.where.items())}
+        object.__setattr__(self, "where", wanted)
         try:
             self.path_prefix.encode()
         except UnicodeEncodeError as error:
             raise DataError(f"no path starts with {self.path_prefix!r}: it is not UTF-8") from error
         if "\0" in self.path_prefix:
             raise DataError(f"no path starts with {self.path_prefix!r}: it holds a NUL")
+
+    @property
+    def attributes(self) -> Mapping[str, tuple[str, ...]]:
+        """`where`: the values of which an image must have one, by the attribute's name."""
+        return self.where  # type: ignore[return-value] # tuples since __post_init__
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """The values that are asked for of one attribute."""
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        return tuple(map(attribute_text, values))
+    return (attribute_text(values),)
 
 
 @dataclass(frozen=True)
@@ -252,14 +275,18 @@ class RegionMatch:
 
 @dataclass(frozen=True)
 class Match:
-    """One gallery image, and why it stands where it does: Σ weight·distance / Σ weight = distance (Eq. 4)."""
+    """One gallery image, and why it stands where it does: Σ weight·distance / Σ weight = distance (Eq. 4).
+
+    pid, camid, attributes: as in its `ImageRecord`.
+    """
 
     image_id: int
     path: str
-    pid: int | None
-    camid: int | None
+    pid: Label | None
+    camid: Label | None
     distance: float
     regions: tuple[RegionMatch, ...]
+    attributes: Attributes = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,10 @@ def test_exclude_self_leaves_the_query_and_its_copies_out(cli, tmp_path: Path, w
     assert len(both) == 10
     assert cli("query", paths[2], "--top", 2).stdout.count("the query itself") == 2
     assert "the query itself" not in cli("query", paths[2], "--exclude-self").stdout
+    plain, filled = (cli("query", paths[2], "--exclude-self", "--json", *more).json[0] for more in ((), ("--fill",)))
+    assert plain["filled_from"] is None
+    assert filled["filled_from"] == plain["matches"][0]["image_id"]
+    assert "filled from this image" in cli("query", paths[2], "--exclude-self", "--fill").stdout
 
 
 def test_a_calibration_says_when_it_is_old(cli, tmp_path: Path, weights: Path):

@@ -88,6 +88,14 @@ def test_the_query_itself_is_no_match_and_can_be_left_out(client, service, photo
     assert [each for page in pages for each in ids(page)] == ids(whole)
 
 
+def test_a_query_can_be_filled_from_its_nearest_image(client, service, photo):
+    plain = ask(client, photo, exclude_self=True)
+    answer = ask(client, photo, fill=True, exclude_self=True)
+    assert plain["filled_from"] is None
+    assert answer["filled_from"] == ids(plain)[0]
+    assert answer["matches"][0]["distance"] < plain["matches"][0]["distance"]
+
+
 def test_the_verdict_is_of_the_nearest_other(own_service, client_of, photo):
     store, info = own_service.store, own_service.store.model_info
     far = tuple(tuple(float(i) for i in range(1, 101)) for _ in range(info.p))

@@ -59,6 +59,10 @@ def query(
         bool,
         typer.Option("--exclude-self", help="Leave the query itself, or whatever has its content, out of the ranks."),
     ] = False,
+    fill: Annotated[
+        bool,
+        typer.Option("--fill", help="Fill what a query does not show from its nearest image, and search again."),
+    ] = False,
     json: options.Json = False,
     panel: Annotated[Path | None, typer.Option(help="Save a picture of the ranks here.", show_default=False)] = None,
     report: Annotated[
@@ -68,12 +72,14 @@ def query(
 ) -> None:
     """Find the people in an index who look like these, by the regions both images show.
 
-    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict", "depth",
-    "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can belong into the answer.
-    Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself, "reason"}. An image of
-    the index that is the query itself never counts for the verdict.
+    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict",
+    "filled_from", "depth", "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can
+    belong into the answer. Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself,
+    "reason"}. An image of the index that is the query itself never counts for the verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
     An image may be a part of a photograph or film, as the index names them: film.mp4#t=12.48&xywh=10,20,60,180.
+    With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
+    the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
     """
     from vpmsearch.commands.scenes import boxed_images
     from vpmsearch.errors import DataError
@@ -89,7 +95,7 @@ def query(
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
-    asked = _Asked(boxed_images(images, box), top, exact, wanted, regions, together, exclude_self, by_track)
+    asked = _Asked(boxed_images(images, box), top, exact, wanted, regions, together, exclude_self, by_track, fill)
     answers, failures, grid = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
@@ -115,6 +121,7 @@ class _Asked:
     together: bool
     exclude_self: bool
     by_track: bool
+    fill: bool
 
 
 @dataclass(frozen=True)
@@ -149,9 +156,9 @@ class _Answer:
         return None if known is None else known.verdict(self.visible, nearest.distance if nearest else None)
 
     def rate(self, match: Match) -> float | None:
-        """The false-match rate of a match; None of the query itself, which is no match."""
+        """The false-match rate of a match; None of the query itself, which is no match, and of a filled query's."""
         known = self.calibration
-        if known is None or match.image_id in self.found.itself:
+        if known is None or match.image_id in self.found.itself or self.found.filled_from is not None:
             return None
         return known.false_match_rate(self.visible, match.distance)
 
@@ -205,6 +212,7 @@ def _search(
             exclude_self=asked.exclude_self,
             filter=asked.filter,
             regions=only,
+            fill=asked.fill,
         )
 
     if not asked.by_track:
@@ -251,6 +259,7 @@ def _print(found: _Answer, json: bool) -> None:
         own = "  the query itself" if match.image_id in found.found.itself else ""
         if found.track_images and (images := found.track_images[rank - 1]) > 1:
             labels += f"  {images} images of its track"
+        own += "  the query was filled from this image" if match.image_id == found.found.filled_from else ""
         answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}{own}  [{shares}]")
 
 
@@ -288,6 +297,7 @@ def to_json(found: _Answer) -> dict[str, Any]:
         "elapsed_ms": result.elapsed_ms,
         "matches": matches,
         "verdict": found.verdict,
+        "filled_from": found.found.filled_from,
         "depth": result.depth,
         "complete": result.complete,
         "bound_closed": result.bound_closed,

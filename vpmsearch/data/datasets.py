@@ -23,6 +23,7 @@ from vpmsearch.data.layout_reader import find, find_any, read_heap, read_split
 from vpmsearch.data.layout_table import BY_NAME
 from vpmsearch.data.patterns import NamePattern, name_pattern
 from vpmsearch.errors import DataError
+from vpmsearch.labels import Label, in_order
 
 __all__ = [
     "DATASET_NAMES",
@@ -151,18 +152,18 @@ def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[R
     Raises:
         DataError: the share leaves nothing to train on, or there are too few identities to draw from.
     """
-    by_pid: dict[int, list[LabelledImage]] = defaultdict(list)
+    by_pid: dict[Label, list[LabelledImage]] = defaultdict(list)
     for image in dataset.train:
         if image.pid is not None:
             by_pid[image.pid].append(image)
     cameras_known = all(image.camid is not None for image in dataset.train)
     count = _hold_out_count(share, len(by_pid))
-    able = [pid for pid in sorted(by_pid) if _can_be_searched(by_pid[pid], cameras_known)]
+    able = [pid for pid in in_order(by_pid) if _can_be_searched(by_pid[pid], cameras_known)]
     if count > len(able):
         what = "seen by two cameras" if cameras_known else "on two images"
         raise DataError(f"cannot hold out {count} identities of {dataset.name}: {len(able)} are {what} or more")
     rng = np.random.default_rng(seed)
-    held_out = sorted(able[row] for row in rng.choice(len(able), size=count, replace=False))
+    held_out = in_order(able[row] for row in rng.choice(len(able), size=count, replace=False))
     query: list[LabelledImage] = []
     gallery: list[LabelledImage] = []
     for pid in held_out:
@@ -195,10 +196,10 @@ def _split_identity(
     images: Sequence[LabelledImage], cameras_known: bool, rng: np.random.Generator
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """One identity's images as (query, gallery)."""
-    by_camera: dict[int, list[int]] = defaultdict(list)
+    by_camera: dict[Label, list[int]] = defaultdict(list)
     for row, image in enumerate(images):
         by_camera[image.camid if cameras_known and image.camid is not None else 0].append(row)
-    cameras = [by_camera[camid] for camid in sorted(by_camera)]
+    cameras = [by_camera[camid] for camid in in_order(by_camera)]
     spare = [rows for rows in cameras if len(rows) > 1] or cameras[:1]
     chosen = {rows[int(rng.integers(len(rows)))] for rows in spare}
     query = [image for row, image in enumerate(images) if row in chosen]

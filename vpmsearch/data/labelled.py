@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from vpmsearch.labels import Label, in_order
+
 JUNK_PID = -1
 """The label of boxes that show a person too badly to count either way (Market-1501)."""
 
@@ -62,8 +64,8 @@ class LabelledImage:
     """
 
     path: Path
-    pid: int | None = None
-    camid: int | None = None
+    pid: Label | None = None
+    camid: Label | None = None
     captured_at: datetime | None = None
     track: str | None = None
     clothes: str | None = None
@@ -75,8 +77,8 @@ class ImageRow(NamedTuple):
     """A `LabelledImage` with its path as text: of a million images, a `Path` each would take most of the time."""
 
     name: str
-    pid: int | None
-    camid: int | None = None
+    pid: Label | None
+    camid: Label | None = None
     captured_at: datetime | None = None
     track: str | None = None
     clothes: str | None = None
@@ -110,8 +112,8 @@ class ReidDataset:
         return cls(name, train, query, gallery, protocol)
 
     @property
-    def train_pids(self) -> tuple[int, ...]:
-        """The identities of the training split, ascending."""
+    def train_pids(self) -> tuple[Label, ...]:
+        """The identities of the training split, in their order."""
         return _pids(self.train)
 
     @property
@@ -125,8 +127,8 @@ class ReidDataset:
         return len(_pids(self.query))
 
 
-def _pids(images: Iterable[LabelledImage]) -> tuple[int, ...]:
-    return tuple(sorted({image.pid for image in images if image.pid is not None}))
+def _pids(images: Iterable[LabelledImage]) -> tuple[Label, ...]:
+    return tuple(in_order(image.pid for image in images if image.pid is not None))
 
 
 def without_cameras(images: Sequence[LabelledImage]) -> bool:

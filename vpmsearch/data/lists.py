@@ -13,6 +13,7 @@ from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.manifest import ManifestRow, read_manifest
 from vpmsearch.errors import DataError
+from vpmsearch.labels import Label
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
@@ -71,7 +72,7 @@ class _Listed(Sequence[LabelledImage]):
         self._folder = folder
         self._names: list[str] = []
         self._distractors = bytearray()
-        self._pids, self._camids, self._times, self._lines = _Column(), _Column(), _Column(), _Column()
+        self._pids, self._camids, self._times, self._lines = _LabelColumn(), _LabelColumn(), _Column(), _Column()
         # (track, clothes, attributes) of the rows that have any; equal ones are kept once.
         self._more: dict[int, tuple[str | None, str | None, tuple[tuple[str, str], ...]]] = {}
         self._same: dict[object, tuple[str | None, str | None, tuple[tuple[str, str], ...]]] = {}
@@ -121,6 +122,25 @@ class _Listed(Sequence[LabelledImage]):
             attributes,
             bool(self._distractors[place]),
         )
+
+
+class _LabelColumn:
+    """Labels or None: a code each, and each distinct one once."""
+
+    def __init__(self) -> None:
+        self._codes = array("i")
+        self._labels: list[Label | None] = []
+        self._code_of: dict[Label | None, int] = {}
+
+    def append(self, label: Label | None) -> None:
+        """Take in the next one."""
+        code = self._code_of.setdefault(label, len(self._labels))
+        if code == len(self._labels):
+            self._labels.append(label)
+        self._codes.append(code)
+
+    def __getitem__(self, place: int) -> Label | None:
+        return self._labels[self._codes[place]]
 
 
 class _Column:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.errors import DataError
+from vpmsearch.labels import Label, in_order
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ def mixed(splits: Sequence[Sequence[LabelledImage]]) -> Mixture:
     if len(splits) == 1:
         return Mixture(tuple(splits[0]), (0,) * len(splits[0]))
     images: list[LabelledImage] = []
-    pids: dict[tuple[int, int | None], int] = {}
-    camids: dict[tuple[int, int | None], int] = {}
+    pids: dict[tuple[int, Label | None], int] = {}
+    camids: dict[tuple[int, Label | None], int] = {}
     for number, split in enumerate(splits):
-        for pid in sorted({image.pid for image in split if image.pid is not None}):
+        for pid in in_order(image.pid for image in split if image.pid is not None):
             pids[number, pid] = len(pids)
-        for camid in sorted({image.camid for image in split if image.camid is not None}):
+        for camid in in_order(image.camid for image in split if image.camid is not None):
             camids[number, camid] = len(camids)
         images += [
             replace(image, pid=pids[number, image.pid], camid=camids.get((number, image.camid))) for image in split

@@ -19,6 +19,7 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import load_image, to_array
 from vpmsearch.data.poor import grey
 from vpmsearch.errors import DataError
+from vpmsearch.labels import in_order
 from vpmsearch.types import Bool, Int64
 
 CACHE_BYTES = 4 << 30
@@ -92,13 +93,12 @@ class TrainingSet:
         height, width = (math.ceil(side / max(settings.gamma[0], 0.01)) for side in settings.input_size)
         self._needed = height, width
         # Sorted, so that class numbers do not depend on the order of files.
-        classes = {
-            pid: index for index, pid in enumerate(sorted({image.pid for image in images if image.pid is not None}))
-        }
+        pids = in_order(image.pid for image in images if image.pid is not None)
+        classes = {pid: number for number, pid in enumerate(pids)}
         self.num_classes = len(classes)
         self.targets = np.array([classes[image.pid] for image in images if image.pid is not None], dtype=np.int64)
         # Numbered like the classes, as a camid may be any number; an image whose camera is not known has its own.
-        cameras = {camid: i for i, camid in enumerate(sorted({i.camid for i in images if i.camid is not None}))}
+        cameras = {camid: i for i, camid in enumerate(in_order(i.camid for i in images if i.camid is not None))}
         self.camids = np.array(
             [len(cameras) + i if image.camid is None else cameras[image.camid] for i, image in enumerate(images)],
             dtype=np.int64,

@@ -18,6 +18,7 @@ from vpmsearch.data.labelled import JUNK_PID, LabelledImage, LeftOut, Protocol, 
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.metrics import shares_key
 from vpmsearch.evaluation.ranked import LabelledFeatures
+from vpmsearch.labels import Label, label_codes
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 Known = TypeVar("Known")
@@ -84,9 +85,9 @@ def labels_of(dataset: ReidDataset, protocol: Protocol) -> tuple[Labels, Labels]
         if not images:
             raise DataError(f"there is nothing to evaluate: {dataset.name} has no {split} here")
     keys = _keys(sides, protocol.left_out)
+    pids_of = label_codes(*(_all_known(images, "pid") for images in sides))
     found = []
-    for images, key in zip(sides, keys, strict=True):
-        pids = np.array([_known(image, image.pid, "pid") for image in images], dtype=np.int64)
+    for images, pids, key in zip(sides, pids_of, keys, strict=True):
         tracks = None
         if protocol.by_track:
             tracks = _numbered((image.pid, image.camid, image.track) for image in images)
@@ -102,11 +103,16 @@ def _keys(sides: tuple[Sequence[LabelledImage], Sequence[LabelledImage]], left_o
     if left_out == "track":
         keys = _numbered((image.pid, image.camid, _known(image, image.track, "track")) for image in every)
     else:
-        keys = np.array([_known(image, image.camid, "camid") for image in every], dtype=np.int64)
+        (keys,) = label_codes(_all_known(every, "camid"))
     if left_out == "clothes":
         clothes = _numbered((image.pid, _known(image, image.clothes, "clothes")) for image in every)
         keys = np.stack([keys, clothes], axis=1)
     return [keys[: len(sides[0])], keys[len(sides[0]) :]]
+
+
+def _all_known(images: Sequence[LabelledImage], name: Literal["pid", "camid"]) -> list[Label]:
+    labels = (getattr(image, name) for image in images)
+    return [_known(image, label, name) for image, label in zip(images, labels, strict=True)]
 
 
 def _known(image: LabelledImage, value: Known | None, name: str) -> Known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.rows import Evaluation
+from vpmsearch.labels import Label, as_label
 from vpmsearch.system.atomic import replacing
 
 
@@ -32,8 +33,8 @@ class QueryLine:
     """
 
     query: str
-    pid: int
-    camid: int
+    pid: Label
+    camid: Label
     gamma: float
     crop: str
     weighting: str
@@ -108,7 +109,7 @@ def read_query_lines(path: Path) -> list[QueryLine]:
             sign = max(",;\t", key=first.count)
             reader = csv.DictReader(file, strict=True, delimiter=sign)
             called = [name.strip() for name in reader.fieldnames or ()]
-            kinds = {item.name: {"str": str, "int": int, "float": float}[str(item.type)] for item in fields(QueryLine)}
+            kinds = {item.name: _KINDS[str(item.type)] for item in fields(QueryLine)}
             if "ranking" not in called:  # of before `ranking` was saved
                 kinds.pop("ranking")
             missing = [name for name in kinds if name not in called]
@@ -129,12 +130,24 @@ def read_query_lines(path: Path) -> list[QueryLine]:
         raise DataError(f"{path} is damaged ({error}); evaluate again") from error
 
 
-def _value(text: str, kind: type[Any], sign: str) -> Any:
+def _label(text: str) -> Label:
+    try:
+        return as_label(text)
+    except DataError as error:
+        raise ValueError(str(error)) from error
+
+
+_KINDS: dict[str, Callable[[str], Any]] = {"str": str, "Label": _label, "float": float}
+
+
+def _value(text: str | None, kind: Callable[[str], Any], sign: str) -> Any:
     """A field as it was before a spreadsheet or pandas wrote it anew."""
+    if text is None:
+        raise ValueError("a line ends early")
     if kind is float:
         text = text.replace(",", ".") if sign != "," else text
         return float(text or "nan")
-    return kind(text.removesuffix(".0")) if kind is int else kind(text)
+    return kind(text.removesuffix(".0")) if kind is _label else kind(text)
 
 
 class Difference(NamedTuple):

@@ -132,13 +132,16 @@ def _labels(images: Sequence[LabelledImage]) -> tuple[Int64, Int64]:
     """The pids and camids (n,) of images.
 
     Raises:
-        DataError: an image has none, or there are no images.
+        DataError: an image has none, or a word, whose number depends on the other images; or there are no images.
     """
     if not images:
         raise DataError("there is nothing to evaluate: no images")
     unlabelled = next((image for image in images if image.pid is None or image.camid is None), None)
     if unlabelled is not None:
         raise DataError(f"{printable(unlabelled.path)} has no pid or no camid; evaluation needs both for every image")
+    word = next((label for image in images for label in (image.pid, image.camid) if isinstance(label, str)), None)
+    if word is not None:
+        raise DataError(f"the label {word!r} is a word; give the labels of query and gallery together, by labels_of")
     pids = np.array([image.pid for image in images], dtype=np.int64)
     camids = np.array([image.camid for image in images], dtype=np.int64)
     return pids, camids

@@ -15,6 +15,7 @@ from PIL import Image
 
 from vpmsearch.data.reading import scene_name
 from vpmsearch.errors import DataError, VpmsearchError
+from vpmsearch.labels import Label, is_junk
 from vpmsearch.report.drawing import (
     BAR,
     CELL_H,
@@ -60,9 +61,9 @@ def share_scale(rows: Sequence[Sequence[Match]], num_regions: int | None) -> tup
     return num_regions or named, max((part.share for part in parts), default=0.0) or 1.0
 
 
-def verdict(match: Match, pid: int | None) -> bool | None:
+def verdict(match: Match, pid: Label | None) -> bool | None:
     """Whether the match shows the query's person; None where unknown (a negative pid is junk)."""
-    known = pid is not None and match.pid is not None and min(pid, match.pid) >= 0
+    known = pid is not None and match.pid is not None and not is_junk(pid) and not is_junk(match.pid)
     return match.pid == pid if known else None
 
 

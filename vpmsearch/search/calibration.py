@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.errors import DataError
+from vpmsearch.labels import is_junk
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.search.distances import QUERY_ROWS
 from vpmsearch.search.engine import Searcher
@@ -67,7 +68,7 @@ class Probe:
     @property
     def known(self) -> bool:
         """Whether it is known who it shows."""
-        return self.record.pid is not None and self.record.pid > 0
+        return self.record.pid is not None and self.record.pid != 0 and not is_junk(self.record.pid)
 
     @property
     def source(self) -> Source:
@@ -156,7 +157,7 @@ def draw_probes(engine: Searcher, count: int, seed: int, first: Sequence[int] = 
         for image_id, record in zip(some.tolist(), snapshot.records_of(some), strict=True):
             probe = Probe(image_id, record if several else replace(record, camid=None))
             without, seen = without + (record.pid is None), seen + 1
-            if record.pid is None or record.pid >= 0:
+            if not is_junk(record.pid):
                 (known if probe.known else others).append(probe)
         if len(known) >= count:
             break
@@ -244,7 +245,7 @@ def _told_apart(probe: Probe, visible: int, matches: Sequence[Match], answers: A
 
 def _kind(probe: ImageRecord, match: Match) -> str:
     """Who an image shows, as far as pids tell."""
-    if match.pid is not None and match.pid < 0:
+    if is_junk(match.pid):
         return NOBODY
     if probe.pid is None or match.pid is None or (probe.pid == 0 and match.pid == 0):
         return UNKNOWN

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from vpmsearch.labels import Label
 from vpmsearch.types import NoMatches, RegionFeatures, SearchFilter
 
 
@@ -19,8 +20,8 @@ class Contents(Protocol):
     def counts(self) -> dict[str, int]:
         """At least "images" and "identities"."""
 
-    def camids(self) -> list[int]:
-        """The cameras, ascending."""
+    def camids(self) -> list[Label]:
+        """The cameras, in their order."""
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last image were captured; None where no image has a time."""
@@ -83,5 +84,5 @@ def _timed(wanted: SearchFilter) -> bool:
     return wanted.captured_after is not None or wanted.captured_before is not None
 
 
-def _listed(numbers: tuple[int, ...]) -> str:
-    return " or ".join(map(str, numbers[:5])) + (" …" if len(numbers) > 5 else "")
+def _listed(labels: tuple[Label, ...]) -> str:
+    return " or ".join(map(str, labels[:5])) + (" …" if len(labels) > 5 else "")

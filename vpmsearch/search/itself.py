@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from vpmsearch.search.engine import CANDIDATES_PER_REGION, Searcher
+from vpmsearch.search.fill import filled
 from vpmsearch.search.living import living_first
 from vpmsearch.types import Match, NoMatches, RegionFeatures, SearchFilter, SearchResult
 
@@ -62,13 +64,16 @@ def merged(sources: Sequence[Source]) -> Source:
 class Answered:
     """The answer to one query.
 
-    result: as asked for. itself: ids of its matches that are the query itself. nearest: the nearest image that is not;
-    None where none shares a region with the query.
+    result: as asked for. itself: ids of its matches that are the query itself. nearest: the nearest image that is not,
+    to the query as it was asked; None where none shares a region with it. filled_from: the image that the query was
+    filled from, see `vpmsearch.search.fill`; None where it was not. Distances to a filled query are not those that a
+    calibration knows.
     """
 
     result: SearchResult
     itself: frozenset[int]
     nearest: Match | None
+    filled_from: int | None = None
 
 
 def search_others(
@@ -82,14 +87,16 @@ def search_others(
     filter: SearchFilter | None = None,
     candidates: int = CANDIDATES_PER_REGION,
     regions: Sequence[int] | None = None,
+    fill: bool = False,
 ) -> list[Answered]:
     """The k nearest for each query, and which of them are the query itself.
 
     Of equally distant images those whose files are there come first, see `living_first`.
 
     Args:
-        sources: what each query was made of. exclude_self: leave the query itself out of the ranks. Others: as
-            `SearchEngine.search`.
+        sources: what each query was made of. exclude_self: leave the query itself out of the ranks. fill: fill each
+            query from its nearest image and search again, see `vpmsearch.search.fill`. That image may be any of the
+            index but the query itself: `filter` says what may be a result. Others: as `SearchEngine.search`.
 
     Raises:
         FeatureError, ModelMismatchError: as `SearchEngine.search`.
@@ -97,6 +104,10 @@ def search_others(
     """
     if len(sources) != len(features):
         raise ValueError(f"{len(features)} queries and {len(sources)} sources: give one for each")
+    if fill:
+        return _search_filled(
+            engine, features, sources, k, exact, exclude_self, filter, candidates=candidates, regions=regions
+        )
 
     def search(queries: Sequence[int], count: int) -> list[SearchResult]:
         rows = features[np.array(queries)]
@@ -123,6 +134,37 @@ def search_others(
                 left.append(query)
         waiting, asked, step = left, asked + step, 4 * step
     return [answer for answer in answers if answer is not None]
+
+
+def _search_filled(
+    engine: Searcher,
+    features: RegionFeatures,
+    sources: Sequence[Source],
+    k: int,
+    exact: bool,
+    exclude_self: bool,
+    filter: SearchFilter | None,
+    **how: Any,
+) -> list[Answered]:
+    """Find each query's nearest image, fill the query from it, and search again."""
+    first = search_others(engine, features, sources, 1, exact, **how)
+    asked = first
+    if filter is not None and filter != SearchFilter():
+        asked = search_others(engine, features, sources, 1, exact, filter=filter, **how)
+    found = [each.nearest for each in first]
+    ids = [match.image_id for match in found if match is not None]
+    known = np.array([match is not None for match in found], dtype=np.bool_)
+    nearest = features
+    if ids:
+        helpers = engine.snapshot.features_of(ids)
+        nearest = RegionFeatures(np.zeros_like(features.visibility), np.zeros_like(features.embeddings))
+        nearest.visibility[known], nearest.embeddings[known] = helpers.visibility, helpers.embeddings
+    query = filled(features, nearest, known, engine.snapshot.model_info.threshold)
+    again = search_others(engine, query, sources, k, exact, exclude_self=exclude_self, filter=filter, **how)
+    return [
+        replace(answer, nearest=plain.nearest, filled_from=None if match is None else match.image_id)
+        for answer, plain, match in zip(again, asked, found, strict=True)
+    ]
 
 
 def _themselves(engine: Searcher, results: Sequence[SearchResult], sources: Sequence[Source]) -> list[frozenset[int]]:

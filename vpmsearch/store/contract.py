@@ -7,12 +7,13 @@ tests on all of them. Images are named by their ids.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from vpmsearch.errors import StoreError
+from vpmsearch.labels import Label
 from vpmsearch.store.intake import check_model
 from vpmsearch.store.place import Place
 from vpmsearch.store.values import OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
@@ -52,8 +53,8 @@ class GalleryView(Protocol):
     def counts(self) -> dict[str, int]:
         """How many images, removed and rejected ones, segments, identities and cameras there are."""
 
-    def camids(self) -> list[int]:
-        """The cameras, ascending."""
+    def camids(self) -> list[Label]:
+        """The cameras, in their order: numbers, then words."""
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured."""
@@ -174,20 +175,21 @@ class Gallery(ABC):
     def find(
         self,
         paths: Sequence[str] = (),
-        pids: Sequence[int] = (),
-        camids: Sequence[int] = (),
+        pids: Sequence[Label] = (),
+        camids: Sequence[Label] = (),
         before: datetime | None = None,
         after: datetime | None = None,
         prefix: str = "",
+        where: Mapping[str, str | Sequence[str]] | None = None,
     ) -> list[int]:
         """Ids, ascending, of the images that meet every condition given; all images when none is.
 
         Args:
             paths: exactly these. prefix: how the path starts. pids, camids: any of these. after, before: captured
-                from `after` on, and earlier than `before`.
+                from `after` on, and earlier than `before`. where: attributes, see `SearchFilter`.
         """
         self._check_open()
-        return self._found(SearchFilter(tuple(pids), tuple(camids), after, before, prefix), paths)
+        return self._found(SearchFilter(tuple(pids), tuple(camids), after, before, prefix, where or {}), paths)
 
     @abstractmethod
     def _found(self, wanted: SearchFilter, paths: Sequence[str]) -> list[int]:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from vpmsearch.errors import FeatureError, ModelMismatchError, StoreError
+from vpmsearch.errors import DataError, FeatureError, ModelMismatchError, StoreError
+from vpmsearch.labels import as_attributes, as_label
 from vpmsearch.store.values import EMBEDDING_DTYPES, StoredModel
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
-INT64 = range(-(2**63), 2**63)
 LARGEST = 1e17
 """Of a number in an embedding: sums of squares of float32 stay finite, without which FAISS ends the process."""
 
@@ -100,15 +100,17 @@ def clean_record(record: ImageRecord) -> ImageRecord:
     """A record of plain Python values, as a database needs them.
 
     Raises:
-        StoreError: a path is empty or no text, or a pid or camid is not a 64-bit integer.
+        StoreError: a path is empty or no text, a pid or camid is no label, or an attribute none that an image can have.
     """
     path = str(record.path)
     if not path or storable_text(path) != path:
         raise StoreError(
             f"{storable_text(path)!r} cannot be the path of an image; give the file a name that is text (UTF-8)"
         )
-    pid = None if record.pid is None else int(record.pid)
-    camid = None if record.camid is None else int(record.camid)
-    if any(number is not None and number not in INT64 for number in (pid, camid)):
-        raise StoreError(f"{path}: pid {pid} and camid {camid} must be 64-bit integers")
-    return replace(record, path=path, pid=pid, camid=camid, width=int(record.width), height=int(record.height))
+    try:
+        pid, camid = (None if label is None else as_label(label) for label in (record.pid, record.camid))
+        attributes = as_attributes(record.attributes)
+    except DataError as error:
+        raise StoreError(f"{path}: {error}") from error
+    width, height = int(record.width), int(record.height)
+    return replace(record, path=path, pid=pid, camid=camid, width=width, height=height, attributes=attributes)

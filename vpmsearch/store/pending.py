@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vpmsearch.errors import StoreError
-from vpmsearch.store.intake import INT64, check_features, clean_record, storable_text
+from vpmsearch.labels import INT64
+from vpmsearch.store.intake import check_features, clean_record, storable_text
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ImageRecord, RegionFeatures
 
@@ -72,7 +73,7 @@ class PendingWriter(ABC):
 
         Raises:
             FeatureError: lengths, p or d do not fit, a value is not finite or does not fit the index's dtype.
-            StoreError: a path is empty, no text, or pending already, or a pid or camid is not a 64-bit integer.
+            StoreError: a path is empty, no text, or pending already, or a label or attribute is none.
         """
         self._check_entered()
         check_features(self._model, len(records), features)

@@ -68,6 +68,7 @@ def search_answer(
         complete=result.complete,
         bound_closed=result.bound_closed,
         verdict=found.verdict,
+        filled_from=found.filled_from,
         calibration_notice=view.calibration_notice or None,
         empty=_why_empty(view, result),
         query=shown,

@@ -163,6 +163,9 @@ async def search(
     by_track: Annotated[
         bool, Form(description="Images of one track are one match: its nearest image, and how many it has.")
     ] = False,
+    fill: Annotated[
+        bool, Form(description="Fill what the query does not show from its nearest image, and search again.")
+    ] = False,
     cut_from: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
         Given,
@@ -210,6 +213,7 @@ async def search(
             source=source,
             exclude_self=exclude_self,
             by_track=by_track,
+            fill=fill,
         )
         request.app.state.metrics.searched(found.result)
         return search_answer(view, query, sources, chosen, found, offset)

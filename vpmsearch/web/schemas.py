@@ -29,8 +29,8 @@ class Hit(BaseModel):
     rank: int
     image_id: int
     path: str
-    pid: int | None
-    camid: int | None
+    pid: int | str | None
+    camid: int | str | None
     captured_at: datetime | None
     width: int
     height: int
@@ -86,6 +86,9 @@ class SearchAnswer(BaseModel):
         description='"match", "unsure" or "no match", of the nearest image that is not the query itself; none without '
         "`vpmsearch calibrate`"
     )
+    filled_from: int | None = Field(
+        description="id of the image that the query was filled from; the verdict is of the query as it was"
+    )
     calibration_notice: str | None = Field(description="why the calibration should be made anew; none where it is fine")
     empty: NoMatch | None = Field(description="why there are no matches; none where there are some")
     query: list[QueryRegion]
@@ -131,7 +134,7 @@ class IndexStats(BaseModel):
     min_visibility: float
     weights: str
     dataset: str = Field(description="that the weights were trained on")
-    camids: list[int]
+    camids: list[int | str]
     captured: list[datetime] | None = Field(
         min_length=2, max_length=2, description="first and last; none where no image has a time"
     )

@@ -17,6 +17,7 @@ from vpmsearch.data.crops import CropBox
 from vpmsearch.data.fragment import PixelBox, part_of
 from vpmsearch.data.images import decode_image, hash_of, part_hash, printable, read_image, read_scene
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
+from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.report.scene import outlined
 from vpmsearch.search.engine import Searcher
@@ -61,7 +62,7 @@ class View:
 
     engine: Searcher
     images: int
-    camids: tuple[int, ...]
+    camids: tuple[Label, ...]
     captured: tuple[datetime, datetime] | None
     folder: str
     calibration: Calibration | None
@@ -100,7 +101,8 @@ class Found:
     """An answer, and what is known of each of its matches.
 
     verdict: "match", "unsure" or "no match", and false_match_rates one a match; None in an index without a calibration.
-    itself: ids of matches that are the query itself; they have no rate.
+    itself: ids of matches that are the query itself; they have no rate. filled_from: the image that the query was
+    filled from, or None; where there is one no match has a rate.
     """
 
     result: SearchResult
@@ -109,6 +111,7 @@ class Found:
     verdict: str | None
     false_match_rates: tuple[float | None, ...]
     itself: frozenset[int]
+    filled_from: int | None
     track_images: tuple[int | None, ...] = ()  # one a match; None where tracks were not asked for
 
 
@@ -227,12 +230,14 @@ class SearchService:
         source: Source = NOWHERE,
         exclude_self: bool = False,
         by_track: bool = False,
+        fill: bool = False,
     ) -> Found:
         """The matches ranked offset + 1 to offset + limit.
 
         Args:
             source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
             by_track: images of one track are one match.
+            fill: see `vpmsearch.search.fill`.
 
         Raises:
             FeatureError: no such region.
@@ -241,7 +246,15 @@ class SearchService:
 
         def nearest(count: int) -> Answered:
             return search_others(
-                view.engine, query, [source], count, exact, exclude_self=exclude_self, filter=only, regions=regions
+                view.engine,
+                query,
+                [source],
+                count,
+                exact,
+                exclude_self=exclude_self,
+                filter=only,
+                regions=regions,
+                fill=fill,
             )[0]
 
         images: tuple[int | None, ...] = (None,) * limit
@@ -264,12 +277,12 @@ class SearchService:
             verdict = view.calibration.verdict(visible, first.distance if first else None)
             rates = tuple(
                 None
-                if match.image_id in answered.itself
+                if match.image_id in answered.itself or answered.filled_from is not None
                 else view.calibration.false_match_rate(visible, match.distance)
                 for match in page
             )
         more = len(result.matches) > offset + limit
-        return Found(result, matches, more, verdict, rates, answered.itself, images[: len(page)])
+        return Found(result, matches, more, verdict, rates, answered.itself, answered.filled_from, images[: len(page)])
 
     def picture(self, image_id: int) -> bytes:
         """An image of the index as a JPEG of at most `PICTURE` pixels, without the metadata of its file.

@@ -12,6 +12,7 @@ from galleries import INFO, fill, make_calibration, make_features, make_records
 from oracles import visibility_weighted_distance
 
 from vpmsearch.errors import FeatureError, ModelError, ModelMismatchError, StoreError, StoreNotFoundError
+from vpmsearch.search.itself import NOWHERE, search_others
 from vpmsearch.search.open import searcher
 from vpmsearch.search.verdict import load_calibration
 from vpmsearch.store.open import create_index, open_index, upgrade_index, verify_index
@@ -51,6 +52,27 @@ def test_the_folder_that_all_images_share(store):
             writer.remove([gone])
             writer.commit()
         assert store.snapshot.folder() == expected
+
+
+def test_a_query_is_filled_from_its_nearest_image(store):
+    """The half query is nearest to image 0; filled from it, it finds image 2, which shares no region with the query."""
+    features = make_features(3, seed=5)
+    embeddings, visibility = features.embeddings.copy(), features.visibility.copy()
+    visibility[0], visibility[1], visibility[2] = [1 / 6] * 6, [1 / 6] * 6, [0, 0, 0, 1 / 3, 1 / 3, 1 / 3]
+    embeddings[2, 3:] = embeddings[0, 3:]
+    half = RegionFeatures(np.array([[1 / 3] * 3 + [0] * 3], np.float32), embeddings[:1] + np.float32(0.01))
+    ids = fill(store, RegionFeatures(visibility, embeddings), make_records(3))
+    engine = searcher(store)
+    (plain,) = search_others(engine, half, [NOWHERE], 3)
+    assert [match.image_id for match in plain.result.matches] == ids[:2]
+    (answer,) = search_others(engine, half, [NOWHERE], 3, fill=True)
+    assert answer.filled_from == ids[0]
+    assert [match.image_id for match in answer.result.matches] == [ids[2], ids[0], ids[1]]
+    (only,) = search_others(
+        engine, half, [NOWHERE], 3, fill=True, filter=SearchFilter(path_prefix=make_records(3)[2].path)
+    )
+    assert [match.image_id for match in only.result.matches] == [ids[2]], "a filter is of results, not of the filling"
+    assert only.nearest is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

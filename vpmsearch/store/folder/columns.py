@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpmsearch.labels import Label
 from vpmsearch.types import Bool, Int64
 
 Texts = NDArray[Any]
 """Text of any length, NumPy's StringDType."""
 Times = NDArray[np.datetime64]
 """Moments in UTC, to the microsecond; NaT where there is none."""
-Label = int | str
 
 STRINGS = np.dtypes.StringDType()
 MOMENT = np.dtype("datetime64[us]")

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from vpmsearch.labels import Label
 from vpmsearch.store.folder.columns import (
     MOMENT,
     STRINGS,
-    Label,
     Labels,
     Texts,
     Times,

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
+from vpmsearch.labels import Label, in_order, is_junk
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
-from vpmsearch.store.folder.columns import MOMENT, Label
+from vpmsearch.store.folder.columns import MOMENT
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.folder.files import REMEDY, segment_folder
@@ -26,7 +27,6 @@ from vpmsearch.store.values import StoredModel, common_folder
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
 _ATTEMPTS = 5
-_IS_IDENTITY = 0  # pids from here on; −1 is the data sets' junk
 
 
 @dataclass(frozen=True)
@@ -281,14 +281,13 @@ class Snapshot:
     def counts(self) -> dict[str, int]:
         """How many images, removed and rejected ones, segments, identities and cameras there are."""
         pids = set[Label]().union(*(labels.pids.present(kept) for labels, kept in self._live_labels()))
-        identities = [pid for pid in pids if not isinstance(pid, int) or pid >= _IS_IDENTITY]
+        identities = [pid for pid in pids if not is_junk(pid)]
         counts = {"images": len(self), "removed": len(self.moment.removed), "rejected": self.moment.rejected}
         return counts | {"identities": len(identities), "cameras": len(self.camids()), "segments": len(self.parts)}
 
-    def camids(self) -> list[int]:
-        """The cameras, ascending."""
-        found: set[Any] = set().union(*(labels.camids.present(kept) for labels, kept in self._live_labels()))
-        return sorted(found)
+    def camids(self) -> list[Label]:
+        """The cameras, in their order: numbers, then words."""
+        return in_order(set[Label]().union(*(labels.camids.present(kept) for labels, kept in self._live_labels())))
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured; None where none has."""

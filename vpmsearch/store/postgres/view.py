@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreError
+from vpmsearch.labels import Label
 from vpmsearch.store.calibration_file import unpacked
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES, cell_ranges, decoded, digests
@@ -133,8 +134,8 @@ class ServerView:
         """How many images, rejected ones, identities and cameras there are; nothing removed stays, nor are segments."""
         return self.read(Reading.counts)
 
-    def camids(self) -> list[int]:
-        """The cameras, ascending."""
+    def camids(self) -> list[Label]:
+        """The cameras, in their order: numbers, then words."""
         return self.read(Reading.camids)
 
     def captured(self) -> tuple[datetime, datetime] | None:
@@ -266,8 +267,8 @@ class Reading:
         counts = {"images": images, "removed": 0, "rejected": rejected, "identities": identities}
         return counts | {"cameras": cameras, "segments": 0}
 
-    def camids(self) -> list[int]:
-        """The cameras, ascending."""
+    def camids(self) -> list[Label]:
+        """The cameras, in their order: numbers, then words."""
         found = self.rows("SELECT DISTINCT camid FROM image WHERE camid IS NOT NULL ORDER BY camid")
         return [row[0] for row in found]
 

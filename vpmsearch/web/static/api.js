@@ -61,6 +61,7 @@ export function search(photos, wanted, signal, tell) {
   form.append("prefix", wanted.prefix);
   form.append("exact", wanted.exact);
   form.append("exclude_self", wanted.others);
+  form.append("fill", wanted.fill);
   form.append("offset", wanted.offset);
   form.append("limit", wanted.limit);
   return followed("api/search", { method: "POST", body: form, signal }, tell);

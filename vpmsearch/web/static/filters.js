@@ -3,7 +3,7 @@
 import { by, element } from "./dom.js";
 import { changed, state } from "./state.js";
 
-const FIELDS = ["after", "before", "prefix", "others", "exact"];
+const FIELDS = ["after", "before", "prefix", "others", "fill", "exact"];
 const day = (text) => text.slice(0, 16).replace("T", " ");
 
 export function showFilters() {
@@ -18,7 +18,7 @@ export function showFilters() {
 }
 
 export const wantedFilters = () => ({
-  exact: by("exact").checked, others: by("others").checked, after: by("after").value, before: by("before").value, prefix: by("prefix").value,
+  exact: by("exact").checked, others: by("others").checked, fill: by("fill").checked, after: by("after").value, before: by("before").value, prefix: by("prefix").value,
   camids: [...by("cameras").querySelectorAll("input:checked")].map((box) => box.value),
 });
 
@@ -26,7 +26,7 @@ for (const id of FIELDS) by(id).addEventListener("change", () => changed("query"
 by("clear").addEventListener("click", () => {
   for (const box of by("cameras").querySelectorAll("input")) box.checked = false;
   by("after").value = by("before").value = by("prefix").value = "";
-  by("exact").checked = false;
+  by("exact").checked = by("fill").checked = false;
   by("others").checked = true;
   changed("query");
 });

@@ -58,7 +58,8 @@ function card(hit, names) {
     list,
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
     element("div", { class: "small labels" }, ...labels(hit).map((text) => element("span", {}, text)),
-      hit.itself ? element("span", {}, "the query itself") : ""),
+      hit.itself ? element("span", {}, "the query itself") : "",
+      hit.image_id === state.filledFrom ? element("span", {}, "the query was filled from this image") : ""),
     element("button", { type: "button", class: "again", "aria-label": `Search with this: ${name}`, onclick: () => searchWith(hit) },
       "Search with this"));
 }
