@@ -3,6 +3,7 @@
 #   make test    the fast tests
 #   make check   linter, import boundaries, types, stale documentation
 #   make bench   measurements on this machine
+#   make dist    a wheel and an sdist in dist/, checked
 #   make docs    write docs/cli.md, docs/datasets.md, the tables of docs/results.md and the map in docs/architecture.md
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-all check bench docs install clean
+.PHONY: demo test test-all check bench docs dist install clean
 
 demo: install
 	$(BIN)/vpmsearch demo --output demo
@@ -41,6 +42,11 @@ docs: install
 	$(BIN)/python docs/make_results.py
 	$(BIN)/python docs/make_architecture.py
 
+dist: install
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/python deploy/check_dist.py dist
+
 install: $(INSTALLED)
 
 # The stamp is younger than what it was made from, so a second run installs nothing.
@@ -52,4 +58,4 @@ $(INSTALLED): requirements.lock pyproject.toml
 	touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) demo runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,17 +1,34 @@
-"""Runs commands, one after the other in one process, and says which of them imported torch; for `test_imports.py`.
+"""Runs commands, one after the other in one process that has no torch; for `test_imports.py`.
+
+Says for each what it printed as its exit status, and which heavy packages it asked for. Those of `LIGHT` need none.
 
 Usage: python no_torch_driver.py FOLDER, with pictures in FOLDER/gallery.
 """
 
 from __future__ import annotations
 
+import builtins
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from vpmsearch.commands import app
+MISSING = ("torch", "torchvision")
+HEAVY = {*MISSING, "matplotlib"}
+asked: set[str] = set()
+_import = builtins.__import__
 
-HEAVY = {"torch", "torchvision", "matplotlib"}
+
+def watched(name: str, *more: Any, **named: Any) -> Any:
+    """As `__import__`; the names of heavy packages are kept."""
+    asked.update({name.partition(".")[0]} & HEAVY)
+    return _import(name, *more, **named)
+
+
+builtins.__import__ = watched
+sys.modules.update(dict.fromkeys(MISSING))  # to import one is a ModuleNotFoundError, and `find_spec` finds none
+
+from vpmsearch.commands import app  # noqa: E402 (after torch is gone)
 
 
 def answered(web_app, settings, tell):
@@ -32,9 +49,11 @@ def main() -> None:
     from vpmsearch.web import running  # no torch, or the first command is told of it
 
     os.chdir(sys.argv[1])
+    os.environ["XDG_CACHE_HOME"] = str(Path("cache").absolute())  # no model that was exported before
     running.run = answered
     picture = str(next(Path("gallery").iterdir()))
-    commands = [
+    other = "vpm-osnet-market1501-cuhk03.safetensors"  # no exported model of it is in the package
+    light = [
         ["index", "gallery"],
         ["stats"],
         ["query", picture, "--json"],
@@ -47,10 +66,16 @@ def main() -> None:
         ["snapshot", "copy"],
         ["export", "out.parquet"],
     ]
-    for command in commands:
-        app([*command, "--index", "index"], standalone_mode=False)
-        imported = sorted(HEAVY & sys.modules.keys())
-        sys.stderr.write(json.dumps({"command": command[0], "imported": imported}) + "\n")
+    needing = [
+        ["train", "--output", "w.safetensors"],
+        ["index", "gallery", "--index", "other", "--weights", other],
+        ["index", "gallery", "--index", "other", "--device", "cuda"],
+        ["evaluate", "--data", "gallery", "--dataset", "folder"],
+    ]
+    for command in [[*command, "--index", "index"] for command in light] + needing:
+        asked.clear()
+        status = app(command, standalone_mode=False)
+        sys.stderr.write(json.dumps({"command": command[0], "asked": sorted(asked), "status": status or 0}) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vpmsearch.errors import DataError, FeatureError, ModelError
 from vpmsearch.labels import Attributes, Label, as_label, as_name, attribute_text
 from vpmsearch.views import result_view
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,7 +72,10 @@ class RegionFeatures:
         return len(self.visibility)
 
     def __repr__(self) -> str:
-        return f"<RegionFeatures: {len(self)} images, {self.num_regions} regions of {self.embedding_dim} numbers>"
+        return (
+            f"<RegionFeatures: {number_of(len(self), 'image')}, {number_of(self.num_regions, 'region')} of "
+            f"{number_of(self.embedding_dim, 'number')}>"
+        )
 
     def __getitem__(self, rows: slice | NDArray[Any] | Sequence[int]) -> RegionFeatures:
         return RegionFeatures(self.visibility[rows], self.embeddings[rows])
@@ -331,7 +335,8 @@ class SearchResult:
     def __repr__(self) -> str:
         nearest = f"nearest {self.matches[0].distance:.4f} {self.matches[0].path!r}, " if self.matches else ""
         nearest = f"{self.empty.text}, " if self.empty is not None else nearest
-        return f"<SearchResult: {len(self.matches)} matches, {nearest}{self.candidates} compared>"
+        matches = number_of(len(self.matches), "match", "matches")
+        return f"<SearchResult: {matches}, {nearest}{self.candidates} compared>"
 
     def show(self, query: Image | None = None, *, top: int = 10, pid: int | None = None) -> Image:
         """The ranks as a picture, which a notebook displays; `.save` and `.show` of it do elsewhere.

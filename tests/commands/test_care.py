@@ -183,8 +183,10 @@ def test_snapshot_and_restore(cli, index: Path, gallery: Path, tmp_path: Path):
     before = cli(*query, index).json[0]["matches"]
     assert cli("snapshot", "copies/monday", "--index", index).stdout == "copies/monday: 6 images\n"
     assert cli(*query, "copies/monday").json[0]["matches"] == before
-    assert "not empty" in cli("snapshot", "copies/monday", "--index", index, code=1).error
-    assert "not empty" in cli("restore", "copies/monday", "--index", index, code=1).error
+    assert "is an index already" in cli("snapshot", "copies/monday", "--index", index, code=1).error
+    refused = cli("restore", "copies/monday", "--index", index, code=1).error
+    assert f"{index} is an index already; name another folder, or move that one away first" in refused
+    assert cli(*query, index).json[0]["matches"] == before
     shutil.rmtree(index)
     assert cli("restore", "copies/monday", "--index", index, "--json").json == [{"images": 6, "path": str(index)}]
     assert cli(*query, index).json[0]["matches"] == before

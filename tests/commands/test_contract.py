@@ -118,7 +118,7 @@ def test_what_cannot_be_parsed_is_status_2(cli, line: str):
         ("index good --weights W --embedding-dtype int8", "int8"),
         ("index good --weights W --min-visibility 2", "min_visibility"),
         ("index good --weights W --device tpu", "tpu"),
-        ("index bad --weights W", "none of the 1 images in bad could be indexed"),
+        ("index bad --weights W", "none of the 1 image in bad could be indexed"),
         ("query good/0.png", "no index at indexes/default"),
         ("query good/0.png --index good", "no index at good"),
         ("query missing.png --index I", "missing.png: there is no such file"),

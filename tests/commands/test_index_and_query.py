@@ -167,7 +167,7 @@ def test_a_gallery_of_nothing_but_bad_images_fails_beside_good_ones_of_another(
 ):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "0.png").write_bytes(b"no picture")
-    assert "none of the 1 images in bad" in cli("index", "bad", "--index", index, code=1).error
+    assert "none of the 1 image in bad" in cli("index", "bad", "--index", index, code=1).error
     assert len(stored(index)) == 6
     assert len(cli("stats", "--rejected", "--index", index, "--json").json[0]["rejections"]) == 1
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_settings import TINY
 
-import vpmsearch
+import vpmsearch.training.step as step_module
 import vpmsearch.training.trainer as module
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError, TrainingError, VpmsearchError, WeightsError
@@ -29,7 +29,6 @@ from vpmsearch.training.presets import get_preset
 from vpmsearch.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-REVISION = module.source_revision
 VARIANTS = {
     "adamw": TINY,
     "resnet10": replace(TINY, backbone="resnet10"),
@@ -445,7 +444,7 @@ def test_a_log_that_is_none(stopped, drawn_images, text):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(stopped, drawn_images, monkeypatch):
     before = snapshot(stopped)
-    compute, steps = module.vpm_loss, []
+    compute, steps = step_module.vpm_loss, []
 
     def diverging(*args):
         terms = compute(*args)
@@ -453,13 +452,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(stoppe
         return terms if len(steps) < 2 else replace(terms, total=terms.total * math.nan)
 
     run = trainer(TINY, drawn_images, stopped.weights)
-    monkeypatch.setattr(module, "vpm_loss", diverging)
+    monkeypatch.setattr(step_module, "vpm_loss", diverging)
     with pytest.raises(TrainingError, match=r"not finite at epoch 1.*learning rate.*last checkpoint is kept") as raised:
         run.run(resume=True)
     assert all(name in str(raised.value) for name in COLUMNS.split(",") if name.startswith("loss_"))
     assert len(steps) == 2
     assert snapshot(stopped) == before
-    monkeypatch.setattr(module, "vpm_loss", compute)
+    monkeypatch.setattr(step_module, "vpm_loss", compute)
     assert train(TINY, drawn_images, stopped.weights, resume=True)[0].epoch == 1
 
 
@@ -617,15 +616,6 @@ def test_the_weights_file_alone_is_enough(unbroken):
     assert config.source_revision == "0.1.0+test"
     with torch.inference_mode():
         assert loaded.model(torch.rand(1, 3, 64, 32)).embeddings.shape == (1, 3, 16)
-
-
-def test_the_source_revision_is_known_with_and_without_git(monkeypatch, tmp_path):
-    assert REVISION().startswith(vpmsearch.__version__)
-    with monkeypatch.context() as patched:
-        patched.setenv("PATH", str(tmp_path))  # no git
-        assert REVISION() == vpmsearch.__version__
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "vpmsearch" / "training" / "trainer.py"))
-    assert REVISION() == vpmsearch.__version__
 
 
 def test_the_checkpoint_is_safetensors(unbroken):

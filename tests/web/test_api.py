@@ -257,7 +257,7 @@ def test_the_smallest_box_is_a_pixel(client, photo):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image of a known format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "not an image of a known format"),
         (jpeg(picture(0, 200, 200))[:700], "damaged or truncated"),
-        (png(Image.new("RGB", (1001, 1000))), "more than the limit of 1000000 pixels"),
+        (png(Image.new("RGB", (1001, 1000))), "more than the limit of 1 megapixel"),
     ],
     ids=["empty", "svg", "eps", "truncated", "bomb"],
 )
@@ -318,6 +318,14 @@ def test_a_body_that_is_no_form_is_told_what_is_wanted(client, path, kind):
     assert answer.status_code == 415
     assert "send a form (multipart/form-data)" in answer.json()["error"]
     assert "photograph, box" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; x=1"])
+def test_a_form_without_its_boundary_is_400(client, kind):
+    """A client that sets the header by hand loses the boundary that its library would have put there."""
+    answer = client.post("/api/search", content=b"--b\r\n\r\n--b--", headers={"Content-Type": kind})
+    assert answer.status_code == 400
+    assert "boundary" in answer.json()["error"].lower()
 
 
 def test_answers_tell_no_place_of_the_server(own_service, client_of, tmp_path, photo):

@@ -3,7 +3,7 @@
 Nothing here imports torch until a command needs it, so that `--help` answers at once.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from vpmsearch.commands import (
     transfer,
 )
 from vpmsearch.commands.streams import prepare_streams
+from vpmsearch.version import VERSION
 
 
 class App(typer.Typer):
@@ -38,12 +39,27 @@ class App(typer.Typer):
 
 app = App(
     name="vpmsearch",
-    help="Search a gallery of person crops with a probe that may show only a part of the person.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vpmsearch {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Search a gallery of person crops with a probe that may show only a part of the person."""
+
+
 for module in (
     train,
     index,

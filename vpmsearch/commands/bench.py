@@ -9,6 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from vpmsearch.evaluation.searching import SearchMeasurement
@@ -82,7 +83,7 @@ def bench(
         answer_json({"results": rows, "images": images, "memory": memory, "equal": equal, "types": types})
     else:
         kept = ", ".join(f"{name} {value:.2f}" for name, value in memory.items())
-        answer(f"{images} images; memory of this process, the model's included: {kept}")
+        answer(f"{number_of(images, 'image')}; memory of this process, the model's included: {kept}")
     _tell_of_misses(rows, equal, types)
     if picture is not None:
         from vpmsearch.report.curves import recall_curve
@@ -110,7 +111,7 @@ def _queries(
     import numpy as np
 
     from vpmsearch.errors import DataError
-    from vpmsearch.evaluation.protocols import query_crops
+    from vpmsearch.evaluation.features import query_crops
     from vpmsearch.model.extraction import Request
     from vpmsearch.types import RegionFeatures
 

@@ -10,6 +10,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
+from vpmsearch.words import number_of
 
 FEW_PEOPLE = 100
 """Identities below which the rates of a calibration are said to be rough."""
@@ -50,11 +51,13 @@ def calibrate(
     from vpmsearch.search.calibration import BOXES
     from vpmsearch.search.calibration import calibrate as measure
     from vpmsearch.search.open import searcher
-    from vpmsearch.search.pairs import choose_pairs, read_answers, write_pairs
+    from vpmsearch.search.pairs import check_pairs_file, choose_pairs, read_answers, write_pairs
     from vpmsearch.store.open import open_index
 
     if ask is not None and pairs is not None:
         raise typer.BadParameter("--ask writes pairs and --pairs reads answers: one after the other")
+    if ask is not None:
+        check_pairs_file(ask)
     chosen = choose_device(device)
     with open_index(index, device=str(chosen)) as store:
         engine = searcher(store)
@@ -76,14 +79,15 @@ def calibrate(
                 answers=answers,
                 on_progress=advance,
                 on_estimate=lambda seconds: say(
-                    f"{total} searches among {images} images take about {_duration(seconds)}"
+                    f"{number_of(total, 'search', 'searches')} among {number_of(images, 'image')} take about "
+                    f"{_duration(seconds)}"
                 ),
             )
         where = store.keep_calibration(found.values())
     if found.labelled and found.identities < FEW_PEOPLE:
         say(
-            f"measured on {found.identities} people: with fewer than {FEW_PEOPLE} twice as many strangers may match as "
-            "is said, or more; calibrate again when there are more"
+            f"measured on {number_of(found.identities, 'person', 'people')}: with fewer than {FEW_PEOPLE} twice as "
+            "many strangers may match as is said, or more; calibrate again when there are more"
         )
     _told(found, where, json)
 
@@ -95,8 +99,8 @@ def _asked(path: Path, count: int, json: bool) -> None:
         answer_json({"path": printable(path), "pairs": count})
         return
     answer(
-        f"{printable(path)}: {count} pairs of images. Look at each, write yes or no under `same`, leave it empty where "
-        f"you cannot tell; then run `vpmsearch calibrate --pairs {printable(path)}`"
+        f"{printable(path)}: {number_of(count, 'pair')} of images. Look at each, write yes or no under `same`, leave "
+        f"it empty where you cannot tell; then run `vpmsearch calibrate --pairs {printable(path)}`"
     )
 
 
@@ -124,7 +128,8 @@ def _told(found: Calibration, where: object, json: bool) -> None:
     }[found.basis]
     never = "" if any(found.own) else "; nobody occurs twice (in two cameras, if known), so it never says that none is"
     promise = f"match is up to {ACCEPTED[found.basis]:.0%} false matches{never}"
-    answer(f"{where}: {measured} searches among {found.images} images, {by}; {promise}")
+    searches = f"{number_of(measured, 'search', 'searches')} among {number_of(found.images, 'image')}"
+    answer(f"{where}: {searches}, {by}; {promise}")
 
 
 def _duration(seconds: float) -> str:

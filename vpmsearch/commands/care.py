@@ -10,8 +10,11 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, counted, say
+from vpmsearch.words import byte_size, number_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vpmsearch.store.contract import Gallery
 
 SHOWN = 10
@@ -50,7 +53,7 @@ def stats(
             for item in value:
                 answer(f"rejected: {printable(item['path'])}: {item['reason']}")
         else:
-            answer(f"{key}: {_plain(value)}")
+            answer(f"{key}: {_plain(value, byte_size) if key == 'bytes_on_disk' else _plain(value)}")
 
 
 def verify(
@@ -69,7 +72,7 @@ def verify(
     if json:
         answer_json({"ok": report.ok, "images": report.images, "problems": list(report.problems)})
     else:
-        answer(f"{index}: {'ok' if report.ok else 'damaged'}, {report.images} images")
+        answer(f"{index}: {'ok' if report.ok else 'damaged'}, {number_of(report.images, 'image')}")
         for problem in report.problems:
             answer(f"problem: {problem}")
     if not report.ok:
@@ -113,10 +116,10 @@ def remove(
     for name in names:
         answer(printable(name))
     if dry_run:
-        say(f"{count} images would be removed")
+        say(f"{number_of(count, 'image')} would be removed")
         return
     erase = "the server's VACUUM erases" if index.is_server else "run `vpmsearch compact` to erase"
-    answer(f"{count} images removed; {erase} them from the index files")
+    answer(f"{number_of(count, 'image')} removed; {erase} {'it' if count == 1 else 'them'} from the index files")
     say("a file that is still in the gallery comes back when the gallery is indexed again: delete it there too")
 
 
@@ -175,8 +178,8 @@ def compact(
         answer_json(asdict(report))
     else:
         answer(
-            f"{'would be: ' if dry_run else ''}{report.images} images kept, {report.removed} erased; "
-            f"{report.bytes_before / 2**20:.1f} -> {'about ' if dry_run else ''}{report.bytes_after / 2**20:.1f} MiB"
+            f"{'would be: ' if dry_run else ''}{number_of(report.images, 'image')} kept, {report.removed} erased; "
+            f"{byte_size(report.bytes_before)} -> {'about ' if dry_run else ''}{byte_size(report.bytes_after)}"
         )
     if not report.erased:
         who = f" (process {', '.join(map(str, report.readers))})" if report.readers else ""
@@ -218,7 +221,7 @@ def _copied(images: int, target: Path, json: bool) -> None:
     if json:
         answer_json({"images": images, "path": str(target)})
     else:
-        answer(f"{target}: {images} images")
+        answer(f"{target}: {number_of(images, 'image')}")
 
 
 def upgrade(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
@@ -232,9 +235,12 @@ def upgrade(index: options.Index = options.DEFAULT_INDEX, json: options.Json = F
         answer(f"{index}: already at {new}" if old == new else f"{index}: {old} -> {new}")
 
 
-def _plain(value: object) -> str:
+def _plain(value: object, whole: Callable[[int], str] = str) -> str:
+    """A value for people; `whole` shows whole numbers."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {_plain(inner, whole)}" for key, inner in value.items())
     if isinstance(value, list):
-        return " ".join(_plain(inner) for inner in value)
+        return " ".join(_plain(inner, whole) for inner in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return whole(value)
     return f"{value:.3f}" if isinstance(value, float) else str(value)

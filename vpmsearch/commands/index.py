@@ -9,8 +9,9 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.indexed import tell_not_taken, tell_report
-from vpmsearch.commands.model import extractor_for
+from vpmsearch.commands.model import extractor_for, weights_of_index
 from vpmsearch.commands.terminal import answer_json, building, command, progress, say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,15 +29,16 @@ RUNTIMES = ("auto", "torch", "onnx", "openvino")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, example="vpmsearch index gallery/ --index indexes/mine")(index)
+    again = "the same command goes on where it was"
+    command(app, example="vpmsearch index gallery/ --index indexes/mine", again=again)(index)
 
 
 def index(
     gallery: Annotated[
         Path,
         typer.Argument(
-            help="Folder of images, root of a data set, a CSV/JSONL file; with --boxes or --detect a folder of scenes, "
-            "or a film."
+            help="Folder of images, one image, a data set, or a CSV/JSONL file; with --boxes or --detect a folder of "
+            "scenes, or a film."
         ),
     ],
     dataset: Annotated[
@@ -109,6 +111,7 @@ def index(
             "is onnxruntime there. OpenVINO needs vpmsearch[openvino]."
         ),
     ] = "auto",
+    precision: options.Precision = "",
     shard: Annotated[
         str,
         typer.Option(
@@ -144,7 +147,7 @@ def index(
         say("times that name no zone are taken as UTC (--timezone)")
     if others := sorted({name for image in images for name, _ in image.attributes}):
         say(f"read, but not kept in the index: {', '.join(map(printable, others))[:500]}")
-    below = (gallery if gallery.is_dir() else gallery.parent) if prune else None
+    below = gallery_folder(gallery) if prune else None
     if dry_run:
         report = _look(index, images, below, clear_labels)
     else:
@@ -155,6 +158,7 @@ def index(
             index_type,
             embedding_dtype,
             min_visibility,
+            precision,
             lambda loaded: make_extractor(loaded, chosen, batch_size, runtime),
         )
         report = _run(store, extractor, images, below, clear_labels)
@@ -162,7 +166,14 @@ def index(
     if json:
         answer_json({"dry_run": dry_run, **report.to_json(), "not_taken": dict(aside.counts)})
     if images and not report.indexed + report.unchanged + report.relabelled + report.moved:
-        raise DataError(f"none of the {len(images)} images in {printable(gallery)} could be indexed")
+        raise DataError(f"none of the {number_of(len(images), 'image')} in {printable(gallery)} could be indexed")
+
+
+def gallery_folder(gallery: Path) -> Path:
+    """The folder that --prune looks below: of a list the one it is in; of a single image no more than the image."""
+    from vpmsearch.data.images import is_image_name
+
+    return gallery if gallery.is_dir() or is_image_name(gallery.name) else gallery.parent
 
 
 def _look(index: Place, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool) -> IndexReport:
@@ -196,8 +207,9 @@ def runtime_device(name: str, runtime: str) -> Device:
     from vpmsearch.errors import DeviceError
     from vpmsearch.model.device import choose_device
 
-    chosen = choose_device("cpu" if name == "auto" and runtime != "torch" else name)
-    if runtime != "torch" and chosen.type != "cpu":
+    on_cpu = runtime in ("onnx", "openvino")
+    chosen = choose_device("cpu" if name == "auto" and on_cpu else name)
+    if on_cpu and chosen.type != "cpu":
         raise DeviceError(f"the runtime {runtime} runs on the CPU and not on {chosen}; use --device cpu or auto")
     return chosen
 
@@ -209,6 +221,7 @@ def _open_or_create(
     index_type: str,
     dtype: str,
     min_visibility: float | None,
+    precision: str,
     extractor_of: Callable[[LoadedWeights], Extractor],
 ) -> tuple[Gallery, Extractor]:
     """The store at `place` and what sees for it: with the weights it was built with, or a new one.
@@ -218,13 +231,15 @@ def _open_or_create(
     from dataclasses import replace
 
     from vpmsearch.errors import StoreNotFoundError
-    from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weights
+    from vpmsearch.model.weights import find_weights, read_weights
     from vpmsearch.store.open import create_or_open, open_index
 
     try:
         store = open_index(place, device=device)
     except StoreNotFoundError:
-        loaded = read_weights(find_weights(weights))
+        loaded = replace(
+            read_weights(find_weights(weights)), precision=options.precision(precision, device.partition(":")[0])
+        )
         info = loaded.info if min_visibility is None else replace(loaded.info, min_visibility=min_visibility)
         extractor = extractor_of(loaded)
         store = create_or_open(place, info, embedding_dtype=dtype, index_type=index_type, device=device)
@@ -232,7 +247,7 @@ def _open_or_create(
         return store, extractor
     try:
         info = store.model_info
-        loaded = read_weights(weights) if weights else find_by_fingerprint(info.fingerprint, info.weights)
+        loaded = weights_of_index(info, weights, precision)
         store.check_model(loaded.info)
         if index_type not in ("auto", store.index_type) or min_visibility not in (None, info.threshold):
             own = f"index type ({store.index_type}) and min_visibility ({info.threshold:.4g})"
@@ -254,6 +269,7 @@ def announce(loaded: LoadedWeights) -> None:
     from vpmsearch.model.weights import DRAWN
 
     config = loaded.config
-    say(f"weights: {config.name}, trained on {config.dataset}, {loaded.fingerprint[:12]} ({loaded.path})")
+    computed = "" if loaded.precision == "float32" else f", in {loaded.precision}"
+    say(f"weights: {config.name}, trained on {config.dataset}, {loaded.fingerprint[:12]} ({loaded.path}){computed}")
     if config.dataset == DRAWN:
         say("warning: these weights were trained on drawn pedestrians; results on photographs will be poor")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmsearch.commands.terminal import say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from vpmsearch.data.not_taken import NotTaken
@@ -40,19 +41,25 @@ def tell_report(report: IndexReport, index: Place, *, dry_run: bool) -> None:
     say(
         f"{'would be: ' if dry_run else ''}{report.indexed} indexed ({report.replaced} of them changed), "
         f"{report.unchanged} unchanged, {report.relabelled} relabelled, {report.moved} moved, {report.pruned} pruned, "
-        f"{len(report.rejected)} rejected in {report.seconds:.1f} s; {index} now holds {report.images} images"
+        f"{len(report.rejected)} rejected in {report.seconds:.1f} s; {index} now holds "
+        f"{number_of(report.images, 'image')}"
     )
     if changes := str(report.labels):
         say(f"labels: {changes}")
     if report.kept_labels:
-        say(f"{report.kept_labels} images keep labels that this gallery does not know; --clear-labels takes them away")
+        keep = "keeps" if report.kept_labels == 1 else "keep"
+        say(
+            f"{number_of(report.kept_labels, 'image')} {keep} labels that this gallery does not know; --clear-labels "
+            "takes them away"
+        )
     if report.duplicates:
         equal = ", ".join(f"{printable(path)} as {printable(other)}" for path, other in report.equal[:SHOWN])
-        say(f"{report.duplicates} of the indexed images have the same bytes as another image: {equal}")
+        have = "has" if report.duplicates == 1 else "have"
+        say(f"{report.duplicates} of the indexed images {have} the same bytes as another image: {equal}")
     if report.dead:
         say(
-            f"{report.dead} indexed images have lost their files, and images of this gallery have the same bytes; "
-            "--prune removes them, and their labels go over"
+            f"of {number_of(report.dead, 'indexed image')} the file is gone, and this gallery has the same bytes "
+            "elsewhere; --prune removes what is gone, and its labels go over"
         )
 
 

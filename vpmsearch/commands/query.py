@@ -11,12 +11,13 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vpmsearch.model.extraction import Extractor
-    from vpmsearch.search.engine import Searcher
+    from vpmsearch.search.searcher import Searcher
     from vpmsearch.search.itself import Answered, Source
     from vpmsearch.search.verdict import Calibration
     from vpmsearch.store.place import Place
@@ -248,7 +249,7 @@ def _print(found: _Answer, json: bool) -> None:
         return
     result = found.result
     told = (
-        f"{f'{found.verdict}: ' if found.verdict else ''}{len(result.matches)} matches"
+        f"{f'{found.verdict}: ' if found.verdict else ''}{number_of(len(result.matches), 'match', 'matches')}"
         if result.matches
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )

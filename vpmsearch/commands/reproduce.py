@@ -9,6 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,8 @@ SHOWN_IMAGES = 8
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    command(app, example="vpmsearch reproduce table1 --data Market-1501-v15.09.15")(reproduce)
+    again = "the same command goes on where it was"
+    command(app, example="vpmsearch reproduce table1 --data Market-1501-v15.09.15", again=again)(reproduce)
 
 
 def reproduce(
@@ -103,7 +105,7 @@ def _say_what_is_left_out(experiment: Experiment, partial: dict[Source, ReidData
 
 def _train(name: str, trainer: Trainer) -> None:
     total = trainer.steps_left(resume=True)
-    say(f"{name}: {trainer.settings.epochs} epochs, {len(trainer.data.images)} images")
+    say(f"{name}: {number_of(trainer.settings.epochs, 'epoch')}, {number_of(len(trainer.data.images), 'image')}")
     with progress(f"training {name}", total) as advance:
         trainer.run(resume=True, on_step=lambda row: advance(1, f"epoch {row.epoch + 1} loss {row.loss:.3f}"))
 

@@ -14,6 +14,8 @@ from vpmsearch.commands import options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, command, say
 from vpmsearch.errors import DataError
+from vpmsearch.system.extras import needed_for
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from vpmsearch.store.place import Place
@@ -100,10 +102,8 @@ def serve(
 
 
 def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: str, log: str | None) -> None:
-    try:
+    with needed_for("serve"):
         from vpmsearch.web.app import create_app
-    except ModuleNotFoundError as error:
-        raise DataError(f"serve needs {error.name}: pip install 'vpmsearch[web]'") from error
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.store.open import open_index
@@ -122,7 +122,7 @@ def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: 
     ):
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
         service = SearchService(store, extractor_for(loaded, chosen), max_pixels=settings.max_pixels)
-        say(f"{index}: {len(store.snapshot)} images")
+        say(f"{index}: {number_of(len(store.snapshot), 'image')}")
         run(create_app(service, settings, access_log), settings, tell)
     say("stopped")
 

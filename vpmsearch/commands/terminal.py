@@ -20,6 +20,7 @@ import typer
 
 from vpmsearch.commands.streams import TALK, Stopped, Talk, can_hold, stopped_by_signals
 from vpmsearch.errors import DiskFullWarning, VpmsearchError
+from vpmsearch.system.extras import how_to_install
 
 INTERRUPTED = 130
 PLAIN_SECONDS = 10.0
@@ -28,8 +29,14 @@ PLAIN_SECONDS = 10.0
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def command(app: typer.Typer, name: str | None = None, example: str = "") -> Callable[[Callable[..., None]], None]:
-    """Register a function as a command that shows an example in --help and turns errors into one line and exit 1."""
+def command(
+    app: typer.Typer, name: str | None = None, example: str = "", again: str = ""
+) -> Callable[[Callable[..., None]], None]:
+    """Register a function as a command that shows an example in --help and turns errors into one line and exit 1.
+
+    Args:
+        again: how to go on after the command was interrupted, where there is more to say than to run it again.
+    """
 
     def register(function: Callable[..., None]) -> None:
         @functools.wraps(function)
@@ -47,7 +54,7 @@ def command(app: typer.Typer, name: str | None = None, example: str = "") -> Cal
                 say(f"error: {_one_line(error)}")
                 raise typer.Exit(1) from None
             except KeyboardInterrupt as stop:
-                say("stopped; what was committed or saved before is kept")
+                say(f"stopped; what was committed or saved before is kept{again and f'; {again}'}")
                 raise typer.Exit(128 + stop.number if isinstance(stop, Stopped) else INTERRUPTED) from None
 
         signature = inspect.signature(function, eval_str=True)
@@ -185,6 +192,8 @@ def _one_line(error: BaseException) -> str:
         return "out of memory; use a smaller --batch-size or a machine with more"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full{f' ({error.filename})' if error.filename else ''}; free some space and run it again"
+    if isinstance(error, ModuleNotFoundError) and (command := how_to_install(error)):
+        return f"this needs {(error.name or '').partition('.')[0]}: {command}"
     text = " ".join(str(error).split())
     if isinstance(error, VpmsearchError | OSError):
         return text or type(error).__name__

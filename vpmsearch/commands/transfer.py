@@ -10,6 +10,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, building, command, may_replace, progress
 from vpmsearch.store.place import Place
+from vpmsearch.words import number_of
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +50,8 @@ def migrate(
         return
     notes = f"; {report.others} others were there before" if report.others else ""
     notes += "; calibrated as there" if report.calibrated else ""
-    answer(f"{target}: {report.images} images, each the same as in {source}, {report.copied} copied now{notes}")
+    images = number_of(report.images, "image")
+    answer(f"{target}: {images}, each the same as in {source}, {report.copied} copied now{notes}")
 
 
 def export(
@@ -73,4 +75,4 @@ def export(
     if json:
         answer_json({"images": images, "path": str(output)})
     else:
-        answer(f"{output}: {images} images")
+        answer(f"{output}: {number_of(images, 'image')}")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vpmsearch.data import folders, lists
-from vpmsearch.data.images import printable
+from vpmsearch.data.images import is_image_name, printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
 from vpmsearch.data.layout import Layout
 from vpmsearch.data.layout_reader import find, find_any, read_heap, read_split
@@ -97,8 +97,9 @@ def read_gallery(
 
     "folder" is a heap of photographs: every image below the root, without labels; identities are never guessed from
     sub-folders. "csv" gives every row, labelled or not; a file called .csv, .tsv, .jsonl or .ndjson is a list also
-    where "folder" is asked for. A data set of the table gives its gallery or, where the root is one folder of images
-    named so, all of it; junk is dropped. A pattern gives every image below the root with the labels of its name.
+    where "folder" is asked for, and one called like an image is a gallery of that image. A data set of the table gives
+    its gallery or, where the root is one folder of images named so, all of it; junk is dropped. A pattern gives every
+    image below the root with the labels of its name.
 
     Raises:
         DataError: the layout is unknown, something of it is missing, or it holds no images.
@@ -120,6 +121,8 @@ def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | 
         return lists.rows_as_images(folders.pattern_heap(root, pattern))
     if name == "csv" or (name == "folder" and root.suffix.lower() in LIST_SUFFIXES and not root.is_dir()):
         return lists.list_gallery(root, zone)
+    if name == "folder" and not root.is_dir() and is_image_name(root.name):
+        return [LabelledImage(root)]
     if name == "folder":
         return folders.heap(root)
     return _layout_gallery(BY_NAME[name], root)

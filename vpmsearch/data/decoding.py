@@ -31,6 +31,7 @@ from PIL import (
 
 from vpmsearch.data.quiet import quiet_pillow
 from vpmsearch.errors import ImageError
+from vpmsearch.words import pixel_count
 
 MAX_SCANS = 100
 """A JPEG of more scans is refused: each goes over the whole image and may take ten bytes of the file."""
@@ -92,7 +93,7 @@ def decoded(data: bytes, name: str, max_pixels: int, shrink_to: tuple[int, int] 
     except UnidentifiedImageError as error:
         raise ImageError("not an image of a known format", name) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"more than the limit of {max_pixels} pixels", name) from error
+        raise ImageError(f"more than the limit of {pixel_count(max_pixels)}", name) from error
     except Exception as error:
         # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
         raise ImageError(f"damaged or truncated ({short(error)})", name) from error
@@ -162,7 +163,7 @@ def _check_greed(data: bytes) -> None:
 
 
 def _too_large(image: Image.Image, max_pixels: int) -> str:
-    return f"{image.width}×{image.height} is more than the limit of {max_pixels} pixels"
+    return f"{image.width}×{image.height} is more than the limit of {pixel_count(max_pixels)}"
 
 
 def short(error: BaseException) -> str:

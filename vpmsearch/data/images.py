@@ -21,6 +21,7 @@ from vpmsearch.data.decoding import HEIC_EXTENSIONS, decoded, header_size, short
 from vpmsearch.data.film import Film, film_hash, is_film
 from vpmsearch.data.fragment import Part, PixelBox, part_of, with_box
 from vpmsearch.errors import DataError, ImageError
+from vpmsearch.words import byte_size
 
 MAX_PIXELS = 50_000_000
 """An image of more pixels is refused unread: it is no person crop, and may be a decompression bomb.
@@ -267,7 +268,7 @@ def image_names(folder: str | os.PathLike[str]) -> list[str]:
         folders[:] = inner
         for name in names:
             path = os.path.join(place, name)  # noqa: PTH118
-            if _is_image_name(name):
+            if is_image_name(name):
                 found.append(path)
             else:
                 aside.note_file(path)
@@ -280,7 +281,7 @@ def first_images(folder: str | os.PathLike[str], count: int) -> list[str]:
     found: list[str] = []
     for place, folders, names in os.walk(str(Path(folder))):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)
-        found.extend(os.path.join(place, name) for name in sorted(names) if _is_image_name(name))  # noqa: PTH118
+        found.extend(os.path.join(place, name) for name in sorted(names) if is_image_name(name))  # noqa: PTH118
         if len(found) >= count:
             break
     return found[:count]
@@ -292,7 +293,8 @@ def printable(path: str | os.PathLike[str]) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def _is_image_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a file is called like an image that can be read, and not hidden. Its content is not looked at."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 (speed)
 
 
@@ -316,7 +318,8 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(_kind(status.st_mode), printable(path))
         if status.st_size > MAX_FILE_BYTES:
-            raise ImageError(f"{status.st_size} bytes, more than the limit of {MAX_FILE_BYTES}", printable(path))
+            size, most = byte_size(status.st_size), byte_size(MAX_FILE_BYTES)
+            raise ImageError(f"{size}, more than the limit of {most}", printable(path))
         # O_NONBLOCK: should the file have become a FIFO since, opening it must not wait for a writer.
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
             data = file.read(MAX_FILE_BYTES + 1)
@@ -329,7 +332,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     if not data:
         raise ImageError("the file is empty (zero bytes)", printable(path))
     if len(data) > MAX_FILE_BYTES:  # it grew, or its file system reports no sizes
-        raise ImageError(f"more bytes than the limit of {MAX_FILE_BYTES}", printable(path))
+        raise ImageError(f"more than the limit of {byte_size(MAX_FILE_BYTES)}", printable(path))
     return data
 
 

@@ -18,7 +18,7 @@ from vpmsearch.errors import DataError
 from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.labels import Label, as_label
-from vpmsearch.system.atomic import replacing
+from vpmsearch.system.atomic import check_folder_of, replacing
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def write_query_lines(path: Path, lines: Iterable[QueryLine]) -> None:
     """Write a CSV file, whole or not at all.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: its folder is not there, or it cannot be written.
     """
+    check_folder_of(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [item.name for item in fields(QueryLine)])
             writer.writeheader()

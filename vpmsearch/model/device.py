@@ -6,6 +6,7 @@ import ctypes
 import re
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from vpmsearch.errors import DeviceError
 
@@ -40,17 +41,23 @@ def choose_device(name: str = "auto") -> Device:
         raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
     kind, index = parts[1], None if parts[2] is None else int(parts[2])
     if kind == "cuda" and (index or 0) >= _gpus():
-        raise DeviceError(f"there is no device {name!r} here; use --device cpu or auto")
+        lacks = "" if find_spec("torch") else "; a GPU also needs torch: pip install 'vpmsearch[train]'"
+        raise DeviceError(f"there is no device {name!r} here; use --device cpu or auto{lacks}")
     return Device(kind, index) if kind == "cuda" else CPU
 
 
 def _gpus() -> int:
-    """How many GPUs torch can use; torch is asked only where there is a driver, or where it is imported anyway."""
-    if "torch" not in sys.modules:
+    """How many GPUs torch can use; torch is asked only where there is a driver, or where it is imported anyway.
+
+    Without torch it is none: nothing else computes on a GPU here.
+    """
+    if sys.modules.get("torch") is None:
         try:
             ctypes.CDLL(_DRIVER)
         except OSError:
             return 0
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return 0
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

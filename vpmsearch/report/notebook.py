@@ -24,6 +24,7 @@ from vpmsearch.report.panels import Loader
 from vpmsearch.report.pictures import rank_panel
 from vpmsearch.store import Gallery
 from vpmsearch.types import Match, SearchResult
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,7 +72,7 @@ def result_html(result: SearchResult, *, top: int = SHOWN, load: Loader = load_i
     if result.empty is not None:
         return f"<p>no result: {html.escape(printable(result.empty.text))}</p>"
     how = "every image that can belong here was compared" if result.complete else "approximate"
-    told = f"{shown}; {result.candidates} images compared in {result.elapsed_ms:.1f} ms, {how}"
+    told = f"{shown}; {number_of(result.candidates, 'image')} compared in {result.elapsed_ms:.1f} ms, {how}"
     return f"<p>{told}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -34,11 +34,12 @@ from vpmsearch.errors import DataError
 from vpmsearch.labels import is_junk
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.search.distances import QUERY_ROWS
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.itself import Source, search_others
 from vpmsearch.search.pairs import Answers, Curve, Sample, fit
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.verdict import FEWEST, LIKENESS, PAIRS, PIDS, Calibration
 from vpmsearch.types import ImageRecord, Match, RegionFeatures
+from vpmsearch.words import number_of
 
 PROBES = 400
 BOXES = (None, CropBox(bottom=0.5), CropBox(top=0.5), CropBox(bottom=0.7), CropBox(top=0.3))
@@ -169,10 +170,10 @@ def draw_probes(engine: Searcher, count: int, seed: int, first: Sequence[int] = 
 
 def _what_would_do(engine: Searcher, unlabelled: int) -> str:
     return (
-        f"{engine.store.path}: among {unlabelled} images without pids, strangers cannot be told from other images of "
-        f"the same person, so no verdict can be promised. What would allow one: {LEAST} images or more; or pids of "
-        f"some people, {FEWEST} images between them (`vpmsearch index LIST.csv --dataset csv`, columns path,pid); or "
-        "some pairs that you answer (`vpmsearch calibrate --ask pairs.csv`, then `--pairs pairs.csv`)"
+        f"{engine.store.path}: among {number_of(unlabelled, 'image')} without pids, strangers cannot be told from "
+        f"other images of the same person, so no verdict can be promised. What would allow one: {LEAST} images or "
+        f"more; or pids of some people, {FEWEST} images between them (`vpmsearch index LIST.csv`, columns path,pid); "
+        "or some pairs that you answer (`vpmsearch calibrate --ask pairs.csv`, then `--pairs pairs.csv`)"
     )
 
 

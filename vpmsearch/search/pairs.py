@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
-from vpmsearch.search.engine import Searcher
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.store import Gallery
-from vpmsearch.system.atomic import replacing
+from vpmsearch.system.atomic import check_folder_of, replacing
+from vpmsearch.words import number_of
 
 PAIRS_ASKED = 150
 NEAR = 40
@@ -86,7 +87,7 @@ def choose_pairs(engine: Searcher, count: int = PAIRS_ASKED, seed: int = 0) -> l
     """
     snapshot, rng = engine.snapshot, np.random.default_rng(seed)
     if len(snapshot) < 2:
-        raise DataError(f"{engine.store.path} holds {len(snapshot)} images; a pair needs two")
+        raise DataError(f"{engine.store.path} holds {number_of(len(snapshot), 'image')}; a pair needs two")
     ids = snapshot.image_ids[rng.permutation(len(snapshot))[:count]]
     found = engine.search(snapshot.features_of(ids), min(NEAR + 1, len(snapshot)), exact=True)
     pairs = dict[tuple[int, int], tuple[int, int]]()
@@ -99,19 +100,28 @@ def choose_pairs(engine: Searcher, count: int = PAIRS_ASKED, seed: int = 0) -> l
     return list(pairs.values())
 
 
+def check_pairs_file(path: Path) -> None:
+    """Refuse before the work a file that `write_pairs` would not write.
+
+    Raises:
+        DataError: it is there already, or its folder is not.
+    """
+    if path.exists():
+        raise DataError(f"{printable(path)} is there already and may hold answers; choose another name")
+    check_folder_of(path)
+
+
 def write_pairs(path: Path, engine: Searcher, pairs: Sequence[tuple[int, int]]) -> None:
     """Write a file of pairs without answers.
 
     Raises:
-        DataError: it is there already, or cannot be written.
+        DataError: it is there already, its folder is not, or it cannot be written.
     """
-    if path.exists():
-        raise DataError(f"{printable(path)} is there already and may hold answers; choose another name")
+    check_pairs_file(path)
     snapshot = engine.snapshot
     ids = sorted({image_id for pair in pairs for image_id in pair})
     name = {i: record.path for i, record in zip(ids, snapshot.records_of(ids), strict=True)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from vpmsearch.store import Gallery, calibration_file
 from vpmsearch.types import ModelInfo, RegionFeatures
+from vpmsearch.words import number_of
 
 MATCH, UNSURE, NO_MATCH = "match", "unsure", "no match"
 MISSED = 0.05
@@ -112,7 +113,7 @@ class Calibration:
         if identities > OUTGROWN * self.identities:
             return f"labels came after it ({self.identities} identities then, {identities} now); {again} to use them"
         if not self.images / OUTGROWN <= images <= self.images * OUTGROWN:
-            return f"the index held {self.images} images then and holds {images} now; {again}"
+            return f"the index held {number_of(self.images, 'image')} then and holds {images} now; {again}"
         return ""
 
 

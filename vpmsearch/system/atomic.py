@@ -8,6 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vpmsearch.errors import DataError
+
+
+def check_folder_of(path: Path) -> None:
+    """Refuse before the work what could not be written after it: a folder whose name is mistyped is not made.
+
+    Raises:
+        DataError: the folder that the file is to be in does not exist.
+    """
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: there is no folder {path.parent}; make it first, or choose another file")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

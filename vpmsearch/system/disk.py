@@ -23,8 +23,3 @@ def free_bytes(folder: Path) -> int:
 def is_full(folder: Path) -> bool:
     """Whether hardly anything can be written to a folder's file system any more; False where nobody could tell."""
     return folder.is_dir() and free_bytes(folder) < SPARE_BYTES
-
-
-def in_words(count: int) -> str:
-    """Bytes as text, such as "3.2 MiB"."""
-    return f"{count / 2**10:.0f} KiB" if count < 2**20 else f"{count / 2**20:.1f} MiB"

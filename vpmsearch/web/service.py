@@ -20,10 +20,10 @@ from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.report.scene import outlined
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.itself import NOWHERE, Answered, Source, search_others
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.tracks import by_track as nearest_tracks
 from vpmsearch.search.verdict import Calibration, load_calibration, notice_of, visible_regions
 from vpmsearch.store import Gallery, GalleryView
@@ -150,7 +150,7 @@ class SearchService:
                 if self.store.snapshot is self._view.snapshot and calibrated_at == self._calibrated_at:
                     self.problem = ""
                     return False
-                ours, theirs = self.extractor.weights.fingerprint, self.store.snapshot.model_info.fingerprint
+                ours, theirs = self.extractor.weights.info.fingerprint, self.store.snapshot.model_info.fingerprint
                 if ours != theirs:
                     raise ModelMismatchError("the index was built anew with other weights; start the server again")
                 self._view = self._look()

@@ -115,7 +115,7 @@ def test_upgrade_that_fails_changes_nothing(filled, next_version, monkeypatch):
         raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
 
     monkeypatch.setattr(migrate, "make_tables", fail_late)
-    with pytest.raises(StoreError, match="free some MiB"):
+    with pytest.raises(StoreError, match="free some MB"):
         upgrade(path)
     assert schema(path / "catalog.sqlite3") == before
     monkeypatch.setattr(migrate, "make_tables", real)
@@ -236,7 +236,7 @@ def test_connections_are_set_up(store):
     ("error", "kind", "words"),
     [
         (sqlite3.OperationalError("database is locked"), StoreLockedError, "busy"),
-        (sqlite3.OperationalError("database or disk is full"), StoreError, "free some MiB"),
+        (sqlite3.OperationalError("database or disk is full"), StoreError, "free some MB"),
         (sqlite3.DatabaseError("database disk image is malformed"), StoreDamagedError, "restore"),
         (sqlite3.OperationalError("unable to open database file"), StoreError, "permissions"),
         (sqlite3.IntegrityError("UNIQUE constraint failed: image.path"), StoreError, "same commit"),

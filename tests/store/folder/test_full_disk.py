@@ -123,10 +123,10 @@ def test_removing_says_what_it_needs_and_then_works(disk: Path):
     film = fill(disk)
     with GalleryStore.open(index) as store, store.writer() as writer:
         writer.remove([1, 2, 3])
-        with pytest.raises(StoreError, match=r"is full \(0 KiB free\).*free some MiB"):
+        with pytest.raises(StoreError, match=r"is full \(0 bytes free\).*free some MB"):
             writer.commit()
     assert answers(index)[::2] == (100, True)
-    with pytest.raises(StoreError, match=r"needs about 2\.\d MiB on its disk.* 0 KiB are free.*no image is lost"):
+    with pytest.raises(StoreError, match=r"needs about 2\.\d MB on its disk.* 0 bytes are free.*no image is lost"):
         compact(index)
     assert answers(index)[::2] == (100, True)
     os.truncate(film, film.stat().st_size - (1 << 20))

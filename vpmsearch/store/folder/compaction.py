@@ -14,12 +14,14 @@ from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.copies import outdated_copies, purge
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.folder.files import FOLDER_NAME, REMEDY, segment_folder
+from vpmsearch.store.folder.leftovers import remove_leftovers, remove_unreferenced
 from vpmsearch.store.folder.locking import holders, writer_lock
 from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.rewriting import rewrite
-from vpmsearch.store.folder.segments import bytes_by_kind, remove_leftovers, remove_unreferenced
+from vpmsearch.store.folder.segments import bytes_by_kind
 from vpmsearch.store.values import CompactReport, OnBuild, tell_nobody
-from vpmsearch.system.disk import free_bytes, in_words
+from vpmsearch.system.disk import free_bytes
+from vpmsearch.words import byte_size
 
 _CATALOG_BYTES = 2 * 2**20  # for the commit itself, beside the segments
 
@@ -141,8 +143,8 @@ def _rewrite(folder: Path, catalog: Catalog, found: _Found, on_build: OnBuild) -
 def _no_room(folder: Path, found: _Found, job: Sequence[int]) -> StoreError:
     needed, free = found.needed(job) + _CATALOG_BYTES, free_bytes(folder)
     return StoreError(
-        f"compacting {folder} needs about {in_words(needed)} on its disk for a while, and {in_words(free)} are free; "
-        f"free {in_words(max(needed - free, 2**20))} more there, or move the index to another disk; no image is lost"
+        f"compacting {folder} needs about {byte_size(needed)} on its disk for a while, and {byte_size(free)} are free; "
+        f"free {byte_size(max(needed - free, 10**6))} more there, or move the index to another disk; no image is lost"
     )
 
 

@@ -74,6 +74,11 @@ def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[P
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
     """A folder that appears under its name only when it is whole."""
+    if (target / FILE_NAME).exists():
+        raise StoreError(
+            f"{target} is an index already; name another folder, or move that one away first "
+            f"(mv {target} {target.with_name(f'{target.name}.before')})"
+        )
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise StoreError(f"{target} exists and is not empty; choose another folder")
     parent = target.absolute().parent

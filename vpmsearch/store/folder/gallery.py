@@ -29,6 +29,7 @@ from vpmsearch.store.folder.writer import GalleryWriter
 from vpmsearch.store.intake import check_dtype
 from vpmsearch.store.values import CompactReport, OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
 from vpmsearch.types import ModelInfo, SearchFilter
+from vpmsearch.words import number_of
 
 
 class GalleryStore(Gallery):
@@ -101,7 +102,8 @@ class GalleryStore(Gallery):
             return f"<GalleryStore {self.path}: closed>"
         info = self.model_info
         name = info.name or "unnamed weights"
-        return f"<GalleryStore {self.path}: {len(self.snapshot)} images, {info.p} regions, {name}>"
+        images, regions = number_of(len(self.snapshot), "image"), number_of(info.p, "region")
+        return f"<GalleryStore {self.path}: {images}, {regions}, {name}>"
 
     def close(self) -> None:
         """Let go of the files; snapshots that somebody holds stay valid."""

@@ -115,6 +115,9 @@ def _fast_pieces(d: int) -> int:
 def gpu_of(device: str) -> int | None:
     """The GPU that a device names, None for the CPU; "auto" is the first GPU where there is one.
 
+    With faiss-cpu it is None for a GPU too: the lists stay on the CPU, and only model and Eq. 4 use the GPU
+    (docs/decisions/0019).
+
     Raises:
         DeviceError: it is no device, or not there.
     """
@@ -123,6 +126,8 @@ def gpu_of(device: str) -> int | None:
         return None
     if name not in ("cuda", "auto") or (number and not number.isdecimal()):
         raise DeviceError(f"unknown device {device!r}; use cpu, cuda, cuda:N or auto")
+    if not hasattr(faiss, "StandardGpuResources"):
+        return None
     gpu = int(number or 0)
     if gpu >= faiss.get_num_gpus():
         raise DeviceError(f"FAISS finds no device {device}; use --device cpu")

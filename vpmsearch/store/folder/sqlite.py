@@ -15,8 +15,9 @@ from pathlib import Path
 
 from vpmsearch.errors import DiskFullWarning, StoreDamagedError, StoreError, StoreLockedError
 from vpmsearch.store.folder.files import REMEDY, printable_line
-from vpmsearch.system.disk import free_bytes, in_words, is_full
+from vpmsearch.system.disk import free_bytes, is_full
 from vpmsearch.system.regular import SPARSE_RATIO
+from vpmsearch.words import byte_size
 
 _LONGEST = 1 << 28  # bytes of a value
 _SPARSE_FREE = 1 << 30  # below, holes do no harm: a copy that leaves zeros out makes them of emptied pages
@@ -166,7 +167,7 @@ def _connected_to_copy(path: Path, *, foreign_keys: bool) -> sqlite3.Connection:
         except OSError as error:
             raise StoreError(
                 f"the disk of {path.parent} is full, and there is no room in {tempfile.gettempdir()} either "
-                f"({error.strerror or error}); free some MiB, or name a folder that has room by $TMPDIR"
+                f"({error.strerror or error}); free some MB, or name a folder that has room by $TMPDIR"
             ) from error
         connection = _connected(f"{copy.as_uri()}?mode=rw", write=False, create=False, foreign_keys=foreign_keys)
         connection.execute(_LOOK)  # from here on it has every file open
@@ -228,8 +229,8 @@ def _meaning(path: Path, cause: sqlite3.Error) -> StoreError:
         return StoreLockedError(f"{path} is kept busy by another process ({reason}); try again when it is done")
     if "is full" in reason or (_may_be_full(cause) and is_full(path.parent)):
         return StoreError(
-            f"the disk of {path.parent} is full ({in_words(free_bytes(path.parent))} free): {path} cannot be written "
-            f"({reason}); free some MiB there and repeat: removing images needs room too, until `vpmsearch compact`"
+            f"the disk of {path.parent} is full ({byte_size(free_bytes(path.parent))} free): {path} cannot be written "
+            f"({reason}); free some MB there and repeat: removing images needs room too, until `vpmsearch compact`"
         )
     if any(sign in reason for sign in _DAMAGE):
         return StoreDamagedError(f"{path} is not a sound catalog ({reason}); {REMEDY}")
