@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vpmsearch.model.extraction import Extractor
-    from vpmsearch.search.searcher import Searcher
     from vpmsearch.search.itself import Answered, Source
+    from vpmsearch.search.searcher import Searcher
     from vpmsearch.search.verdict import Calibration
     from vpmsearch.store.place import Place
     from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
