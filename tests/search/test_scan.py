@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 
+pytest.importorskip("numba", reason="the extra [scan] is not installed")
+
 from vpmsearch.eq4 import distances_to
 from vpmsearch.search import engine as engines
 from vpmsearch.search.distances import Distances
