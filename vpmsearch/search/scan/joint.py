@@ -45,7 +45,7 @@ def kernels() -> ModuleType | None:
     """The compiled arithmetic, loaded once in a process; None where numba does not run."""
     try:
         from vpmsearch.search.scan import kernels as loaded
-    except Exception as error:  # noqa: BLE001 (not installed, too new a NumPy, no compiler for this processor …)
+    except Exception as error:  # not installed, too new a NumPy, no compiler for this processor …
         logging.getLogger(__name__).info("searches scan without codes, as numba does not load: %s", error)
         return None
     return loaded
