@@ -168,7 +168,7 @@ print("a command", CliRunner().invoke(app, ["hello"]).stdout.strip())
 
 record = ImageRecord("photos/a.jpg")
 view = View(None, 1, (), None, "", None, "")
-hit = answers._hit(view, 1, match, record, None, ("head", "legs"), itself=False)
+hit = answers._hit(view, 1, match, record, None, ("head", "legs"), itself=False, track_images=None)
 print("a field of REST answers", hit.model_dump()["folder"])
 """
 
