@@ -28,6 +28,7 @@ from vpmsearch.search.engine import (
     distances_of,
     explained,
 )
+from vpmsearch.search.queries import region_names
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import vector_text
 from vpmsearch.store.postgres.schema import Layout, lists_for
@@ -272,4 +273,5 @@ class _Query:
             where = self._reading.server.place
             text = f"{where} has features of image {min(strangers)} and not the image; {STRANGERS}"
             raise FeaturesOfNoImageError(text)
-        return tuple(explained(ids, [records[image_id] for image_id in place], distances, by_region, weights))
+        names = region_names(self._view.model_info.num_regions)
+        return tuple(explained(ids, [records[image_id] for image_id in place], distances, by_region, weights, names))
