@@ -12,6 +12,8 @@ import torch
 from fake_onnx import FakeOnnx
 from tiny_weights import write_pictures
 
+from vpmsearch.commands.index import runtime_device
+from vpmsearch.model import device as devices
 from vpmsearch.model import export, onnx_file
 from vpmsearch.model.export import check_packages
 from vpmsearch.model.weights import read_weights
@@ -107,3 +109,44 @@ def test_onnx_runs_on_the_cpu_alone(cli, gallery: Path, weights: Path, tmp_path:
         index, before = tmp_path / device, len(exports.seen)
         cli("index", gallery, "--index", index, "--weights", weights, "--runtime", "onnx", "--device", device)
         assert len(exports.seen) > before
+
+
+def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(cli, weights: Path, tmp_path: Path, monkeypatch):
+    pytest.importorskip("openvino")
+    from vpmsearch.model import openvino_runtime
+
+    monkeypatch.setenv(onnx_file.CACHE, str(tmp_path / "cache"))
+    gallery, index = tmp_path / "gallery", tmp_path / "index"
+    write_pictures(gallery, 3)
+    options = ("--index", index, "--weights", weights, "--device", "cpu")
+    wanted = "bfloat16" if openvino_runtime.computes_in("bfloat16") else "float32"
+    said = cli("index", gallery, *options, "--precision", "auto").stderr
+    assert (", in bfloat16" in said) == (wanted == "bfloat16")
+    with GalleryStore.open(index) as store:
+        assert store.model_info.fingerprint.endswith("+bfloat16") == (wanted == "bfloat16")
+    first = sorted(gallery.iterdir())[0]
+    nearest = cli("query", first, *options, "--json").json[0]["matches"][0]
+    assert (nearest["path"], nearest["distance"]) == (str(first), 0)
+    write_pictures(gallery, 5)
+    cli("index", gallery, *options)
+    with GalleryStore.open(index) as store:
+        assert len(store.snapshot) == 5
+        assert store.model_info.fingerprint.endswith("+bfloat16") == (wanted == "bfloat16")
+    other = "float32" if wanted == "bfloat16" else "bfloat16"
+    monkeypatch.setattr(openvino_runtime, "computes_in", lambda precision: True)
+    assert f"built in {wanted}, not in {other}" in cli("index", gallery, *options, "--precision", other, code=1).stderr
+    monkeypatch.setattr(openvino_runtime, "computes_in", lambda precision: False)
+    new = ("--index", tmp_path / "new", "--weights", weights, "--precision", "bfloat16")
+    assert "bfloat16 needs a CPU that has it" in cli("index", gallery, *new, code=2).stderr
+    assert "'int8' is not one of" in cli("index", gallery, *new[:-1], "int8", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("runtime", "asked"), [("auto", "auto"), ("torch", "auto"), ("onnx", "cpu"), ("openvino", "cpu")]
+)
+def test_only_the_runtimes_of_a_cpu_keep_auto_from_a_gpu(monkeypatch, runtime: str, asked: str):
+    seen = list[str]()
+    chosen = devices.choose_device("cpu")
+    monkeypatch.setattr(devices, "choose_device", lambda name: seen.append(name) or chosen)
+    assert runtime_device("auto", runtime) == chosen
+    assert seen == ["auto" if runtime in ("auto", "torch") else "cpu"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.index import RUNTIMES, make_extractor, runtime_device
+from vpmsearch.commands.model import weights_of_index
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.store.place import Place
 
@@ -143,8 +145,12 @@ def evaluate(
         int | None, typer.Option(min=1, help="Ask with so many queries, drawn by the seed.", show_default="all")
     ] = None,
     runtime: Annotated[
-        str, typer.Option(help="torch, onnx or openvino: the latter two on the CPU, where they are faster.")
-    ] = "torch",
+        str,
+        typer.Option(
+            help="auto, torch, onnx (onnxruntime) or openvino: the latter two on the CPU, where they are faster."
+        ),
+    ] = "auto",
+    precision: options.Precision = "",
     candidates: Annotated[int, typer.Option(min=1, help="Images a query that --matcher orders.")] = 50,
     per_query: Annotated[
         Path | None,
@@ -181,11 +187,13 @@ def evaluate(
         labels = labels_of(images, protocol)
         _check_matches(*labels)  # from the labels alone, before the first image is seen
         sets.append((images, protocol, labels))
-    loaded, indexed, own = _load(weights, index, sets[0][0].gallery, sets[0][2][1])
+    chosen = runtime_device(device, runtime)
+    computed = (precision, chosen.type)
+    loaded, indexed, own = _load(weights, computed, index, sets[0][0].gallery, sets[0][2][1])
     threshold = own if min_visibility is None else min_visibility
     if index is not None and index.is_server and threshold < own:
         raise DataError(f"{index} stores no embedding of a region that is seen less than {own:.4g}; ask for no less")
-    extractor = make_extractor(loaded, runtime_device(device, runtime), batch_size, runtime)
+    extractor = make_extractor(loaded, chosen, batch_size, runtime)
     to_see = sum(
         len(photos) * queries_to_see(len(images.query), gammas, crops, seed) + (0 if indexed else len(images.gallery))
         for images, _, _ in sets
@@ -270,8 +278,6 @@ def _check_place(per_query: Path | None) -> None:
 
 def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:
     """The data set with so many of its queries, in their order."""
-    from dataclasses import replace
-
     import numpy as np
 
     if queries is None or queries >= len(images.query):
@@ -282,8 +288,6 @@ def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:
 
 def _protocol(images: ReidDataset, leave_out: str | None, tracks: str | None, draws: int | None) -> Protocol:
     """The data set's own protocol, with what was asked for in its place."""
-    from dataclasses import replace
-
     from vpmsearch.evaluation.labels import protocol_of
 
     protocol = protocol_of(images, leave_out)  # type: ignore[arg-type]
@@ -308,18 +312,27 @@ def _check_matches(query: Labels, gallery: Labels) -> None:
 
 
 def _load(
-    weights: Path | None, index: Place | None, gallery: Sequence[LabelledImage], labels: Labels
+    weights: Path | None,
+    computed: tuple[str, str],
+    index: Place | None,
+    gallery: Sequence[LabelledImage],
+    labels: Labels,
 ) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
-    """The weights, the gallery of the index that was built with them, and the `min_visibility` to use."""
+    """The weights, the gallery of the index that was built with them, and the `min_visibility` to use.
+
+    Args:
+        computed: the precision that was asked for, and the kind of device.
+    """
     from vpmsearch.evaluation.protocols import indexed_gallery
-    from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weights
+    from vpmsearch.model.weights import find_weights, read_weights
     from vpmsearch.store.open import open_index
 
     if index is None:
-        loaded = read_weights(find_weights(weights))
+        loaded = replace(read_weights(find_weights(weights)), precision=options.precision(*computed))
         return loaded, None, loaded.info.threshold
     with open_index(index) as store:
-        loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
+        loaded = weights_of_index(store.model_info, weights, computed[0])
+        store.check_model(loaded.info)
         return loaded, indexed_gallery(store.snapshot, gallery, labels), store.model_info.threshold
 
 

@@ -9,7 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.indexed import tell_not_taken, tell_report
-from vpmsearch.commands.model import extractor_for
+from vpmsearch.commands.model import extractor_for, weights_of_index
 from vpmsearch.commands.terminal import answer_json, building, command, progress, say
 from vpmsearch.words import number_of
 
@@ -77,6 +77,7 @@ def index(
             "is onnxruntime there. OpenVINO needs vpmsearch[openvino]."
         ),
     ] = "auto",
+    precision: options.Precision = "",
     shard: Annotated[
         str,
         typer.Option(
@@ -122,6 +123,7 @@ def index(
             index_type,
             embedding_dtype,
             min_visibility,
+            precision,
             lambda loaded: make_extractor(loaded, chosen, batch_size, runtime),
         )
         report = _run(store, extractor, images, below, clear_labels)
@@ -170,8 +172,9 @@ def runtime_device(name: str, runtime: str) -> Device:
     from vpmsearch.errors import DeviceError
     from vpmsearch.model.device import choose_device
 
-    chosen = choose_device("cpu" if name == "auto" and runtime != "torch" else name)
-    if runtime != "torch" and chosen.type != "cpu":
+    on_cpu = runtime in ("onnx", "openvino")
+    chosen = choose_device("cpu" if name == "auto" and on_cpu else name)
+    if on_cpu and chosen.type != "cpu":
         raise DeviceError(f"the runtime {runtime} runs on the CPU and not on {chosen}; use --device cpu or auto")
     return chosen
 
@@ -183,6 +186,7 @@ def _open_or_create(
     index_type: str,
     dtype: str,
     min_visibility: float | None,
+    precision: str,
     extractor_of: Callable[[LoadedWeights], Extractor],
 ) -> tuple[Gallery, Extractor]:
     """The store at `place` and what sees for it: with the weights it was built with, or a new one.
@@ -192,13 +196,15 @@ def _open_or_create(
     from dataclasses import replace
 
     from vpmsearch.errors import StoreNotFoundError
-    from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weights
+    from vpmsearch.model.weights import find_weights, read_weights
     from vpmsearch.store.open import create_or_open, open_index
 
     try:
         store = open_index(place, device=device)
     except StoreNotFoundError:
-        loaded = read_weights(find_weights(weights))
+        loaded = replace(
+            read_weights(find_weights(weights)), precision=options.precision(precision, device.partition(":")[0])
+        )
         info = loaded.info if min_visibility is None else replace(loaded.info, min_visibility=min_visibility)
         extractor = extractor_of(loaded)
         store = create_or_open(place, info, embedding_dtype=dtype, index_type=index_type, device=device)
@@ -206,7 +212,7 @@ def _open_or_create(
         return store, extractor
     try:
         info = store.model_info
-        loaded = read_weights(weights) if weights else find_by_fingerprint(info.fingerprint, info.weights)
+        loaded = weights_of_index(info, weights, precision)
         store.check_model(loaded.info)
         if index_type not in ("auto", store.index_type) or min_visibility not in (None, info.threshold):
             own = f"index type ({store.index_type}) and min_visibility ({info.threshold:.4g})"
@@ -228,6 +234,7 @@ def announce(loaded: LoadedWeights) -> None:
     from vpmsearch.model.weights import DRAWN
 
     config = loaded.config
-    say(f"weights: {config.name}, trained on {config.dataset}, {loaded.fingerprint[:12]} ({loaded.path})")
+    computed = "" if loaded.precision == "float32" else f", in {loaded.precision}"
+    say(f"weights: {config.name}, trained on {config.dataset}, {loaded.fingerprint[:12]} ({loaded.path}){computed}")
     if config.dataset == DRAWN:
         say("warning: these weights were trained on drawn pedestrians; results on photographs will be poor")

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from vpmsearch.commands.terminal import say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vpmsearch.model.device import Device
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import LoadedWeights
+    from vpmsearch.types import ModelInfo
 
 
 def extractor_for(
@@ -23,3 +26,25 @@ def extractor_for(
     if runtime == "auto" and device.type == "cpu" and chosen.name == "torch":
         export_in_background(loaded, say)
     return Extractor(loaded, device, batch_size=batch_size, runtime=chosen)
+
+
+def weights_of_index(info: ModelInfo, given: Path | None = None, precision: str = "") -> LoadedWeights:
+    """The weights that an index was built with, in its precision.
+
+    Args:
+        given: the file that was named, of whatever weights. precision: that was asked for; "" is the index's.
+
+    Raises:
+        DataError: another precision was asked for. WeightsError: the weights are not found.
+    """
+    from dataclasses import replace
+
+    from vpmsearch.errors import DataError
+    from vpmsearch.model.weights import find_by_fingerprint, precision_of, read_weights
+
+    own = precision_of(info.fingerprint)
+    if precision not in ("", "auto", own):
+        raise DataError(
+            f"the index was built in {own}, not in {precision}; leave --precision away, or make a new index"
+        )
+    return replace(read_weights(given), precision=own) if given else find_by_fingerprint(info.fingerprint, info.weights)

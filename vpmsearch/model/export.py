@@ -188,7 +188,7 @@ def check_onnx(output: Path) -> None:
 
 def _described(weights: LoadedWeights) -> dict[str, object]:
     info = weights.info
-    return {"config": asdict(weights.config), "fingerprint": info.fingerprint, "min_visibility": info.threshold}
+    return {"config": asdict(weights.config), "fingerprint": weights.fingerprint, "min_visibility": info.threshold}
 
 
 @contextlib.contextmanager

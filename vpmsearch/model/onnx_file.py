@@ -43,13 +43,27 @@ def exported_path(fingerprint: str) -> Path:
     Raises:
         OSError: this user has no home.
     """
+    return _folder() / f"{fingerprint}.model"
+
+
+def cache_folder() -> Path | None:
+    """The folder of kept models, made if need be; None where it cannot be, or others may write to it."""
+    try:
+        folder = _folder()
+        _make(folder)
+    except OSError:
+        return None
+    return folder
+
+
+def _folder() -> Path:
     given = os.environ.get(CACHE, "")
     try:
         # A relative path is to be ignored, says the XDG base directory specification.
         caches = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
     except RuntimeError as error:
         raise FileNotFoundError(errno.ENOENT, "this user has no home folder", "~/.cache") from error
-    return caches / "vpmsearch" / f"{fingerprint}.model"
+    return caches / "vpmsearch"
 
 
 def read_kept(fingerprint: str) -> bytes | None:

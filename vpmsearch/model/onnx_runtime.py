@@ -77,6 +77,18 @@ def ready(weights: LoadedWeights) -> bytes | None:
     return onnx_file.packaged(weights) or onnx_file.read_kept(weights.fingerprint)
 
 
+def exported_model(weights: LoadedWeights, tell: Callable[[str], None]) -> bytes:
+    """The exported model of these weights: the one that is there, if it is of this version, else exported now.
+
+    Raises:
+        DataError, WeightsError: as `exported`.
+    """
+    packaged = onnx_file.packaged(weights)
+    if packaged is None and _ready_session(weights) is not None:
+        packaged = ready(weights)
+    return packaged or exported(weights, tell)
+
+
 def exported(weights: LoadedWeights, tell: Callable[[str], None]) -> bytes:
     """Export a model, compare it with torch's and keep it.
 

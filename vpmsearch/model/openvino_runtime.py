@@ -1,67 +1,66 @@
-"""A model run by OpenVINO instead of torch, in float32 on a CPU (docs/decisions/0015-openvino.md)."""
+"""A model run by OpenVINO on a CPU, in float32 or bfloat16 (docs/decisions/0015-openvino.md). No torch here.
+
+It runs the exported model that onnxruntime would run, see `vpmsearch.model.onnx_runtime`. What it compiles is kept in
+the user's cache folder beside the exported models.
+"""
 
 from __future__ import annotations
 
 import threading
-import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 
 from vpmsearch.errors import DataError, WeightsError
-from vpmsearch.model.export import PixelModel
+from vpmsearch.model import onnx_file
+from vpmsearch.model.onnx_runtime import exported_model, open_session
 from vpmsearch.model.runtime import Pixels, Sight
-from vpmsearch.model.weights import LoadedWeights
+from vpmsearch.model.runtime import threads as default_threads
+from vpmsearch.model.weights import LoadedWeights, Precision
 from vpmsearch.types import Float32, RegionFeatures
 
 BATCH = 16
-"""Images at a time, so that a program of one shape serves all."""
-TOLERANCE = 1e-4
-"""Largest difference from torch, as a share of the largest number of an output. Seen: 2e-6."""
+"""Images that one program sees; another program sees what is left one at a time, and gives the same numbers."""
+TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.1}
+"""Largest difference from onnxruntime in float32, as a share of an output's largest number. Seen: 2e-6 and 0.03."""
 
 
 class OpenVinoRuntime:
-    """A model on the CPU, by OpenVINO.
+    """A model on the CPU, by OpenVINO. What it gives for an image does not depend on the images beside it.
 
     Args:
-        weights: of the model. threads: None is as many as torch uses.
+        weights: of the model; their `precision` is the one that is computed in.
+        threads: None is $OMP_NUM_THREADS, else as many as there are processors.
+        tell: told, in one line, of an export, which takes some 15 seconds.
 
     Raises:
-        DataError: OpenVINO is not installed. WeightsError: it cannot run the model, or gives other numbers than torch.
+        DataError: OpenVINO is not installed, or this CPU has no arithmetic in that precision.
+        WeightsError: it cannot run the model, or gives other numbers than onnxruntime.
     """
 
     name = "openvino"
 
-    def __init__(self, weights: LoadedWeights, threads: int | None = None) -> None:
-        try:
-            import openvino
-        except ModuleNotFoundError as error:
-            raise DataError("the runtime openvino needs OpenVINO: pip install 'vpmsearch[openvino]'") from error
-        config = weights.config
-        module = PixelModel(weights.model, config.mean, config.std).eval()
-        noise = np.random.default_rng(0).integers(0, 256, (BATCH, *config.input_size, 3), dtype=np.uint8)
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",  # where the CPU has it, bfloat16 is the default and moves every f_i
-            "INFERENCE_NUM_THREADS": threads or torch.get_num_threads(),
+    def __init__(
+        self, weights: LoadedWeights, threads: int | None = None, tell: Callable[[str], None] = lambda line: None
+    ) -> None:
+        core = _core()
+        if not _computes(core, weights.precision):
+            raise DataError(f"this CPU does not compute in {weights.precision}")
+        self._core, self._weights = core, weights
+        self._content = exported_model(weights, tell)
+        self._settings = {
+            # Where the CPU has it, bfloat16 is OpenVINO's default and moves every f_i.
+            "INFERENCE_PRECISION_HINT": "bf16" if weights.precision == "bfloat16" else "f32",
+            "INFERENCE_NUM_THREADS": threads or default_threads(),
             "NUM_STREAMS": 1,
         }
-        try:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it traces by what torch is about to give up
-                model = openvino.convert_model(module, example_input=torch.from_numpy(noise))
-            self._compiled = openvino.Core().compile_model(model, "CPU", settings)
-        except Exception as error:  # its own errors are RuntimeErrors and others, by version
-            raise WeightsError(
-                f"OpenVINO cannot run {weights.path} ({str(error)[:200]}); use --runtime torch"
-            ) from error
+        if (folder := onnx_file.cache_folder()) is not None:
+            self._settings["CACHE_DIR"] = str(folder / "openvino")
+        self._lock, self._compiled = threading.Lock(), dict[int, Any]()
         self._requests = threading.local()
-        with torch.inference_mode():
-            expected = [output.numpy() for output in module(torch.from_numpy(noise))]
-        found = self.see(noise)
-        for ours, theirs in zip(vars(found).values(), expected, strict=True):
-            if not np.allclose(ours, theirs, rtol=0, atol=TOLERANCE * np.abs(theirs).max()):
-                raise WeightsError(f"OpenVINO does not give what torch gives for {weights.path}; use --runtime torch")
+        if not self._program(1).get_property("LOADED_FROM_CACHE"):
+            self._check()
 
     def features(self, pixels: Pixels) -> RegionFeatures:
         """Visibility (B, p) and embeddings (B, p, d)."""
@@ -69,15 +68,72 @@ class OpenVinoRuntime:
 
     def see(self, pixels: Pixels) -> Sight:
         """And where the regions are."""
-        parts = [self._run(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        parts = [self._run(part) for part in _parts(pixels)]
         return Sight(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
     def _run(self, pixels: Pixels) -> list[Float32]:
-        request: Any = getattr(self._requests, "request", None)
+        request: Any = getattr(self._requests, f"of_{len(pixels)}", None)
         if request is None:
-            request = self._requests.request = self._compiled.create_infer_request()
-        count = len(pixels)
-        if count < BATCH:
-            pixels = np.concatenate([pixels, np.zeros((BATCH - count, *pixels.shape[1:]), np.uint8)])
+            request = self._program(len(pixels)).create_infer_request()
+            setattr(self._requests, f"of_{len(pixels)}", request)
         request.infer({0: np.ascontiguousarray(pixels)})
-        return [request.get_output_tensor(place).data[:count].copy() for place in range(3)]
+        return [request.get_output_tensor(place).data.copy() for place in range(3)]
+
+    def _program(self, batch: int) -> Any:
+        """The model, compiled for so many images at a time."""
+        with self._lock:
+            if batch not in self._compiled:
+                height, width = self._weights.config.input_size
+                try:
+                    model = self._core.read_model(self._content)
+                    model.reshape({0: [batch, height, width, 3]})
+                    self._compiled[batch] = self._core.compile_model(model, "CPU", self._settings)
+                except Exception as error:  # its own errors are RuntimeErrors and others, by version
+                    raise WeightsError(
+                        f"OpenVINO cannot run {self._weights.path} ({str(error)[:200]}); use --runtime onnx"
+                    ) from error
+            return self._compiled[batch]
+
+    def _check(self) -> None:
+        """Compare with onnxruntime, once for each version of OpenVINO, which the name of what is kept depends on."""
+        noise = np.random.default_rng(0).integers(0, 256, (2, *self._weights.config.input_size, 3), dtype=np.uint8)
+        session = open_session(self._content)
+        expected = session.run(list(onnx_file.OUTPUTS), {onnx_file.INPUT: noise}) if session else None
+        found = self.see(noise)
+        tolerance = TOLERANCES[self._weights.precision]
+        if expected is None or not all(
+            np.allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
+            for ours, theirs in zip(vars(found).values(), expected, strict=True)
+        ):
+            raise WeightsError(
+                f"OpenVINO does not give what onnxruntime gives for {self._weights.path}; use --runtime onnx"
+            )
+
+
+def computes_in(precision: Precision) -> bool:
+    """Whether OpenVINO is there, and this CPU computes in that precision."""
+    try:
+        return _computes(_core(), precision)
+    except DataError:
+        return False
+
+
+def _core() -> Any:
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        raise DataError("the runtime openvino needs OpenVINO: pip install 'vpmsearch[openvino]'") from error
+    return openvino.Core()
+
+
+def _computes(core: Any, precision: Precision) -> bool:
+    return precision == "float32" or "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _parts(pixels: Pixels) -> Iterator[Pixels]:
+    """Batches of `BATCH`, then one by one."""
+    whole = len(pixels) - len(pixels) % BATCH
+    for start in range(0, whole, BATCH):
+        yield pixels[start : start + BATCH]
+    for row in range(whole, len(pixels)):
+        yield pixels[row : row + 1]

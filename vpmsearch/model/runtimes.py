@@ -8,11 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpmsearch.errors import DeviceError
+from vpmsearch.errors import DataError, DeviceError
 from vpmsearch.model import onnx_file
 from vpmsearch.model.device import Device
 from vpmsearch.model.onnx_runtime import OnnxRuntime, exported, ready
@@ -39,8 +40,9 @@ def choose_runtime(
     Args:
         weights: of the model. device: where it runs.
         name: auto, torch, onnx or openvino. auto takes torch on a GPU; on the CPU the exported model where one is at
-            hand, and torch elsewhere, or where the torch module was made already.
-        tell: told, in one line, of an export that takes a while.
+            hand, and torch elsewhere, or where the torch module was made already. Weights in bfloat16 run by OpenVINO;
+            what cannot run them so computes in float32, which moves every f_i by some hundredths.
+        tell: told, in one line, of an export that takes a while, and of float32 in place of bfloat16.
 
     Raises:
         DeviceError: the runtime does not run on the device. DataError: a package is not installed.
@@ -48,11 +50,16 @@ def choose_runtime(
     """
     if name in ("onnx", "openvino") and device.type != "cpu":
         raise DeviceError(f"the runtime {name} runs on the CPU and not on {device}; use --device cpu or auto")
+    if weights.precision != "float32":
+        found = _in_its_precision(weights, device, name, tell)
+        if found is not None:
+            return found
+        weights = replace(weights, precision="float32")
     if name == "openvino":
         with needed_for("the runtime openvino"):
             from vpmsearch.model.openvino_runtime import OpenVinoRuntime
 
-        return OpenVinoRuntime(weights)
+        return OpenVinoRuntime(weights, tell=tell)
     if name == "onnx":
         return OnnxRuntime(weights, tell)
     if name == "auto" and device.type == "cpu" and not weights.is_built:
@@ -63,6 +70,25 @@ def choose_runtime(
         from vpmsearch.model.torch_runtime import TorchRuntime
 
     return TorchRuntime(weights, device)
+
+
+def _in_its_precision(
+    weights: LoadedWeights, device: Device | torch.device, name: str, tell: Callable[[str], None]
+) -> Runtime | None:
+    """A model in another precision than float32; None where that cannot be had, which is told."""
+    from vpmsearch.model.openvino_runtime import OpenVinoRuntime
+
+    if device.type == "cpu" and name in ("auto", "openvino"):
+        try:
+            return OpenVinoRuntime(weights, tell=tell)
+        except DataError as error:
+            reason = str(error)
+    else:
+        reason = f"{name if device.type == 'cpu' else device} does not"
+    tell(
+        f"the index was built in {weights.precision}, queries are seen in float32 ({reason}): distances differ a little"
+    )
+    return None
 
 
 def export_in_background(weights: LoadedWeights, tell: Callable[[str], None]) -> None:

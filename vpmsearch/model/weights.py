@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vpmsearch.errors import WeightsError
 from vpmsearch.model.weights_file import (
@@ -40,6 +40,7 @@ __all__ = [
     "FORMAT",
     "PRETRAINED",
     "LoadedWeights",
+    "Precision",
     "WeightsConfig",
     "check_tensors",
     "find_by_fingerprint",
@@ -47,6 +48,7 @@ __all__ = [
     "fingerprint",
     "first_not_finite",
     "load_tensors",
+    "precision_of",
     "read_metadata",
     "read_tensors",
     "read_weights",
@@ -71,21 +73,32 @@ DRAWN = "drawn pedestrians"
 """Data set name of weights that have never seen a photograph."""
 
 
+Precision = Literal["float32", "bfloat16"]
+"""What a model's layers compute in. Features are float32 either way."""
+
+
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A weights file read: what it is, and on demand the model."""
+    """A weights file read: what it is, and on demand the model.
+
+    fingerprint: of the file. precision: that the model is to be run in.
+    """
 
     path: Path
     config: WeightsConfig
     fingerprint: str
+    precision: Precision = "float32"
 
     @property
     def info(self) -> ModelInfo:
-        """What an index needs to know of the model."""
+        """What an index needs to know of the model.
+
+        Another precision gives other features, so it is part of the fingerprint there: `FINGERPRINT+bfloat16`.
+        """
         return ModelInfo(
             num_regions=self.config.num_regions,
             embedding_dim=self.embedding_dim,
-            fingerprint=self.fingerprint,
+            fingerprint=self.fingerprint + ("" if self.precision == "float32" else f"+{self.precision}"),
             weights=str(self.path.resolve()),
             name=self.config.name,
             dataset=self.config.dataset,
@@ -152,22 +165,41 @@ def find_weights(given: Path | None = None) -> Path:
 
 
 def find_by_fingerprint(wanted: str, recorded: str, given: Path | None = None) -> LoadedWeights:
-    """The weights an index was built with: where they were then, or in any of the usual places.
+    """The weights an index was built with, in its precision: where they were then, or in any of the usual places.
+
+    Args:
+        wanted: the fingerprint that the index has, see `LoadedWeights.info`.
 
     Raises:
-        WeightsError: none of those files has that fingerprint.
+        WeightsError: none of those files has that fingerprint, or the precision is a later version's.
     """
+    precision = precision_of(wanted)
+    wanted = wanted.partition("+")[0]
     found: dict[Path, str] = {}
     for place in [given] if given else _places(recorded):
         found[place] = _fingerprint_there(place)
         if found[place] == wanted:
-            return read_weights(place)
+            return replace(read_weights(place), precision=precision)
     tried = ", ".join(f"{place} ({there[:12] or 'not there'})" for place, there in found.items())
     known = f"; that is {SHIPPED[wanted[:12]]}" if wanted[:12] in SHIPPED else ""
     raise WeightsError(
         f"the index was built with weights {wanted[:12]} ({recorded}), and none of these is that file: {tried}{known}; "
         "give it with --weights FILE, or index again with other weights"
     )
+
+
+def precision_of(wanted: str) -> Precision:
+    """The precision in an index's fingerprint.
+
+    Raises:
+        WeightsError: this version knows no such precision.
+    """
+    named = wanted.partition("+")[2]
+    if named in ("", "float32"):
+        return "float32"
+    if named == "bfloat16":
+        return "bfloat16"
+    raise WeightsError(f"the index was built in {named[:20]!r}, which this version does not know; update vpmsearch")
 
 
 def _fingerprint_there(place: Path) -> str:

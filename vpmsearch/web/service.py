@@ -139,7 +139,7 @@ class SearchService:
                 if self.store.snapshot is self._view.snapshot and calibrated_at == self._calibrated_at:
                     self.problem = ""
                     return False
-                ours, theirs = self.extractor.weights.fingerprint, self.store.snapshot.model_info.fingerprint
+                ours, theirs = self.extractor.weights.info.fingerprint, self.store.snapshot.model_info.fingerprint
                 if ours != theirs:
                     raise ModelMismatchError("the index was built anew with other weights; start the server again")
                 self._view = self._look()
