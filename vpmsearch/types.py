@@ -366,8 +366,8 @@ class SearchResult:
         """The ranks as a picture, which a notebook displays; `.save` and `.show` of it do elsewhere.
 
         Args:
-            query: what was searched with, to stand at the left; default: what `with_query` was given. top: matches at most. pid: who that is, if known;
-                matches are then marked right or wrong.
+            query: what was searched with, to stand at the left; default: what `with_query` was given. top: matches at
+                most. pid: who that is, if known; matches are then marked right or wrong.
         """
         return result_view().result_picture(self, query, top=top, pid=pid)
 

@@ -87,7 +87,7 @@ def query(
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
     asked = _Asked(images, top, exact, wanted, regions, together, exclude_self, fill)
-    answers, failures, grid = _answers(asked, index, weights, device)
+    answers, failures = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
     if answers and answers[0].result.calibration_notice:
@@ -95,7 +95,7 @@ def query(
     if panel is not None and answers:
         _save_panel(answers, panel, top)
     if report is not None and answers:
-        _save_report(answers, report, top, grid)
+        _save_report(answers, report, top)
     if failures:
         raise DataError("; ".join(failures))
 
@@ -133,10 +133,8 @@ class _Answer:
         return " + ".join(map(printable, self.paths))
 
 
-def _answers(
-    asked: _Asked, index: Place, weights: Path | None, device: str
-) -> tuple[list[_Answer], list[str], tuple[int, int]]:
-    """Search; also what is wrong with images that cannot be read, and the grid of regions."""
+def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> tuple[list[_Answer], list[str]]:
+    """Search; also what is wrong with images that cannot be read."""
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.search.answers import query_regions
@@ -176,7 +174,7 @@ def _answers(
         query = features[row : row + 1]
         result = judged(found, only_regions(query, only), info, known, notice)
         answers.append(_Answer(group, result, query_regions(query, info, only, taken_from)))
-    return answers, failures, info.num_regions
+    return answers, failures
 
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
@@ -225,9 +223,9 @@ def _save_panel(answers: list[_Answer], panel: Path, top: int) -> None:
     say(f"panel: {rank_panel(queries, [each.result for each in answers], panel, top=top)}")
 
 
-def _save_report(answers: list[_Answer], report: Path, top: int, grid: tuple[int, int]) -> None:
+def _save_report(answers: list[_Answer], report: Path, top: int) -> None:
     from vpmsearch.data.images import load_image
     from vpmsearch.report.html import Answer, write_report
 
     told = [Answer(each.name, [load_image(path) for path in each.paths], each.result) for each in answers]
-    say(f"report: {write_report(told, report, grid=grid, top=top)}")
+    say(f"report: {write_report(told, report, top=top)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from vpmsearch.search.queries import only_regions, region_names
@@ -60,7 +61,7 @@ def match_values(rank: int, match: Match) -> dict[str, Any]:
             {"region": r.region, "distance": r.distance, "weight": r.weight, "share": r.share, "name": r.name}
             for r in match.regions
         ],
-        "captured_at": None if match.captured_at is None else as_utc(match.captured_at).isoformat(),
+        "captured_at": None if match.captured_at is None else _written(match.captured_at),
         "attributes": dict(match.attributes),
         "width": match.width,
         "height": match.height,
@@ -94,6 +95,11 @@ def answer_values(name: str, seen: Sequence[QueryRegion], result: SearchResult, 
         "images": result.images,
         "schema": SCHEMA,
     }
+
+
+def _written(moment: datetime) -> str:
+    """As RFC 3339 has it, in UTC."""
+    return as_utc(moment).isoformat().replace("+00:00", "Z")
 
 
 def place_in(path: str) -> dict[str, Any]:
