@@ -25,7 +25,8 @@ from vpmsearch.model.device import choose_device
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.torch_runtime import torch_device
 from vpmsearch.model.weights import read_weights
-from vpmsearch.training.presets import TrainSettings, get_preset
+from vpmsearch.training.presets import get_preset
+from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.trainer import Trainer
 
 SHORT = {"freeze_stages": 3, "region_loss_weight": 1.0}

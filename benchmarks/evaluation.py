@@ -19,8 +19,9 @@ import torch
 from machine import report
 
 from vpmsearch.equations import visibility_weighted_distance
+from vpmsearch.evaluation.labelled import LabelledFeatures
 from vpmsearch.evaluation.metrics import QueryMetrics, RankAccumulator
-from vpmsearch.evaluation.protocols import LabelledFeatures, rank
+from vpmsearch.evaluation.ranked import rank
 from vpmsearch.types import RegionFeatures
 
 

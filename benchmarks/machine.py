@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from vpmsearch.training.trainer import source_revision
+from vpmsearch.system.revision import source_revision
 
 REVISION = source_revision()
 """Of the code that measures: read when it is loaded, as the checkout may change while a long run goes on."""

@@ -29,8 +29,10 @@ from machine import report
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import JUNK_PID, LabelledImage, ReidDataset, hold_out, read_dataset
+from vpmsearch.evaluation.features import extract_labelled, indexed_gallery
 from vpmsearch.evaluation.intervals import DIFFERENCE, mean_interval
-from vpmsearch.evaluation.protocols import LabelledFeatures, extract_labelled, indexed_gallery, rank
+from vpmsearch.evaluation.labelled import LabelledFeatures
+from vpmsearch.evaluation.ranked import rank
 from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.device import choose_device
 from vpmsearch.model.extraction import Extractor

@@ -24,7 +24,10 @@ from vpmsearch.data.crops import CropBox, region_labels
 from vpmsearch.data.datasets import LabelledImage, hold_out, read_dataset
 from vpmsearch.data.images import load_image, to_array
 from vpmsearch.equations import region_embeddings
-from vpmsearch.evaluation.protocols import LabelledFeatures, query_crops, rank, visible_set_f1
+from vpmsearch.evaluation.features import query_crops
+from vpmsearch.evaluation.labelled import LabelledFeatures
+from vpmsearch.evaluation.protocols import visible_set_f1
+from vpmsearch.evaluation.ranked import rank
 from vpmsearch.model.device import choose_device
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import find_weights, read_weights

@@ -27,8 +27,9 @@ from evaluation import draw
 from machine import report
 
 from vpmsearch.equations import visibility_weighted_distance
+from vpmsearch.evaluation.labelled import LabelledFeatures
 from vpmsearch.evaluation.metrics import evaluate_rank
-from vpmsearch.evaluation.protocols import LabelledFeatures, rank
+from vpmsearch.evaluation.ranked import rank
 
 Theirs = Callable[..., tuple[np.ndarray[Any, Any], float]]
 

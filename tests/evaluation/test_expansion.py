@@ -14,8 +14,9 @@ from test_reciprocal import draw
 
 from vpmsearch.evaluation.expansion import expanded_queries
 from vpmsearch.evaluation.helpers import Bars
+from vpmsearch.evaluation.labelled import LabelledFeatures
 from vpmsearch.evaluation.metrics import RankAccumulator
-from vpmsearch.evaluation.ranked import LabelledFeatures, rank, rank_expanded
+from vpmsearch.evaluation.ranked import rank, rank_expanded
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.types import RegionFeatures
 

@@ -9,8 +9,9 @@ import pytest
 
 from vpmsearch.data.labelled import LabelledImage, Protocol, ReidDataset
 from vpmsearch.errors import DataError
+from vpmsearch.evaluation.labelled import LabelledFeatures
 from vpmsearch.evaluation.labels import by_track, labels_of, protocol_of, without_match
-from vpmsearch.evaluation.ranked import LabelledFeatures, rank, rank_single_shot
+from vpmsearch.evaluation.ranked import rank, rank_single_shot
 from vpmsearch.evaluation.single_shot import ShotDraws
 from vpmsearch.types import RegionFeatures
 

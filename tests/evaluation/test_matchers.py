@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vpmsearch.errors import DataError
+from vpmsearch.evaluation.labelled import LabelledFeatures
 from vpmsearch.evaluation.matchers import (
     RIDGE,
     WINDOWS,
@@ -21,7 +22,7 @@ from vpmsearch.evaluation.matchers import (
 )
 from vpmsearch.evaluation.matching import check_matcher
 from vpmsearch.evaluation.metrics import RankAccumulator
-from vpmsearch.evaluation.ranked import LabelledFeatures, rank_matched
+from vpmsearch.evaluation.ranked import rank_matched
 from vpmsearch.types import RegionFeatures
 
 

@@ -18,17 +18,11 @@ from tiny_weights import picture, write_weights
 from vpmsearch.data.crops import STRATEGIES, CropBox, region_labels, sample_crop
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError
+from vpmsearch.evaluation.features import extract_labelled, indexed_gallery, queries_to_see, query_crops
+from vpmsearch.evaluation.labelled import LabelledFeatures
 from vpmsearch.evaluation.metrics import RankMetrics, evaluate_rank
-from vpmsearch.evaluation.protocols import (
-    LabelledFeatures,
-    evaluate_model,
-    extract_labelled,
-    indexed_gallery,
-    queries_to_see,
-    query_crops,
-    rank,
-    visible_set_f1,
-)
+from vpmsearch.evaluation.protocols import evaluate_model, visible_set_f1
+from vpmsearch.evaluation.ranked import rank
 from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import read_weights

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpmsearch.evaluation.helpers import Bars
+from vpmsearch.evaluation.labelled import LabelledFeatures
 from vpmsearch.evaluation.metrics import RankAccumulator
-from vpmsearch.evaluation.ranked import LabelledFeatures, rank, rank_expanded, rank_reciprocal
+from vpmsearch.evaluation.ranked import rank, rank_expanded, rank_reciprocal
 from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.evaluation.reciprocal import ReciprocalRanker
 from vpmsearch.types import RegionFeatures

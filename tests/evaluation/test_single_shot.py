@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.protocols import LabelledFeatures, rank_single_shot
-from vpmsearch.evaluation.ranked import rank_matched_single_shot
+from vpmsearch.evaluation.labelled import LabelledFeatures
+from vpmsearch.evaluation.ranked import rank_matched_single_shot, rank_single_shot
 from vpmsearch.evaluation.single_shot import ShotDraws, shot_metrics
 from vpmsearch.types import RegionFeatures
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.protocols import LabelledFeatures, pair_errors
+from vpmsearch.evaluation.labelled import LabelledFeatures
+from vpmsearch.evaluation.ranked import pair_errors
 from vpmsearch.evaluation.verification import PairErrors
 from vpmsearch.types import RegionFeatures
 

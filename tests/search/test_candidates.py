@@ -14,7 +14,7 @@ from vpmsearch.search import candidates as deepen
 from vpmsearch.search import engine as search
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore
-from vpmsearch.store.folder import region_index
+from vpmsearch.store.folder import index_building
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 
 
@@ -159,7 +159,7 @@ def test_deeper_only_as_far_as_needed(tmp_path, lists):
 
 @pytest.mark.parametrize("kind", ["hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "ivf-pqfs"])
 def test_approximate_lists_prove_nothing_unless_they_ran_out(tmp_path, lists, kind):
-    lists.setattr(region_index, "choose_type", lambda asked, n, d: asked if n >= 256 else "flat")
+    lists.setattr(index_building, "choose_type", lambda asked, n, d: asked if n >= 256 else "flat")
     gallery, queries = make_features(500, 2, 4, 3), make_features(10, 2, 4, 4)
     with GalleryStore.create(tmp_path / "i", ModelInfo((2, 1), 4, "w", min_visibility=0), index_type=kind) as store:
         fill(store, gallery, (500,), (3,))

@@ -16,7 +16,7 @@ from vpmsearch.errors import FeatureError
 from vpmsearch.search import engine as search
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore
-from vpmsearch.store.folder import region_index
+from vpmsearch.store.folder import index_building
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
 
 N, P, D = 300, 2, 4
@@ -52,7 +52,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("no GPU")
     path = tmp_path_factory.mktemp("edges") / "index"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(region_index, "choose_type", lambda asked, n, d: asked if n >= 100 else "flat")
+        patch.setattr(index_building, "choose_type", lambda asked, n, d: asked if n >= 100 else "flat")
         patch.setattr(search, "SCAN_BELOW", 0)
         info = ModelInfo((P, 1), D, "w", min_visibility=0)
         with GalleryStore.create(path, info, index_type=kind) as store, store.writer() as writer:

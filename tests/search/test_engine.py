@@ -15,7 +15,7 @@ from oracles import visibility_weighted_distance
 from vpmsearch.errors import FeatureError, ModelMismatchError, VpmsearchError
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore, compact
-from vpmsearch.store.folder import region_index
+from vpmsearch.store.folder import index_building
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -148,7 +148,7 @@ def large() -> tuple[RegionFeatures, RegionFeatures, list[list[tuple[float, int]
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf-flat", "ivf-sq8", "ivf-pq", "ivf-pqfs"])
 def test_every_index_type_gives_the_exact_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large, kind: str):
     # Lists and codes for small segments too: this is about finding everything, not about speed.
-    monkeypatch.setattr(region_index, "choose_type", lambda asked, n, d: asked if n >= 256 else "flat")
+    monkeypatch.setattr(index_building, "choose_type", lambda asked, n, d: asked if n >= 256 else "flat")
     gallery, queries, expected = large
     info = ModelInfo((2, 1), 4, "w", min_visibility=0)
     with GalleryStore.create(tmp_path / "index", info, index_type=kind) as store:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-import vpmsearch.training.trainer as module
+import vpmsearch.training.parts as module
 
 
 @pytest.fixture(scope="module", autouse=True)

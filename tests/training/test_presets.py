@@ -11,7 +11,8 @@ import pytest
 from vpmsearch.data.crops import STRATEGIES
 from vpmsearch.errors import ModelError
 from vpmsearch.model.trunks import BACKBONES
-from vpmsearch.training.presets import PRESETS, TrainSettings, changed, get_preset
+from vpmsearch.training.presets import PRESETS, changed, get_preset
+from vpmsearch.training.settings import TrainSettings
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_settings import TINY
 
-import vpmsearch
+import vpmsearch.training.step as step_module
 import vpmsearch.training.trainer as module
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, ModelError, TrainingError, VpmsearchError, WeightsError
@@ -29,7 +29,6 @@ from vpmsearch.training.presets import get_preset
 from vpmsearch.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-REVISION = module.source_revision
 VARIANTS = {
     "adamw": TINY,
     "resnet10": replace(TINY, backbone="resnet10"),
@@ -344,7 +343,6 @@ def test_without_resume_a_run_starts_anew(stopped, one_epoch, drawn_images):
         {"learning_rate": 0.5},
         {"seed": 3},
         {"gamma": (0.5, 0.9)},
-        {"epochs": 4},
         {"margin": 0.1},
         {"consistency_weight": 1.0},
         {"consistency_weight": 1.0, "memory_weight": 1.0},
@@ -445,7 +443,7 @@ def test_a_log_that_is_none(stopped, drawn_images, text):
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(stopped, drawn_images, monkeypatch):
     before = snapshot(stopped)
-    compute, steps = module.vpm_loss, []
+    compute, steps = step_module.vpm_loss, []
 
     def diverging(*args):
         terms = compute(*args)
@@ -453,13 +451,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_epoch(stoppe
         return terms if len(steps) < 2 else replace(terms, total=terms.total * math.nan)
 
     run = trainer(TINY, drawn_images, stopped.weights)
-    monkeypatch.setattr(module, "vpm_loss", diverging)
+    monkeypatch.setattr(step_module, "vpm_loss", diverging)
     with pytest.raises(TrainingError, match=r"not finite at epoch 1.*learning rate.*last checkpoint is kept") as raised:
         run.run(resume=True)
     assert all(name in str(raised.value) for name in COLUMNS.split(",") if name.startswith("loss_"))
     assert len(steps) == 2
     assert snapshot(stopped) == before
-    monkeypatch.setattr(module, "vpm_loss", compute)
+    monkeypatch.setattr(step_module, "vpm_loss", compute)
     assert train(TINY, drawn_images, stopped.weights, resume=True)[0].epoch == 1
 
 
@@ -619,15 +617,6 @@ def test_the_weights_file_alone_is_enough(unbroken):
         assert loaded.model(torch.rand(1, 3, 64, 32)).embeddings.shape == (1, 3, 16)
 
 
-def test_the_source_revision_is_known_with_and_without_git(monkeypatch, tmp_path):
-    assert REVISION().startswith(vpmsearch.__version__)
-    with monkeypatch.context() as patched:
-        patched.setenv("PATH", str(tmp_path))  # no git
-        assert REVISION() == vpmsearch.__version__
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "site-packages" / "vpmsearch" / "training" / "trainer.py"))
-    assert REVISION() == vpmsearch.__version__
-
-
 def test_the_checkpoint_is_safetensors(unbroken):
     metadata = json.loads(read_metadata(unbroken.files.checkpoint)["checkpoint"])
     assert metadata["progress"] == {"epochs": 3, "steps": len(unbroken.rows), "within": 0}
@@ -695,6 +684,13 @@ def test_the_end_of_a_run_may_be_moved(drawn_images, tmp_path):
     longer = train(replace(settings, steps=7), drawn_images, tmp_path / "short.safetensors", resume=True)
     assert [row.step for row in longer] == [5, 6]
     assert longer[0].lr == pytest.approx(settings.learning_rate * 0.5 * (1 + math.cos(math.pi * 5 / 7)))
+    once = replace(TINY, epochs=1, warmup_steps=0)
+    rows = train(once, drawn_images, tmp_path / "once.safetensors")
+    twice = train(replace(once, epochs=2), drawn_images, tmp_path / "once.safetensors", resume=True)
+    assert {row.epoch for row in rows} == {0}
+    assert {row.epoch for row in twice} == {1}
+    with pytest.raises(TrainingError, match=r"other settings \(margin"):
+        train(replace(once, epochs=2, margin=0.7), drawn_images, tmp_path / "once.safetensors", resume=True)
 
 
 def test_frozen_stages_apart_learn_what_the_whole_trunk_learns(drawn_images, tmp_path):

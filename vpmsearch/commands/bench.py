@@ -111,7 +111,7 @@ def _queries(
     import numpy as np
 
     from vpmsearch.errors import DataError
-    from vpmsearch.evaluation.protocols import query_crops
+    from vpmsearch.evaluation.features import query_crops
     from vpmsearch.model.extraction import Request
     from vpmsearch.types import RegionFeatures
 

@@ -10,7 +10,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, command, progress, say
-from vpmsearch.commands.train import run_training
+from vpmsearch.commands.training_run import run_training
 
 if TYPE_CHECKING:
     import torch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,26 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vpmsearch.commands import options
+from vpmsearch.commands.evaluation_data import load, measured
+from vpmsearch.commands.evaluation_table import TABLE_HEAD, table_row
 from vpmsearch.commands.index import RUNTIMES, make_extractor, runtime_device
-from vpmsearch.commands.model import weights_of_index
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.store.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vpmsearch.data.datasets import LabelledImage, ReidDataset
-    from vpmsearch.data.labelled import Protocol
-    from vpmsearch.evaluation.intervals import Interval
-    from vpmsearch.evaluation.labels import Labels
-    from vpmsearch.evaluation.protocols import LabelledFeatures
-    from vpmsearch.evaluation.rows import Evaluation
-    from vpmsearch.model.weights import LoadedWeights
-
-
-TABLE_HEAD = (
-    "gamma  crop       weighting   rank-1  rank-3  rank-5  rank-10     mAP  mAP(trapezoid)    mINP  visible F1  queries"
-)
+    from vpmsearch.data.datasets import LabelledImage
+    from vpmsearch.evaluation.labelled import LabelledFeatures
 
 
 def register(app: typer.Typer) -> None:
@@ -137,7 +127,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Make the queries' photographs poorer before they are cut: half or quarter (of the size), jpeg30, "
-            "half-jpeg30 or grey; as-is (repeatable).",
+            "half-jpeg30, grey or fenced (the lower 40 % hidden); as-is (repeatable).",
             show_default="as-is",
         ),
     ] = None,
@@ -168,9 +158,9 @@ def evaluate(
     from vpmsearch.data.datasets import read_dataset
     from vpmsearch.data.poor import AS_IT_IS, check_photos
     from vpmsearch.errors import DataError
-    from vpmsearch.evaluation.labels import labels_of
+    from vpmsearch.evaluation.features import extract_labelled, queries_to_see
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
-    from vpmsearch.evaluation.protocols import evaluate_model, extract_labelled, queries_to_see
+    from vpmsearch.evaluation.protocols import evaluate_model
 
     gammas, crops = gamma or [1.0], crop or ["bilateral"]
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
@@ -180,65 +170,62 @@ def evaluate(
     alone = (index is not None or per_query is not None, matcher is not None or per_query is not None)
     _check_alone(len(data), len(photos), alone)
     _check_place(per_query)
-    sets = []
-    for name, root in zip(options.one_each(data, dataset), data, strict=True):
-        images = _drawn(read_dataset(name, root, ("query", "gallery"), pattern=pattern), queries, seed)
-        protocol = _protocol(images, leave_out, tracks, single_shot)
-        labels = labels_of(images, protocol)
-        _check_matches(*labels)  # from the labels alone, before the first image is seen
-        sets.append((images, protocol, labels))
+    pairs = zip(options.one_each(data, dataset), data, strict=True)
+    read = [read_dataset(name, root, ("query", "gallery"), pattern=pattern) for name, root in pairs]
+    sets = [measured(images, leave_out, tracks, single_shot, queries, seed) for images in read]
     chosen = runtime_device(device, runtime)
     computed = (precision, chosen.type)
-    loaded, indexed, own = _load(weights, computed, index, sets[0][0].gallery, sets[0][2][1])
+    loaded, indexed, own = load(weights, computed, index, sets[0].images.gallery, sets[0].labels[1])
     threshold = own if min_visibility is None else min_visibility
     if index is not None and index.is_server and threshold < own:
         raise DataError(f"{index} stores no embedding of a region that is seen less than {own:.4g}; ask for no less")
     extractor = make_extractor(loaded, chosen, batch_size, runtime)
     to_see = sum(
-        len(photos) * queries_to_see(len(images.query), gammas, crops, seed) + (0 if indexed else len(images.gallery))
-        for images, _, _ in sets
+        len(photos) * queries_to_see(len(each.images.query), gammas, crops, seed)
+        + (0 if indexed else len(each.images.gallery))
+        for each in sets
     )
     rows, lines = [], list[QueryLine]()
     with progress("evaluating", to_see) as advance:
-        for (images, protocol, labels), kind in product(sets, photos):
+        for each, kind in product(sets, photos):
             if not json:
                 answer(
-                    f"{images.name}, " * (len(sets) > 1)
-                    + f"protocol: {protocol}"
+                    f"{each.images.name}, " * (len(sets) > 1)
+                    + f"protocol: {each.protocol}"
                     + ("" if kind == AS_IT_IS else f", queries: {kind}")
                 )
                 answer(TABLE_HEAD)
             if kind == photos[0]:
-                gallery: LabelledFeatures | Sequence[LabelledImage] = indexed or images.gallery
+                gallery: LabelledFeatures | Sequence[LabelledImage] = indexed or each.images.gallery
                 if len(photos) > 1 and indexed is None:  # seen once for all
-                    gallery = extract_labelled(extractor, images.gallery, None, advance, labels[1])
+                    gallery = extract_labelled(extractor, each.images.gallery, None, advance, each.labels[1])
             for row in evaluate_model(
                 extractor,
-                images.query,
+                each.images.query,
                 gallery,
                 gammas=gammas,
                 crops=crops,
                 weightings=weightings,
                 seed=seed,
                 min_visibility=threshold,
-                draws=protocol.draws or None,
+                draws=each.protocol.draws or None,
                 fmr=fmr or (),
                 matcher=matcher,
                 candidates=candidates,
                 reciprocal=reciprocal,
                 expand=expand,
                 own_camera=own_camera,
-                labels=labels,
+                labels=each.labels,
                 track_features="best" if tracks == "best" else "mean",
                 photo=kind,
                 on_progress=advance,
             ):
-                of = {"dataset": images.name} if len(sets) > 1 else {}
-                rows.append(of | row.to_json() | {"protocol": str(protocol)})
+                of = {"dataset": each.images.name} if len(sets) > 1 else {}
+                rows.append(of | row.to_json() | {"protocol": str(each.protocol)})
                 if per_query is not None:
-                    lines += query_lines(row, [images.query[i] for i in labels[0].first_of_tracks.tolist()])
+                    lines += query_lines(row, [each.images.query[i] for i in each.labels[0].first_of_tracks.tolist()])
                 if not json:
-                    answer(_table_row(row))
+                    answer(table_row(row))
     if per_query is not None:
         write_query_lines(per_query, lines)
         say(f"{len(lines)} lines: {per_query}")
@@ -274,91 +261,3 @@ def _check_place(per_query: Path | None) -> None:
 
     if per_query is not None:
         check_folder_of(per_query)
-
-
-def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:
-    """The data set with so many of its queries, in their order."""
-    import numpy as np
-
-    if queries is None or queries >= len(images.query):
-        return images
-    rows = np.sort(np.random.default_rng(seed).choice(len(images.query), queries, replace=False))
-    return replace(images, query=tuple(images.query[row] for row in rows.tolist()))
-
-
-def _protocol(images: ReidDataset, leave_out: str | None, tracks: str | None, draws: int | None) -> Protocol:
-    """The data set's own protocol, with what was asked for in its place."""
-    from vpmsearch.evaluation.labels import protocol_of
-
-    protocol = protocol_of(images, leave_out)  # type: ignore[arg-type]
-    if tracks is not None:
-        protocol = replace(protocol, by_track=tracks != "off")
-    return protocol if draws is None else replace(protocol, draws=draws)
-
-
-def _check_matches(query: Labels, gallery: Labels) -> None:
-    """Say how many queries have nothing to find; refuse where none has."""
-    from vpmsearch.errors import DataError
-    from vpmsearch.evaluation.labels import without_match
-
-    asked, alone = len(query.first_of_tracks), without_match(query, gallery)
-    if alone == asked:
-        raise DataError(
-            f"none of {asked} queries has an image of its person in the gallery that this protocol does not leave out; "
-            "are query and gallery of one data set? --leave-out nothing leaves nothing out"
-        )
-    if alone:
-        say(f"{alone} of {asked} queries have no image of their person in the gallery: they are not counted")
-
-
-def _load(
-    weights: Path | None,
-    computed: tuple[str, str],
-    index: Place | None,
-    gallery: Sequence[LabelledImage],
-    labels: Labels,
-) -> tuple[LoadedWeights, LabelledFeatures | None, float]:
-    """The weights, the gallery of the index that was built with them, and the `min_visibility` to use.
-
-    Args:
-        computed: the precision that was asked for, and the kind of device.
-    """
-    from vpmsearch.evaluation.protocols import indexed_gallery
-    from vpmsearch.model.weights import find_weights, read_weights
-    from vpmsearch.store.open import open_index
-
-    if index is None:
-        loaded = replace(read_weights(find_weights(weights)), precision=options.precision(*computed))
-        return loaded, None, loaded.info.threshold
-    with open_index(index) as store:
-        loaded = weights_of_index(store.model_info, weights, computed[0])
-        store.check_model(loaded.info)
-        return loaded, indexed_gallery(store.snapshot, gallery, labels), store.model_info.threshold
-
-
-def _table_row(row: Evaluation) -> str:
-    """The figures, and below them how sure they are."""
-    from vpmsearch.evaluation.rows import Ranking
-
-    cmc, metrics = row.metrics.cmc, row.metrics
-    ranks = f"{cmc[0]:6.4f}  {cmc[2]:6.4f}  {cmc[4]:6.4f}  {cmc[9]:7.4f}"
-    means = f"{metrics.mean_ap:6.4f}  {metrics.mean_ap_trapezoid:14.4f}  {metrics.mean_inp:6.4f}"
-    line = (
-        f"{row.gamma:5.2f}  {row.crop:9s}  {row.weighting:10s}  {ranks}  {means}  {row.visible_f1:10.4f}  "
-        f"{row.queries:7d}\n{'':7s}95 %: rank-1 {_range(row.rank1_interval)}, mAP {_range(row.mean_ap_interval)}"
-    )
-    if row.ranking != Ranking():
-        line += f"\n{'':7s}ranked by {row.ranking}"
-    if row.fnmr:
-        rates = ", ".join(f"FNMR {value:.4f} at FMR {fmr:g}" for fmr, value in row.fnmr.items())
-        line += f"\n{'':7s}{rates}, by {Ranking()}"
-    if gain := row.gain:
-        line += (
-            f"\n{'':7s}visibility adds to rank-1 {gain.rank1:+.4f} {_range(gain.rank1_interval, '+')}, "
-            f"to mAP {gain.mean_ap:+.4f} {_range(gain.mean_ap_interval, '+')}"
-        )
-    return line
-
-
-def _range(interval: Interval, sign: str = "") -> str:
-    return f"[{interval.low:{sign}.4f}, {interval.high:{sign}.4f}]"

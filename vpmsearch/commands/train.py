@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import answer, command, progress, say
+from vpmsearch.commands.terminal import answer, command, say
+from vpmsearch.commands.training_data import read_sets, split_sets, write_held_out
+from vpmsearch.commands.training_run import run_training
 from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vpmsearch.data.datasets import ReidDataset
-    from vpmsearch.model.vpm import Vpm
-    from vpmsearch.training.log import LossRow
-    from vpmsearch.training.presets import TrainSettings
+    from vpmsearch.training.settings import TrainSettings
     from vpmsearch.training.trainer import Trainer
-
-DRAWN_FOLDER = Path("runs/drawn-pedestrians")
 
 
 def register(app: typer.Typer) -> None:
@@ -92,7 +89,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="End after so many steps, rates falling to 0 by then; may be moved at --resume.",
+            help="End after so many steps, rates falling to 0 by then. This and --epochs may be moved at --resume.",
             show_default="all epochs",
         ),
     ] = None,
@@ -131,24 +128,19 @@ def train(
     from vpmsearch.data.mixture import mixed
     from vpmsearch.errors import ModelError, TrainingError
     from vpmsearch.model.device import choose_device
-    from vpmsearch.model.initial import PUBLISHED
     from vpmsearch.model.torch_runtime import torch_device
     from vpmsearch.model.weights import DRAWN
-    from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.ranks import joined, local_device, several
-    from vpmsearch.training.systems import with_system
     from vpmsearch.training.trainer import Trainer
 
-    regions = options.grid(num_regions) if num_regions is not None else None
-    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "steps": steps, "num_regions": regions}
-    changes |= {"embedding_dim": embedding_dim, "crops": tuple(crop) if crop else None, "init": init}
-    settings = get_preset(preset or ("fast" if data else "small"))
-    settings = _with_backbone(settings, backbone)
-    settings = with_system(settings, system or "vpm")
-    settings = replace(settings, **{key: value for key, value in changes.items() if value is not None})
-    if embedding_dim == 0:
-        settings = replace(settings, embedding_dim=None)
-    settings = changed(settings, setting or ())
+    changes: dict[str, Any] = {"seed": seed, "epochs": epochs, "steps": steps, "init": init}
+    if num_regions is not None:
+        changes["num_regions"] = options.grid(num_regions)
+    if crop:
+        changes["crops"] = tuple(crop)
+    if embedding_dim is not None:
+        changes["embedding_dim"] = embedding_dim or None
+    settings = _settings(preset or ("fast" if data else "small"), backbone, system or "vpm", changes, setting or ())
     chosen = local_device(torch_device(choose_device(device)))
     if data is None and several():
         raise TrainingError(
@@ -160,11 +152,11 @@ def train(
         _check_unused(output, resume=resume)
     if frozen_runtime not in ("torch", "openvino"):
         raise typer.BadParameter(f"--frozen-runtime {frozen_runtime!r}: use torch or openvino")
-    sets = _read(data or [], dataset or [], pattern)
-    sets, held_out = _split(sets, hold_out or [], settings.seed)
+    sets = read_sets(data or [], dataset or [], pattern)
+    sets, held_out = split_sets(sets, hold_out or [], settings.seed)
     mixture = mixed([each.train for each in sets])
     if held_out:
-        say(f"held out: {_write_held_out(output, held_out)}")
+        say(f"held out: {write_held_out(output, held_out)}")
     with joined(chosen) as ranks:
         trainer = Trainer(
             settings,
@@ -182,12 +174,7 @@ def train(
         if not ranks.first:
             trainer.run(resume=resume)
             return
-        size = f"{number_of(trainer.data.num_classes, 'identity')}, {number_of(len(mixture.images), 'image')}"
-        together = f", {ranks.size} processes" if ranks.size > 1 else ""
-        say(f"{settings.preset}: {settings.backbone}, {size}, {chosen}{together}")
-        if settings.init not in PUBLISHED:
-            say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else 'anew'}")
-        _warn(trainer)
+        _say_start(trainer)
         if resume and not trainer.files.checkpoint.is_file():
             say(f"nothing to resume: there is no {trainer.files.checkpoint}; starting from the beginning")
         run_training(trainer, resume=resume, held_out=held_out)
@@ -208,8 +195,16 @@ def _check_unused(output: Path, *, resume: bool) -> None:
             raise TrainingError(f"{path} is there already; {on}, replace it by --overwrite, or give another --output")
 
 
-def _warn(trainer: Trainer) -> None:
-    """Say what of the settings comes to nothing with these images."""
+def _say_start(trainer: Trainer) -> None:
+    """Say what is trained, from where, and what of the settings comes to nothing with these images."""
+    from vpmsearch.model.initial import PUBLISHED
+
+    settings, ranks = trainer.settings, trainer.ranks
+    size = f"{number_of(trainer.data.num_classes, 'identity')}, {number_of(len(trainer.data.images), 'image')}"
+    together = f", {ranks.size} processes" if ranks.size > 1 else ""
+    say(f"{settings.preset}: {settings.backbone}, {size}, {trainer.device}{together}")
+    if settings.init not in PUBLISHED:
+        say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else 'anew'}")
     if trainer.data.most_cameras < 2 and trainer.memory is not None:
         say("no identity was seen by two cameras: there memory_weight has no effect")
     there, shown = len(trainer.data.images), trainer.sampler.images_shown(0)
@@ -220,59 +215,20 @@ def _warn(trainer: Trainer) -> None:
         )
 
 
-def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[ReidDataset] = ()) -> None:
-    """Train with a progress bar; draw the loss curves at the end."""
-    from dataclasses import asdict
-    from time import monotonic
+def _settings(
+    preset: str, backbone: str | None, system: str, changes: dict[str, Any], assignments: Sequence[str]
+) -> TrainSettings:
+    """The preset's settings, changed by the options; --set has the last word.
 
-    from vpmsearch.report.curves import loss_curves
-    from vpmsearch.training.log import read_log
+    Args:
+        changes: of `TrainSettings`, by name; None leaves a setting as it is; an embedding_dim of None is the trunk's.
+    """
+    from vpmsearch.training.presets import changed, get_preset
+    from vpmsearch.training.systems import with_system
 
-    steps, since = 0, monotonic()
-
-    def on_step(row: LossRow) -> None:
-        nonlocal steps
-        steps += 1
-        advance(1, f"epoch {row.epoch + 1} loss {row.loss:.3f}")
-
-    def on_epoch(epoch: int, model: Vpm) -> None:
-        nonlocal steps, since
-        size = trainer.settings.pids_per_batch * trainer.settings.images_per_pid * trainer.data.settings.views
-        say(f"epoch {epoch + 1}: {steps * size / (monotonic() - since):.1f} images a second")
-        for each in held_out:
-            say(f"epoch {epoch + 1}: {each.name}: {_measure(trainer, each)}")
-        steps, since = 0, monotonic()
-
-    with progress("training", trainer.steps_left(resume=resume)) as advance:
-        trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
-    settings = trainer.settings
-    weights = {"loss_consistency": settings.consistency_weight, "loss_memory": settings.memory_weight}
-    unused = [name for name, weight in weights.items() if not weight]
-    rows = [{k: v for k, v in asdict(row).items() if k not in unused} for row in read_log(trainer.files.log)]
-    say(f"loss curves: {loss_curves(rows, trainer.files.curves, title=str(trainer.files.weights.name))}")
-
-
-def drawn_pedestrians() -> ReidDataset:
-    """Pedestrians drawn by the project, kept for the next run."""
-    from vpmsearch.data.datasets import read_dataset
-    from vpmsearch.data.drawn_dataset import write_drawn_dataset
-    from vpmsearch.data.synthetic import DrawnSettings
-
-    train, test = (
-        DrawnSettings(identities=200, cameras=4, shots=4),
-        DrawnSettings(identities=100, cameras=4, shots=3, seed=1),
-    )
-    total = train.identities * train.cameras * train.shots + test.identities * test.cameras * test.shots
-    with progress("drawing", total) as advance:
-        done = 0
-
-        def drawn(there: int, _: int) -> None:
-            nonlocal done
-            advance(there - done)
-            done = there
-
-        folder = write_drawn_dataset(DRAWN_FOLDER, train=train, test=test, progress=drawn)
-    return read_dataset("market1501", folder)
+    settings = with_system(_with_backbone(get_preset(preset), backbone), system)
+    given = {key: value for key, value in changes.items() if value is not None or key == "embedding_dim"}
+    return changed(replace(settings, **given), assignments)
 
 
 def _with_backbone(settings: TrainSettings, backbone: str | None) -> TrainSettings:
@@ -281,58 +237,3 @@ def _with_backbone(settings: TrainSettings, backbone: str | None) -> TrainSettin
         return settings
     init = {"osnet": "osnet", "resnet8": "random"}.get(backbone, "imagenet")
     return replace(settings, backbone=backbone, init=init, freeze_stages=0)
-
-
-def _read(roots: Sequence[Path], layouts: Sequence[str], pattern: str) -> list[ReidDataset]:
-    """The data sets asked for, or drawn pedestrians."""
-    from vpmsearch.data.datasets import read_dataset
-
-    if not roots:
-        return [drawn_pedestrians()]
-    pairs = zip(options.one_each(roots, layouts), roots, strict=True)
-    return [read_dataset(layout, root, ("train",), pattern=pattern) for layout, root in pairs]
-
-
-def _split(
-    sets: Sequence[ReidDataset], shares: Sequence[float], seed: int
-) -> tuple[list[ReidDataset], list[ReidDataset]]:
-    """What to train on of each data set, and what is held out of those where something is to be."""
-    from vpmsearch.data.datasets import hold_out
-
-    if len(shares) not in (0, len(sets)):
-        raise typer.BadParameter(f"{len(sets)} data sets and {len(shares)} --hold-out: give one for each")
-    kept, held_out = [], []
-    for images, share in zip(sets, shares or [0.0] * len(sets), strict=True):
-        if share:
-            images, aside = hold_out(images, share if share < 1 else int(share), seed)
-            held_out.append(aside)
-        kept.append(images)
-    return kept, held_out
-
-
-def _write_held_out(output: Path, held_out: Sequence[ReidDataset]) -> Path:
-    """Write down who was held out, as JSON beside the weights: pids of each data set."""
-    import json
-
-    from vpmsearch.system.atomic import replacing
-
-    path = output.with_suffix(".held-out.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pids = {each.name: sorted({image.pid for image in each.query if image.pid is not None}) for each in held_out}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(pids) + "\n")
-    return path
-
-
-def _measure(trainer: Trainer, held_out: ReidDataset) -> str:
-    """Rank-1 and mAP on the held-out identities, whole and half, and how far a half is from its whole."""
-    from vpmsearch.evaluation.protocols import evaluate_model
-    from vpmsearch.evaluation.shift import whole_to_cut
-    from vpmsearch.model.extraction import Extractor
-    from vpmsearch.model.weights import read_weights
-
-    extractor = Extractor(read_weights(trainer.files.weights), trainer.device)
-    rows = evaluate_model(extractor, held_out.query, held_out.gallery, gammas=(1.0, 0.5))
-    figures = [f"γ {r.gamma}: rank-1 {r.metrics.cmc[0]:.3f} mAP {r.metrics.mean_ap:.3f}" for r in rows]
-    shift = whole_to_cut(extractor, held_out.query, gamma=0.5)
-    return ", ".join([*figures, f"‖f(cut) − f(whole)‖ {shift:.3f}"])

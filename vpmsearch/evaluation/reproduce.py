@@ -21,6 +21,7 @@ import torch
 from vpmsearch.data.datasets import LabelledImage, ReidDataset
 from vpmsearch.errors import DataError, TrainingError
 from vpmsearch.evaluation.experiments import Experiment, Row, Source
+from vpmsearch.evaluation.features import queries_to_see
 from vpmsearch.evaluation.matching import matcher_settings
 from vpmsearch.evaluation.per_query import (
     Difference,
@@ -30,14 +31,15 @@ from vpmsearch.evaluation.per_query import (
     read_query_lines,
     write_query_lines,
 )
-from vpmsearch.evaluation.protocols import evaluate_model, queries_to_see
+from vpmsearch.evaluation.protocols import evaluate_model
 from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import fingerprint, read_weights
 from vpmsearch.system.atomic import replacing
-from vpmsearch.training.presets import TrainSettings
+from vpmsearch.system.revision import source_revision
+from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.systems import SYSTEMS, with_system
-from vpmsearch.training.trainer import Trainer, source_revision
+from vpmsearch.training.trainer import Trainer
 
 CROP = "bilateral"
 """How queries are cut: the paper does not say for Table 1 and Fig. 4."""

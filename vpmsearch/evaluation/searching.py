@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpmsearch.search.engine import CANDIDATES_PER_REGION, Searcher
+from vpmsearch.search.searcher import CANDIDATES_PER_REGION, Searcher
 from vpmsearch.store import GalleryView
 from vpmsearch.types import Float32, RegionFeatures, SearchResult
 

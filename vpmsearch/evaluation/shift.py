@@ -11,7 +11,7 @@ import numpy as np
 
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError
-from vpmsearch.evaluation.protocols import extract_labelled, query_crops
+from vpmsearch.evaluation.features import extract_labelled, query_crops
 from vpmsearch.model.extraction import Extractor
 
 

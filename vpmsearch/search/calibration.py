@@ -34,9 +34,9 @@ from vpmsearch.errors import DataError
 from vpmsearch.labels import is_junk
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.search.distances import QUERY_ROWS
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.itself import Source, search_others
 from vpmsearch.search.pairs import Answers, Curve, Sample, fit
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.verdict import FEWEST, LIKENESS, PAIRS, PIDS, Calibration
 from vpmsearch.types import ImageRecord, Match, RegionFeatures
 from vpmsearch.words import number_of

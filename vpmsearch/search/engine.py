@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Protocol
 
 import numpy as np
 
@@ -21,7 +20,8 @@ from vpmsearch.search.candidates import RegionLists, Scope
 from vpmsearch.search.distances import Distances, Found, Scanned
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.queries import only_regions, region_names
-from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
+from vpmsearch.search.searcher import Searcher
+from vpmsearch.store import Gallery, GalleryStore, Snapshot
 from vpmsearch.store.intake import check_numbers
 from vpmsearch.types import (
     Float32,
@@ -36,41 +36,12 @@ from vpmsearch.types import (
 )
 from vpmsearch.words import number_of
 
-CANDIDATES_PER_REGION = 1600
-"""k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
 SCAN_BELOW = 1024
 """So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
 PAIRS = 4096
 """Matches that are taken apart by region at once."""
 SCAN_BATCH = 16
 """From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
-
-
-class Searcher(Protocol):
-    """Answers queries over a store: `SearchEngine`, or a server's."""
-
-    @property
-    def store(self) -> Gallery:
-        """What it searches in."""
-
-    @property
-    def snapshot(self) -> GalleryView:
-        """What is searched."""
-
-    def refresh(self) -> bool:
-        """See what has been committed since; True if there was anything."""
-
-    def search(
-        self,
-        features: RegionFeatures,
-        k: int = 10,
-        exact: bool = False,
-        *,
-        filter: SearchFilter | None = None,
-        candidates: int = CANDIDATES_PER_REGION,
-        regions: Sequence[int] | None = None,
-    ) -> list[SearchResult]:
-        """See `SearchEngine.search`."""
 
 
 _Unexplained = tuple[Found, SearchResult]  # rows and distances, and the result without its matches
@@ -85,12 +56,14 @@ class _View:
     lists: RegionLists
 
 
-class SearchEngine:
+class SearchEngine(Searcher):
     """Answers queries from one snapshot of a store; `refresh` moves on to the newest.
 
     Args:
         store: an open gallery store.
     """
+
+    store: GalleryStore
 
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
@@ -110,43 +83,22 @@ class SearchEngine:
         return self._view.snapshot
 
     def refresh(self) -> bool:
-        """See what has been committed since; True if there was anything."""
+        """See the newest snapshot of the store; True if anything was committed since the last."""
         self.store.refresh()  # may be up to date already: another engine, or a commit of this store's own writer
         before, now = self.snapshot, self.store.snapshot
         if now is not before:
             self._view = self._look_at(now)
         return before.state != now.state
 
-    def search(
+    def _results(
         self,
         features: RegionFeatures,
-        k: int = 10,
-        exact: bool = False,
-        *,
-        filter: SearchFilter | None = None,
-        candidates: int = CANDIDATES_PER_REGION,
-        regions: Sequence[int] | None = None,
+        k: int,
+        exact: bool,
+        filter: SearchFilter | None,
+        candidates: int,
+        regions: Sequence[int] | None,
     ) -> list[SearchResult]:
-        """The k nearest gallery images by Eq. 4 for each query; ties go to the smaller image id.
-
-        Fewer than k only where fewer images pass the filter and share a region with the query.
-
-        Args:
-            features: n queries, (n, p) and (n, p, d), of the weights that the index was built with.
-            k: matches a query, at least 1.
-            exact: compare with every image instead of candidates.
-            filter: which images may be results.
-            candidates: k' at most, the nearest images taken from each region's index (never fewer than k). Fewer are
-                taken where a bound tells that no other image can belong into the answer.
-            regions: compare by these alone, 0 to p − 1; None: by all that are shared.
-
-        Returns:
-            One result a query, in order.
-
-        Raises:
-            FeatureError: k < 1, features that are not finite or beyond 1e17, or no such region.
-            ModelMismatchError: another p or d than the index.
-        """
         view = self._view
         queries = counted_queries(view.snapshot.model_info, self.store.path, features, k, regions)
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from vpmsearch.search.engine import CANDIDATES_PER_REGION, Searcher
 from vpmsearch.search.fill import filled
 from vpmsearch.search.living import living_first
+from vpmsearch.search.searcher import CANDIDATES_PER_REGION, Searcher
 from vpmsearch.types import Match, NoMatches, RegionFeatures, SearchFilter, SearchResult
 
 MORE = 8

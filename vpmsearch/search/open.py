@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vpmsearch.search.engine import SearchEngine, Searcher
+from vpmsearch.search.engine import SearchEngine
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.store import Gallery, GalleryStore
 
 

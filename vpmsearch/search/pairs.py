@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
-from vpmsearch.search.engine import Searcher
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.store import Gallery
 from vpmsearch.system.atomic import check_folder_of, replacing
 from vpmsearch.words import number_of

@@ -20,15 +20,9 @@ from vpmsearch.search.bound import Float64, boxes_within, images_within
 from vpmsearch.search.candidates import Answer, RegionList, Scope, Timer, deepen
 from vpmsearch.search.distances import NOTHING, Found
 from vpmsearch.search.empty import why_empty
-from vpmsearch.search.engine import (
-    CANDIDATES_PER_REGION,
-    SCAN_BATCH,
-    SCAN_BELOW,
-    counted_queries,
-    distances_of,
-    explained,
-)
+from vpmsearch.search.engine import SCAN_BATCH, SCAN_BELOW, counted_queries, distances_of, explained
 from vpmsearch.search.queries import region_names
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import vector_text
 from vpmsearch.store.postgres.schema import Layout, lists_for
@@ -56,12 +50,16 @@ class FeaturesOfNoImageError(StoreDamagedError):
     """Eq. 4 named an image that is not there. On shards no foreign key forbids it."""
 
 
-class ServerSearch:
+class ServerSearch(Searcher):
     """Answers queries from what is committed when they come.
+
+    A result's `complete` is said of scans, and of lists that no index of embeddings made approximate.
 
     Args:
         store: an open index on a server.
     """
+
+    store: ServerStore
 
     def __init__(self, store: ServerStore) -> None:
         self.store = store
@@ -78,20 +76,15 @@ class ServerSearch:
         before, self._view = self._view, self.store.snapshot
         return before.state != self._view.state
 
-    def search(
+    def _results(
         self,
         features: RegionFeatures,
-        k: int = 10,
-        exact: bool = False,
-        *,
-        filter: SearchFilter | None = None,
-        candidates: int = CANDIDATES_PER_REGION,
-        regions: Sequence[int] | None = None,
+        k: int,
+        exact: bool,
+        filter: SearchFilter | None,
+        candidates: int,
+        regions: Sequence[int] | None,
     ) -> list[SearchResult]:
-        """The k nearest gallery images by Eq. 4 for each query: see `SearchEngine.search`, whose results these are.
-
-        `complete` is said of scans, and of lists that no index of embeddings made approximate.
-        """
         queries = counted_queries(self._view.model_info, self.store.path, features, k, regions)
         wanted, scope = filter or SearchFilter(), Scope(k, None, max(candidates, k))
         if exact and len(queries) >= SCAN_BATCH:

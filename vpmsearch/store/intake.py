@@ -9,7 +9,7 @@ import numpy as np
 from vpmsearch.errors import DataError, FeatureError, ModelMismatchError, StoreError
 from vpmsearch.labels import as_attributes, as_label
 from vpmsearch.store.values import EMBEDDING_DTYPES, StoredModel
-from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
+from vpmsearch.types import Float32, ImageRecord, ModelInfo, RegionFeatures
 
 LARGEST = 1e17
 """Of a number in an embedding: sums of squares of float32 stay finite, without which FAISS ends the process."""
@@ -114,3 +114,21 @@ def clean_record(record: ImageRecord) -> ImageRecord:
         raise StoreError(f"{path}: {error}") from error
     width, height = int(record.width), int(record.height)
     return replace(record, path=path, pid=pid, camid=camid, width=width, height=height, attributes=attributes)
+
+
+def checked_queries(info: ModelInfo, region: int, queries: Float32, k: int) -> Float32:
+    """The queries (Q, d) of a search of one region, contiguous, and all that is asked of it checked.
+
+    Raises:
+        FeatureError: the queries have another shape or are not finite. StoreError: no such region, or k below 1.
+    """
+    if not 0 <= region < info.p:
+        raise StoreError(f"there is no region {region}; the index has regions 0 to {info.p - 1}")
+    if k < 1:
+        raise StoreError(f"k must be at least 1, got {k}")
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    if queries.ndim != 2 or queries.shape[1] != info.embedding_dim:
+        raise FeatureError(f"queries must be (Q, {info.embedding_dim}), got {queries.shape}")
+    if not np.isfinite(queries).all():
+        raise FeatureError("a query embedding is not finite; the weights or the image are damaged")
+    return queries

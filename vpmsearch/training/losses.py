@@ -14,7 +14,7 @@ from vpmsearch.equations import (
     visible_identity_loss,
 )
 from vpmsearch.model.vpm import VpmOutput
-from vpmsearch.training.presets import TrainSettings
+from vpmsearch.training.settings import TrainSettings
 
 
 class VisibleNorm(nn.Module):

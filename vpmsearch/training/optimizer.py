@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vpmsearch.model.vpm import Vpm
-from vpmsearch.training.presets import TrainSettings
+from vpmsearch.training.settings import TrainSettings
 
 
 def build_optimizer(settings: TrainSettings, model: Vpm, classifiers: nn.Module) -> torch.optim.Optimizer:

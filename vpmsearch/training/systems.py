@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vpmsearch.errors import ModelError
-from vpmsearch.training.presets import TrainSettings
+from vpmsearch.training.settings import TrainSettings
 
 _RULER: dict[str, Any] = {
     "architecture": "stripes",

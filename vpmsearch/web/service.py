@@ -18,11 +18,11 @@ from vpmsearch.data.images import decode_image, hash_of, printable, read_image
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.itself import NOWHERE, Source, search_others
 from vpmsearch.search.judged import judged
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.verdict import Calibration, load_calibration, notice_of
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME

@@ -98,8 +98,8 @@ def test_progress_is_told_to_the_end(tmp_path, together):
 
 
 def test_vectors_are_fetched_in_blocks_and_the_sample_is_bounded(monkeypatch):
-    monkeypatch.setattr("vpmsearch.store.folder.region_index._BLOCK", 300)
-    monkeypatch.setattr("vpmsearch.store.folder.region_index._TRAINING_POINTS", 1)
+    monkeypatch.setattr("vpmsearch.store.folder.index_building._BLOCK", 300)
+    monkeypatch.setattr("vpmsearch.store.folder.index_building._TRAINING_POINTS", 1)
     vectors, fetched, added = some_images(2000).embeddings[:, 0], [], []
 
     def rows(positions):

@@ -400,10 +400,10 @@ def test_any_sequence_agrees_with_a_dict(tmp_path_factory, actions):
         assert store.verify().ok
 
 
-@pytest.mark.parametrize("module", ["snapshot", "verify"])
+@pytest.mark.parametrize("module", ["moment", "verify"])
 def test_a_compaction_in_the_midst_of_opening(filled, monkeypatch, module):
     """The segments vanish after their names were read: look again, and see no damage."""
-    name = {"snapshot": "open_segment", "verify": "open_embeddings"}[module]
+    name = {"moment": "open_segment", "verify": "open_embeddings"}[module]
     path = f"vpmsearch.store.folder.{module}.{name}"
     real = getattr(sys.modules[f"vpmsearch.store.folder.{module}"], name)
     calls = []
@@ -417,7 +417,7 @@ def test_a_compaction_in_the_midst_of_opening(filled, monkeypatch, module):
     filled.close()
     filled = GalleryStore.open(filled.path)
     monkeypatch.setattr(path, compact_first)
-    if module == "snapshot":
+    if module == "moment":
         with GalleryStore.open(filled.path) as store:
             assert len(store.snapshot) == 48
     else:

@@ -172,7 +172,7 @@ def test_round_trip(tmp_path, built, kind):
 def test_blocks_give_the_same_index(monkeypatch):
     vectors, ids = gallery(300)
     whole = RegionIndex.build(vectors, ids, "flat")
-    monkeypatch.setattr("vpmsearch.store.folder.region_index._BLOCK", 7)
+    monkeypatch.setattr("vpmsearch.store.folder.index_building._BLOCK", 7)
     pieces = RegionIndex.build(vectors, ids, "flat")
     for a, b in zip(whole.search(vectors[:5], 9), pieces.search(vectors[:5], 9), strict=True):
         np.testing.assert_array_equal(a[0], b[0])

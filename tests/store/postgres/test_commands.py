@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from vpmsearch.commands import app
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError, StoreDamagedError, StoreError
-from vpmsearch.evaluation.protocols import indexed_gallery
+from vpmsearch.evaluation.features import indexed_gallery
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import read_weights
 from vpmsearch.store.open import create_index, open_index

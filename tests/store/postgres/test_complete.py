@@ -16,8 +16,8 @@ import pytest
 from oracles import visibility_weighted_distance
 from postgres_server import PostgresServer
 
-from vpmsearch.search.engine import Searcher
 from vpmsearch.search.open import searcher
+from vpmsearch.search.searcher import Searcher
 from vpmsearch.store import Gallery
 from vpmsearch.store.open import create_index
 from vpmsearch.store.place import Place

@@ -14,10 +14,11 @@ from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.copies import outdated_copies, purge
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.folder.files import FOLDER_NAME, REMEDY, segment_folder
+from vpmsearch.store.folder.leftovers import remove_leftovers, remove_unreferenced
 from vpmsearch.store.folder.locking import holders, writer_lock
 from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.rewriting import rewrite
-from vpmsearch.store.folder.segments import bytes_by_kind, remove_leftovers, remove_unreferenced
+from vpmsearch.store.folder.segments import bytes_by_kind
 from vpmsearch.store.values import CompactReport, OnBuild, tell_nobody
 from vpmsearch.system.disk import free_bytes
 from vpmsearch.words import byte_size

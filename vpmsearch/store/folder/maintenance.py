@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from vpmsearch.errors import StoreDamagedError
+from vpmsearch.store.folder.leftovers import remove_unreferenced
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.rewriting import rewrite
-from vpmsearch.store.folder.segments import remove_unreferenced
 from vpmsearch.store.folder.verify import Problem, check
 from vpmsearch.store.values import VerifyReport
 

@@ -17,8 +17,9 @@ from vpmsearch.store.folder.catalog import FILE_NAME, REVISION, insert_files, su
 from vpmsearch.store.folder.checksums import folder_sums
 from vpmsearch.store.folder.columns import check_types, whole_numbers
 from vpmsearch.store.folder.files import REMEDY, check_folder, segment_folder
+from vpmsearch.store.folder.leftovers import remove_leftovers
 from vpmsearch.store.folder.locking import writer_lock
-from vpmsearch.store.folder.segments import IMAGES_NAME, is_ours, remove_leftovers, write_images
+from vpmsearch.store.folder.segments import IMAGES_NAME, is_ours, write_images
 from vpmsearch.store.folder.sqlite import connect, translated
 from vpmsearch.store.folder.tables import open_engine
 from vpmsearch.store.migrations import is_known, make_tables

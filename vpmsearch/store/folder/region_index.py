@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,32 +15,25 @@ from typing import Any
 
 import faiss as _faiss
 import numpy as np
-from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store.folder.faiss_file import MAX_IMAGE_ID, problem
 from vpmsearch.store.folder.files import MAX_FILE_BYTES, check_file, printable_line
 from vpmsearch.store.folder.gpu_index import GpuIndex
-from vpmsearch.store.folder.index_types import TYPES, choose_type, gpu_of, type_of
-from vpmsearch.store.intake import are_many
+from vpmsearch.store.folder.index_building import Rows, as_floats, build_index
+from vpmsearch.store.folder.index_types import TYPES, gpu_of, type_of
 from vpmsearch.types import Bool, Float32, Int64
 
 faiss: Any = _faiss  # its type stubs lack half of what is used here
 
-Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
 Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
 
 _LEAST_LISTS = 32  # that are looked through
-_TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
-_LONGEST = 8  # times the median length: longer vectors are not learned from
-_LEAST_CENTROIDS = 256  # of codes of a byte
 _CROWD, _CROWDED_SHARE = 8, 2
 # 1 of 2 lists is looked through where one list holds 1 of 8 vectors or more: so many are equal, or all but, and an
 # answer lacks all of them at once where their list is left out.
 _HNSW_EFFORT = 64
-_EQUAL_SAMPLE = 4000  # vectors that are looked at for equal ones
 _GPU_LIMIT = 2048  # neighbours, and lists, that a GPU search can select
-_BLOCK = 16_384  # vectors added at once
 
 
 def _load(path: Path, mapped: bool) -> Any:
@@ -150,20 +142,7 @@ class RegionIndex:
             rows: fetches vectors. d: their dimension. ids: (n,). kind: a type. device: where it is searched.
             on_added: told how many more vectors are in.
         """
-        n = len(ids)
-        kind = choose_type(kind, n, d)
-        if TYPES[kind].walk == "graph" and _many_are_equal(rows, n):
-            kind = choose_type("ivf-flat", n, d)  # see `MANY_EQUAL`
-        chosen = TYPES[kind]
-        index = chosen.make(n, d)
-        if not index.is_trained:
-            most = max(index.nlist if chosen.walk == "lists" else 0, _LEAST_CENTROIDS) * _TRAINING_POINTS
-            index.train(_typical(_ready(rows(np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))))))
-        for start in range(0, n, _BLOCK):
-            positions = np.arange(start, min(start + _BLOCK, n))
-            index.add_with_ids(_ready(rows(positions)), np.ascontiguousarray(ids[positions], dtype=np.int64))
-            on_added(len(positions))
-        return cls(index, device)
+        return cls(build_index(rows, d, ids, kind, on_added), device)
 
     @classmethod
     def read(cls, path: Path, device: str = "cpu", largest: int = MAX_FILE_BYTES) -> RegionIndex:
@@ -211,7 +190,7 @@ class RegionIndex:
             return found
         waiting = np.arange(len(queries))
         for effort in self._efforts(wanted):
-            distances, ids = self._search(_ready(queries[waiting]), wanted, effort, allowed)
+            distances, ids = self._search(as_floats(queries[waiting]), wanted, effort, allowed)
             for query, ids_of_query, squared in zip(waiting, ids, distances, strict=True):
                 found[query] = _tidy(ids_of_query, squared, wanted)
             waiting = np.array([query for query in waiting if len(found[query][0]) < wanted], dtype=np.int64)
@@ -284,28 +263,6 @@ class RegionIndex:
 
 def _selector(keep: Bool) -> Any:
     return faiss.IDSelectorBitmap(np.packbits(keep, bitorder="little"))
-
-
-def _many_are_equal(rows: Rows, n: int) -> bool:
-    """Whether more than `MANY_EQUAL` of n vectors are equal, as far as a sample tells."""
-    positions = np.unique(np.linspace(0, n - 1, min(n, _EQUAL_SAMPLE)).astype(np.int64)) if n else np.zeros(0, np.int64)
-    sample = _ready(rows(positions)) + np.float32(0)  # 0 and -0 are equal
-    counts = Counter(vector.tobytes() for vector in sample)
-    return are_many(max(counts.values(), default=0), len(sample), n)
-
-
-def _ready(vectors: NDArray[Any]) -> Float32:
-    return np.ascontiguousarray(vectors, dtype=np.float32)
-
-
-def _typical(sample: Float32) -> Float32:
-    """Without vectors of another length than the others: the tables of a fast scan have one scale for all codes, and
-    one code far out would leave no difference between the rest. What is typical is asked of different vectors: half of
-    them may be one blank frame's, and short.
-    """
-    lengths = np.linalg.norm(sample.astype(np.float64), axis=1)
-    typical: Float32 = sample[lengths <= _LONGEST * np.median(np.unique(lengths))]
-    return typical
 
 
 def _tidy(ids: Int64, squared: Float32, wanted: int) -> Found:

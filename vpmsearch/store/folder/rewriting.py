@@ -14,13 +14,8 @@ from vpmsearch.store.folder import embeddings
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
 from vpmsearch.store.folder.files import REMEDY, check_folder, segment_folder
-from vpmsearch.store.folder.segments import (
-    IMAGES_NAME,
-    discard,
-    open_embeddings,
-    read_images,
-    write_segment,
-)
+from vpmsearch.store.folder.leftovers import discard
+from vpmsearch.store.folder.segments import IMAGES_NAME, open_embeddings, read_images, write_segment
 from vpmsearch.store.folder.values import ImageRows
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 

@@ -24,9 +24,7 @@ from vpmsearch.store.folder.files import (
     REMEDY,
     check_folder,
     open_file,
-    remove_segment,
     segment_folder,
-    segments_folder,
 )
 from vpmsearch.store.folder.region_index import RegionIndex, threads, threads_within
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
@@ -249,39 +247,9 @@ def write_region(
     index.write(folder / region_file_name(region))
 
 
-def remove_unreferenced(folder: Path, referenced: Iterable[int]) -> None:
-    """Delete what an interrupted commit or compaction left in an index; the caller holds the writer lock.
-
-    Raises:
-        StoreDamagedError: its segments are elsewhere.
-    """
-    names = {str(segment_id) for segment_id in referenced}
-    for entry in segments_folder(folder).iterdir():
-        if is_leftover(entry.name, names):
-            shutil.rmtree(entry, ignore_errors=True)  # which follows no link
-
-
-def is_leftover(name: str, referenced: set[str]) -> bool:
-    """Whether a folder is what an interrupted writer left: harmless, and the next writer's to delete."""
-    return name.startswith(TEMPORARY) or (name.isdecimal() and name not in referenced)
-
-
 def is_ours(name: str, p: int) -> bool:
     """Whether a file of a segment is one that `write_segment` writes."""
     return name in {embeddings.FILE_NAME, IMAGES_NAME, *(region_file_name(region) for region in range(p))}
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete what an interrupted upgrade left beside the catalog; the caller holds the writer lock."""
-    for left in folder.glob(".catalog.sqlite3.*"):
-        with suppress(OSError):  # a folder is none of ours
-            left.unlink(missing_ok=True)
-
-
-def discard(folder: Path, segment_id: int) -> None:
-    """Delete a segment that no catalog names, as far as that is possible."""
-    with suppress(OSError, StoreError):
-        remove_segment(folder, segment_id)
 
 
 def bytes_by_kind(folder: Path) -> dict[str, int]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,74 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.errors import FeatureError, StoreDamagedError, StoreError
+from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.labels import Label, in_order, is_junk
 from vpmsearch.store.folder.catalog import Catalog
-from vpmsearch.store.folder.checksums import FileSum, is_as_written
+from vpmsearch.store.folder.checksums import is_as_written
 from vpmsearch.store.folder.columns import MOMENT
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
-from vpmsearch.store.folder.files import REMEDY, segment_folder
+from vpmsearch.store.folder.files import REMEDY
 from vpmsearch.store.folder.labels import ImageLabels
+from vpmsearch.store.folder.moment import Moment, Part
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import Allowed
-from vpmsearch.store.folder.segments import OpenSegment, open_segment
-from vpmsearch.store.values import StoredModel, common_folder
+from vpmsearch.store.folder.segments import OpenSegment
+from vpmsearch.store.intake import checked_queries
+from vpmsearch.store.values import common_folder
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """A segment as the catalog has it. images: how many. files: what was written."""
-
-    images: int
-    files: Mapping[str, FileSum]
-    labels: ImageLabels
-
-
-@dataclass(frozen=True)
-class _Moment:
-    """All that a snapshot needs of the catalog, read in one transaction that is over.
-
-    relabelled: see `Reader.relabelled`. removed: ids, ascending.
-    """
-
-    state: tuple[object, ...]
-    model: StoredModel
-    relabelled: int
-    removed: Int64
-    rejected: int
-    segments: Mapping[int, _Listed]
-
-    @classmethod
-    def of(cls, reader: Reader, before: Snapshot | None) -> _Moment:
-        """Read it; the labels of a segment that `before` knows only if some were changed since."""
-        relabelled, state = reader.relabelled(), reader.state()
-        # Another index may have come to be at this path, with the same files and other labels.
-        same = before is not None and before.state[0] == state[0] and before.moment.relabelled == relabelled
-        known = before.parts if before is not None and same else {}
-        segments = {}
-        for segment_id, images in reader.segments().items():
-            files, part = reader.files(segment_id), known.get(segment_id)
-            labels = part.labels if part and part.files.files == files else reader.labels(segment_id)
-            segments[segment_id] = _Listed(images, files, labels)
-        return cls(state, reader.model(), relabelled, reader.removed(), reader.counts()[2], segments)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A segment within a snapshot.
-
-    labels: of all its images, by row. rows: (n,) where those that are not removed stand in the snapshot. whole: (p,)
-    whether a region's index holds nothing that is removed, so that it can be searched without a filter.
-    """
-
-    files: OpenSegment
-    labels: ImageLabels
-    rows: Int64
-    whole: Bool
 
 
 class Snapshot:
@@ -88,36 +37,21 @@ class Snapshot:
     is refreshed or closed, whatever becomes of the catalog: what that says of the images is in memory.
     """
 
-    def __init__(self, folder: Path, moment: _Moment, device: str, before: Snapshot | None = None) -> None:
+    def __init__(self, folder: Path, moment: Moment, device: str, before: Snapshot | None = None) -> None:
         self.moment = moment
         self.state = moment.state
         self.stored_model = moment.model
         self.model_info: ModelInfo = moment.model.info
-        known = before.parts if before is not None else {}
-        opened: dict[int, OpenSegment] = {}
-        for segment_id, segment in moment.segments.items():
-            part = known.get(segment_id)
-            if part is not None and part.files.files == segment.files:
-                opened[segment_id] = part.files
-                continue
-            place = segment_folder(folder, segment_id)
-            if len(segment.labels) != segment.images:
-                raise StoreDamagedError(
-                    f"{folder} names {len(segment.labels)} images of segment {segment_id}, which has {segment.images}; "
-                    f"{REMEDY}"
-                )
-            opened[segment_id] = open_segment(place, segment.images, segment.files, moment.model, device)
-            if not np.array_equal(opened[segment_id].image_ids, segment.labels.ids):
-                raise StoreDamagedError(f"{place} holds other images than the catalog says; {REMEDY}")
+        opened = moment.open(folder, device, before.parts if before is not None else {})
         self._line_up(list(opened.values()), moment.removed)
         self.visible: Bool = self.model_info.visible(self.visibility)
-        self.parts: dict[int, _Part] = {}
+        self.parts: dict[int, Part] = {}
         self._sound: dict[int, bool] = {}
         for number, (segment_id, files) in enumerate(opened.items()):
             rows = np.flatnonzero(self._part_of == number)
             live = self.visible[rows].sum(axis=0)
             whole = live == np.array([len(index) for index in files.regions])
-            self.parts[segment_id] = _Part(files, moment.segments[segment_id].labels, rows, whole)
+            self.parts[segment_id] = Part(files, moment.segments[segment_id].labels, rows, whole)
         self._parts = list(self.parts.values())
         self._live = Allowed(self.image_ids)
         for array in (self.image_ids, self.visibility, self.visible):
@@ -148,8 +82,9 @@ class Snapshot:
         Raises:
             StoreDamagedError: a file is missing or not what it should be.
         """
+        known = (before.moment, before.parts) if before is not None else (None, dict[int, Part]())
         for attempt in range(1, _ATTEMPTS + 1):
-            moment = catalog.ask(lambda reader: _Moment.of(reader, before))
+            moment = catalog.ask(lambda reader: Moment.of(reader, *known))
             try:
                 return cls(folder, moment, device, before)
             except StoreDamagedError:
@@ -337,7 +272,7 @@ class Snapshot:
         Raises:
             FeatureError: the queries have another shape or are not finite. StoreError: region, k or allowed are wrong.
         """
-        queries = self._check_search(region, queries, k)
+        queries = checked_queries(self.model_info, region, queries, k)
         if isinstance(allowed, np.ndarray):
             allowed = self.allow(allowed)
         found = []
@@ -358,16 +293,3 @@ class Snapshot:
         if checked.ndim != 1 or (checked < 0).any() or (checked >= len(self)).any():
             raise StoreError(f"rows must be a list of numbers from 0 to {len(self) - 1}")
         return checked
-
-    def _check_search(self, region: int, queries: Float32, k: int) -> Float32:
-        info = self.model_info
-        if not 0 <= region < info.p:
-            raise StoreError(f"there is no region {region}; the index has regions 0 to {info.p - 1}")
-        if k < 1:
-            raise StoreError(f"k must be at least 1, got {k}")
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        if queries.ndim != 2 or queries.shape[1] != info.embedding_dim:
-            raise FeatureError(f"queries must be (Q, {info.embedding_dim}), got {queries.shape}")
-        if not np.isfinite(queries).all():
-            raise FeatureError("a query embedding is not finite; the weights or the image are damaged")
-        return queries

@@ -17,16 +17,10 @@ from vpmsearch.store.folder.catalog import FILE_NAME
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
 from vpmsearch.store.folder.faiss_file import most_bytes
 from vpmsearch.store.folder.files import FOLDER_NAME, REMEDY, check_folder, segment_folder, segments_folder
+from vpmsearch.store.folder.leftovers import is_leftover
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import RegionIndex
-from vpmsearch.store.folder.segments import (
-    IMAGES_NAME,
-    REPAIR,
-    is_leftover,
-    open_embeddings,
-    read_images,
-    region_file_name,
-)
+from vpmsearch.store.folder.segments import IMAGES_NAME, REPAIR, open_embeddings, read_images, region_file_name
 from vpmsearch.store.folder.values import ImageRows
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Int64

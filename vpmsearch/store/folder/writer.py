@@ -14,9 +14,10 @@ import numpy as np
 
 from vpmsearch.errors import StoreError, VpmsearchError
 from vpmsearch.store.folder.catalog import Catalog
+from vpmsearch.store.folder.leftovers import remove_unreferenced
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.rewriting import due, rewrite, take_back
-from vpmsearch.store.folder.segments import remove_unreferenced, write_segment
+from vpmsearch.store.folder.segments import write_segment
 from vpmsearch.store.folder.values import Changes
 from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody

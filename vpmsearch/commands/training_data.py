@@ -1,0 +1,82 @@
+"""What `vpmsearch train` trains on: data sets or drawn pedestrians, and the identities that are held out of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from vpmsearch.commands import options
+from vpmsearch.commands.terminal import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vpmsearch.data.datasets import ReidDataset
+
+DRAWN_FOLDER = Path("runs/drawn-pedestrians")
+
+
+def read_sets(roots: Sequence[Path], layouts: Sequence[str], pattern: str) -> list[ReidDataset]:
+    """The data sets asked for, or drawn pedestrians."""
+    from vpmsearch.data.datasets import read_dataset
+
+    if not roots:
+        return [_drawn_pedestrians()]
+    pairs = zip(options.one_each(roots, layouts), roots, strict=True)
+    return [read_dataset(layout, root, ("train",), pattern=pattern) for layout, root in pairs]
+
+
+def split_sets(
+    sets: Sequence[ReidDataset], shares: Sequence[float], seed: int
+) -> tuple[list[ReidDataset], list[ReidDataset]]:
+    """What to train on of each data set, and what is held out of those where something is to be."""
+    from vpmsearch.data.datasets import hold_out
+
+    if len(shares) not in (0, len(sets)):
+        raise typer.BadParameter(f"{len(sets)} data sets and {len(shares)} --hold-out: give one for each")
+    kept, held_out = [], []
+    for images, share in zip(sets, shares or [0.0] * len(sets), strict=True):
+        if share:
+            images, aside = hold_out(images, share if share < 1 else int(share), seed)
+            held_out.append(aside)
+        kept.append(images)
+    return kept, held_out
+
+
+def write_held_out(output: Path, held_out: Sequence[ReidDataset]) -> Path:
+    """Write down who was held out, as JSON beside the weights: pids of each data set."""
+    import json
+
+    from vpmsearch.system.atomic import replacing
+
+    path = output.with_suffix(".held-out.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pids = {each.name: sorted({image.pid for image in each.query if image.pid is not None}) for each in held_out}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(pids) + "\n")
+    return path
+
+
+def _drawn_pedestrians() -> ReidDataset:
+    """Pedestrians drawn by the project, kept for the next run."""
+    from vpmsearch.data.datasets import read_dataset
+    from vpmsearch.data.drawn_dataset import write_drawn_dataset
+    from vpmsearch.data.synthetic import DrawnSettings
+
+    train, test = (
+        DrawnSettings(identities=200, cameras=4, shots=4),
+        DrawnSettings(identities=100, cameras=4, shots=3, seed=1),
+    )
+    total = train.identities * train.cameras * train.shots + test.identities * test.cameras * test.shots
+    with progress("drawing", total) as advance:
+        done = 0
+
+        def drawn(there: int, _: int) -> None:
+            nonlocal done
+            advance(there - done)
+            done = there
+
+        folder = write_drawn_dataset(DRAWN_FOLDER, train=train, test=test, progress=drawn)
+    return read_dataset("market1501", folder)

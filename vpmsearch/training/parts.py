@@ -1,0 +1,146 @@
+"""The parts that a trainer is put together from, each made from the settings and the data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vpmsearch.data.sampler import IdentitySampler, MixtureSampler
+from vpmsearch.data.training_set import CropSettings, TrainingSet
+from vpmsearch.errors import TrainingError
+from vpmsearch.model.baselines import ARCHITECTURES
+from vpmsearch.model.initial import normalisation
+from vpmsearch.model.vpm import Vpm
+from vpmsearch.model.weights import WeightsConfig
+from vpmsearch.system.revision import source_revision
+from vpmsearch.training.frozen import FrozenPart
+from vpmsearch.training.memory import GalleryMemory
+from vpmsearch.training.settings import TrainSettings
+
+
+class PixelNormaliser:
+    """Pixels (B, 3, H, W) uint8 -> the trunk's input, float on the device."""
+
+    def __init__(self, backbone: str, device: torch.device) -> None:
+        norm = normalisation(backbone)
+        self._device = device
+        self._mean = torch.tensor(norm.mean, device=device).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(norm.std, device=device).view(1, 3, 1, 1) * 255
+
+    def __call__(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+        """See the class."""
+        images = torch.from_numpy(pixels).to(self._device, non_blocking=True).float()
+        return ((images - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+
+
+def build_model(settings: TrainSettings) -> Vpm:
+    """The model to be trained, its weights random still."""
+    model = ARCHITECTURES[settings.architecture](
+        settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings
+    )
+    model.backbone.freeze(settings.freeze_stages)
+    model.detach_locator = settings.detach_locator
+    return model
+
+
+def crop_settings(settings: TrainSettings, model: Vpm) -> CropSettings:
+    """How training samples are cut; the size of T is measured by running the trunk once."""
+    height, width = settings.input_size
+    with torch.no_grad():
+        model.eval()
+        map_size = model.backbone(torch.zeros(1, 3, height, width)).shape[2:]
+    return CropSettings(
+        input_size=settings.input_size,
+        map_size=(int(map_size[0]), int(map_size[1])),
+        grid=model.grid,
+        strategies=settings.crops,
+        gamma=settings.gamma,
+        flip=settings.flip,
+        shift=settings.shift,
+        two_views=settings.consistency_weight > 0,
+        color_jitter=settings.color_jitter,
+        erase=settings.erase,
+        cuts=settings.cuts,
+        whole_share=settings.whole_share,
+        box_jitter=settings.box_jitter,
+        degrade=settings.degrade,
+        grey=settings.grey,
+    )
+
+
+def build_frozen(
+    settings: TrainSettings, model: Vpm, device: torch.device, runtime: str, *, compiled: bool
+) -> FrozenPart | None:
+    """What runs the frozen stages ahead of the steps; None where the model runs whole, as on a GPU or compiled.
+
+    Raises:
+        TrainingError: `runtime` cannot run them here.
+    """
+    apart = device.type == "cpu" and model.backbone.splits and not compiled
+    if not apart or not (settings.bfloat16 or runtime != "torch"):
+        if runtime != "torch":
+            raise TrainingError(
+                f"--frozen-runtime {runtime} runs the frozen stages of osnet on a CPU, and not with --compile; "
+                "leave it away"
+            )
+        return None
+    return FrozenPart(model.backbone, runtime, settings.input_size, half=settings.bfloat16)
+
+
+def build_sampler(
+    settings: TrainSettings, data: TrainingSet, domains: Sequence[int] | None
+) -> IdentitySampler | MixtureSampler:
+    """Who is in which batch.
+
+    Args:
+        domains: of each image its data set's number, where there are several.
+    """
+    targets = data.targets.tolist()
+    camids = data.camids.tolist() if settings.across_cameras else None
+    sizes = settings.pids_per_batch, settings.images_per_pid, settings.seed
+    if domains is None or len(set(domains)) == 1:
+        return IdentitySampler(targets, *sizes, camids)
+    return MixtureSampler(targets, domains, *sizes, mixing=settings.domains, camids=camids)
+
+
+def build_memory(settings: TrainSettings, data: TrainingSet, model: Vpm) -> GalleryMemory | None:
+    """The memory that batches are ranked against, if the settings ask for one."""
+    if not settings.memory_weight:
+        return None
+    return GalleryMemory(data.targets, data.camids, model.num_regions, model.embedding_dim)
+
+
+def digest_of(data: TrainingSet) -> str:
+    """Of the images' names and identities: two runs with the same one learn to tell the same people apart."""
+    pairs = zip(data.images, data.targets, strict=True)
+    names = "\n".join(f"{image.path.name}\t{target}" for image, target in pairs)
+    return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+
+
+def weights_config(settings: TrainSettings, model: Vpm, dataset: str, num_classes: int) -> WeightsConfig:
+    """What goes with the weights that a run writes.
+
+    Args:
+        dataset: its name. num_classes: identities trained on.
+    """
+    norm = normalisation(settings.backbone)
+    return WeightsConfig(
+        backbone=settings.backbone,
+        num_regions=model.grid,
+        embedding_dim=settings.embedding_dim,
+        normalize_embeddings=settings.normalize_embeddings,
+        input_size=settings.input_size,
+        mean=norm.mean,
+        std=norm.std,
+        name=f"{settings.architecture}-{settings.backbone}-{settings.preset}",
+        dataset=dataset,
+        num_classes=num_classes,
+        training=settings.to_json(),
+        source_revision=source_revision(),
+        architecture=settings.architecture,
+    )

@@ -1,0 +1,158 @@
+"""One step of training: a batch through the model, the losses of Eq. 8, and the update of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vpmsearch.data.training_set import Batch
+from vpmsearch.errors import TrainingError
+from vpmsearch.model.vpm import Vpm, VpmOutput
+from vpmsearch.training.average import WeightAverage
+from vpmsearch.training.learning import LearningPart
+from vpmsearch.training.log import LossRow
+from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_rows, vpm_loss
+from vpmsearch.training.memory import GalleryMemory
+from vpmsearch.training.ranks import Ranks
+from vpmsearch.training.settings import TrainSettings
+
+
+class TrainingStep:
+    """Takes a step each time it is called.
+
+    Args:
+        settings: of the run. model, classifiers, memory, average: what the step reads and changes.
+        optimizer: of model and classifiers. forward: the model, or what runs it. learning: runs the stages that learn,
+            where the frozen ones run apart. normalised: makes the trunk's input of pixels.
+        ranks: the processes that train together. views: of each image in a batch.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        model: Vpm,
+        classifiers: RegionClassifiers,
+        *,
+        memory: GalleryMemory | None,
+        average: WeightAverage | None,
+        optimizer: torch.optim.Optimizer,
+        forward: Callable[[Tensor], VpmOutput],
+        learning: LearningPart | None,
+        normalised: Callable[[np.ndarray[Any, np.dtype[np.uint8]]], Tensor],
+        ranks: Ranks,
+        views: int,
+        device: torch.device,
+    ) -> None:
+        self._settings, self._model, self._classifiers = settings, model, classifiers
+        self._memory, self._average, self._optimizer = memory, average, optimizer
+        self._forward, self._learning, self._normalised = forward, learning, normalised
+        self._ranks, self._views, self._device = ranks, views, device
+        learned = {"model": model, "classifiers": classifiers}
+        self._parameters = nn.ModuleDict(learned)
+
+    def __call__(self, prepared: tuple[Batch, Tensor | None], epoch: int, step: int) -> LossRow:
+        """Take a step.
+
+        Args:
+            prepared: this rank's share of a batch, and what the frozen stages made of it if they ran apart.
+            epoch, step: the numbers of both, for the log.
+
+        Raises:
+            TrainingError: the loss is not finite; nothing was changed.
+        """
+        terms = self._losses(*prepared)
+        row = self._row(terms, epoch, step)
+        if not math.isfinite(row.loss):
+            found = ", ".join(f"{name} {value}" for name, value in asdict(row).items() if name.startswith("loss_"))
+            raise TrainingError(
+                f"the loss is not finite at epoch {epoch}, step {step} ({found}); "
+                "lower the learning rate. The last checkpoint is kept"
+            )
+        self._update(terms.total)
+        return row
+
+    def _losses(self, batch: Batch, features: Tensor | None) -> LossTerms:
+        """The terms of Eq. 8 over the batch of all ranks."""
+        output, logits, teacher = self._seen(batch, features)
+        output = self._ranks.gathered_output(output, self._views)
+        ranking = None
+        if self._memory is not None:
+            temperature = self._settings.memory_temperature
+            ranking = self._memory.rank(output, self._whole(batch.indices), temperature, self._views)
+        return vpm_loss(
+            output,
+            self._ranks.gathered(logits, self._views),
+            self._whole(batch.labels),
+            self._whole(batch.visible),
+            self._whole(batch.targets),
+            self._settings,
+            ranking,
+            None if teacher is None else self._ranks.gathered(teacher),
+        )
+
+    def _update(self, loss: Tensor) -> None:
+        """Change the weights by the gradients of the loss."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self._learning is not None:
+            self._learning.backward()
+        self._ranks.sum_gradients(self._parameters)
+        if self._settings.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters.parameters(), self._settings.gradient_clip)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update_parameters(self._model)
+
+    def _seen(self, batch: Batch, features: Tensor | None) -> tuple[VpmOutput, Tensor, Tensor | None]:
+        """What the model sees in a batch, the logits of it, and what the teacher sees in the whole images.
+
+        Args:
+            features: what the frozen stages made of the batch, if they were run apart.
+        """
+        counted = identity_rows(self._to_device(batch.visible), self._settings)
+        if features is not None and self._learning is not None:
+            output = self._model.see_regions(self._learning.forward(features))
+            return output, self._classifiers(output.embeddings, counted), self._taught(features)
+        images = self._normalised(batch.pixels)
+        with self._mixed_precision():
+            output = self._forward(images)
+            return output, self._classifiers(output.embeddings, counted), self._taught(images)
+
+    @torch.no_grad()
+    def _taught(self, seen: Tensor) -> Tensor | None:
+        """Embeddings (n, p, d) of the whole images by the averaged model, if the settings ask for a teacher.
+
+        Args:
+            seen: the batch's images, or what the frozen stages made of them where those were run apart.
+        """
+        if not self._settings.teacher or self._average is None:
+            return None
+        teacher, whole = self._average.module.eval(), seen.chunk(self._views)[0]
+        if self._learning is not None:
+            return teacher.see_regions(self._learning.of_another(teacher.backbone, whole)).embeddings
+        output: VpmOutput = teacher(whole)
+        return output.embeddings
+
+    def _mixed_precision(self) -> torch.autocast:
+        enabled = self._device.type == "cuda" or self._settings.bfloat16
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
+
+    def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:
+        scalars = (terms.total, terms.region, terms.identity, terms.triplet, terms.consistency, terms.memory)
+        values = torch.stack([term.float() for term in scalars]).tolist()  # one transfer from the device
+        total, region, identity, triplet, consistency, memory = values
+        lr = float(self._optimizer.param_groups[0]["lr"])
+        return LossRow(epoch, step, total, region, identity, triplet, consistency, memory, lr)
+
+    def _whole(self, own: np.ndarray[Any, Any]) -> Tensor:
+        """A part of this rank's share of the batch as that of the whole batch."""
+        return self._ranks.gathered(self._to_device(own), self._views)
+
+    def _to_device(self, array: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
