@@ -14,9 +14,12 @@ from vpmsearch.commands.terminal import answer, answer_json, command, say
 from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.search.answers import QueryRegion
-    from vpmsearch.search.itself import Source
+    from vpmsearch.search.itself import Answered, Source
+    from vpmsearch.search.searcher import Searcher
     from vpmsearch.store.place import Place
     from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
@@ -29,6 +32,10 @@ def register(app: typer.Typer) -> None:
 def query(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images of people, or of parts of them.")],
     top: Annotated[int, typer.Option(min=1, help="Matches to show.")] = 10,
+    box: options.Boxes = None,
+    by_track: Annotated[
+        bool, typer.Option("--by-track", help="Images of one track are one match: the nearest, and how many it has.")
+    ] = False,
     index: options.Index = options.DEFAULT_INDEX,
     weights: options.Weights = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image instead of candidates.")] = False,
@@ -70,9 +77,11 @@ def query(
     "elapsed_ms", "matches": […], "verdict", …}. An image of the index that is the query itself never counts for the
     verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
+    An image may be a part of a photograph or film, as the index names them: film.mp4#t=12.48&xywh=10,20,60,180.
     With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
     the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
     """
+    from vpmsearch.commands.scenes import boxed_images
     from vpmsearch.errors import DataError
     from vpmsearch.indexing.paths import stored_prefix
     from vpmsearch.report.drawing import checked_output
@@ -86,7 +95,7 @@ def query(
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
-    asked = _Asked(images, top, exact, wanted, regions, together, exclude_self, fill)
+    asked = _Asked(boxed_images(images, box), top, exact, wanted, regions, together, exclude_self, by_track, fill)
     answers, failures = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
@@ -111,6 +120,7 @@ class _Asked:
     regions: str
     together: bool
     exclude_self: bool
+    by_track: bool
     fill: bool
 
 
@@ -138,7 +148,7 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.search.answers import query_regions
-    from vpmsearch.search.itself import merged, search_others
+    from vpmsearch.search.itself import merged
     from vpmsearch.search.judged import judged
     from vpmsearch.search.open import searcher
     from vpmsearch.search.queries import only_regions, parse_regions, together
@@ -156,25 +166,45 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
             features, taken_from = together(features)
             groups, sources = [paths], [merged(sources)]
         engine = searcher(store)
-        results = search_others(
+        results = _search(engine, features, sources, asked, only)
+        known = load_calibration(store, info.fingerprint, info.threshold)
+        notice = notice_of(store, known)
+    answers = []
+    for row, (group, (found, images)) in enumerate(zip(groups, results, strict=True)):
+        query = features[row : row + 1]
+        result = judged(found, only_regions(query, only), info, known, notice, images)
+        answers.append(_Answer(group, result, query_regions(query, info, only, taken_from)))
+    return answers, failures
+
+
+def _search(
+    engine: Searcher, features: RegionFeatures, sources: Sequence[Source], asked: _Asked, only: Sequence[int] | None
+) -> list[tuple[Answered, tuple[int, ...]]]:
+    """The answer to each query and, by tracks, how many images each match has."""
+    from vpmsearch.search.itself import search_others
+    from vpmsearch.search.tracks import by_track
+
+    def nearest(rows: slice, count: int) -> list[Answered]:
+        return search_others(
             engine,
-            features,
-            sources,
-            asked.top,
+            features[rows],
+            sources[rows],
+            count,
             asked.exact,
             exclude_self=asked.exclude_self,
             filter=asked.filter,
             regions=only,
             fill=asked.fill,
         )
-        known = load_calibration(store, info.fingerprint, info.threshold)
-        notice = notice_of(store, known)
-    answers = []
-    for row, (group, found) in enumerate(zip(groups, results, strict=True)):
-        query = features[row : row + 1]
-        result = judged(found, only_regions(query, only), info, known, notice)
-        answers.append(_Answer(group, result, query_regions(query, info, only, taken_from)))
-    return answers, failures
+
+    if not asked.by_track:
+        return [(each, ()) for each in nearest(slice(None), asked.top)]
+    found = []
+    for row in range(len(features)):
+        one = slice(row, row + 1)
+        tracked = by_track(engine.snapshot, asked.top, lambda count, one=one: nearest(one, count)[0])  # type: ignore[misc]
+        found.append((tracked.answered, tracked.images))
+    return found
 
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
@@ -209,6 +239,7 @@ def _print(found: _Answer, json: bool) -> None:
     for rank, match in enumerate(result.matches, start=1):
         notes = [printable(note) for note in labels_text(match)]
         notes += [rate_text(match)] if rate_text(match) else []
+        notes += [f"{match.track_images} images of its track"] if (match.track_images or 0) > 1 else []
         notes += ["the query itself"] if match.itself else []
         notes += ["the query was filled from this image"] if match.image_id == result.filled_from else []
         line = "  ".join([f"{rank:4d}", f"{match.distance:8.4f}", printable(match.path), *notes])

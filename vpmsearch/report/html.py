@@ -12,9 +12,11 @@ from pathlib import Path
 from PIL import Image
 
 from vpmsearch.data.images import load_image, printable
+from vpmsearch.data.reading import scene_name
 from vpmsearch.errors import DataError, VpmsearchError
 from vpmsearch.report.drawing import fitted
 from vpmsearch.report.panels import Loader
+from vpmsearch.report.scene import scene_of
 from vpmsearch.search.answers import labels_text, rate_text
 from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Match, SearchResult
@@ -112,6 +114,8 @@ def _section(answer: Answer, top: int, load: Loader) -> str:
 def _hit(rank: int, match: Match, load: Loader) -> str:
     try:
         picture = picture_tag(load(match.path), f"rank {rank}")
+        if (scene := scene_of(match.path)) is not None:
+            picture += picture_tag(scene, f"rank {rank} in its scene")
     except (VpmsearchError, OSError):
         picture = "<p>missing</p>"
     notes = [*labels_text(match), rate_text(match), "the query itself" if match.itself else ""]
@@ -125,7 +129,7 @@ def _hit(rank: int, match: Match, load: Loader) -> str:
     name = html.escape(printable(match.path))
     return (
         f"<li><b>{rank}</b> · {match.distance:.4f}{labels}{picture}"
-        f'<small title="{name}">{html.escape(printable(Path(match.path).name))}</small><table>{rows}</table></li>'
+        f'<small title="{name}">{html.escape(scene_name(match.path))}</small><table>{rows}</table></li>'
     )
 
 

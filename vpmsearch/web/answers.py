@@ -41,15 +41,13 @@ def search_answer(
         view: that was searched. query: one, (1, p) and (1, p, d). name: of it. sources: for each region the photograph
             it was taken from. chosen: regions that were asked for, None for all. found: the page.
     """
-    result = found.result
-    matches = tuple(replace(match, path=view.shown_path(match.path)) for match in result.matches)
-    shown = replace(result, matches=matches, empty=_why_empty(view, result))
+    shown = replace(found.result, empty=_why_empty(view, found.result))
     seen = query_regions(query, view.snapshot.model_info, chosen, sources)
-    return SearchAnswer(
-        **answer_values(name, seen, shown, found.offset + 1),
-        offset=found.offset,
-        more=found.more and found.offset + len(matches) < MAX_RANK,
-    )
+    values = answer_values(name, seen, shown, found.offset + 1)
+    for match in values["matches"]:
+        match["path"] = view.shown_path(match["path"])
+    more = found.more and found.offset + len(shown.matches) < MAX_RANK
+    return SearchAnswer(**values, offset=found.offset, more=more)
 
 
 def _why_empty(view: View, result: SearchResult) -> NoMatches | None:
