@@ -1,4 +1,4 @@
-"""The search of an index on a server: lists and Eq. 4 in the server, depth and bound as in the embedded search.
+"""The search of an index on a server: lists and Eq. 4 in the server, depth and bound as in a folder's search.
 
 One REPEATABLE READ transaction a query, begun anew as a whole where the connection is lost. Candidates and Eq. 4 are
 two statements: as one the planner takes the candidates' number for anything and falls to scanning all embeddings. Many
