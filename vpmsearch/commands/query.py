@@ -14,8 +14,11 @@ from vpmsearch.commands.terminal import answer, answer_json, command, say
 from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.search.itself import Answered, Source
+    from vpmsearch.search.searcher import Searcher
     from vpmsearch.search.verdict import Calibration
     from vpmsearch.store.place import Place
     from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
@@ -29,6 +32,10 @@ def register(app: typer.Typer) -> None:
 def query(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images of people, or of parts of them.")],
     top: Annotated[int, typer.Option(min=1, help="Matches to show.")] = 10,
+    box: options.Boxes = None,
+    by_track: Annotated[
+        bool, typer.Option("--by-track", help="Images of one track are one match: the nearest, and how many it has.")
+    ] = False,
     index: options.Index = options.DEFAULT_INDEX,
     weights: options.Weights = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image instead of candidates.")] = False,
@@ -71,9 +78,11 @@ def query(
     belong into the answer. Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself,
     "reason"}. An image of the index that is the query itself never counts for the verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
+    An image may be a part of a photograph or film, as the index names them: film.mp4#t=12.48&xywh=10,20,60,180.
     With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
     the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
     """
+    from vpmsearch.commands.scenes import boxed_images
     from vpmsearch.errors import DataError
     from vpmsearch.indexing.paths import stored_prefix
     from vpmsearch.report.drawing import checked_output
@@ -87,7 +96,7 @@ def query(
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
-    asked = _Asked(images, top, exact, wanted, regions, together, exclude_self, fill)
+    asked = _Asked(boxed_images(images, box), top, exact, wanted, regions, together, exclude_self, by_track, fill)
     answers, failures, grid = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
@@ -112,6 +121,7 @@ class _Asked:
     regions: str
     together: bool
     exclude_self: bool
+    by_track: bool
     fill: bool
 
 
@@ -120,7 +130,8 @@ class _Answer:
     """The matches of one query, and what the index's calibration, if it has one, says of them.
 
     paths: the photographs, several where they are one person. found: the answer, and what of it is the query itself.
-    visible: regions that the query shows. notice: why the calibration should be made anew, or "".
+    visible: regions that the query shows. notice: why the calibration should be made anew, or "". track_images: with
+    --by-track, for each match how many images of its track were found.
     """
 
     paths: list[Path]
@@ -128,6 +139,7 @@ class _Answer:
     calibration: Calibration | None
     visible: int
     notice: str = ""
+    track_images: tuple[int, ...] = ()
 
     @property
     def result(self) -> SearchResult:
@@ -158,7 +170,7 @@ def _answers(
     """Search; also what is wrong with images that cannot be read, and the grid of regions."""
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
-    from vpmsearch.search.itself import merged, search_others
+    from vpmsearch.search.itself import merged
     from vpmsearch.search.open import searcher
     from vpmsearch.search.queries import only_regions, parse_regions, together
     from vpmsearch.search.verdict import load_calibration, notice_of, visible_regions
@@ -174,23 +186,44 @@ def _answers(
         if asked.together and paths:
             features, groups, sources = together(features)[0], [paths], [merged(sources)]
         engine = searcher(store)
-        results = search_others(
+        results = _search(engine, features, sources, asked, only)
+        known = load_calibration(store, info.fingerprint, info.threshold)
+        seen = only_regions(features, only)
+        visible = [visible_regions(info, seen[row : row + 1]) for row in range(len(seen))]
+        notice = notice_of(store, known)
+    found = zip(groups, results, visible, strict=True)
+    answers = [_Answer(group, each, known, shown, notice, images) for group, (each, images), shown in found]
+    return answers, failures, info.num_regions
+
+
+def _search(
+    engine: Searcher, features: RegionFeatures, sources: Sequence[Source], asked: _Asked, only: Sequence[int] | None
+) -> list[tuple[Answered, tuple[int, ...]]]:
+    """The answer to each query and, by tracks, how many images each match has."""
+    from vpmsearch.search.itself import search_others
+    from vpmsearch.search.tracks import by_track
+
+    def nearest(rows: slice, count: int) -> list[Answered]:
+        return search_others(
             engine,
-            features,
-            sources,
-            asked.top,
+            features[rows],
+            sources[rows],
+            count,
             asked.exact,
             exclude_self=asked.exclude_self,
             filter=asked.filter,
             regions=only,
             fill=asked.fill,
         )
-        known = load_calibration(store, info.fingerprint, info.threshold)
-        seen = only_regions(features, only)
-        visible = [visible_regions(info, seen[row : row + 1]) for row in range(len(seen))]
-        notice = notice_of(store, known)
-    found = zip(groups, results, visible, strict=True)
-    return [_Answer(group, each, known, shown, notice) for group, each, shown in found], failures, info.num_regions
+
+    if not asked.by_track:
+        return [(each, ()) for each in nearest(slice(None), asked.top)]
+    found = []
+    for row in range(len(features)):
+        one = slice(row, row + 1)
+        tracked = by_track(engine.snapshot, asked.top, lambda count, one=one: nearest(one, count)[0])  # type: ignore[misc]
+        found.append((tracked.answered, tracked.images))
+    return found
 
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
@@ -225,6 +258,8 @@ def _print(found: _Answer, json: bool) -> None:
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
         shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
         own = "  the query itself" if match.image_id in found.found.itself else ""
+        if found.track_images and (images := found.track_images[rank - 1]) > 1:
+            labels += f"  {images} images of its track"
         own += "  the query was filled from this image" if match.image_id == found.found.filled_from else ""
         answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}{own}  [{shares}]")
 
@@ -233,8 +268,12 @@ def to_json(found: _Answer) -> dict[str, Any]:
     """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match.
 
     verdict and false_match_rate are null in an index without a calibration; the query itself has no rate. itself: this
-    match is the query itself. calibration_notice: why the calibration should be made anew, or null.
+    match is the query itself. calibration_notice: why the calibration should be made anew, or null. Of an image that is
+    a part of a photograph or film: file, box (left, top, width, height in pixels) and seconds. track_images: see
+    --by-track.
     """
+    from vpmsearch.commands.scenes import place_of
+
     result = found.result
     matches = [
         {
@@ -247,6 +286,8 @@ def to_json(found: _Answer) -> dict[str, Any]:
             "regions": [{"region": r.region, "distance": r.distance, "weight": r.weight} for r in match.regions],
             "false_match_rate": found.rate(match),
             "itself": match.image_id in found.found.itself,
+            **place_of(match.path),
+            **({"track_images": found.track_images[rank - 1]} if found.track_images else {}),
         }
         for rank, match in enumerate(result.matches, start=1)
     ]

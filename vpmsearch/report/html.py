@@ -12,8 +12,10 @@ from pathlib import Path
 from PIL import Image
 
 from vpmsearch.data.images import load_image, printable
+from vpmsearch.data.reading import scene_name
 from vpmsearch.errors import DataError, VpmsearchError
 from vpmsearch.report.panels import Loader
+from vpmsearch.report.scene import scene_of
 from vpmsearch.search.queries import region_names
 from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Match, SearchResult
@@ -105,6 +107,8 @@ def _section(answer: Answer, names: Sequence[str], top: int, load: Loader) -> st
 def _hit(rank: int, match: Match, names: Sequence[str], load: Loader) -> str:
     try:
         picture = picture_tag(load(match.path), f"rank {rank}")
+        if (scene := scene_of(match.path)) is not None:
+            picture += picture_tag(scene, f"rank {rank} in its scene")
     except (VpmsearchError, OSError):
         picture = "<p>missing</p>"
     labels = "".join(f" · {k} {v}" for k, v in (("pid", match.pid), ("camera", match.camid)) if v is not None)
@@ -117,7 +121,7 @@ def _hit(rank: int, match: Match, names: Sequence[str], load: Loader) -> str:
     name = html.escape(printable(match.path))
     return (
         f"<li><b>{rank}</b> · {match.distance:.4f}{labels}{picture}"
-        f'<small title="{name}">{html.escape(printable(Path(match.path).name))}</small><table>{rows}</table></li>'
+        f'<small title="{name}">{html.escape(scene_name(match.path))}</small><table>{rows}</table></li>'
     )
 
 

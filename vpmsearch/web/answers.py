@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vpmsearch.data.fragment import part_of
 from vpmsearch.data.images import printable
 from vpmsearch.search.queries import region_names
 from vpmsearch.types import ImageRecord, Match, RegionFeatures, SearchResult
@@ -51,8 +52,10 @@ def search_answer(
         for region in range(info.p)
     ]
     hits = [
-        _hit(view, rank, match, record, rate, names, itself=match.image_id in found.itself)
-        for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
+        _hit(view, rank, match, record, rate, names, itself=match.image_id in found.itself, track_images=images)
+        for (rank, match, record), rate, images in zip(
+            found.matches, found.false_match_rates, found.track_images, strict=True
+        )
     ]
     result = found.result
     return SearchAnswer(
@@ -90,7 +93,9 @@ def _hit(
     names: tuple[str, ...],
     *,
     itself: bool,
+    track_images: int | None,
 ) -> Hit:
+    part = part_of(match.path)
     regions = [
         RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
         for r in match.regions
@@ -107,5 +112,8 @@ def _hit(
         distance=match.distance,
         false_match_rate=rate,
         itself=itself,
+        box=None if part.box is None else list(part.box),
+        seconds=part.seconds,
+        track_images=track_images,
         regions=regions,
     )

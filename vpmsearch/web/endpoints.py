@@ -78,7 +78,11 @@ guarded = APIRouter(
 )
 ImageId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="As a search gave it.")]
 Box = Annotated[
-    str, Form(description='Part of the photograph: "left,top,right,bottom" as fractions 0 to 1; "" is all of it.')
+    str,
+    Form(
+        description='Part of the photograph: "left,top,right,bottom" as fractions 0 to 1, or "xywh=x,y,width,height" '
+        'in pixels; "" is all of it.'
+    ),
 ]
 
 
@@ -128,7 +132,11 @@ async def search(
         list[UploadFile] | None, Given, File(description=f"Up to {MAX_PHOTOGRAPHS} photographs of one person.")
     ] = None,
     box: Annotated[
-        list[str] | None, Form(description='Of each photograph the part to use: "left,top,right,bottom", or "".')
+        list[str] | None,
+        Form(
+            description='Of each photograph the part to use: "left,top,right,bottom" as fractions 0 to 1, '
+            '"xywh=x,y,width,height" in pixels, or "".'
+        ),
     ] = None,
     image_id: Annotated[
         list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
@@ -151,6 +159,9 @@ async def search(
     exact: Annotated[bool, Form(description="Compare with every image instead of candidates.")] = False,
     exclude_self: Annotated[
         bool, Form(description="Leave the query itself, or whatever has its content, out of the ranks.")
+    ] = False,
+    by_track: Annotated[
+        bool, Form(description="Images of one track are one match: its nearest image, and how many it has.")
     ] = False,
     fill: Annotated[
         bool, Form(description="Fill what the query does not show from its nearest image, and search again.")
@@ -201,6 +212,7 @@ async def search(
             regions=chosen,
             source=source,
             exclude_self=exclude_self,
+            by_track=by_track,
             fill=fill,
         )
         request.app.state.metrics.searched(found.result)
@@ -272,6 +284,16 @@ def thumbnail(request: Request, image_id: ImageId) -> Response:
     """The same, at most 192 × 256 pixels."""
     service = service_of(request)
     return _picture(request, service, image_id, "small", service.thumbnail)
+
+
+@guarded.get("/images/{image_id}/scene", responses=_IMAGE_ERRORS | _JPEG, response_class=Response)
+def scene(request: Request, image_id: ImageId) -> Response:
+    """The whole picture that an image was cut from, its box outlined, as a JPEG of at most 1024 × 1024 pixels.
+
+    Of an image that is no part of a picture it is the image.
+    """
+    service = service_of(request)
+    return _picture(request, service, image_id, "scene", service.scene)
 
 
 @guarded.get("/stats", responses=_ERRORS)

@@ -40,6 +40,13 @@ class Hit(BaseModel):
         "`vpmsearch calibrate`"
     )
     itself: bool = Field(description="it is the query itself, or has its content: no match")
+    box: list[int] | None = Field(
+        default=None, description="left, top, width, height in pixels of the picture that it was cut from"
+    )
+    seconds: float | None = Field(default=None, description="of a film: when it was shown, from the first picture on")
+    track_images: int | None = Field(
+        default=None, description="with by_track: how many images of its track were found, at least"
+    )
     regions: list[RegionPart]
 
 

@@ -14,14 +14,17 @@ from typing import Generic, TypeVar
 from PIL import Image
 
 from vpmsearch.data.crops import CropBox
-from vpmsearch.data.images import decode_image, hash_of, printable, read_image
+from vpmsearch.data.fragment import PixelBox, part_of
+from vpmsearch.data.images import decode_image, hash_of, part_hash, printable, read_image, read_scene
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
-from vpmsearch.search.itself import NOWHERE, Source, search_others
+from vpmsearch.report.scene import outlined
+from vpmsearch.search.itself import NOWHERE, Answered, Source, search_others
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
 from vpmsearch.search.searcher import Searcher
+from vpmsearch.search.tracks import by_track as nearest_tracks
 from vpmsearch.search.verdict import Calibration, load_calibration, notice_of, visible_regions
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
@@ -29,6 +32,8 @@ from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFil
 from vpmsearch.web.problems import problem_of
 
 Value = TypeVar("Value")
+Box = CropBox | PixelBox
+"""A part of a photograph, in fractions or in pixels."""
 
 THUMBNAIL = (192, 256)
 """Largest width and height of a thumbnail, in pixels."""
@@ -107,6 +112,7 @@ class Found:
     false_match_rates: tuple[float | None, ...]
     itself: frozenset[int]
     filled_from: int | None
+    track_images: tuple[int | None, ...] = ()  # one a match; None where tracks were not asked for
 
 
 class SearchService:
@@ -184,7 +190,7 @@ class SearchService:
         except OSError:
             return 0
 
-    def see(self, data: bytes, box: CropBox | None) -> Photograph:
+    def see(self, data: bytes, box: Box | None) -> Photograph:
         """What the model sees in the bytes of an image file, or in a part of it.
 
         Raises:
@@ -193,7 +199,7 @@ class SearchService:
         content = hash_of(data)
         return self._photographs.get((content, box), lambda: self._see(self._decode(data, box), box, content))
 
-    def see_stored(self, image_id: int, box: CropBox | None) -> Photograph:
+    def see_stored(self, image_id: int, box: Box | None) -> Photograph:
         """What the model sees in an image of the index, or in a part of it.
 
         Raises:
@@ -223,21 +229,40 @@ class SearchService:
         regions: tuple[int, ...] | None,
         source: Source = NOWHERE,
         exclude_self: bool = False,
+        by_track: bool = False,
         fill: bool = False,
     ) -> Found:
         """The matches ranked offset + 1 to offset + limit.
 
         Args:
             source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
+            by_track: images of one track are one match.
             fill: see `vpmsearch.search.fill`.
 
         Raises:
             FeatureError: no such region.
         """
         k = offset + limit + 1  # one more says whether there is another page
-        answered = search_others(
-            view.engine, query, [source], k, exact, exclude_self=exclude_self, filter=only, regions=regions, fill=fill
-        )[0]
+
+        def nearest(count: int) -> Answered:
+            return search_others(
+                view.engine,
+                query,
+                [source],
+                count,
+                exact,
+                exclude_self=exclude_self,
+                filter=only,
+                regions=regions,
+                fill=fill,
+            )[0]
+
+        images: tuple[int | None, ...] = (None,) * limit
+        if by_track:
+            tracked = nearest_tracks(view.snapshot, k, nearest)
+            answered, images = tracked.answered, tracked.images[offset : offset + limit]
+        else:
+            answered = nearest(k)
         result = answered.result
         page = result.matches[offset : offset + limit]
         records: list[ImageRecord] = []
@@ -248,8 +273,8 @@ class SearchService:
         rates: tuple[float | None, ...] = (None,) * len(page)
         verdict = None
         if view.calibration is not None:
-            visible, nearest = visible_regions(view.snapshot.model_info, only_regions(query, regions)), answered.nearest
-            verdict = view.calibration.verdict(visible, nearest.distance if nearest else None)
+            visible, first = visible_regions(view.snapshot.model_info, only_regions(query, regions)), answered.nearest
+            verdict = view.calibration.verdict(visible, first.distance if first else None)
             rates = tuple(
                 None
                 if match.image_id in answered.itself or answered.filled_from is not None
@@ -257,7 +282,7 @@ class SearchService:
                 for match in page
             )
         more = len(result.matches) > offset + limit
-        return Found(result, matches, more, verdict, rates, answered.itself, answered.filled_from)
+        return Found(result, matches, more, verdict, rates, answered.itself, answered.filled_from, images[: len(page)])
 
     def picture(self, image_id: int) -> bytes:
         """An image of the index as a JPEG of at most `PICTURE` pixels, without the metadata of its file.
@@ -277,19 +302,32 @@ class SearchService:
         key = (image_id, record.content_hash)
         return self._thumbnails.get(key, lambda: _jpeg(self._read(record), THUMBNAIL, quality=85))
 
+    def scene(self, image_id: int) -> bytes:
+        """The whole picture that an image is a part of, its box outlined, as `picture` gives one.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        record = self.view.record(image_id)
+        part = part_of(record.path)
+        digest, image = read_scene(part)
+        _check_same(record, part_hash(digest, part))
+        if part.box is not None:
+            image = outlined(image, part.box)
+        return _jpeg(image, PICTURE, quality=92)
+
     def _read(self, record: ImageRecord) -> Image.Image:
         """The picture that was indexed, and no other: what has come to be at its path since is not shown to anybody."""
         digest, image = read_image(record.path)
-        if not record.content_hash or digest != record.content_hash:
-            raise ImageError("the file has changed since it was indexed; index the gallery again")
+        _check_same(record, digest)
         return image
 
-    def _decode(self, data: bytes, box: CropBox | None) -> Image.Image:
+    def _decode(self, data: bytes, box: Box | None) -> Image.Image:
         # As the indexer does: a whole photograph may be decoded smaller, of a part all pixels are needed.
         shrink_to = self.extractor.weights.config.input_size if box is None else None
         return decode_image(data, max_pixels=self.max_pixels, shrink_to=shrink_to)
 
-    def _see(self, image: Image.Image, box: CropBox | None, content: str) -> Photograph:
+    def _see(self, image: Image.Image, box: Box | None, content: str) -> Photograph:
         if box is not None:
             left, top, right, bottom = box.pixels(image.width, image.height)
             edges = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
@@ -318,6 +356,11 @@ class _Recent(Generic[Value]):
             if len(self._values) > self._size:
                 self._values.popitem(last=False)
         return value
+
+
+def _check_same(record: ImageRecord, digest: str) -> None:
+    if not record.content_hash or digest != record.content_hash:
+        raise ImageError("the file has changed since it was indexed; index the gallery again")
 
 
 def _jpeg(image: Image.Image, largest: tuple[int, int], quality: int) -> bytes:
