@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from vpmsearch.labels import Label
 from vpmsearch.model.weights import Precision as PrecisionName
 from vpmsearch.store.place import Place
 
@@ -46,6 +47,16 @@ Pattern = Annotated[
         "--pattern",
         help="How files are named, in place of --dataset: a template such as '{camid}/{captured_at:unix}-{}.jpg', or a "
         "regular expression with groups such as (?P<pid>\\d+). `vpmsearch layout` tries one.",
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        help="Only images with this attribute, such as site=north: a column of the list or a field of the pattern that "
+        "they were indexed by. Repeatable: all names must fit; of one name, any value.",
+        metavar="NAME=VALUE",
         show_default=False,
     ),
 ]
@@ -115,6 +126,28 @@ def moment(text: str | None, local: tzinfo | None = None) -> datetime | None:
         return as_utc(parse_moment(text, local))
     except DataError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def labels(texts: list[str] | None) -> tuple[Label, ...]:
+    """Pids or camids, numbers or words, as an option's values."""
+    from vpmsearch.errors import DataError
+    from vpmsearch.labels import as_label
+
+    try:
+        return tuple(map(as_label, texts or ()))
+    except DataError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def where(texts: list[str] | None) -> dict[str, list[str]]:
+    """Values by the attribute's name, of "name=value" each, as an option's values."""
+    from vpmsearch.errors import DataError
+    from vpmsearch.labels import wanted_attributes
+
+    try:
+        return wanted_attributes(texts or ())
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint="--where") from error
 
 
 def grid(text: str) -> tuple[int, int]:
