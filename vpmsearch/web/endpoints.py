@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from vpmsearch.data.images import printable
 from vpmsearch.errors import ImageError
 from vpmsearch.search.itself import Source
 from vpmsearch.search.pairs import PAIRS_ASKED, choose_pairs
@@ -146,8 +147,17 @@ async def search(
     regions: Annotated[
         str, Form(max_length=1000, description='Compare by these alone: "0,1" or "torso"; "" is all.')
     ] = "",
-    pid: Annotated[list[int] | None, Given, Form(description="Only these identities.")] = None,
-    camid: Annotated[list[int] | None, Given, Form(description="Only these cameras.")] = None,
+    pid: Annotated[list[str] | None, Given, Form(description="Only these identities, numbers or words.")] = None,
+    camid: Annotated[list[str] | None, Given, Form(description="Only these cameras, numbers or words.")] = None,
+    where: Annotated[
+        list[Annotated[str, Form(max_length=10_000)]] | None,
+        Given,
+        Form(
+            max_length=100,
+            description='Only images with these attributes: "site=north", or JSON: {"site": ["north", "south"]}. '
+            "All names must fit; of one name, any value.",
+        ),
+    ] = None,
     after: Annotated[
         Moment | None,
         Form(description="Only images captured at or after this time; without a zone it is UTC."),
@@ -186,8 +196,11 @@ async def search(
     uploads, ids = whole_uploads(photograph or []), image_id or []
     check_count(len(uploads) + len(ids))
     boxes = boxes_of(box or [], len(uploads))
+    name = " + ".join(
+        [*(printable((upload.filename or "photograph")[:200]) for upload in uploads), *map("image {}".format, ids)]
+    )
     service = service_of(request)
-    only = filter_of(pid or (), camid or (), after, before, service.view.whole_prefix(prefix))
+    only = filter_of(pid or (), camid or (), where or (), after, before, service.view.whole_prefix(prefix))
 
     def work(place: Place) -> SearchAnswer:
         view = service.view
@@ -216,7 +229,7 @@ async def search(
             fill=fill,
         )
         request.app.state.metrics.searched(found.result)
-        return search_answer(view, query, sources, chosen, found, offset)
+        return search_answer(view, query, name, sources, chosen, found)
 
     return await _in_turn(request, work)
 
@@ -309,6 +322,7 @@ def stats(request: Request) -> IndexStats:
         weights=info.name,
         dataset=info.dataset,
         camids=list(view.camids),
+        attributes=list(view.attributes),
         captured=list(view.captured) if view.captured else None,
     )
 
