@@ -274,9 +274,7 @@ def scan(rows: list[Row], _: str) -> str:
     """Rows of benchmarks/joint_scan.py of two trees, `before` and `now`."""
     names = {"default": "default", "exact": "exact", "batch": "64 at once", "exact_batch": "64 at once, exact"}
     names |= {"filtered": "filtered"}
-    lines = [
-        [f"{row['images']:,}", *(f"{row['before'][n]:.1f} → {row['now'][n]:.1f}" for n in names)] for row in rows
-    ]
+    lines = [[f"{row['images']:,}", *(f"{row['before'][n]:.1f} → {row['now'][n]:.1f}" for n in names)] for row in rows]
     return table(["images", *names.values()], lines)
 
 
