@@ -16,12 +16,12 @@ from vpmsearch.words import number_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.extraction import Extractor, Seen
     from vpmsearch.search.itself import Answered, Source
     from vpmsearch.search.searcher import Searcher
     from vpmsearch.search.verdict import Calibration
     from vpmsearch.store.place import Place
-    from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
+    from vpmsearch.types import Float32, Match, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 
 
 def register(app: typer.Typer) -> None:
@@ -131,7 +131,8 @@ class _Answer:
 
     paths: the photographs, several where they are one person. found: the answer, and what of it is the query itself.
     visible: regions that the query shows. notice: why the calibration should be made anew, or "". track_images: with
-    --by-track, for each match how many images of its track were found.
+    --by-track, for each match how many images of its track were found. no_person: why the photographs show nobody,
+    or "".
     """
 
     paths: list[Path]
@@ -140,6 +141,7 @@ class _Answer:
     visible: int
     notice: str = ""
     track_images: tuple[int, ...] = ()
+    no_person: str = ""
 
     @property
     def result(self) -> SearchResult:
@@ -154,7 +156,9 @@ class _Answer:
     @property
     def verdict(self) -> str | None:
         nearest, known = self.found.nearest, self.calibration
-        return None if known is None else known.verdict(self.visible, nearest.distance if nearest else None)
+        if known is None or self.no_person:
+            return None
+        return known.verdict(self.visible, nearest.distance if nearest else None)
 
     def rate(self, match: Match) -> float | None:
         """The false-match rate of a match; None of the query itself, which is no match, and of a filled query's."""
@@ -181,18 +185,21 @@ def _answers(
         info = store.model_info
         only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
-        paths, features, sources, failures = _extract(extractor_for(loaded, chosen), asked.images)
+        photographs, features, sources, failures = _extract(extractor_for(loaded, chosen), asked.images)
+        paths = [photograph.path for photograph in photographs]
+        nobody = [_no_person(info, *pair) for pair in zip(photographs, features.visibility, strict=True)]
         groups = [[path] for path in paths]
         if asked.together and paths:
             features, groups, sources = together(features)[0], [paths], [merged(sources)]
+            nobody = [nobody[0] if all(nobody) else ""]
         engine = searcher(store)
         results = _search(engine, features, sources, asked, only)
         known = load_calibration(store, info.fingerprint, info.threshold)
         seen = only_regions(features, only)
         visible = [visible_regions(info, seen[row : row + 1]) for row in range(len(seen))]
         notice = notice_of(store, known)
-    found = zip(groups, results, visible, strict=True)
-    answers = [_Answer(group, each, known, shown, notice, images) for group, (each, images), shown in found]
+    found = zip(groups, results, visible, nobody, strict=True)
+    answers = [_Answer(group, each, known, shown, notice, images, why) for group, (each, images), shown, why in found]
     return answers, failures, info.num_regions
 
 
@@ -226,7 +233,15 @@ def _search(
     return found
 
 
-def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
+def _no_person(info: ModelInfo, photograph: Seen, visibility: Float32) -> str:
+    """Why a photograph shows nobody, or ""."""
+    from vpmsearch.search.no_person import no_person
+
+    visible = int(info.visible(visibility).sum())
+    return no_person(photograph.width, photograph.height, photograph.spread, visible, info.p)
+
+
+def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Seen], RegionFeatures, list[Source], list[str]]:
     """Features of the images that can be read, which files they are, and what is wrong with the others."""
     from vpmsearch.data.images import printable
     from vpmsearch.model.extraction import Request
@@ -238,7 +253,7 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], Regi
     every = [seen for batch in batches for seen in batch.seen]
     sources = [Source.of(seen.content_hash) for seen in every]
     features = RegionFeatures.concatenate([batch.features for batch in batches])
-    return [seen.path for seen in every], features, sources, failures
+    return every, features, sources, failures
 
 
 def _print(found: _Answer, json: bool) -> None:
@@ -253,6 +268,8 @@ def _print(found: _Answer, json: bool) -> None:
         if result.matches
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )
+    if found.no_person:
+        told = f"{found.no_person}; {told}"
     answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
         labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
@@ -270,7 +287,7 @@ def to_json(found: _Answer) -> dict[str, Any]:
     verdict and false_match_rate are null in an index without a calibration; the query itself has no rate. itself: this
     match is the query itself. calibration_notice: why the calibration should be made anew, or null. Of an image that is
     a part of a photograph or film: file, box (left, top, width, height in pixels) and seconds. track_images: see
-    --by-track.
+    --by-track. no_person: why the query is no picture of a person, and so without a verdict, or null.
     """
     from vpmsearch.commands.scenes import place_of
 
@@ -298,6 +315,7 @@ def to_json(found: _Answer) -> dict[str, Any]:
         "elapsed_ms": result.elapsed_ms,
         "matches": matches,
         "verdict": found.verdict,
+        "no_person": found.no_person or None,
         "filled_from": found.found.filled_from,
         "depth": result.depth,
         "complete": result.complete,
@@ -320,7 +338,7 @@ def _save_report(answers: list[_Answer], report: Path, top: int, grid: tuple[int
     from vpmsearch.report.html import Answer, write_report
 
     told = [
-        Answer(each.name, [load_image(path) for path in each.paths], each.result, each.verdict or "")
+        Answer(each.name, [load_image(path) for path in each.paths], each.result, each.no_person or each.verdict or "")
         for each in answers
     ]
     say(f"report: {write_report(told, report, grid=grid, top=top)}")

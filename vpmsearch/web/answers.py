@@ -32,12 +32,14 @@ def search_answer(
     chosen: tuple[int, ...] | None,
     found: Found,
     offset: int,
+    no_person: str = "",
 ) -> SearchAnswer:
     """One page of the ranks.
 
     Args:
         view: that was searched. query: one, (1, p) and (1, p, d). sources: for each region the photograph it was taken
             from. chosen: regions that were asked for, None for all. found: the page. offset: ranks before it.
+        no_person: why the photographs show nobody, or "".
     """
     info = view.snapshot.model_info
     names, counts = region_names(info.num_regions), info.visible(query.visibility[0])
@@ -67,7 +69,8 @@ def search_answer(
         depth=result.depth,
         complete=result.complete,
         bound_closed=result.bound_closed,
-        verdict=found.verdict,
+        no_person=no_person or None,
+        verdict=None if no_person else found.verdict,
         filled_from=found.filled_from,
         calibration_notice=view.calibration_notice or None,
         empty=_why_empty(view, result),

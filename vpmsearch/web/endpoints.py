@@ -37,7 +37,7 @@ from vpmsearch.web.fields import (
 from vpmsearch.web.guard import Exchange, route_of
 from vpmsearch.web.reference import reference_page
 from vpmsearch.web.schemas import Health, IndexStats, Pair, Pairs, Problem, RegionsSeen, SearchAnswer
-from vpmsearch.web.service import SearchService
+from vpmsearch.web.service import SearchService, shows_nobody
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
 
 Value = TypeVar("Value")
@@ -216,7 +216,8 @@ async def search(
             fill=fill,
         )
         request.app.state.metrics.searched(found.result)
-        return search_answer(view, query, sources, chosen, found, offset)
+        nobody = "" if ids else shows_nobody(view.snapshot.model_info, seen)
+        return search_answer(view, query, sources, chosen, found, offset, nobody)
 
     return await _in_turn(request, work)
 

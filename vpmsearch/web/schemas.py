@@ -82,6 +82,9 @@ class SearchAnswer(BaseModel):
     depth: int = Field(description="how many images of each region's list were compared; 0 where all images were")
     complete: bool = Field(description="no other image can belong into the answer, which is what `exact` gives")
     bound_closed: bool = Field(description="by the bound; lists that are approximate may have missed an image")
+    no_person: str | None = Field(
+        default=None, description="why the query is no picture of a person, in a sentence; there is no verdict then"
+    )
     verdict: str | None = Field(
         description='"match", "unsure" or "no match", of the nearest image that is not the query itself; none without '
         "`vpmsearch calibrate`"
