@@ -230,5 +230,5 @@ def explained(
             for region, (own, weight, share) in enumerate(zip(*parts, strict=True))
             if weight > 0
         )
-        matches.append(Match(image_id, record.path, record.pid, record.camid, distance, regions))
+        matches.append(Match(image_id, record.path, record.pid, record.camid, distance, regions, record.attributes))
     return matches
