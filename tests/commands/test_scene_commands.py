@@ -52,7 +52,8 @@ def test_pictures_show_the_scene(cli, frames, weights, tmp_path):
     cli("index", frames, "--boxes", "tracks.txt", "--weights", weights)
     cli("query", f"{frames / '000001.png'}#xywh=0,0,30,70", "--report", "r.html", "--panel", "p.png", "--top", "2")
     assert (tmp_path / "r.html").read_text().count("in its scene") == 2
-    assert Image.open("p.png").size[0] > 300
+    with Image.open("p.png") as panel:
+        assert panel.size[0] > 300
     cli("show", frames / "000001.png", "--box", "0,0,30,70", "--weights", weights, "--output", "s.png")
     assert (tmp_path / "s.png").exists()
 

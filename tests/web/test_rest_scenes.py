@@ -18,8 +18,8 @@ from vpmsearch.web.service import SearchService
 
 @pytest.fixture
 def client(tmp_path: Path, extractor, client_of):
-    pixels = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "scene.png")
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((120, 80), Image.Resampling.BICUBIC).save(tmp_path / "scene.png")
     (tmp_path / "b.csv").write_text(
         "path,x,y,w,h,track\nscene.png,0,0,30,70,1\nscene.png,2,0,30,70,1\nscene.png,60,5,40,70,2\n"
     )
