@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -93,16 +93,6 @@ def boxed_images(images: Sequence[Path], boxes: Sequence[str] | None) -> list[Pa
     except DataError as error:
         raise typer.BadParameter(str(error), param_hint="--box") from error
     return [Path(boxed(image, box)) for image, box in zip(images, parsed, strict=True)]
-
-
-def place_of(path: str) -> dict[str, Any]:
-    """Where in a photograph or film an image is, for JSON; nothing where it is a file of its own."""
-    from vpmsearch.data.fragment import part_of
-
-    part = part_of(path)
-    if not part.fragment:
-        return {}
-    return {"file": part.file, "box": None if part.box is None else list(part.box), "seconds": part.seconds}
 
 
 def _detected(gallery: Path, wanted: BoxOptions) -> Sequence[LabelledImage]:

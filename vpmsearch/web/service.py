@@ -6,7 +6,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -21,15 +21,16 @@ from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor, spread_of
 from vpmsearch.report.scene import outlined
 from vpmsearch.search.itself import NOWHERE, Answered, Source, search_others
+from vpmsearch.search.judged import judged
 from vpmsearch.search.no_person import no_person
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
 from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.tracks import by_track as nearest_tracks
-from vpmsearch.search.verdict import Calibration, load_calibration, notice_of, visible_regions
+from vpmsearch.search.verdict import Calibration, load_calibration, notice_of
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
-from vpmsearch.types import ImageRecord, Int64, Match, ModelInfo, RegionFeatures, SearchFilter, SearchResult
+from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 from vpmsearch.web.problems import problem_of
 
 Value = TypeVar("Value")
@@ -101,21 +102,14 @@ class View:
 
 @dataclass(frozen=True)
 class Found:
-    """An answer, and what is known of each of its matches.
+    """One page of an answer.
 
-    verdict: "match", "unsure" or "no match", and false_match_rates one a match; None in an index without a calibration.
-    itself: ids of matches that are the query itself; they have no rate. filled_from: the image that the query was
-    filled from, or None; where there is one no match has a rate.
+    result: with the matches of the page alone, judged. offset: ranks before it. more: whether there is another page.
     """
 
     result: SearchResult
-    matches: tuple[tuple[int, Match, ImageRecord], ...]  # (rank, match, record)
+    offset: int
     more: bool
-    verdict: str | None
-    false_match_rates: tuple[float | None, ...]
-    itself: frozenset[int]
-    filled_from: int | None
-    track_images: tuple[int | None, ...] = ()  # one a match; None where tracks were not asked for
 
 
 class SearchService:
@@ -234,13 +228,15 @@ class SearchService:
         exclude_self: bool = False,
         by_track: bool = False,
         fill: bool = False,
+        nobody: str = "",
     ) -> Found:
         """The matches ranked offset + 1 to offset + limit.
 
         Args:
             source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
             by_track: images of one track are one match.
-            fill: see `vpmsearch.search.fill`.
+            fill: see `vpmsearch.search.fill`. nobody: why the photographs show
+            no person, or "".
 
         Raises:
             FeatureError: no such region.
@@ -260,32 +256,16 @@ class SearchService:
                 fill=fill,
             )[0]
 
-        images: tuple[int | None, ...] = (None,) * limit
+        images: tuple[int, ...] = ()
         if by_track:
             tracked = nearest_tracks(view.snapshot, k, nearest)
-            answered, images = tracked.answered, tracked.images[offset : offset + limit]
+            answered, images = tracked.answered, tracked.images
         else:
             answered = nearest(k)
-        result = answered.result
+        query_seen, info = only_regions(query, regions), view.snapshot.model_info
+        result = judged(answered, query_seen, info, view.calibration, view.calibration_notice, images, nobody)
         page = result.matches[offset : offset + limit]
-        records: list[ImageRecord] = []
-        if page:
-            records = view.snapshot.records_of([match.image_id for match in page])
-        ranks = range(offset + 1, offset + 1 + len(page))
-        matches = tuple(zip(ranks, page, records, strict=True))
-        rates: tuple[float | None, ...] = (None,) * len(page)
-        verdict = None
-        if view.calibration is not None:
-            visible, first = visible_regions(view.snapshot.model_info, only_regions(query, regions)), answered.nearest
-            verdict = view.calibration.verdict(visible, first.distance if first else None)
-            rates = tuple(
-                None
-                if match.image_id in answered.itself or answered.filled_from is not None
-                else view.calibration.false_match_rate(visible, match.distance)
-                for match in page
-            )
-        more = len(result.matches) > offset + limit
-        return Found(result, matches, more, verdict, rates, answered.itself, answered.filled_from, images[: len(page)])
+        return Found(replace(result, matches=page), offset, len(result.matches) > offset + limit)
 
     def picture(self, image_id: int) -> bytes:
         """An image of the index as a JPEG of at most `PICTURE` pixels, without the metadata of its file.

@@ -1,0 +1,54 @@
+"""What a calibration says of an answer: the verdict and the false-match rates, for all who show one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
+
+from vpmsearch.search.itself import Answered
+from vpmsearch.search.verdict import Calibration, visible_regions
+from vpmsearch.types import Match, ModelInfo, RegionFeatures, SearchResult
+
+
+def judged(
+    answered: Answered,
+    query: RegionFeatures,
+    info: ModelInfo,
+    known: Calibration | None,
+    notice: str = "",
+    track_images: Sequence[int] = (),
+    no_person: str = "",
+) -> SearchResult:
+    """The result with all that is known of it.
+
+    The verdict is of the nearest image that is not the query itself, and of the query as it was asked. The query itself
+    has no rate, and no match of a filled query has: a calibration does not know such distances.
+
+    Args:
+        answered: of `search_others`. query: one, (1, p) and (1, p, d), as it was searched with; regions that were not
+            asked for have visibility 0. info: of the index. known: its calibration, None where there is none.
+        notice: why that should be made anew, or "". track_images: for each match how many images of its track were
+            found, see `vpmsearch.search.tracks`; none where tracks were not asked for. no_person: why the query shows
+            nobody, see `vpmsearch.search.no_person`, or "": nothing is a match then.
+    """
+    visible = visible_regions(info, query)
+
+    def rate(match: Match) -> float | None:
+        if known is None or answered.filled_from is not None or match.image_id in answered.itself:
+            return None
+        return known.false_match_rate(visible, match.distance)
+
+    matches = tuple(
+        replace(match, false_match_rate=rate(match), itself=match.image_id in answered.itself, track_images=images)
+        for match, images in zip_longest(answered.result.matches, track_images)
+    )
+    nearest = answered.nearest.distance if answered.nearest is not None else None
+    return replace(
+        answered.result,
+        matches=matches,
+        no_person=no_person,
+        verdict=None if known is None or no_person else known.verdict(visible, nearest),
+        filled_from=answered.filled_from,
+        calibration_notice=notice,
+    )
