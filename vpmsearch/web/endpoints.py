@@ -147,8 +147,17 @@ async def search(
     regions: Annotated[
         str, Form(max_length=1000, description='Compare by these alone: "0,1" or "torso"; "" is all.')
     ] = "",
-    pid: Annotated[list[int] | None, Given, Form(description="Only these identities.")] = None,
-    camid: Annotated[list[int] | None, Given, Form(description="Only these cameras.")] = None,
+    pid: Annotated[list[str] | None, Given, Form(description="Only these identities, numbers or words.")] = None,
+    camid: Annotated[list[str] | None, Given, Form(description="Only these cameras, numbers or words.")] = None,
+    where: Annotated[
+        list[Annotated[str, Form(max_length=10_000)]] | None,
+        Given,
+        Form(
+            max_length=100,
+            description='Only images with these attributes: "site=north", or JSON: {"site": ["north", "south"]}. '
+            "All names must fit; of one name, any value.",
+        ),
+    ] = None,
     after: Annotated[
         Moment | None,
         Form(description="Only images captured at or after this time; without a zone it is UTC."),
@@ -191,7 +200,7 @@ async def search(
         [*(printable((upload.filename or "photograph")[:200]) for upload in uploads), *map("image {}".format, ids)]
     )
     service = service_of(request)
-    only = filter_of(pid or (), camid or (), after, before, service.view.whole_prefix(prefix))
+    only = filter_of(pid or (), camid or (), where or (), after, before, service.view.whole_prefix(prefix))
 
     def work(place: Place) -> SearchAnswer:
         view = service.view
@@ -314,6 +323,7 @@ def stats(request: Request) -> IndexStats:
         weights=info.name,
         dataset=info.dataset,
         camids=list(view.camids),
+        attributes=list(view.attributes),
         captured=list(view.captured) if view.captured else None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from vpmsearch.data.crops import CropBox
 from vpmsearch.data.fragment import PixelBox, parse_box
 from vpmsearch.data.moments import parse_moment
 from vpmsearch.errors import DataError
+from vpmsearch.labels import as_label, as_name, attribute_text, wanted_attributes
 from vpmsearch.types import SearchFilter, as_utc
 
 FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
@@ -111,10 +113,32 @@ def box_of(text: str) -> CropBox | PixelBox | None:
 
 
 def filter_of(
-    pids: Sequence[int], camids: Sequence[int], after: datetime | None, before: datetime | None, prefix: str
+    pids: Sequence[str],
+    camids: Sequence[str],
+    where: Sequence[str],
+    after: datetime | None,
+    before: datetime | None,
+    prefix: str,
 ) -> SearchFilter:
-    """Which images may be results."""
-    for number in (*pids, *camids):
-        if not -LARGEST_ID <= number <= LARGEST_ID:
-            raise HTTPException(422, f"{number} is too large")
-    return SearchFilter(tuple(pids), tuple(camids), after, before, prefix)
+    """Which images may be results. where: "name=value" each, or JSON of values by name: `{"site": ["north"]}`."""
+    try:
+        wanted: dict[str, list[str]] = {}
+        for text in where:
+            for name, values in _attributes(text).items():
+                wanted.setdefault(name, []).extend(values)
+        return SearchFilter(tuple(map(as_label, pids)), tuple(map(as_label, camids)), after, before, prefix, wanted)
+    except DataError as error:
+        raise HTTPException(422, str(error)) from error
+
+
+def _attributes(text: str) -> dict[str, list[str]]:
+    if not text.lstrip().startswith("{"):
+        return wanted_attributes([text])
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"where is no JSON ({str(error)[:100]}); write site=north, or values by name") from error
+    every = {name: values if isinstance(values, list) else [values] for name, values in found.items()}
+    if any(isinstance(value, list | dict | None) for values in every.values() for value in values):
+        raise DataError('where takes texts and numbers by name, such as {"site": ["north", "south"], "floor": 2}')
+    return {as_name(name): list(map(attribute_text, values)) for name, values in every.items()}

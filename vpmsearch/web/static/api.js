@@ -56,6 +56,7 @@ export function search(photos, wanted, signal, tell) {
   }
   if (wanted.regions) form.append("regions", wanted.regions.join(","));
   for (const camid of wanted.camids) form.append("camid", camid);
+  for (const pair of wanted.where) form.append("where", pair);
   if (wanted.after) form.append("after", `${wanted.after}Z`);
   if (wanted.before) form.append("before", `${wanted.before}Z`);
   form.append("prefix", wanted.prefix);
