@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from vpmsearch.data.layout_table import NAMES
 from vpmsearch.labels import Label
 from vpmsearch.model.weights import Precision as PrecisionName
 from vpmsearch.store.place import Place
@@ -41,22 +40,6 @@ Weights = Annotated[
 ]
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.")
-]
-Dataset = Annotated[
-    str,
-    typer.Option(
-        "--dataset",
-        help=f"Its layout: {', '.join(NAMES)}, folder or csv. docs/datasets.md says what each reads.",
-    ),
-]
-Datasets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        help=f"The layout of each --data, in the same order: {', '.join(NAMES)}, folder or csv. docs/datasets.md says "
-        "what each reads.",
-        show_default="market1501",
-    ),
 ]
 Pattern = Annotated[
     str,
