@@ -28,8 +28,8 @@ added by a row in that table and a drawn example in `tests/data/drawn_layouts.py
 | one folder an identity | `--dataset folder`, below `train`, `query` and `gallery` where there are splits. Names that are whole \
 numbers are the pids, else they are numbered from 1 in their order. A camera is taken from `c3` or `cam3` in a file's name |
 | names that tell | `--pattern '{{camid}}/{{captured_at:unix}}-{{}}.jpg'`, a template, or a regular expression with named groups |
-| a list | `index people.csv`, or `--dataset csv`: columns {", ".join(f"`{name}`" for name in COLUMNS)}; any other is read \
-as an attribute, which an index does not keep yet |
+| a list | `index people.csv`, or `--dataset csv`: columns {", ".join(f"`{name}`" for name in COLUMNS)}; any other \
+is kept as an attribute, to be asked for by `--where` |
 
 A template's fields are `{{pid}}`, `{{camid}}`, `{{captured_at}}`, `{{track}}`, `{{clothes}}`, `{{split}}`, any other name \
 (an attribute) and `{{}}`, which is anything. `{{name:int}}` takes digits alone; `{{captured_at:unix}}` and \
@@ -38,7 +38,7 @@ the last n folders of a path. `vpmsearch layout PATH --pattern …` tries one on
 
 A list is CSV, separated by commas, semicolons, tabs or bars, or JSON lines (`.jsonl`, `.ndjson`); paths are relative to
 the list or absolute. Other names of its columns: {"; ".join(f"{', '.join(others)} for {name}" for name, others in ALIASES.items())}.
-An empty field, NaN, NaT and None are unknown; 17.0 is 17; a column without a name (pandas's index) is left out. In
+An empty field, NaN, NaT, None, NULL, NA and what else pandas takes for one are unknown (case counts: Na is a name); 17.0 is 17; a column without a name (pandas's index) is left out. In
 Python, `vpmsearch.read_frame` takes a pandas frame or an Arrow table.
 
 Times are `2026-03-29`, `2026-03-29T02:30:00+02:00` (ISO 8601), `2026:03:29 02:30:00` (EXIF),

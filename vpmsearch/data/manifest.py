@@ -4,9 +4,9 @@ A CSV has a header line; its columns are separated by commas, semicolons, tabs o
 is JSON lines where the file is called `.jsonl` or `.ndjson`. UTF-8 with or without BOM, any line ends. Only `path` is
 needed; `ALIASES` are other names of the known columns. pid and camid are whole numbers or words, see
 `vpmsearch.labels`. Any other column is an attribute; columns without a name, as pandas writes its index, are left out.
-An empty field is an unknown value, and so are NaN, NaT and None. Times are what `vpmsearch.data.moments` reads; a
-column called `captured_at:unix` or `captured_at:unix_ms` counts seconds or milliseconds since 1970. Rows are read one
-by one: a million lines need no more memory than one.
+An empty field is an unknown value, and so are NaN, NaT, None and whatever else pandas reads as one; case counts.
+Times are what `vpmsearch.data.moments` reads; a column called `captured_at:unix` or `captured_at:unix_ms` counts
+seconds or milliseconds since 1970. Rows are read one by one: a million lines need no more memory than one.
 """
 
 from __future__ import annotations
@@ -51,8 +51,11 @@ _BLANK = ",;\t| \r\n"
 _DELIMITERS = ",;\t|"
 _DECODER = json.JSONDecoder()
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})(?:\.0*)?")
-_UNKNOWN = frozenset({"", "nan", "nat", "none", "null", "<na>", "na", "n/a"})
-"""What stands for no value, in lower case."""
+_UNKNOWN = frozenset(
+    {"", "NaN", "nan", "-NaN", "-nan", "NaT", "None", "NULL", "null", "<NA>", "NA", "N/A", "n/a"}
+    | {"#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+)
+"""What stands for no value: what pandas takes for one, and its NaT. Case counts: a person may be called Na."""
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _UNNAMED = re.compile(r"(unnamed: [0-9]+)?")  # pandas's name of a column without one
 
@@ -356,7 +359,7 @@ class _Rows:
             )
         else:
             text = None if isinstance(value, float) else _text(value, "captured_at", line)
-        if text is None or text.lower() in _UNKNOWN:
+        if text is None or text in _UNKNOWN:
             return None
         try:
             return as_utc(epoch(float(text) * unit, text) if unit else parse_moment(text, self._zone))
@@ -383,7 +386,7 @@ def _word(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         text = value.strip()
-        return None if text.lower() in _UNKNOWN else text
+        return None if text in _UNKNOWN else text
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict):
@@ -399,7 +402,7 @@ def _text(value: Any, name: str, line: int) -> str | None:
     if not isinstance(value, str):
         raise _LineError(f"{name} must be text, not {_shown(value)}", line)
     text = value.strip()
-    return None if text.lower() in _UNKNOWN else text
+    return None if text in _UNKNOWN else text
 
 
 def _shown(value: Any) -> str:
@@ -421,7 +424,7 @@ def _label(value: Any, name: str, line: int) -> Label | None:
         raise _LineError(f"{name} must be a whole number or text, not {_shown(value)}", line)
     if isinstance(value, str):
         value = value.strip()
-        if value.lower() in _UNKNOWN:
+        if value in _UNKNOWN:
             return None
         if _DECIMAL.fullmatch(value):  # pandas again: 17.0
             value = value.partition(".")[0].removeprefix("+")
