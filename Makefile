@@ -4,7 +4,7 @@
 #   make check   linter, import boundaries, types, stale documentation
 #   make bench   measurements on this machine
 #   make dist    a wheel and an sdist in dist/, checked
-#   make docs    write docs/cli.md, docs/datasets.md, the tables of docs/results.md and the map in docs/architecture.md
+#   make docs    write docs/cli.md, docs/answers.md, docs/datasets.md, the tables of docs/results.md and the map in docs/architecture.md
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,7 @@ check: install
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python docs/make_cli.py --check
+	$(BIN)/python docs/make_answers.py --check
 	$(BIN)/python docs/make_datasets.py --check
 	$(BIN)/python docs/make_results.py --check
 	$(BIN)/python docs/make_architecture.py --check
@@ -38,6 +39,7 @@ bench: install
 
 docs: install
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_answers.py
 	$(BIN)/python docs/make_datasets.py
 	$(BIN)/python docs/make_results.py
 	$(BIN)/python docs/make_architecture.py

@@ -109,12 +109,12 @@ CHANGES = {
             ("    export,\n    demo,\n", "    export,\n    hello,\n    demo,\n"),
         ],
     },
-    "a field of REST answers": {
+    "a field of answers": {
         "web/schemas.py": [
             ("    rank: int\n", '    rank: int\n    folder: str = Field(description="where its file is")\n')
         ],
-        "web/answers.py": [
-            ("        rank=rank,\n", '        rank=rank,\n        folder=match.path.rpartition("/")[0],\n')
+        "search/answers.py": [
+            ('        "rank": rank,\n', '        "rank": rank,\n        "folder": match.path.rpartition("/")[0],\n')
         ],
     },
 }
@@ -129,12 +129,12 @@ from typer.testing import CliRunner
 from vpmsearch.commands import app
 from vpmsearch.evaluation.matching import check_matcher
 from vpmsearch.model.trunks import build_backbone
+from vpmsearch.search.answers import match_values
 from vpmsearch.search.open import searcher
 from vpmsearch.store.folder.region_index import RegionIndex
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.types import ImageRecord, Match, ModelInfo, RegionFeatures
-from vpmsearch.web import answers
-from vpmsearch.web.service import View
+from vpmsearch.web.schemas import Hit
 
 print("a trunk", build_backbone("resnet6").channels)
 
@@ -169,10 +169,7 @@ with open_index("scratch://index") as store:
 
 print("a command", CliRunner().invoke(app, ["hello"]).stdout.strip())
 
-record = ImageRecord("photos/a.jpg")
-view = View(None, 1, (), None, "", None, "")
-hit = answers._hit(view, 1, match, record, None, ("head", "legs"), itself=False)
-print("a field of REST answers", hit.model_dump()["folder"])
+print("a field of answers", Hit(**match_values(1, match)).model_dump()["folder"])
 """
 
 
@@ -233,7 +230,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> str:
         "a matcher coarse",
         "a store True photos/a.jpg",
         "a command hello",
-        "a field of REST answers photos",
+        "a field of answers photos",
     ],
 )
 def test_what_was_added_works(used, line):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vpmsearch.search.calibration import calibrate
     from vpmsearch.search.engine import SearchEngine
     from vpmsearch.search.itself import Source, search_others
+    from vpmsearch.search.judged import judged
     from vpmsearch.search.pairs import choose_pairs, read_answers, write_pairs
     from vpmsearch.search.queries import together
     from vpmsearch.search.verdict import Calibration, load_calibration
@@ -42,6 +43,7 @@ _MODULES = {
     "calibrate": "vpmsearch.search.calibration",
     "choose_pairs": "vpmsearch.search.pairs",
     "index_gallery": "vpmsearch.indexing.indexer",
+    "judged": "vpmsearch.search.judged",
     "load_calibration": "vpmsearch.search.verdict",
     "load_image": "vpmsearch.data.images",
     "load_model": "vpmsearch.report.notebook",
@@ -65,6 +67,7 @@ __all__ = [
     "calibrate",
     "choose_pairs",
     "index_gallery",
+    "judged",
     "load_calibration",
     "load_image",
     "load_model",

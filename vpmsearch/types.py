@@ -6,7 +6,7 @@ Axes: n images, p regions (row-major over the grid: top to bottom, then left to 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -269,19 +269,25 @@ def _texts(values: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class RegionMatch:
-    """One region's part in a match: distance D_i, weight C_i^q·C_i^g and its share of all weights (0-1)."""
+    """One region's part in a match: distance D_i, weight C_i^q·C_i^g and its share of all weights (0-1).
+
+    name: the part of a body that it covers, see `vpmsearch.search.queries.region_names`; several may have one name.
+    """
 
     region: int
     distance: float
     weight: float
     share: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class Match:
     """One gallery image, and why it stands where it does: Σ weight·distance / Σ weight = distance (Eq. 4).
 
-    pid, camid, attributes: as in its `ImageRecord`.
+    pid, camid, attributes, captured_at, width, height: as in its `ImageRecord`. false_match_rate: the share of searches
+    for people who are not in the index that find an image as near, 0 to 1; None where nobody judged the result (see
+    `vpmsearch.search.judged`). itself: it is the query itself, or has its content, so it is no match.
     """
 
     image_id: int
@@ -291,6 +297,11 @@ class Match:
     distance: float
     regions: tuple[RegionMatch, ...]
     attributes: Attributes = field(default_factory=dict, hash=False)
+    captured_at: datetime | None = None
+    width: int = 0
+    height: int = 0
+    false_match_rate: float | None = None
+    itself: bool = False
 
 
 @dataclass(frozen=True)
@@ -315,7 +326,11 @@ class SearchResult:
     stage. depth: k', how many images of each region's list were compared; 0 where no list was needed. complete: no
     other image can belong into the answer, which is what `exact` gives. bound_closed: by the bound, no image that the
     lists do not name can; approximate lists may have missed one, so there it proves nothing. empty: why there are no
-    matches; None where there are some.
+    matches; None where there are some. verdict: "match", "unsure" or "no match" of the nearest image that is not the
+    query itself; filled_from: the id of the image that the query was filled from; calibration_notice: why the
+    calibration should be made anew, or "". A search leaves these three empty; `vpmsearch.search.judged` sets them.
+    images: in the index when it was searched; None on a server, where counting them takes longer than a search.
+    query: the photographs that were searched with, where `with_query` was given them.
     """
 
     matches: tuple[Match, ...]
@@ -326,6 +341,11 @@ class SearchResult:
     complete: bool = False
     bound_closed: bool = False
     empty: NoMatches | None = None
+    verdict: str | None = None
+    filled_from: int | None = None
+    calibration_notice: str = ""
+    images: int | None = None
+    query: tuple[Image, ...] = field(default=(), compare=False)
 
     @property
     def elapsed_ms(self) -> float:
@@ -338,17 +358,21 @@ class SearchResult:
         matches = number_of(len(self.matches), "match", "matches")
         return f"<SearchResult: {matches}, {nearest}{self.candidates} compared>"
 
+    def with_query(self, *photographs: Image) -> SearchResult:
+        """The same, shown with the photographs that were searched with: several where they are one person."""
+        return replace(self, query=photographs)
+
     def show(self, query: Image | None = None, *, top: int = 10, pid: int | None = None) -> Image:
         """The ranks as a picture, which a notebook displays; `.save` and `.show` of it do elsewhere.
 
         Args:
-            query: what was searched with, to stand at the left. top: matches at most. pid: who that is, if known;
-                matches are then marked right or wrong.
+            query: what was searched with, to stand at the left; default: what `with_query` was given. top: matches at
+                most. pid: who that is, if known; matches are then marked right or wrong.
         """
         return result_view().result_picture(self, query, top=top, pid=pid)
 
     def to_pandas(self) -> DataFrame:
-        """One row a match: rank, image_id, path, pid, camid, distance, and distance_i and share_i of each region i.
+        """One row a match, with the fields of docs/answers.md, and distance_i, weight_i and share_i of each region i.
 
         Raises:
             DataError: pandas is not installed.

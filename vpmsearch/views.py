@@ -1,6 +1,6 @@
-"""How a result is shown, without knowing it: the package names a view here, and results ask for it when they are shown.
+"""How results and stores are shown, without knowing it: the package names a view here, which they ask when shown.
 
-So the types of results know neither pictures nor pandas, and a view is imported when something is first shown.
+So results and stores know neither pictures nor pandas, and a view is imported when something is first shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ResultView(Protocol):
-    """What shows a `vpmsearch.types.SearchResult`; the module `vpmsearch.report.notebook` is one."""
+    """What shows search results, stores and selections; the module `vpmsearch.report.notebook` is one."""
 
     def result_picture(self, result: Any, query: Image | None, *, top: int, pid: int | None) -> Image:
         """The ranks as a picture; see `SearchResult.show`."""
@@ -24,6 +24,21 @@ class ResultView(Protocol):
 
     def result_html(self, result: Any) -> str:
         """The first matches as an HTML table."""
+
+    def store_html(self, store: Any) -> str:
+        """What a store holds, as an HTML table."""
+
+    def selection_html(self, selection: Any) -> str:
+        """The first images of a selection as an HTML table."""
+
+    def selection_frame(self, selection: Any) -> DataFrame:
+        """One row an image; see `Selection.to_pandas`."""
+
+    def selection_arrow(self, selection: Any) -> Any:
+        """A `pyarrow.Table`; see `Selection.to_arrow`."""
+
+    def selection_faiss(self, image_ids: Any, vectors: Any) -> Any:
+        """A flat FAISS index; see `Selection.to_faiss`."""
 
 
 _load: Callable[[], ResultView] | None = None

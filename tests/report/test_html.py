@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,8 +33,16 @@ class Tags(HTMLParser):
 
 
 def result(*paths: str) -> SearchResult:
-    parts = (RegionMatch(0, 1.25, 0.5, 0.75), RegionMatch(3, 2.0, 0.1, 0.25))
+    parts = (RegionMatch(0, 1.25, 0.5, 0.75, "head"), RegionMatch(3, 2.0, 0.1, 0.25, "legs"))
     return SearchResult(tuple(Match(i, path, 7, None, 1.4, parts) for i, path in enumerate(paths)), 9, False)
+
+
+def known(found: SearchResult) -> SearchResult:
+    """All that may be noted about a match, and what a calibration says."""
+    moment = datetime(2026, 11, 1, 10, tzinfo=UTC)
+    labels = {"pid": "P-7", "camid": 3, "captured_at": moment, "attributes": {"site": "north"}}
+    matches = tuple(replace(match, false_match_rate=0.075, **labels) for match in found.matches)
+    return replace(found, matches=matches, verdict="match", calibration_notice="it grew")
 
 
 def load(path: str):
@@ -43,11 +52,10 @@ def load(path: str):
 
 
 def test_everything_is_inside_and_nothing_runs(tmp_path: Path):
-    answers = [Answer("q.jpg", [picture(0), picture(2)], result("/a/x.jpg", "/a/gone.jpg"), "match")]
+    answers = [Answer("q.jpg", [picture(0), picture(2)], known(result("/a/x.jpg", "/a/gone.jpg")))]
     output = write_report(
         [*answers, Answer("none", [picture(0)], replace(result(), empty=NoMatches("index", "the index is empty")))],
         tmp_path / "r.html",
-        grid=(6, 1),
         load=load,
     )
     text = output.read_text(encoding="utf-8")
@@ -55,24 +63,30 @@ def test_everything_is_inside_and_nothing_runs(tmp_path: Path):
     assert len(tags.all("li")) == 2
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in tags.all("img"))
     assert len(tags.all("img")) == 2 + 1 + 1
-    assert [float(meter["value"]) for meter in tags.all("meter")] == [0.75, 0.25] * 2
+    assert [b["style"] for b in tags.all("b") if "style" in b] == ["width:75.0%", "width:25.0%"] * 2
     assert not tags.all("script")
     assert "http" not in text
     assert {"missing", "0 head", "3 legs", "No result: the index is empty."} <= set(tags.words)
-    assert any(word.startswith("match; 9 compared") for word in tags.words)
+    assert {"match", "7.5% false matches", "pid P-7", "camid 3", "site=north", "2026-11-01 10:00:00Z"} <= set(
+        tags.words
+    )
+    assert any("; 9 compared" in word for word in tags.words)
+    assert any("the calibration is old: it grew" in word for word in tags.words)
+    sizes = {(image["alt"], image["width"], image["height"]) for image in tags.all("img")}
+    assert sizes == {("query", "120", "240"), ("rank 1", "120", "240")}, "a query is as large as its matches"
 
 
 def test_a_name_is_never_markup(tmp_path: Path):
     name = "<script>alert(1)</script>\"' onload=x&.jpg"
-    output = write_report([Answer(name, [], result(f"/a/{name}"))], tmp_path / "r.html", grid=(6, 1), load=load)
+    output = write_report([Answer(name, [], result(f"/a/{name}"))], tmp_path / "r.html", load=load)
     tags = Tags(output.read_text(encoding="utf-8"))
     assert not tags.all("script")
     assert {key for _, attributes in tags.found for key in attributes} <= {
-        "lang", "charset", "name", "content", "alt", "width", "height", "src", "title", "value",
+        "lang", "charset", "name", "content", "alt", "width", "height", "src", "title", "class", "style",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["r.txt", "r", "nowhere/r.html"])
 def test_where_it_cannot_be_written(tmp_path: Path, name: str):
     with pytest.raises(DataError):
-        write_report([], tmp_path / name, grid=(6, 1))
+        write_report([], tmp_path / name)

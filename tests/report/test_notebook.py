@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ def result(*paths: str) -> SearchResult:
     matches = []
     for i, path in enumerate(paths):
         region = 2 if i + 1 == len(paths) else 0
-        parts = (RegionMatch(region, 0.5 + i, 0.01, 1.0),)
+        parts = (RegionMatch(region, 0.5 + i, 0.01, 1.0, "torso"),)
         matches.append(Match(10 + i, path, None if i else 7, i, 0.5 + i, parts))
     return SearchResult(tuple(matches), 20, False, {"scan": 1.5}, complete=True)
 
@@ -77,8 +79,12 @@ def test_the_table_escapes_and_embeds(tmp_path: Path):
     assert "<td>missing</td>" in text
     assert "&lt;b&gt;gone" in text
     assert "<b>gone" not in text
-    assert "2 of 2 matches; 20 images compared in 1.5 ms" in text
-    assert "0 of 0 matches" in result()._repr_html_()
+    assert "2 of the index; 20 compared in 1.5 ms" in text
+    assert "<td>0 torso 100%</td>" in text
+    assert "0 of the index" in result()._repr_html_()
+    told = replace(result(str(path)), images=638, verdict="match").with_query(picture(1), picture(2))._repr_html_()
+    assert "<b>match</b>; 1 of 638 images; 20 compared" in told
+    assert told.count('alt="query"') == 2
 
 
 @pytest.mark.parametrize("query", [None, picture(0)])
@@ -117,3 +123,28 @@ def test_to_pandas():
     assert np.isnan(frame["distance_0"][2])
     assert frame["share_2"][2] == 1.0
     assert list(result().to_pandas().columns)[:3] == ["rank", "image_id", "path"]
+
+
+def test_to_pandas_has_all_that_is_known():
+    pandas = pytest.importorskip("pandas")
+    found = result("film.mp4#t=12.5&xywh=1,2,30,40", "b.png")
+    moment = datetime(2026, 11, 1, 10, tzinfo=UTC)
+    first = replace(found.matches[0], pid="P-7", captured_at=moment, attributes={"site": "north"}, itself=True)
+    second = replace(found.matches[1], false_match_rate=0.25)
+    frame = replace(found, matches=(first, second)).to_pandas()
+    assert list(frame["pid"]) == ["P-7", None]
+    assert list(frame["site"]) == ["north", None]
+    assert frame["box"][0] == [1, 2, 30, 40]
+    assert frame["seconds"][0] == 12.5
+    assert frame["captured_at"][0] == pandas.Timestamp(moment)
+    assert frame["captured_at"][1] is pandas.NaT
+    assert (frame["false_match_rate"][1], list(frame["itself"])) == (0.25, [True, False])
+
+
+def test_several_photographs_are_shown(tmp_path: Path):
+    """An upper and a lower half stand one below the other."""
+    found = result(*map(str, write_pictures(tmp_path, 2)))
+    one, two = (np.asarray(found.with_query(*images).show()) for images in ([picture(0)], [picture(0), picture(2)]))
+    assert one.shape == two.shape
+    assert (one[60:300, 35:170] != two[60:300, 35:170]).any()
+    assert (one[:, 200:] == two[:, 200:]).all()

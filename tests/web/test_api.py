@@ -54,8 +54,8 @@ def test_an_upload_is_ranked_as_the_engine_ranks_it(client, service, photo):
         mean = sum(part["weight"] * part["distance"] for part in match["regions"]) / total
         assert math.isclose(mean, match["distance"], rel_tol=1e-4, abs_tol=1e-5)
         assert math.isclose(sum(part["share"] for part in match["regions"]), 1, rel_tol=1e-6)
-    assert [part["name"] for part in answer["query"]] == ["head", "torso", "torso", "legs", "legs", "legs"]
-    assert sum(part["visibility"] for part in answer["query"]) == pytest.approx(1, abs=1e-5)
+    assert [part["name"] for part in answer["query_regions"]] == ["head", "torso", "torso", "legs", "legs", "legs"]
+    assert sum(part["visibility"] for part in answer["query_regions"]) == pytest.approx(1, abs=1e-5)
 
 
 def test_an_image_of_the_index_is_nearest_to_itself(client, service):
@@ -157,7 +157,7 @@ def test_filters(client, service, photo):
 def test_only_some_regions(client, service, photo, regions, chosen):
     answer = ask(client, photo, regions=regions, exact=True)
     assert all(part["region"] in chosen for match in answer["matches"] for part in match["regions"])
-    assert {part["region"] for part in answer["query"] if part["counts"]} <= set(chosen)
+    assert {part["region"] for part in answer["query_regions"] if part["counts"]} <= set(chosen)
     own = SearchEngine(service.store).search(only_regions(features_of(service, photo), chosen), 24, True)[0]
     assert ids(answer) == [match.image_id for match in own.matches]
 
@@ -169,7 +169,7 @@ def test_several_photographs_are_one_query(client, service):
     own = SearchEngine(service.store).search(query, 24)[0]
     answer = ask(client, first, second)
     assert ids(answer) == [match.image_id for match in own.matches]
-    assert tuple(part["photograph"] for part in answer["query"]) == sources
+    assert tuple(part["photograph"] for part in answer["query_regions"]) == sources
     mixed = ask(client, first, image_id=int(service.view.snapshot.image_ids[5]))
     assert ids(mixed) == ids(answer)
 

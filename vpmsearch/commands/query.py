@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,10 +15,10 @@ from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from vpmsearch.model.extraction import Extractor
-    from vpmsearch.search.itself import Answered, Source
-    from vpmsearch.search.verdict import Calibration
+    from vpmsearch.search.answers import QueryRegion
+    from vpmsearch.search.itself import Source
     from vpmsearch.store.place import Place
-    from vpmsearch.types import Match, RegionFeatures, SearchFilter, SearchResult
+    from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
 
 def register(app: typer.Typer) -> None:
@@ -66,10 +66,9 @@ def query(
 ) -> None:
     """Find the people in an index who look like these, by the regions both images show.
 
-    With --json one line a query: {"query", "exact", "candidates", "elapsed_ms", "matches": […], "verdict",
-    "filled_from", "depth", "complete", "bound_closed", "empty", "calibration_notice"}. Complete: no other image can
-    belong into the answer. Empty: why there are no matches, {"kind": index, labels, filter, query, regions or itself,
-    "reason"}. An image of the index that is the query itself never counts for the verdict.
+    With --json one line a query, in the form that docs/answers.md describes: {"query", "exact", "candidates",
+    "elapsed_ms", "matches": […], "verdict", …}. An image of the index that is the query itself never counts for the
+    verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
     With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
     the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
@@ -88,15 +87,15 @@ def query(
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
     asked = _Asked(images, top, exact, wanted, regions, together, exclude_self, fill)
-    answers, failures, grid = _answers(asked, index, weights, device)
+    answers, failures = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
-    if answers and answers[0].notice:
-        say(f"the calibration is old: {answers[0].notice}")
+    if answers and answers[0].result.calibration_notice:
+        say(f"the calibration is old: {answers[0].result.calibration_notice}")
     if panel is not None and answers:
         _save_panel(answers, panel, top)
     if report is not None and answers:
-        _save_report(answers, report, top, grid)
+        _save_report(answers, report, top)
     if failures:
         raise DataError("; ".join(failures))
 
@@ -117,21 +116,15 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Answer:
-    """The matches of one query, and what the index's calibration, if it has one, says of them.
+    """The answer to one query.
 
-    paths: the photographs, several where they are one person. found: the answer, and what of it is the query itself.
-    visible: regions that the query shows. notice: why the calibration should be made anew, or "".
+    paths: the photographs, several where they are one person. result: the matches, and what the index's calibration
+    says of them. seen: what the query shows.
     """
 
     paths: list[Path]
-    found: Answered
-    calibration: Calibration | None
-    visible: int
-    notice: str = ""
-
-    @property
-    def result(self) -> SearchResult:
-        return self.found.result
+    result: SearchResult
+    seen: list[QueryRegion]
 
     @property
     def name(self) -> str:
@@ -139,29 +132,17 @@ class _Answer:
 
         return " + ".join(map(printable, self.paths))
 
-    @property
-    def verdict(self) -> str | None:
-        nearest, known = self.found.nearest, self.calibration
-        return None if known is None else known.verdict(self.visible, nearest.distance if nearest else None)
 
-    def rate(self, match: Match) -> float | None:
-        """The false-match rate of a match; None of the query itself, which is no match, and of a filled query's."""
-        known = self.calibration
-        if known is None or match.image_id in self.found.itself or self.found.filled_from is not None:
-            return None
-        return known.false_match_rate(self.visible, match.distance)
-
-
-def _answers(
-    asked: _Asked, index: Place, weights: Path | None, device: str
-) -> tuple[list[_Answer], list[str], tuple[int, int]]:
-    """Search; also what is wrong with images that cannot be read, and the grid of regions."""
+def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> tuple[list[_Answer], list[str]]:
+    """Search; also what is wrong with images that cannot be read."""
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
+    from vpmsearch.search.answers import query_regions
     from vpmsearch.search.itself import merged, search_others
+    from vpmsearch.search.judged import judged
     from vpmsearch.search.open import searcher
     from vpmsearch.search.queries import only_regions, parse_regions, together
-    from vpmsearch.search.verdict import load_calibration, notice_of, visible_regions
+    from vpmsearch.search.verdict import load_calibration, notice_of
     from vpmsearch.store.open import open_index
 
     chosen = choose_device(device)
@@ -170,9 +151,10 @@ def _answers(
         only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
         paths, features, sources, failures = _extract(extractor_for(loaded, chosen), asked.images)
-        groups = [[path] for path in paths]
+        groups, taken_from = [[path] for path in paths], None
         if asked.together and paths:
-            features, groups, sources = together(features)[0], [paths], [merged(sources)]
+            features, taken_from = together(features)
+            groups, sources = [paths], [merged(sources)]
         engine = searcher(store)
         results = search_others(
             engine,
@@ -186,11 +168,13 @@ def _answers(
             fill=asked.fill,
         )
         known = load_calibration(store, info.fingerprint, info.threshold)
-        seen = only_regions(features, only)
-        visible = [visible_regions(info, seen[row : row + 1]) for row in range(len(seen))]
         notice = notice_of(store, known)
-    found = zip(groups, results, visible, strict=True)
-    return [_Answer(group, each, known, shown, notice) for group, each, shown in found], failures, info.num_regions
+    answers = []
+    for row, (group, found) in enumerate(zip(groups, results, strict=True)):
+        query = features[row : row + 1]
+        result = judged(found, only_regions(query, only), info, known, notice)
+        answers.append(_Answer(group, result, query_regions(query, info, only, taken_from)))
+    return answers, failures
 
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
@@ -210,76 +194,38 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], Regi
 
 def _print(found: _Answer, json: bool) -> None:
     from vpmsearch.data.images import printable
+    from vpmsearch.search.answers import answer_values, labels_text, rate_text, shares_text
 
-    if json:
-        answer_json(to_json(found))
-        return
     result = found.result
+    if json:
+        answer_json(answer_values(found.name, found.seen, result))
+        return
     told = (
-        f"{f'{found.verdict}: ' if found.verdict else ''}{number_of(len(result.matches), 'match', 'matches')}"
+        f"{f'{result.verdict}: ' if result.verdict else ''}{number_of(len(result.matches), 'match', 'matches')}"
         if result.matches
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )
     answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
-        labels = "".join(f"  {k} {v}" for k, v in (("pid", match.pid), ("camid", match.camid)) if v is not None)
-        shares = " ".join(f"{r.region}:{r.share:.0%}" for r in match.regions)
-        own = "  the query itself" if match.image_id in found.found.itself else ""
-        own += "  the query was filled from this image" if match.image_id == found.found.filled_from else ""
-        answer(f"{rank:4d}  {match.distance:8.4f}  {printable(match.path)}{labels}{own}  [{shares}]")
-
-
-def to_json(found: _Answer) -> dict[str, Any]:
-    """One line of `query --json`; Σ weight·distance / Σ weight = distance for every match.
-
-    verdict and false_match_rate are null in an index without a calibration; the query itself has no rate. itself: this
-    match is the query itself. calibration_notice: why the calibration should be made anew, or null.
-    """
-    result = found.result
-    matches = [
-        {
-            "rank": rank,
-            "image_id": match.image_id,
-            "path": match.path,
-            "distance": match.distance,
-            "pid": match.pid,
-            "camid": match.camid,
-            "regions": [{"region": r.region, "distance": r.distance, "weight": r.weight} for r in match.regions],
-            "false_match_rate": found.rate(match),
-            "itself": match.image_id in found.found.itself,
-        }
-        for rank, match in enumerate(result.matches, start=1)
-    ]
-    return {
-        "query": found.name,
-        "exact": result.exact,
-        "candidates": result.candidates,
-        "elapsed_ms": result.elapsed_ms,
-        "matches": matches,
-        "verdict": found.verdict,
-        "filled_from": found.found.filled_from,
-        "depth": result.depth,
-        "complete": result.complete,
-        "bound_closed": result.bound_closed,
-        "empty": None if result.empty is None else {"kind": result.empty.kind, "reason": result.empty.text},
-        "calibration_notice": found.notice or None,
-    }
+        notes = [printable(note) for note in labels_text(match)]
+        notes += [rate_text(match)] if rate_text(match) else []
+        notes += ["the query itself"] if match.itself else []
+        notes += ["the query was filled from this image"] if match.image_id == result.filled_from else []
+        line = "  ".join([f"{rank:4d}", f"{match.distance:8.4f}", printable(match.path), *notes])
+        answer(f"{line}  [{shares_text(match)}]")
 
 
 def _save_panel(answers: list[_Answer], panel: Path, top: int) -> None:
     from vpmsearch.data.images import load_image
     from vpmsearch.report.pictures import rank_panel
 
-    queries = [load_image(each.paths[0]) for each in answers]
+    queries = [[load_image(path) for path in each.paths] for each in answers]
     say(f"panel: {rank_panel(queries, [each.result for each in answers], panel, top=top)}")
 
 
-def _save_report(answers: list[_Answer], report: Path, top: int, grid: tuple[int, int]) -> None:
+def _save_report(answers: list[_Answer], report: Path, top: int) -> None:
     from vpmsearch.data.images import load_image
     from vpmsearch.report.html import Answer, write_report
 
-    told = [
-        Answer(each.name, [load_image(path) for path in each.paths], each.result, each.verdict or "")
-        for each in answers
-    ]
-    say(f"report: {write_report(told, report, grid=grid, top=top)}")
+    told = [Answer(each.name, [load_image(path) for path in each.paths], each.result) for each in answers]
+    say(f"report: {write_report(told, report, top=top)}")

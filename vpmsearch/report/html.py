@@ -13,8 +13,9 @@ from PIL import Image
 
 from vpmsearch.data.images import load_image, printable
 from vpmsearch.errors import DataError, VpmsearchError
+from vpmsearch.report.drawing import fitted
 from vpmsearch.report.panels import Loader
-from vpmsearch.search.queries import region_names
+from vpmsearch.search.answers import labels_text, rate_text
 from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Match, SearchResult
 
@@ -25,13 +26,15 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--g:#15181c;--p:#1f2329;--i:#e9ecef;--q:#a9b0b8;--l:#434a53;--b:#56b4e9;--t:#343b44}}
 body{margin:0 auto;max-width:72rem;padding:1rem;background:var(--g);color:var(--i);font:1rem/1.45 system-ui,sans-serif}
 h1{font-size:1.3rem}h2{font-size:1.1rem;margin-top:2rem;overflow-wrap:anywhere}p,small{color:var(--q)}
-ol{list-style:none;padding:0;display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr))}
+ol{list-style:none;padding:0;display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(11.5rem,1fr))}
 li{border:1px solid var(--l);border-radius:.5rem;background:var(--p);padding:.6rem;overflow-wrap:anywhere}
-img{display:block;margin:.3rem auto;max-width:100%}
+img{display:block;margin:.3rem auto;max-width:100%;height:auto}
 table{border-collapse:collapse;width:100%;font-size:.85rem}th,td{text-align:left;font-weight:400;padding:.1rem}
 td:last-child{text-align:right;font-variant-numeric:tabular-nums}
-meter{width:100%;height:.6rem}meter::-webkit-meter-bar{background:var(--t);border:0}
-meter::-webkit-meter-optimum-value{background:var(--b)}meter::-moz-meter-bar{background:var(--b)}
+td:nth-child(2){width:50%}.bar{display:block;height:.7rem;background:var(--t)}.bar>b{display:block;height:100%;background:var(--b)}
+.query{display:flex;flex-wrap:wrap;gap:.8rem;align-items:center}.query img{margin:.3rem 0}
+.match{color:#00775a}.no-match{color:#b34700}@media(prefers-color-scheme:dark){.match{color:#3fd6a8}.no-match{color:#ff9e5e}}
+@media print{.bar,.bar>b{print-color-adjust:exact}}
 """
 
 
@@ -39,22 +42,19 @@ meter::-webkit-meter-optimum-value{background:var(--b)}meter::-moz-meter-bar{bac
 class Answer:
     """One query and what was found.
 
-    query: its name. images: the photographs. result: the matches. verdict: "match", "unsure", "no match" or "".
+    query: its name. images: the photographs. result: the matches, as `vpmsearch.search.judged` gives them.
     """
 
     query: str
     images: Sequence[Image.Image]
     result: SearchResult
-    verdict: str = ""
 
 
-def write_report(
-    answers: Sequence[Answer], output: Path, *, grid: tuple[int, int], top: int = 10, load: Loader = load_image
-) -> Path:
+def write_report(answers: Sequence[Answer], output: Path, *, top: int = 10, load: Loader = load_image) -> Path:
     """Write all answers into one file, whole or not at all.
 
     Args:
-        answers: one a query. output: a file that ends in .html or .htm. grid: (m, n) rows and columns of regions.
+        answers: one a query. output: a file that ends in .html or .htm.
         top: matches a query at most. load: reads a match's `path`; "missing" where it raises VpmsearchError or OSError.
 
     Returns:
@@ -64,12 +64,12 @@ def write_report(
         DataError: another suffix, or the file cannot be written.
     """
     check_report(output)
-    body = "".join(_section(answer, region_names(grid), top, load) for answer in answers)
+    body = "".join(_section(answer, top, load) for answer in answers)
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>vpmsearch</title><style>{_STYLE}</style></head><body><h1>vpmsearch</h1>"
-        "<p>Bars: each region's share of the weight in Eq. 4; beside them the region's distance.</p>"
+        "<p>Bars: each region's share of the weight in Eq. 4; beside them the share and the region's distance.</p>"
         f"{body}</body></html>\n"
     )
     try:
@@ -92,26 +92,34 @@ def check_report(output: Path) -> None:
         raise DataError(f"{printable(output)}: there is no folder {printable(output.parent)}")
 
 
-def _section(answer: Answer, names: Sequence[str], top: int, load: Loader) -> str:
+def _section(answer: Answer, top: int, load: Loader) -> str:
+    result = answer.result
     pictures = "".join(picture_tag(image, "query") for image in answer.images)
-    hits = "".join(_hit(rank, match, names, load) for rank, match in enumerate(answer.result.matches[:top], start=1))
-    told = f"{answer.verdict}; " if answer.verdict else ""
-    found = f"{told}{answer.result.candidates} compared in {answer.result.elapsed_ms:.0f} ms"
-    empty = answer.result.empty
+    hits = "".join(_hit(rank, match, load) for rank, match in enumerate(result.matches[:top], start=1))
+    told = ""
+    if result.verdict:
+        told = f'<b class="{result.verdict.replace(" ", "-")}">{html.escape(result.verdict)}</b>; '
+    found = f"{result.candidates} compared in {result.elapsed_ms:.0f} ms"
+    notice = f"; the calibration is old: {result.calibration_notice}" if result.calibration_notice else ""
+    empty = result.empty
     missing = "" if hits else f"<p>No result: {html.escape(empty.text if empty else 'nothing was found')}.</p>"
-    return f"<h2>{html.escape(answer.query)}</h2><p>{html.escape(found)}</p>{pictures}{missing}<ol>{hits}</ol>"
+    return (
+        f"<h2>{html.escape(answer.query)}</h2><p>{told}{html.escape(found + notice)}</p>"
+        f'<div class="query">{pictures}</div>{missing}<ol>{hits}</ol>'
+    )
 
 
-def _hit(rank: int, match: Match, names: Sequence[str], load: Loader) -> str:
+def _hit(rank: int, match: Match, load: Loader) -> str:
     try:
         picture = picture_tag(load(match.path), f"rank {rank}")
     except (VpmsearchError, OSError):
         picture = "<p>missing</p>"
-    labels = "".join(f" · {k} {v}" for k, v in (("pid", match.pid), ("camera", match.camid)) if v is not None)
+    notes = [*labels_text(match), rate_text(match), "the query itself" if match.itself else ""]
+    labels = "".join(f"<br>{html.escape(printable(note))}" for note in notes if note)
     rows = "".join(
-        f"<tr><th>{part.region} {names[part.region]}</th>"
-        f'<td><meter value="{part.share:.4f}" title="{part.share:.0%}">{part.share:.0%}</meter></td>'
-        f"<td>{part.distance:.3f}</td></tr>"
+        f"<tr><th>{part.region} {part.name}</th>"
+        f'<td><span class="bar"><b style="width:{part.share:.1%}"></b></span></td>'
+        f"<td>{part.share:.0%}</td><td>{part.distance:.3f}</td></tr>"
         for part in match.regions
     )
     name = html.escape(printable(match.path))
@@ -122,11 +130,17 @@ def _hit(rank: int, match: Match, names: Sequence[str], load: Loader) -> str:
 
 
 def picture_tag(image: Image.Image, alt: str, size: tuple[int, int] = SIZE) -> str:
-    """An <img> that holds its picture, at most `size` (width, height) pixels, without the metadata of its file."""
+    """An <img> that holds its picture, without the metadata of its file.
+
+    It is shown as large as fits into `size` (width, height) pixels, small pictures enlarged: a query is as large as its
+    matches. What it holds has no more pixels than the picture.
+    """
+    shown = fitted(image.size, *size)
     small = image.convert("RGB")
     small.thumbnail(size, Image.Resampling.BICUBIC)
     small.info = {}
     target = io.BytesIO()
     small.save(target, "JPEG", quality=85)
     data = base64.b64encode(target.getvalue()).decode()
-    return f'<img alt="{alt}" width="{small.width}" height="{small.height}" src="data:image/jpeg;base64,{data}">'
+    width, height = (max(1, round(side)) for side in shown)
+    return f'<img alt="{alt}" width="{width}" height="{height}" src="data:image/jpeg;base64,{data}">'

@@ -9,8 +9,9 @@ from __future__ import annotations
 import html
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
@@ -22,8 +23,13 @@ from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weig
 from vpmsearch.report.html import picture_tag
 from vpmsearch.report.panels import Loader
 from vpmsearch.report.pictures import rank_panel
-from vpmsearch.store import Gallery
-from vpmsearch.types import Match, SearchResult
+from vpmsearch.search.answers import match_values, rate_text, shares_text
+from vpmsearch.search.queries import region_names
+from vpmsearch.store import Gallery, GalleryView
+from vpmsearch.store.folder.index_types import flat_index
+from vpmsearch.store.selection import Selection
+from vpmsearch.store.transfer import arrow_schema, arrow_table
+from vpmsearch.types import Float32, Int64, Match, SearchResult, as_utc
 from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
@@ -57,56 +63,155 @@ def result_picture(
 ) -> Image.Image:
     """The ranks of one query as a picture; see `vpmsearch.report.pictures.rank_panel`."""
     with tempfile.TemporaryDirectory() as folder:
-        path = rank_panel([query], [result], Path(folder) / "ranks.png", query_pids=[pid], load=load, top=top)
+        shown = result.query if query is None else (query,)
+        path = rank_panel([shown], [result], Path(folder) / "ranks.png", query_pids=[pid], load=load, top=top)
         with Image.open(path) as picture:
             return picture.convert("RGB")
 
 
 def result_html(result: SearchResult, *, top: int = SHOWN, load: Loader = load_image) -> str:
-    """The first matches as an HTML table with small pictures, for a notebook's cell."""
-    rows = "".join(_row(rank, match, load) for rank, match in enumerate(result.matches[:top], start=1))
-    head = "".join(
-        f"<th>{name}</th>" for name in ("rank", "image", "distance", "path", "pid", "camid", "regions: share")
-    )
-    shown = f"the first {min(top, len(result.matches))} of {len(result.matches)} matches"
+    """The query, if there are pictures of it, and the first matches as an HTML table, for a notebook's cell."""
+    above = "".join(picture_tag(image, "query", (64, 96)) for image in result.query)
     if result.empty is not None:
-        return f"<p>no result: {html.escape(printable(result.empty.text))}</p>"
+        return f"{above}<p>no result: {html.escape(printable(result.empty.text))}</p>"
+    shown = result.matches[:top]
+    rows = "".join(_row(rank, match, load) for rank, match in enumerate(shown, start=1))
+    names = ("rank", "image", "distance", "path", "pid", "camid", "captured", "attributes", "false matches", "regions")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    of = number_of(result.images, "image") if result.images is not None else "the index"
     how = "every image that can belong here was compared" if result.complete else "approximate"
-    told = f"{shown}; {number_of(result.candidates, 'image')} compared in {result.elapsed_ms:.1f} ms, {how}"
-    return f"<p>{told}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    told = f"{len(shown)} of {of}; {result.candidates} compared in {result.elapsed_ms:.1f} ms, {how}"
+    verdict = f"<b>{html.escape(result.verdict)}</b>; " if result.verdict else ""
+    return f"{above}<p>{verdict}{told}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _row(rank: int, match: Match, load: Loader) -> str:
-    try:
-        picture = picture_tag(load(match.path), f"rank {rank}", (64, 96))
-    except (VpmsearchError, OSError):
-        picture = "missing"
-    shares = ", ".join(f"{part.region}: {part.share:.0%}" for part in match.regions)
-    labels = ("" if value is None else str(value) for value in (match.pid, match.camid))
-    cells = [str(rank), picture, f"{match.distance:.4f}", html.escape(printable(match.path)), *labels, shares]
+    values = match_values(rank, match)
+    attributes = ", ".join(f"{name}={value}" for name, value in match.attributes.items())
+    texts = [match.path, values["pid"], values["camid"], values["captured_at"], attributes, rate_text(match)]
+    texts.append(shares_text(match))
+    cells = [str(rank), _small(match.path, f"rank {rank}", load), f"{match.distance:.4f}"]
+    return _cells([*cells, *(html.escape(printable("" if text is None else str(text))) for text in texts)])
+
+
+def _cells(cells: Iterable[str]) -> str:
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def result_frame(result: SearchResult) -> DataFrame:
-    """One row a match: rank, image_id, path, pid, camid, distance, and distance_i and share_i of each region i.
+def _small(path: str, alt: str, load: Loader) -> str:
+    try:
+        return picture_tag(load(path), alt, (64, 96))
+    except (VpmsearchError, OSError):
+        return "missing"
 
-    A region that had no part in a match is NaN there; pid and camid are nullable integers.
+
+def result_frame(result: SearchResult) -> DataFrame:
+    """One row a match: the fields of docs/answers.md, and distance_i, weight_i and share_i of each region i.
+
+    A region that had no part in a match is NaN there. pid and camid are nullable integers, or as they are where one is
+    a word. An attribute has a column of its name.
 
     Raises:
         DataError: pandas is not installed.
     """
+    pandas = _pandas()
+    regions = sorted({part.region for match in result.matches for part in match.regions})
+    plain = ["rank", "image_id", "path", "pid", "camid", "distance", "captured_at", "width", "height", "box", "seconds"]
+    plain += ["false_match_rate", "itself"]
+    named = sorted({name for match in result.matches for name in match.attributes} - set(plain))
+    columns = [*plain, *(f"{kind}_{region}" for region in regions for kind in ("distance", "weight", "share")), *named]
+    rows = []
+    for rank, match in enumerate(result.matches, start=1):
+        values = match_values(rank, match)
+        row = {name: values[name] for name in plain} | {name: match.attributes.get(name) for name in named}
+        for part in match.regions:
+            kinds = {"distance": part.distance, "weight": part.weight, "share": part.share}
+            row |= {f"{kind}_{part.region}": value for kind, value in kinds.items()}
+        rows.append(row)
+    return _labelled_frame(pandas, rows, columns)
+
+
+def _pandas() -> Any:
     try:
         import pandas
     except ModuleNotFoundError as error:
         raise DataError("to_pandas needs pandas, which vpmsearch does not install: pip install pandas") from error
-    regions = sorted({part.region for match in result.matches for part in match.regions})
-    columns = ["rank", "image_id", "path", "pid", "camid", "distance"]
-    columns += [f"{kind}_{region}" for region in regions for kind in ("distance", "share")]
+    return pandas
+
+
+def _labelled_frame(pandas: Any, rows: list[dict[str, Any]], columns: list[str]) -> DataFrame:
+    """Rows as a frame: labels as nullable integers where none is a word, times as UTC."""
+    frame: DataFrame = pandas.DataFrame(rows, columns=columns)
+    whole = [name for name in ("pid", "camid") if not any(isinstance(row[name], str) for row in rows)]
+    frame = frame.astype(dict.fromkeys(whole, "Int64"))
+    frame["captured_at"] = pandas.to_datetime(frame["captured_at"], utc=True, format="ISO8601")
+    return frame
+
+
+# Stores and selections --------------------------------------------------------------------------------------------
+
+
+def store_html(store: Gallery, *, load: Loader = load_image) -> str:
+    """What a store holds: its numbers, its model, and its first images."""
+    view = store.snapshot
+    counts, info, captured = view.counts(), view.model_info, view.captured()
+    names = ", ".join(f"{region} {name}" for region, name in enumerate(region_names(info.num_regions)))
+    rows = [
+        ("index", str(store.path)),
+        ("images", str(counts["images"])),
+        ("identities, cameras", f"{counts['identities']}, {counts['cameras']}"),
+        ("captured", " to ".join(moment.isoformat() for moment in captured) if captured else "no times"),
+        ("regions", names),
+        ("embeddings", f"{info.p} × {info.embedding_dim} {store.embedding_dtype} an image"),
+        ("weights", f"{info.name or 'unnamed'}, trained on {info.dataset or 'an unnamed data set'}"),
+    ]
+    table = "".join(f"<tr><th>{name}</th><td>{html.escape(printable(text))}</td></tr>" for name, text in rows)
+    few = Selection(view, view.image_ids[:SHOWN])
+    return f"<table><tbody>{table}</tbody></table>{_pictures(few, load)}"
+
+
+def selection_html(selection: Selection, *, load: Loader = load_image) -> str:
+    """The first images of a selection, and how many there are."""
+    few = Selection(selection.view, selection.image_ids[:SHOWN])
+    return f"<p>{len(few)} of {number_of(len(selection), 'image')}</p>{_pictures(few, load)}"
+
+
+def _pictures(images: Selection, load: Loader) -> str:
+    cells = (
+        f"<td>{_small(each.record.path, f'image {each.image_id}', load)}<br>"
+        f"<small>{html.escape(printable(Path(each.record.path).name))}</small></td>"
+        for each in images
+    )
+    return f"<table><tbody><tr>{''.join(cells)}</tr></tbody></table>"
+
+
+def selection_frame(selection: Selection) -> DataFrame:
+    """One row an image: image_id and what is known of it; an attribute has a column of its name.
+
+    Raises:
+        DataError: pandas is not installed.
+    """
+    pandas = _pandas()
+    plain = ["image_id", "path", "content_hash", "pid", "camid", "captured_at", "width", "height"]
     rows = []
-    for rank, match in enumerate(result.matches, start=1):
-        row: dict[str, object] = {"rank": rank, "image_id": match.image_id, "path": match.path}
-        row |= {"pid": match.pid, "camid": match.camid, "distance": match.distance}
-        for part in match.regions:
-            row |= {f"distance_{part.region}": part.distance, f"share_{part.region}": part.share}
-        rows.append(row)
-    return pandas.DataFrame(rows, columns=columns).astype({"pid": "Int64", "camid": "Int64"})
+    for image in selection:
+        known = {name: getattr(image.record, name) for name in plain[1:]}
+        taken = image.record.captured_at
+        moment = None if taken is None else as_utc(taken).isoformat()
+        rows.append({**image.record.attributes, "image_id": image.image_id, **known, "captured_at": moment})
+    return _labelled_frame(pandas, rows, [*plain, *sorted({name for row in rows for name in row} - set(plain))])
+
+
+def selection_arrow(selection: Selection) -> Any:
+    """A `pyarrow.Table`, one row an image, with the columns of `vpmsearch export`.
+
+    Raises:
+        DataError: pyarrow is not installed.
+    """
+    view = cast(GalleryView, selection.view)
+    return arrow_table(view, selection.image_ids, arrow_schema(view))
+
+
+def selection_faiss(image_ids: Int64, vectors: Float32) -> Any:
+    """A flat FAISS index (L2) of vectors (m, d) under the ids of their images (m,)."""
+    return flat_index(image_ids, vectors)

@@ -21,6 +21,7 @@ from vpmsearch.report.drawing import (
     CELL_H,
     CELL_W,
     FAINT,
+    GAP,
     INK,
     LARGE,
     LINE,
@@ -67,15 +68,22 @@ def verdict(match: Match, pid: Label | None) -> bool | None:
     return match.pid == pid if known else None
 
 
-def draw_query(axes: Axes, image: Image.Image | None, pid: int | None, x: float, y: float) -> None:
-    """The query, if there is a picture of it, in its cell, its true aspect kept, pid above it."""
-    if image is not None:
-        box = centred(image.size, (x, y + LINE, CELL_W, CELL_H))
+def draw_query(
+    axes: Axes, images: Sequence[Image.Image], pid: Label | None, verdict: str | None, x: float, y: float
+) -> None:
+    """The query's photographs one below the other in its cell, their true aspects kept; pid above, verdict below."""
+    height = (CELL_H - (len(images) - 1) * GAP / 2) / max(len(images), 1)
+    for number, image in enumerate(images):
+        box = centred(image.size, (x, y + LINE + number * (height + GAP / 2), CELL_W, height))
         draw_photo(axes, image, box)
         draw_box(axes, box, edge=INK, linewidth=1.0)
+    if images:
         put_text(axes, x, y + LINE - 0.06, "query", weight="bold")
     if pid is not None:
-        put_text(axes, x + 0.5, y + LINE - 0.06, f"pid {pid}", color=QUIET)
+        put_text(axes, x + 0.5, y + LINE - 0.06, shorten(f"pid {pid}", CELL_W - 0.5), color=QUIET)
+    if verdict:
+        color = {"match": RIGHT, "no match": WRONG}.get(verdict, QUIET)
+        put_text(axes, x, y + LINE + CELL_H + LINE, verdict, color=color, weight="bold")
 
 
 def draw_match(axes: Axes, match: Match, rank: int, verdict: bool | None, load: Loader, x: float, y: float) -> None:
@@ -96,6 +104,15 @@ def draw_match(axes: Axes, match: Match, rank: int, verdict: bool | None, load: 
         put_text(axes, x + CELL_W / 2, y + LINE + CELL_H / 2, "missing", color=QUIET, ha="center", va="center")
     draw_box(axes, box, edge=color, linewidth=1.0 if verdict is None else 3.0)
     put_text(axes, x, y + LINE + CELL_H + 2 * LINE, shorten(Path(match.path).stem, CELL_W))
+    put_text(axes, x, y + LINE + CELL_H + 3 * LINE, shorten(_labels(match), CELL_W), color=QUIET)
+
+
+def _labels(match: Match) -> str:
+    """Person, camera and false-match rate, as far as they are known."""
+    told = [f"pid {match.pid}"] if match.pid is not None else []
+    told += [f"cam {match.camid}"] if match.camid is not None else []
+    told += [f"{match.false_match_rate:.0%}"] if match.false_match_rate is not None else []
+    return "  ".join(told)
 
 
 def draw_shares(axes: Axes, match: Match, p: int, peak: float, box: Box) -> None:

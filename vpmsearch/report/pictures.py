@@ -24,6 +24,7 @@ from PIL import Image
 
 from vpmsearch.data.images import load_image
 from vpmsearch.errors import DataError
+from vpmsearch.labels import Label
 from vpmsearch.report.drawing import (
     CELL_H,
     CELL_W,
@@ -58,13 +59,16 @@ from vpmsearch.report.panels import (
 )
 from vpmsearch.types import SearchResult
 
+QueryImages = Image.Image | Sequence[Image.Image] | None
+"""What a row of a panel begins with: the photograph, several of one person, or nothing."""
+
 
 def rank_panel(
-    query_images: Sequence[Image.Image | None],
+    query_images: Sequence[QueryImages],
     results: Sequence[SearchResult],
     output: Path,
     *,
-    query_pids: Sequence[int | None] | None = None,
+    query_pids: Sequence[Label | None] | None = None,
     load: Loader = load_image,
     top: int = 10,
     title: str | None = None,
@@ -72,12 +76,13 @@ def rank_panel(
 ) -> Path:
     """Draw one row a query: the query, then its best matches with the reasons for their rank.
 
-    Above a match stand its rank and distance, under it one bar a region: the region's share of the weight in
-    Eq. 4, on one scale over the whole panel; an empty slot is a region that had no part.
+    Above a match stand its rank and distance. Under it is one bar a region: the region's share of the weight in
+    Eq. 4, on one scale over the whole panel; an empty slot is a region that had no part. Then follow the file's name,
+    and person, camera and false-match rate where they are known. Under the query stands the verdict, if there is one.
 
     Args:
-        query_images: one image a result, drawn at its own aspect: half a body is visibly half. None leaves its
-            place empty.
+        query_images: one image a result, drawn at its own aspect: half a body is visibly half. Several images are
+            photographs of one person. None leaves its place empty.
         results: what the search answered, in the same order; without matches the row says "no result".
         output: where to write.
         query_pids: whom each query shows. Where both pids are known, a match is framed green with ✓ or
@@ -99,16 +104,20 @@ def rank_panel(
         )
     rows = [result.matches[:top] for result in results]
     p, peak = share_scale(rows, num_regions)
+    rated = any(match.false_match_rate is not None for row in rows for match in row)
     notes = [f"Bars: each region's share of the weight, {f'regions 0 to {p - 1}' if p > 1 else 'region 0'}"]
     if any(verdict(match, pid) is not None for row, pid in zip(rows, pids, strict=True) for match in row):
         notes.append("✓ same identity as the query   ✗ another")
-    columns, row_height = 1 + max(3, *map(len, rows)), CELL_H + 3 * LINE + GAP
+    if rated:
+        notes.append("Percentages: of searches for people who are not there, so many find an image as near")
+    columns, row_height = 1 + max(3, *map(len, rows)), CELL_H + 4 * LINE + GAP
     feet = head_height(title) + len(rows) * row_height
     width = 2 * MARGIN + columns * (CELL_W + GAP) + GAP
     axes = new_sheet(width, feet + len(notes) * LINE + MARGIN, title)
-    for i, (image, row, pid) in enumerate(zip(query_images, rows, pids, strict=True)):
+    for i, (images, row, pid) in enumerate(zip(query_images, rows, pids, strict=True)):
         x, y = MARGIN, head_height(title) + i * row_height
-        draw_query(axes, image, pid, x, y)
+        shown = [] if images is None else [images] if isinstance(images, Image.Image) else list(images)
+        draw_query(axes, shown, pid, results[i].verdict, x, y)
         if not row:
             middle = y + LINE + CELL_H / 2
             put_text(axes, x + CELL_W + 3 * GAP, middle, "no result", size=LARGE, color=QUIET, va="center")

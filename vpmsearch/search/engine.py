@@ -19,9 +19,9 @@ from vpmsearch.search.bound import Float64
 from vpmsearch.search.candidates import RegionLists, Scope
 from vpmsearch.search.distances import Distances, Found, Scanned
 from vpmsearch.search.empty import why_empty
-from vpmsearch.search.queries import only_regions
+from vpmsearch.search.queries import only_regions, region_names
 from vpmsearch.search.searcher import Searcher
-from vpmsearch.store import Gallery, GalleryStore, Snapshot
+from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
 from vpmsearch.store.intake import check_numbers
 from vpmsearch.types import (
     Float32,
@@ -111,7 +111,8 @@ class SearchEngine(Searcher):
 
 
 def _with_reason(view: _View, query: RegionFeatures, wanted: SearchFilter | None, result: SearchResult) -> SearchResult:
-    """The result; where it is empty, with why."""
+    """The result with the size of the index; where it is empty, with why."""
+    result = replace(result, images=len(view.snapshot))
     if result.matches:
         return result
     return replace(result, empty=why_empty(view.snapshot, query, wanted or SearchFilter()))
@@ -191,6 +192,7 @@ def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) 
     rows = np.concatenate([np.zeros(0, np.int64), *(best[0] for best, _ in found)])
     distances = np.concatenate([np.zeros(0, np.float32), *(best[1] for best, _ in found)])
     distinct = np.unique(rows)
+    names = region_names(view.snapshot.model_info.num_regions)
     named = view.snapshot.records(distinct) if len(distinct) else []
     records = dict(zip(distinct.tolist(), named, strict=True))
     matches = list[Match]()
@@ -198,7 +200,7 @@ def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) 
         some = rows[part]
         taken_apart = _by_region(view, queries, asked[part], some)
         named = [records[row] for row in some.tolist()]
-        matches += explained(view.snapshot.image_ids[some], named, distances[part], *taken_apart)
+        matches += explained(view.snapshot.image_ids[some], named, distances[part], *taken_apart, names)
     each_ms = 1e3 * (time.perf_counter() - start) / max(len(found), 1)
     return [
         replace(result, matches=tuple(matches[end - count : end]), timings_ms={**result.timings_ms, "explain": each_ms})
@@ -213,22 +215,40 @@ def _by_region(view: _View, queries: RegionFeatures, asked: Int64, rows: Int64) 
 
 
 def explained(
-    image_ids: Int64, records: Sequence[ImageRecord], distances: Float32, by_region: Float32, weights: Float64
+    image_ids: Int64,
+    records: Sequence[ImageRecord],
+    distances: Float32,
+    by_region: Float32,
+    weights: Float64,
+    names: Sequence[str],
 ) -> list[Match]:
     """Matches that say why they stand where they do.
 
     Args:
         image_ids, records, distances: (m,). by_region: (m, p), D_i. weights: (m, p), C_i^q·C_i^g, 0 where a region is
-            not shared; each match shares one.
+            not shared; each match shares one. names: of the p regions.
     """
     shares = weights / weights.sum(axis=1, keepdims=True)
     numbers = zip(by_region.tolist(), weights.tolist(), shares.tolist(), strict=True)
     matches = []
     for image_id, record, distance, parts in zip(image_ids.tolist(), records, distances.tolist(), numbers, strict=True):
         regions = tuple(
-            RegionMatch(region, own, weight, share)
+            RegionMatch(region, own, weight, share, names[region])
             for region, (own, weight, share) in enumerate(zip(*parts, strict=True))
             if weight > 0
         )
-        matches.append(Match(image_id, record.path, record.pid, record.camid, distance, regions))
+        matches.append(
+            Match(
+                image_id,
+                record.path,
+                record.pid,
+                record.camid,
+                distance,
+                regions,
+                record.attributes,
+                record.captured_at,
+                record.width,
+                record.height,
+            )
+        )
     return matches

@@ -21,6 +21,7 @@ from vpmsearch.search.candidates import Answer, RegionList, Scope, Timer, deepen
 from vpmsearch.search.distances import NOTHING, Found
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.engine import SCAN_BATCH, SCAN_BELOW, counted_queries, distances_of, explained
+from vpmsearch.search.queries import region_names
 from vpmsearch.search.searcher import Searcher
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import vector_text
@@ -265,4 +266,5 @@ class _Query:
             where = self._reading.server.place
             text = f"{where} has features of image {min(strangers)} and not the image; {STRANGERS}"
             raise FeaturesOfNoImageError(text)
-        return tuple(explained(ids, [records[image_id] for image_id in place], distances, by_region, weights))
+        names = region_names(self._view.model_info.num_regions)
+        return tuple(explained(ids, [records[image_id] for image_id in place], distances, by_region, weights, names))

@@ -7,17 +7,21 @@ tests on all of them. Images are named by their ids.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
+
+import numpy as np
 
 from vpmsearch.errors import StoreError
 from vpmsearch.labels import Label
 from vpmsearch.store.intake import check_model
 from vpmsearch.store.place import Place
+from vpmsearch.store.selection import Selection, StoredImage
 from vpmsearch.store.values import OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
 from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
+from vpmsearch.views import result_view
 
 
 class GalleryView(Protocol):
@@ -190,6 +194,32 @@ class Gallery(ABC):
         """
         self._check_open()
         return self._found(SearchFilter(tuple(pids), tuple(camids), after, before, prefix, where or {}), paths)
+
+    def filter(
+        self,
+        *,
+        pids: Sequence[Label] = (),
+        camids: Sequence[Label] = (),
+        before: datetime | None = None,
+        after: datetime | None = None,
+        prefix: str = "",
+        where: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> Selection:
+        """The images that meet every condition given, to look through or to analyse; the conditions are `find`'s."""
+        found = self.find((), pids, camids, before, after, prefix, where)
+        return Selection(self.snapshot, np.array(found, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.snapshot)
+
+    def __bool__(self) -> bool:
+        return True  # also without images
+
+    def __iter__(self) -> Iterator[StoredImage]:
+        return iter(Selection(self.snapshot, self.snapshot.image_ids))
+
+    def _repr_html_(self) -> str:
+        return result_view().store_html(self)
 
     @abstractmethod
     def _found(self, wanted: SearchFilter, paths: Sequence[str]) -> list[int]:

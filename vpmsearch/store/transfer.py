@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vpmsearch.errors import DataError, StoreDamagedError, StoreError
-from vpmsearch.store import Gallery
+from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.values import OnBuild, tell_nobody
 from vpmsearch.system.atomic import replacing
+from vpmsearch.system.extras import needed_for
 from vpmsearch.types import ImageRecord, Int64, RegionFeatures
 
 if TYPE_CHECKING:
@@ -179,19 +180,25 @@ def export(
         raise DataError("export needs pyarrow: pip install 'vpmsearch[postgres]'") from error
     view = store.snapshot
     ids = view.image_ids
-    schema = _schema(store)
+    schema = arrow_schema(view)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for block in _blocks(ids):
-            writer.write_table(_table(store, block, schema))
+            writer.write_table(arrow_table(view, block, schema))
             on_progress(len(block))
     return len(ids)
 
 
-def _schema(store: Gallery) -> pa.Schema:
-    import pyarrow as pa
+def arrow_schema(view: GalleryView) -> pa.Schema:
+    """The columns of `export_parquet`, and the model in their metadata.
 
-    info = store.model_info
-    numbers = pa.float16() if store.embedding_dtype == "float16" else pa.float32()
+    Raises:
+        DataError: pyarrow is not installed.
+    """
+    with needed_for("an Arrow table"):
+        import pyarrow as pa
+
+    info, dtype = view.model_info, view.stored_model.embedding_dtype
+    numbers = pa.float16() if dtype == "float16" else pa.float32()
     fields: list[Any] = [
         ("image_id", pa.int64()),
         ("path", pa.string()),
@@ -204,18 +211,19 @@ def _schema(store: Gallery) -> pa.Schema:
         ("visibility", pa.list_(pa.float32(), info.p)),
         ("embeddings", pa.list_(numbers, info.p * info.embedding_dim)),
     ]
-    model = json.dumps({**asdict(info), "embedding_dtype": store.embedding_dtype})
+    model = json.dumps({**asdict(info), "embedding_dtype": dtype})
     return pa.schema(fields, metadata={"vpmsearch": model})
 
 
-def _table(store: Gallery, ids: Int64, schema: pa.Schema) -> pa.Table:
+def arrow_table(view: GalleryView, ids: Int64, schema: pa.Schema) -> pa.Table:
+    """Images (n,), in the order asked, as a table with the columns of `arrow_schema`."""
     import pyarrow as pa
 
-    records, features = store.snapshot.records_of(ids), store.snapshot.features_of(ids)
+    records, features = view.records_of(ids), view.features_of(ids)
     names = ("path", "content_hash", "pid", "camid", "captured_at", "width", "height")
     columns: list[Any] = [ids, *([getattr(record, name) for record in records] for name in names)]
     arrays = [pa.array(column, schema.field(place).type) for place, column in enumerate(columns)]
-    flat = features.embeddings.astype(store.embedding_dtype).reshape(-1)  # (n, p, d) -> (n·p·d,)
+    flat = features.embeddings.astype(view.stored_model.embedding_dtype).reshape(-1)  # (n, p, d) -> (n·p·d,)
     for name, values in (("visibility", features.visibility.reshape(-1)), ("embeddings", flat)):
         kind = schema.field(name).type
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(values, kind.value_type), kind.list_size))

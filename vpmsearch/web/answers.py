@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vpmsearch.data.images import printable
+from vpmsearch.search.answers import answer_values, query_regions
 from vpmsearch.search.queries import region_names
-from vpmsearch.types import ImageRecord, Match, RegionFeatures, SearchResult
+from vpmsearch.types import NoMatches, RegionFeatures, SearchResult
 from vpmsearch.web.fields import MAX_RANK
-from vpmsearch.web.schemas import Hit, NoMatch, QueryRegion, RegionPart, RegionsSeen, SearchAnswer
+from vpmsearch.web.schemas import RegionsSeen, SearchAnswer
 from vpmsearch.web.service import Found, Photograph, SearchService, View
 
 
@@ -27,85 +30,31 @@ def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:
 def search_answer(
     view: View,
     query: RegionFeatures,
+    name: str,
     sources: tuple[int, ...],
     chosen: tuple[int, ...] | None,
     found: Found,
-    offset: int,
 ) -> SearchAnswer:
-    """One page of the ranks.
+    """One page of the ranks, in the form that `query --json` has too; nothing in it tells where the files are.
 
     Args:
-        view: that was searched. query: one, (1, p) and (1, p, d). sources: for each region the photograph it was taken
-            from. chosen: regions that were asked for, None for all. found: the page. offset: ranks before it.
+        view: that was searched. query: one, (1, p) and (1, p, d). name: of it. sources: for each region the photograph
+            it was taken from. chosen: regions that were asked for, None for all. found: the page.
     """
-    info = view.snapshot.model_info
-    names, counts = region_names(info.num_regions), info.visible(query.visibility[0])
-    shown = [
-        QueryRegion(
-            region=region,
-            name=names[region],
-            visibility=float(query.visibility[0, region]),
-            counts=bool(counts[region]) and (chosen is None or region in chosen),
-            photograph=sources[region],
-        )
-        for region in range(info.p)
-    ]
-    hits = [
-        _hit(view, rank, match, record, rate, names, itself=match.image_id in found.itself)
-        for (rank, match, record), rate in zip(found.matches, found.false_match_rates, strict=True)
-    ]
     result = found.result
+    matches = tuple(replace(match, path=view.shown_path(match.path)) for match in result.matches)
+    shown = replace(result, matches=matches, empty=_why_empty(view, result))
+    seen = query_regions(query, view.snapshot.model_info, chosen, sources)
     return SearchAnswer(
-        offset=offset,
-        more=found.more and offset + len(hits) < MAX_RANK,
-        exact=result.exact,
-        candidates=result.candidates,
-        elapsed_ms=result.elapsed_ms,
-        depth=result.depth,
-        complete=result.complete,
-        bound_closed=result.bound_closed,
-        verdict=found.verdict,
-        filled_from=found.filled_from,
-        calibration_notice=view.calibration_notice or None,
-        empty=_why_empty(view, result),
-        query=shown,
-        matches=hits,
+        **answer_values(name, seen, shown, found.offset + 1),
+        offset=found.offset,
+        more=found.more and found.offset + len(matches) < MAX_RANK,
     )
 
 
-def _why_empty(view: View, result: SearchResult) -> NoMatch | None:
+def _why_empty(view: View, result: SearchResult) -> NoMatches | None:
     """Without the folder that all images share, which is the server's own."""
     if result.empty is None:
         return None
     text = result.empty.text.replace(view.folder, "") if len(view.folder) > 1 else result.empty.text
-    return NoMatch(kind=result.empty.kind, reason=printable(text))
-
-
-def _hit(
-    view: View,
-    rank: int,
-    match: Match,
-    record: ImageRecord,
-    rate: float | None,
-    names: tuple[str, ...],
-    *,
-    itself: bool,
-) -> Hit:
-    regions = [
-        RegionPart(region=r.region, name=names[r.region], distance=r.distance, weight=r.weight, share=r.share)
-        for r in match.regions
-    ]
-    return Hit(
-        rank=rank,
-        image_id=match.image_id,
-        path=view.shown_path(match.path),
-        pid=match.pid,
-        camid=match.camid,
-        captured_at=record.captured_at,
-        width=record.width,
-        height=record.height,
-        distance=match.distance,
-        false_match_rate=rate,
-        itself=itself,
-        regions=regions,
-    )
+    return replace(result.empty, text=printable(text))

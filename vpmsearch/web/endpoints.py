@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from vpmsearch.data.images import printable
 from vpmsearch.errors import ImageError
 from vpmsearch.search.itself import Source
 from vpmsearch.search.pairs import PAIRS_ASKED, choose_pairs
@@ -175,6 +176,9 @@ async def search(
     uploads, ids = whole_uploads(photograph or []), image_id or []
     check_count(len(uploads) + len(ids))
     boxes = boxes_of(box or [], len(uploads))
+    name = " + ".join(
+        [*(printable((upload.filename or "photograph")[:200]) for upload in uploads), *map("image {}".format, ids)]
+    )
     service = service_of(request)
     only = filter_of(pid or (), camid or (), after, before, service.view.whole_prefix(prefix))
 
@@ -204,7 +208,7 @@ async def search(
             fill=fill,
         )
         request.app.state.metrics.searched(found.result)
-        return search_answer(view, query, sources, chosen, found, offset)
+        return search_answer(view, query, name, sources, chosen, found)
 
     return await _in_turn(request, work)
 

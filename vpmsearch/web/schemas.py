@@ -1,10 +1,10 @@
-"""What goes over the wire. Numbers mean what they mean in `query --json`."""
+"""What goes over the wire. An answer to a search has the form of `query --json`: docs/answers.md."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Problem(BaseModel):
@@ -17,7 +17,7 @@ class RegionPart(BaseModel):
     """One region's part in a match: Σ weight · distance / Σ weight over the regions is the match's distance (Eq. 4)."""
 
     region: int
-    name: str = Field(description="head, torso, legs or body")
+    name: str = Field(description="head, torso, legs or body; several regions may have one name")
     distance: float
     weight: float = Field(description="visibility in the query × visibility in the image")
     share: float = Field(description="of all weights, 0 to 1")
@@ -29,18 +29,25 @@ class Hit(BaseModel):
     rank: int
     image_id: int
     path: str
-    pid: int | str | None
-    camid: int | str | None
-    captured_at: datetime | None
-    width: int
+    distance: float = Field(description="Eq. 4")
+    pid: int | str | None = Field(description="person, where known")
+    camid: int | str | None = Field(description="camera, where known")
+    regions: list[RegionPart] = Field(description="by which the two were compared")
+    captured_at: datetime | None = Field(description="UTC, where known")
+    attributes: dict[str, str] = Field(description="whatever else is noted about the image, by name")
+    width: int = Field(description="of the image, in pixels")
     height: int
-    distance: float
+    box: list[int] | None = Field(
+        min_length=4,
+        max_length=4,
+        description="left, top, width, height: the part of its photograph or film; in pixels",
+    )
+    seconds: float | None = Field(description="moment of its film")
     false_match_rate: float | None = Field(
         description="share of searches for people who are not in the index that find an image as near; none without "
-        "`vpmsearch calibrate`"
+        "`vpmsearch calibrate`, of the query itself, and of a query that was filled"
     )
     itself: bool = Field(description="it is the query itself, or has its content: no match")
-    regions: list[RegionPart]
 
 
 class QueryRegion(BaseModel):
@@ -67,14 +74,13 @@ class NoMatch(BaseModel):
 class SearchAnswer(BaseModel):
     """One page of the ranks."""
 
-    offset: int
-    more: bool = Field(description="whether there is another page")
-    exact: bool
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    query: str = Field(description="its photographs and images by name")
+    exact: bool = Field(description="every image was asked to be compared")
     candidates: int = Field(description="images that were compared by Eq. 4")
     elapsed_ms: float
-    depth: int = Field(description="how many images of each region's list were compared; 0 where all images were")
-    complete: bool = Field(description="no other image can belong into the answer, which is what `exact` gives")
-    bound_closed: bool = Field(description="by the bound; lists that are approximate may have missed an image")
+    matches: list[Hit] = Field(description="best first")
     verdict: str | None = Field(
         description='"match", "unsure" or "no match", of the nearest image that is not the query itself; none without '
         "`vpmsearch calibrate`"
@@ -82,10 +88,16 @@ class SearchAnswer(BaseModel):
     filled_from: int | None = Field(
         description="id of the image that the query was filled from; the verdict is of the query as it was"
     )
-    calibration_notice: str | None = Field(description="why the calibration should be made anew; none where it is fine")
+    depth: int = Field(description="how many images of each region's list were compared; 0 where all images were")
+    complete: bool = Field(description="no other image can belong into the answer, which is what `exact` gives")
+    bound_closed: bool = Field(description="by the bound; lists that are approximate may have missed an image")
     empty: NoMatch | None = Field(description="why there are no matches; none where there are some")
-    query: list[QueryRegion]
-    matches: list[Hit]
+    calibration_notice: str | None = Field(description="why the calibration should be made anew; none where it is fine")
+    query_regions: list[QueryRegion] = Field(description="what the query shows")
+    images: int | None = Field(description="in the index; none on a database server")
+    form: int = Field(alias="schema", description="version of this form")
+    offset: int = Field(description="ranks before the first; over REST alone")
+    more: bool = Field(description="whether there is another page; over REST alone")
 
 
 class Pair(BaseModel):

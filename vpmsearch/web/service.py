@@ -6,7 +6,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -19,13 +19,14 @@ from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.search.itself import NOWHERE, Source, search_others
+from vpmsearch.search.judged import judged
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
 from vpmsearch.search.searcher import Searcher
-from vpmsearch.search.verdict import Calibration, load_calibration, notice_of, visible_regions
+from vpmsearch.search.verdict import Calibration, load_calibration, notice_of
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
-from vpmsearch.types import ImageRecord, Int64, Match, RegionFeatures, SearchFilter, SearchResult
+from vpmsearch.types import ImageRecord, Int64, RegionFeatures, SearchFilter, SearchResult
 from vpmsearch.web.problems import problem_of
 
 Value = TypeVar("Value")
@@ -93,20 +94,14 @@ class View:
 
 @dataclass(frozen=True)
 class Found:
-    """An answer, and what is known of each of its matches.
+    """One page of an answer.
 
-    verdict: "match", "unsure" or "no match", and false_match_rates one a match; None in an index without a calibration.
-    itself: ids of matches that are the query itself; they have no rate. filled_from: the image that the query was
-    filled from, or None; where there is one no match has a rate.
+    result: with the matches of the page alone, judged. offset: ranks before it. more: whether there is another page.
     """
 
     result: SearchResult
-    matches: tuple[tuple[int, Match, ImageRecord], ...]  # (rank, match, record)
+    offset: int
     more: bool
-    verdict: str | None
-    false_match_rates: tuple[float | None, ...]
-    itself: frozenset[int]
-    filled_from: int | None
 
 
 class SearchService:
@@ -238,26 +233,10 @@ class SearchService:
         answered = search_others(
             view.engine, query, [source], k, exact, exclude_self=exclude_self, filter=only, regions=regions, fill=fill
         )[0]
-        result = answered.result
+        query_seen, info = only_regions(query, regions), view.snapshot.model_info
+        result = judged(answered, query_seen, info, view.calibration, view.calibration_notice)
         page = result.matches[offset : offset + limit]
-        records: list[ImageRecord] = []
-        if page:
-            records = view.snapshot.records_of([match.image_id for match in page])
-        ranks = range(offset + 1, offset + 1 + len(page))
-        matches = tuple(zip(ranks, page, records, strict=True))
-        rates: tuple[float | None, ...] = (None,) * len(page)
-        verdict = None
-        if view.calibration is not None:
-            visible, nearest = visible_regions(view.snapshot.model_info, only_regions(query, regions)), answered.nearest
-            verdict = view.calibration.verdict(visible, nearest.distance if nearest else None)
-            rates = tuple(
-                None
-                if match.image_id in answered.itself or answered.filled_from is not None
-                else view.calibration.false_match_rate(visible, match.distance)
-                for match in page
-            )
-        more = len(result.matches) > offset + limit
-        return Found(result, matches, more, verdict, rates, answered.itself, answered.filled_from)
+        return Found(replace(result, matches=page), offset, len(result.matches) > offset + limit)
 
     def picture(self, image_id: int) -> bytes:
         """An image of the index as a JPEG of at most `PICTURE` pixels, without the metadata of its file.

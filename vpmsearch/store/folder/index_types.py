@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import faiss as _faiss
+import numpy as np
 
 from vpmsearch.errors import DeviceError, StoreError
+from vpmsearch.types import Float32, Int64
 
 faiss: Any = _faiss  # its type stubs lack half of what is used here
 
@@ -110,6 +112,13 @@ def choose_type(asked: str, n: int, d: int) -> str:
 def _fast_pieces(d: int) -> int:
     """Into how many pieces a fast scan takes a vector apart: of two numbers each where that is possible."""
     return next(pieces for pieces in range(min(_FAST_PIECES, max(d // 2, 1)), 0, -1) if d % pieces == 0)
+
+
+def flat_index(image_ids: Int64, vectors: Float32) -> Any:
+    """A flat index (L2) of vectors (m, d) under their images' ids (m,), for whoever asks FAISS by himself."""
+    index = faiss.IndexIDMap2(faiss.IndexFlatL2(vectors.shape[1]))
+    index.add_with_ids(np.ascontiguousarray(vectors), image_ids)
+    return index
 
 
 def gpu_of(device: str) -> int | None:

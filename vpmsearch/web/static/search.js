@@ -30,7 +30,7 @@ async function search(offset = 0) {
     const asked = [...photos.filter(isUpload), ...photos.filter((photo) => !isUpload(photo))];
     const wanted = { ...wantedFilters(), regions: state.chosen, offset, limit: PAGE };
     const answer = await api.search(asked, wanted, mine.signal, tell);
-    Object.assign(state, { asked, query: answer.query, more: answer.more, filledFrom: answer.filled_from });
+    Object.assign(state, { asked, query: answer.query_regions, more: answer.more, filledFrom: answer.filled_from });
     state.hits = offset ? [...state.hits, ...answer.matches] : answer.matches;
     busy(false);
     say(...summary(answer));

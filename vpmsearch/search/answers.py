@@ -1,0 +1,135 @@
+"""The one form of an answer, for `query --json`, REST, reports and text. docs/answers.md describes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from vpmsearch.search.queries import only_regions, region_names
+from vpmsearch.types import Match, ModelInfo, RegionFeatures, SearchResult, as_utc
+
+SCHEMA = 2
+"""Version of the form. It grows when a field goes or changes its meaning, not when one is added."""
+
+_BOX = re.compile(r"#(?:t=(?P<seconds>[0-9.]+)(?:&|\Z))?(?:xywh=(?P<box>[0-9]+,[0-9]+,[0-9]+,[0-9]+))?\Z")
+
+
+@dataclass(frozen=True)
+class QueryRegion:
+    """What a query shows of one region.
+
+    counts: enough of it is visible, and it was asked for. photograph: the one it was taken from, from 0.
+    """
+
+    region: int
+    name: str
+    visibility: float
+    counts: bool
+    photograph: int
+
+
+def query_regions(
+    query: RegionFeatures, info: ModelInfo, chosen: Sequence[int] | None = None, sources: Sequence[int] | None = None
+) -> list[QueryRegion]:
+    """What one query, (1, p) and (1, p, d), shows.
+
+    Args:
+        info: of the index. chosen: regions that were asked for, None for all. sources: for each region the photograph
+            it was taken from; None where there is one.
+    """
+    names, seen = region_names(info.num_regions), query.visibility[0]
+    counts = info.visible(only_regions(query, chosen).visibility[0])
+    return [
+        QueryRegion(region, names[region], float(seen[region]), bool(counts[region]), sources[region] if sources else 0)
+        for region in range(info.p)
+    ]
+
+
+def match_values(rank: int, match: Match) -> dict[str, Any]:
+    """One match, as JSON can hold it; Σ weight·distance / Σ weight over its regions = distance."""
+    return {
+        "rank": rank,
+        "image_id": match.image_id,
+        "path": match.path,
+        "distance": match.distance,
+        "pid": match.pid,
+        "camid": match.camid,
+        "regions": [
+            {"region": r.region, "distance": r.distance, "weight": r.weight, "share": r.share, "name": r.name}
+            for r in match.regions
+        ],
+        "captured_at": None if match.captured_at is None else _written(match.captured_at),
+        "attributes": dict(match.attributes),
+        "width": match.width,
+        "height": match.height,
+        **place_in(match.path),
+        "false_match_rate": match.false_match_rate,
+        "itself": match.itself,
+    }
+
+
+def answer_values(name: str, seen: Sequence[QueryRegion], result: SearchResult, first_rank: int = 1) -> dict[str, Any]:
+    """An answer, as JSON can hold it.
+
+    Args:
+        name: of the query. seen: what it shows. result: as `judged` gives it. first_rank: of its first match.
+    """
+    matches = [match_values(rank, match) for rank, match in enumerate(result.matches, start=first_rank)]
+    return {
+        "query": name,
+        "exact": result.exact,
+        "candidates": result.candidates,
+        "elapsed_ms": result.elapsed_ms,
+        "matches": matches,
+        "verdict": result.verdict,
+        "filled_from": result.filled_from,
+        "depth": result.depth,
+        "complete": result.complete,
+        "bound_closed": result.bound_closed,
+        "empty": None if result.empty is None else {"kind": result.empty.kind, "reason": result.empty.text},
+        "calibration_notice": result.calibration_notice or None,
+        "query_regions": [asdict(region) for region in seen],
+        "images": result.images,
+        "schema": SCHEMA,
+    }
+
+
+def _written(moment: datetime) -> str:
+    """As RFC 3339 has it, in UTC."""
+    return as_utc(moment).isoformat().replace("+00:00", "Z")
+
+
+def place_in(path: str) -> dict[str, Any]:
+    """Where in its file an image is, by its path.
+
+    Returns:
+        "box", [left, top, width, height] in pixels, and "seconds" of a film; None where it is the whole.
+    """
+    found = _BOX.search(path)
+    box, seconds = (found["box"], found["seconds"]) if found else (None, None)
+    return {
+        "box": [int(number) for number in box.split(",")] if box else None,
+        "seconds": float(seconds) if seconds else None,
+    }
+
+
+def shares_text(match: Match) -> str:
+    """The regions that two images were compared by, for people: "0 head 47%, 1 torso 31%"."""
+    return ", ".join(f"{part.region} {part.name} {part.share:.0%}".replace("  ", " ") for part in match.regions)
+
+
+def labels_text(match: Match) -> list[str]:
+    """What is noted about an image, for people: person, camera, time, attributes, each where it is known."""
+    told = [f"{name} {value}" for name, value in (("pid", match.pid), ("camid", match.camid)) if value is not None]
+    if match.captured_at is not None:
+        told.append(f"{as_utc(match.captured_at):%Y-%m-%d %H:%M:%S}Z")
+    return [*told, *(f"{name}={value}" for name, value in match.attributes.items())]
+
+
+def rate_text(match: Match) -> str:
+    """The false-match rate for people, "" where there is none."""
+    rate = match.false_match_rate
+    return "" if rate is None else f"{rate:.1%} false matches" if 0 < rate < 0.1 else f"{rate:.0%} false matches"

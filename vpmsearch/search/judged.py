@@ -1,0 +1,43 @@
+"""What a calibration says of an answer: the verdict and the false-match rates, for all who show one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vpmsearch.search.itself import Answered
+from vpmsearch.search.verdict import Calibration, visible_regions
+from vpmsearch.types import Match, ModelInfo, RegionFeatures, SearchResult
+
+
+def judged(
+    answered: Answered, query: RegionFeatures, info: ModelInfo, known: Calibration | None, notice: str = ""
+) -> SearchResult:
+    """The result with all that is known of it.
+
+    The verdict is of the nearest image that is not the query itself, and of the query as it was asked. The query itself
+    has no rate, and no match of a filled query has: a calibration does not know such distances.
+
+    Args:
+        answered: of `search_others`. query: one, (1, p) and (1, p, d), as it was searched with; regions that were not
+            asked for have visibility 0. info: of the index. known: its calibration, None where there is none.
+        notice: why that should be made anew, or "".
+    """
+    visible = visible_regions(info, query)
+
+    def rate(match: Match) -> float | None:
+        if known is None or answered.filled_from is not None or match.image_id in answered.itself:
+            return None
+        return known.false_match_rate(visible, match.distance)
+
+    matches = tuple(
+        replace(match, false_match_rate=rate(match), itself=match.image_id in answered.itself)
+        for match in answered.result.matches
+    )
+    nearest = answered.nearest.distance if answered.nearest is not None else None
+    return replace(
+        answered.result,
+        matches=matches,
+        verdict=None if known is None else known.verdict(visible, nearest),
+        filled_from=answered.filled_from,
+        calibration_notice=notice,
+    )
