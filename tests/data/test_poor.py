@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vpmsearch.data.poor import AS_IT_IS, POOR, check_photos
+from vpmsearch.data.poor import AS_IT_IS, POOR, check_photos, fenced
 from vpmsearch.errors import DataError
 
 
@@ -38,3 +38,14 @@ def test_a_name_that_is_none():
     check_photos(["half", "grey"])
     with pytest.raises(DataError, match="unknown kind of photograph 'blurred'; choose one of as-is, half"):
         check_photos(["half", "blurred"])
+
+
+@pytest.mark.parametrize("size", [(64, 128), (7, 10), (1, 1), (128, 40)])
+def test_a_fence_hides_the_lower_two_fifths_and_nothing_else(size):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    before = np.asarray(image).copy()
+    found, top = np.asarray(fenced(image)), round(0.6 * size[1])
+    np.testing.assert_array_equal(found[:top], before[:top])
+    np.testing.assert_array_equal(np.asarray(image), before, "the photograph itself stays")
+    boards = {(shade, round(0.8 * shade), round(0.6 * shade)) for shade in (96, 120, 144)} | {(48, 40, 32)}
+    assert {tuple(colour) for colour in found[top:].reshape(-1, 3).tolist()} <= boards

@@ -343,7 +343,6 @@ def test_without_resume_a_run_starts_anew(stopped, one_epoch, drawn_images):
         {"learning_rate": 0.5},
         {"seed": 3},
         {"gamma": (0.5, 0.9)},
-        {"epochs": 4},
         {"margin": 0.1},
         {"consistency_weight": 1.0},
         {"consistency_weight": 1.0, "memory_weight": 1.0},
@@ -685,6 +684,13 @@ def test_the_end_of_a_run_may_be_moved(drawn_images, tmp_path):
     longer = train(replace(settings, steps=7), drawn_images, tmp_path / "short.safetensors", resume=True)
     assert [row.step for row in longer] == [5, 6]
     assert longer[0].lr == pytest.approx(settings.learning_rate * 0.5 * (1 + math.cos(math.pi * 5 / 7)))
+    once = replace(TINY, epochs=1, warmup_steps=0)
+    rows = train(once, drawn_images, tmp_path / "once.safetensors")
+    twice = train(replace(once, epochs=2), drawn_images, tmp_path / "once.safetensors", resume=True)
+    assert {row.epoch for row in rows} == {0}
+    assert {row.epoch for row in twice} == {1}
+    with pytest.raises(TrainingError, match=r"other settings \(margin"):
+        train(replace(once, epochs=2, margin=0.7), drawn_images, tmp_path / "once.safetensors", resume=True)
 
 
 def test_frozen_stages_apart_learn_what_the_whole_trunk_learns(drawn_images, tmp_path):

@@ -127,7 +127,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Make the queries' photographs poorer before they are cut: half or quarter (of the size), jpeg30, "
-            "half-jpeg30 or grey; as-is (repeatable).",
+            "half-jpeg30, grey or fenced (the lower 40 % hidden); as-is (repeatable).",
             show_default="as-is",
         ),
     ] = None,

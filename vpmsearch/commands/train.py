@@ -89,7 +89,7 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="End after so many steps, rates falling to 0 by then; may be moved at --resume.",
+            help="End after so many steps, rates falling to 0 by then. This and --epochs may be moved at --resume.",
             show_default="all epochs",
         ),
     ] = None,

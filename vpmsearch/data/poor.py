@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from vpmsearch.errors import DataError
 
 AS_IT_IS = "as-is"
+_BOARDS = 7  # of a fence
 
 
 def smaller(image: Image.Image, share: float) -> Image.Image:
@@ -31,6 +32,27 @@ def grey(image: Image.Image) -> Image.Image:
     return image.convert("L").convert("RGB")
 
 
+def fenced(image: Image.Image) -> Image.Image:
+    """Behind a drawn fence of upright boards, as wide as the photograph, that hides its lower 40 %.
+
+    Where the fence is, the photograph shows nothing of the person, although it shows the place where the legs would be.
+    """
+    width, height = image.size
+    hidden = image.copy()
+    draw = ImageDraw.Draw(hidden)
+    top = round(0.6 * height)
+    if top == height:
+        return hidden
+    for board in range(_BOARDS):
+        left, right = (round(edge * width / _BOARDS) for edge in (board, board + 1))
+        if right == left:
+            continue  # fewer pixels than boards
+        shade = 96 + 24 * (board % 3)
+        draw.rectangle((left, top, right - 1, height - 1), (shade, round(0.8 * shade), round(0.6 * shade)))
+        draw.line((left, top, left, height - 1), (48, 40, 32), width=max(1, width // 64))
+    return hidden
+
+
 POOR: dict[str, Callable[[Image.Image], Image.Image]] = {
     AS_IT_IS: lambda image: image,
     "half": lambda image: smaller(image, 0.5),
@@ -38,8 +60,9 @@ POOR: dict[str, Callable[[Image.Image], Image.Image]] = {
     "jpeg30": lambda image: as_jpeg(image, 30),
     "half-jpeg30": lambda image: as_jpeg(smaller(image, 0.5), 30),
     "grey": grey,
+    "fenced": fenced,
 }
-"""By name: half or a quarter of the width and height, a JPEG of quality 30, both, or no colour."""
+"""By name: half or a quarter of the width and height, a JPEG of quality 30, both, no colour, or behind a fence."""
 
 
 def check_photos(names: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vpmsearch.errors import TrainingError
 from vpmsearch.model.initial import PUBLISHED
 from vpmsearch.model.weights import check_tensors, load_tensors, read_metadata, read_tensors, write_tensors
+from vpmsearch.training.settings import THE_END
 
 MAX_BYTES = 32 << 30
 """A larger file is refused. resnet50 with AdamW, 2048 numbers a region and 30,000 identities (bnneck): 4.5 GiB."""
@@ -138,6 +139,7 @@ def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
             continue
         if key == "settings" and isinstance(ours, dict) and isinstance(theirs, dict):
             unlike = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+            unlike = [name for name in unlike if name not in THE_END]  # a checkpoint of before has the epochs too
             unlike = [name for name in unlike if name != "init" or not _same_file(ours.get(name), theirs.get(name))]
             if not unlike:
                 continue

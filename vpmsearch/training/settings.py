@@ -171,9 +171,12 @@ class TrainSettings:
         may be moved: who starts one on a busy machine does not know how far it will come.
         """
         usual = {item.name: item.default for item in fields(self)}
-        return {k: v for k, v in self.to_json().items() if k != "steps" and (k not in _LATER or v != usual[k])}
+        kept = {k: v for k, v in self.to_json().items() if k not in THE_END}
+        return {k: v for k, v in kept.items() if k not in _LATER or v != usual[k]}
 
 
+THE_END = ("epochs", "steps")
+"""Settings that say when a run ends: they may be others when it goes on."""
 _LATER = (
     *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
     *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
