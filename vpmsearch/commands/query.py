@@ -53,6 +53,14 @@ def query(
         bool,
         typer.Option("--exclude-self", help="Leave the query itself, or whatever has its content, out of the ranks."),
     ] = False,
+    confirm: Annotated[
+        list[int] | None,
+        typer.Option(metavar="ID", help="This image of the index shows the person: it joins the query (repeatable)."),
+    ] = None,
+    refuse: Annotated[
+        list[int] | None,
+        typer.Option(metavar="ID", help="This image of the index shows somebody else: left out (repeatable)."),
+    ] = None,
     fill: Annotated[
         bool,
         typer.Option("--fill", help="Fill what a query does not show from its nearest image, and search again."),
@@ -70,6 +78,8 @@ def query(
     "elapsed_ms", "matches": […], "verdict", …}. An image of the index that is the query itself never counts for the
     verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
+    With --confirm the query and the confirmed images are averaged region by region, weighted by what each shows, and there
+    is no verdict: you have given it. Ids are `image_id` of --json.
     With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
     the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
     """
@@ -86,7 +96,9 @@ def query(
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
-    asked = _Asked(images, top, exact, wanted, regions, together, exclude_self, fill)
+    asked = _Asked(
+        images, top, exact, wanted, regions, together, exclude_self, fill, tuple(confirm or ()), tuple(refuse or ())
+    )
     answers, failures = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
@@ -112,6 +124,8 @@ class _Asked:
     together: bool
     exclude_self: bool
     fill: bool
+    confirmed: tuple[int, ...]
+    refused: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -135,9 +149,11 @@ class _Answer:
 
 def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> tuple[list[_Answer], list[str]]:
     """Search; also what is wrong with images that cannot be read."""
+    from vpmsearch.errors import DataError
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.search.answers import query_regions
+    from vpmsearch.search.confirm import joined
     from vpmsearch.search.itself import merged, search_others
     from vpmsearch.search.judged import judged
     from vpmsearch.search.open import searcher
@@ -156,6 +172,13 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
             features, taken_from = together(features)
             groups, sources = [paths], [merged(sources)]
         engine = searcher(store)
+        if asked.confirmed and paths:
+            if len(groups) > 1:
+                raise DataError("--confirm is for one query: give one image, or several with --together")
+            features, taken_from, source = joined(
+                engine, features, taken_from, sources[0], asked.confirmed, first=len(paths)
+            )
+            sources = [source]
         results = search_others(
             engine,
             features,
@@ -166,6 +189,7 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
             filter=asked.filter,
             regions=only,
             fill=asked.fill,
+            refused=asked.refused,
         )
         known = load_calibration(store, info.fingerprint, info.threshold)
         notice = notice_of(store, known)

@@ -18,6 +18,7 @@ from vpmsearch.report.panels import Loader
 from vpmsearch.search.answers import labels_text, rate_text
 from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Match, SearchResult
+from vpmsearch.words import number_of
 
 SIZE = (160, 240)
 """Pixels of a picture at most: width, height."""
@@ -42,12 +43,15 @@ td:nth-child(2){width:50%}.bar{display:block;height:.7rem;background:var(--t)}.b
 class Answer:
     """One query and what was found.
 
-    query: its name. images: the photographs. result: the matches, as `vpmsearch.search.judged` gives them.
+    query: its name. images: the photographs. result: the matches, as `vpmsearch.search.judged` gives them. confirmed:
+    images that were added to the query. first_rank: of the first match.
     """
 
     query: str
     images: Sequence[Image.Image]
     result: SearchResult
+    confirmed: Sequence[Image.Image] = ()
+    first_rank: int = 1
 
 
 def write_report(answers: Sequence[Answer], output: Path, *, top: int = 10, load: Loader = load_image) -> Path:
@@ -95,11 +99,15 @@ def check_report(output: Path) -> None:
 def _section(answer: Answer, top: int, load: Loader) -> str:
     result = answer.result
     pictures = "".join(picture_tag(image, "query") for image in answer.images)
-    hits = "".join(_hit(rank, match, load) for rank, match in enumerate(result.matches[:top], start=1))
+    pictures += "".join(picture_tag(image, "confirmed") for image in answer.confirmed)
+    ranked = enumerate(result.matches[:top], start=answer.first_rank)
+    hits = "".join(_hit(rank, match, load) for rank, match in ranked)
     told = ""
     if result.verdict:
         told = f'<b class="{result.verdict.replace(" ", "-")}">{html.escape(result.verdict)}</b>; '
     found = f"{result.candidates} compared in {result.elapsed_ms:.0f} ms"
+    decided = [(len(result.confirmed), "confirmed, a part of the query"), (len(result.refused), "refused, left out")]
+    found += "".join(f"; {number_of(count, 'image')} {what}" for count, what in decided if count)
     notice = f"; the calibration is old: {result.calibration_notice}" if result.calibration_notice else ""
     empty = result.empty
     missing = "" if hits else f"<p>No result: {html.escape(empty.text if empty else 'nothing was found')}.</p>"

@@ -25,17 +25,24 @@ Taken = tuple[int, ...]
 
 
 def joined(
-    engine: Searcher, query: RegionFeatures, taken: Taken | None, source: Source, confirmed: Sequence[int]
+    engine: Searcher,
+    query: RegionFeatures,
+    taken: Taken | None,
+    source: Source,
+    confirmed: Sequence[int],
+    *,
+    first: int = 1,
 ) -> tuple[RegionFeatures, Taken | None, Source]:
     """A query and the images of the index that were confirmed, as one query.
 
     Args:
         query: one, (1, p) and (1, p, d). taken: for each region the photograph it was taken from, see `together`; None
-            where there is one. source: what the query was made of. confirmed: ids, each counts once.
+            where there is one. source: what the query was made of. confirmed: ids, each counts once. first: how many
+            photographs the query has, so the number of the first confirmed image.
 
     Returns:
         The query, (1, p) and (1, p, d); taken, where a region that the query does not show has the number of the
-        confirmed image that shows most of it, counted on from the photographs'; and what the query is made of now.
+        confirmed image that shows most of it; and what the query is made of now.
 
     Raises:
         StoreError: an image is not in the index.
@@ -47,7 +54,6 @@ def joined(
     images = engine.snapshot.features_of(ids)
     whole = summed([query, *(images[[row]] for row in range(len(ids)))], info.threshold)
     shown = info.visible(query.visibility[0])
-    first = max(taken) + 1 if taken else 1
     best = images.visibility.argmax(axis=0)
     now = tuple(
         (taken[region] if taken else 0) if shown[region] else first + int(best[region]) for region in range(info.p)

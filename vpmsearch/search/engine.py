@@ -21,7 +21,7 @@ from vpmsearch.search.distances import Distances, Found, Scanned
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.queries import only_regions, region_names
 from vpmsearch.search.searcher import Searcher
-from vpmsearch.store import Gallery, GalleryStore, GalleryView, Snapshot
+from vpmsearch.store import Gallery, GalleryStore, Snapshot
 from vpmsearch.store.intake import check_numbers
 from vpmsearch.types import (
     Float32,

@@ -48,9 +48,7 @@ class Source:
         if not image_ids:
             return self
         hashes = {record.content_hash for record in engine.snapshot.records_of(image_ids)}
-        return replace(
-            self, contents=self.contents | hashes - {""}, image_ids=self.image_ids | frozenset(image_ids)
-        )
+        return replace(self, contents=self.contents | hashes - {""}, image_ids=self.image_ids | frozenset(image_ids))
 
 
 NOWHERE = Source()
@@ -72,8 +70,8 @@ class Answered:
 
     result: as asked for. itself: ids of its matches that are the query itself. nearest: the nearest image that is not,
     to the query as it was asked; None where none shares a region with it. filled_from: the image that the query was
-    filled from, see `vpmsearch.search.fill`; None where it was not. confirmed, refused: images that a person has said to
-    show whoever is searched for, or somebody else. Distances to a filled query, or to one with confirmed images, are
+    filled from, see `vpmsearch.search.fill`; None where it was not. confirmed, refused: images that a person has said
+    to show whoever is searched for, or somebody else. Distances to a filled query, or to one with confirmed images, are
     not those that a calibration knows.
     """
 

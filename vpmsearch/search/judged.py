@@ -15,17 +15,18 @@ def judged(
     """The result with all that is known of it.
 
     The verdict is of the nearest image that is not the query itself, and of the query as it was asked. The query itself
-    has no rate, and no match of a filled query has: a calibration does not know such distances.
+    has no rate, and no match of a filled query has, or of one with confirmed images: a calibration does not know such
+    distances. With confirmed images there is no verdict either: a person has given it.
 
     Args:
         answered: of `search_others`. query: one, (1, p) and (1, p, d), as it was searched with; regions that were not
             asked for have visibility 0. info: of the index. known: its calibration, None where there is none.
         notice: why that should be made anew, or "".
     """
-    visible = visible_regions(info, query)
+    visible, is_mean = visible_regions(info, query), answered.filled_from is not None or bool(answered.confirmed)
 
     def rate(match: Match) -> float | None:
-        if known is None or answered.filled_from is not None or match.image_id in answered.itself:
+        if known is None or is_mean or match.image_id in answered.itself:
             return None
         return known.false_match_rate(visible, match.distance)
 
@@ -37,7 +38,9 @@ def judged(
     return replace(
         answered.result,
         matches=matches,
-        verdict=None if known is None else known.verdict(visible, nearest),
+        verdict=None if known is None or answered.confirmed else known.verdict(visible, nearest),
         filled_from=answered.filled_from,
+        confirmed=tuple(sorted(answered.confirmed)),
+        refused=tuple(sorted(answered.refused)),
         calibration_notice=notice,
     )

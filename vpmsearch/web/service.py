@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -219,20 +219,30 @@ class SearchService:
         source: Source = NOWHERE,
         exclude_self: bool = False,
         fill: bool = False,
+        refused: Sequence[int] = (),
     ) -> Found:
         """The matches ranked offset + 1 to offset + limit.
 
         Args:
             source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
-            fill: see `vpmsearch.search.fill`.
+            fill: see `vpmsearch.search.fill`. refused: images to leave out.
 
         Raises:
             FeatureError: no such region.
         """
         k = offset + limit + 1  # one more says whether there is another page
-        answered = search_others(
-            view.engine, query, [source], k, exact, exclude_self=exclude_self, filter=only, regions=regions, fill=fill
-        )[0]
+        (answered,) = search_others(
+            view.engine,
+            query,
+            [source],
+            k,
+            exact,
+            exclude_self=exclude_self,
+            filter=only,
+            regions=regions,
+            fill=fill,
+            refused=refused,
+        )
         query_seen, info = only_regions(query, regions), view.snapshot.model_info
         result = judged(answered, query_seen, info, view.calibration, view.calibration_notice)
         page = result.matches[offset : offset + limit]
@@ -268,11 +278,24 @@ class SearchService:
         shrink_to = self.extractor.weights.config.input_size if box is None else None
         return decode_image(data, max_pixels=self.max_pixels, shrink_to=shrink_to)
 
+    def part(self, data: bytes, box: CropBox | None) -> Image.Image:
+        """The part of a photograph that is used, as a picture.
+
+        Raises:
+            ImageError: the bytes are no image that can be used.
+        """
+        return _cropped(self._decode(data, box), box)
+
+    def stored_image(self, image_id: int) -> Image.Image:
+        """An image of the index as a picture.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        return self._read(self.view.record(image_id))
+
     def _see(self, image: Image.Image, box: CropBox | None, content: str) -> Photograph:
-        if box is not None:
-            left, top, right, bottom = box.pixels(image.width, image.height)
-            edges = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
-            image = image.crop(edges)
+        image = _cropped(image, box)
         with self._model:  # one at a time: it uses all cores, or the whole GPU
             seen = self.extractor.see(image)
         features = seen.features
@@ -297,6 +320,13 @@ class _Recent(Generic[Value]):
             if len(self._values) > self._size:
                 self._values.popitem(last=False)
         return value
+
+
+def _cropped(image: Image.Image, box: CropBox | None) -> Image.Image:
+    if box is None:
+        return image
+    left, top, right, bottom = box.pixels(image.width, image.height)
+    return image.crop((int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom))))
 
 
 def _jpeg(image: Image.Image, largest: tuple[int, int], quality: int) -> bytes:
