@@ -287,7 +287,8 @@ class Match:
 
     pid, camid, attributes, captured_at, width, height: as in its `ImageRecord`. false_match_rate: the share of searches
     for people who are not in the index that find an image as near, 0 to 1; None where nobody judged the result (see
-    `vpmsearch.search.judged`). itself: it is the query itself, or has its content, so it is no match.
+    `vpmsearch.search.judged`). itself: it is the query itself, or has its content, so it is no match. track_images: how
+    many images of its track were found, where tracks were asked for.
     """
 
     image_id: int
@@ -302,6 +303,7 @@ class Match:
     height: int = 0
     false_match_rate: float | None = None
     itself: bool = False
+    track_images: int | None = None
 
 
 @dataclass(frozen=True)

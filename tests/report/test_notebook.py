@@ -132,8 +132,9 @@ def test_to_pandas_has_all_that_is_known():
     first = replace(found.matches[0], pid="P-7", captured_at=moment, attributes={"site": "north"}, itself=True)
     second = replace(found.matches[1], false_match_rate=0.25)
     frame = replace(found, matches=(first, second)).to_pandas()
-    assert list(frame["pid"]) == ["P-7", None]
-    assert list(frame["site"]) == ["north", None]
+    assert (frame["pid"][0], frame["site"][0]) == ("P-7", "north")
+    assert pandas.isna(frame["pid"][1])
+    assert pandas.isna(frame["site"][1])
     assert frame["box"][0] == [1, 2, 30, 40]
     assert frame["seconds"][0] == 12.5
     assert frame["captured_at"][0] == pandas.Timestamp(moment)

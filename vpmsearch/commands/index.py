@@ -34,7 +34,13 @@ def register(app: typer.Typer) -> None:
 
 
 def index(
-    gallery: Annotated[Path, typer.Argument(help="Folder of images, one image, a data set, or a CSV/JSONL file.")],
+    gallery: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of images, one image, a data set, or a CSV/JSONL file; with --boxes or --detect a folder of "
+            "scenes, or a film."
+        ),
+    ],
     dataset: Annotated[
         str,
         typer.Option(
@@ -44,6 +50,34 @@ def index(
     ] = "folder",
     pattern: options.Pattern = "",
     timezone: options.Timezone = "",
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="People inside the photographs or the film: COCO (.json), MOTChallenge det.txt or gt.txt, a folder of "
+            "YOLO labels, or a CSV of path,x,y,w,h[,track,score,frame,captured_at,pid,camid]. No crop is written.",
+            show_default=False,
+        ),
+    ] = None,
+    boxes_images: Annotated[
+        Path | None,
+        typer.Option(help="COCO data set with the images of a list of results.", show_default=False),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave boxes of a smaller score out.", show_default="none, detectors 0.5")
+    ] = None,
+    every: Annotated[
+        str,
+        typer.Option(help="Of a film, or of numbered frames: every n-th frame (5), or one each n seconds (1s)."),
+    ] = "",
+    detect: Annotated[bool, typer.Option("--detect", help="Find the people in the photographs or the film.")] = False,
+    detector: Annotated[
+        str,
+        typer.Option(
+            help="With --detect: an .onnx file (YOLOX, YOLOv8 and later, or torchvision's outputs), or a detector of "
+            "torchvision by its name.",
+            show_default="$VPMSEARCH_DETECTOR, else torchvision's fasterrcnn_mobilenet_v3_large_fpn",
+        ),
+    ] = "",
     index: options.Index = options.DEFAULT_INDEX,
     weights: options.Weights = None,
     device: options.Device = "auto",
@@ -93,7 +127,7 @@ def index(
     not know of an image (a folder knows neither pid nor camera nor time) stays as it is in the index. A file that is
     known under a path where it is no more has moved.
     """
-    from vpmsearch.data.datasets import read_gallery
+    from vpmsearch.commands.scenes import BoxOptions, read_people
     from vpmsearch.data.images import printable
     from vpmsearch.data.not_taken import counting_not_taken
     from vpmsearch.errors import DataError
@@ -104,7 +138,8 @@ def index(
     chosen = runtime_device(device, runtime)
     with counting_not_taken() as aside:
         try:
-            listed = read_gallery(dataset, gallery, pattern=pattern, zone=options.zone(timezone))
+            wanted = BoxOptions(boxes, boxes_images, min_score, every, detect, detector, device)
+            listed = read_people(gallery, dataset, pattern, options.zone(timezone), wanted)
         finally:  # a folder of other files alone is an error, which this explains
             tell_not_taken(aside)
     images = [image for image in listed if part.takes(str(image.path))]

@@ -72,6 +72,15 @@ Timezone = Annotated[
         "--timezone", help="Zone of times that name none, such as Europe/Berlin.", show_default="UTC", metavar="ZONE"
     ),
 ]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="X,Y,W,H",
+        help="The person's box in the photograph, in pixels; one for each image, in their order.",
+        show_default=False,
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option(

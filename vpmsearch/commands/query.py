@@ -14,9 +14,12 @@ from vpmsearch.commands.terminal import answer, answer_json, command, say
 from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.search.answers import QueryRegion
-    from vpmsearch.search.itself import Source
+    from vpmsearch.search.itself import Answered, Source
+    from vpmsearch.search.searcher import Searcher
     from vpmsearch.store.place import Place
     from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
@@ -29,6 +32,10 @@ def register(app: typer.Typer) -> None:
 def query(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images of people, or of parts of them.")],
     top: Annotated[int, typer.Option(min=1, help="Matches to show.")] = 10,
+    box: options.Boxes = None,
+    by_track: Annotated[
+        bool, typer.Option("--by-track", help="Images of one track are one match: the nearest, and how many it has.")
+    ] = False,
     index: options.Index = options.DEFAULT_INDEX,
     weights: options.Weights = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image instead of candidates.")] = False,
@@ -78,11 +85,13 @@ def query(
     "elapsed_ms", "matches": […], "verdict", …}. An image of the index that is the query itself never counts for the
     verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
-    With --confirm the query and the confirmed images are averaged region by region, weighted by what each shows, and there
-    is no verdict: you have given it. Ids are `image_id` of --json.
+    With --confirm the query and the confirmed images are averaged region by region, weighted by what each shows. There
+    is no verdict then: you have given it. Ids are `image_id` of --json.
+    An image may be a part of a photograph or film, as the index names them: film.mp4#t=12.48&xywh=10,20,60,180.
     With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
     the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
     """
+    from vpmsearch.commands.scenes import boxed_images
     from vpmsearch.errors import DataError
     from vpmsearch.indexing.paths import stored_prefix
     from vpmsearch.report.drawing import checked_output
@@ -96,9 +105,9 @@ def query(
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
     wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
-    asked = _Asked(
-        images, top, exact, wanted, regions, together, exclude_self, fill, tuple(confirm or ()), tuple(refuse or ())
-    )
+    decided = tuple(confirm or ()), tuple(refuse or ())
+    parts = boxed_images(images, box)
+    asked = _Asked(parts, top, exact, wanted, regions, together, exclude_self, by_track, fill, *decided)
     answers, failures = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
@@ -123,6 +132,7 @@ class _Asked:
     regions: str
     together: bool
     exclude_self: bool
+    by_track: bool
     fill: bool
     confirmed: tuple[int, ...]
     refused: tuple[int, ...]
@@ -154,7 +164,7 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.search.answers import query_regions
     from vpmsearch.search.confirm import joined
-    from vpmsearch.search.itself import merged, search_others
+    from vpmsearch.search.itself import merged
     from vpmsearch.search.judged import judged
     from vpmsearch.search.open import searcher
     from vpmsearch.search.queries import only_regions, parse_regions, together
@@ -179,11 +189,30 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
                 engine, features, taken_from, sources[0], asked.confirmed, first=len(paths)
             )
             sources = [source]
-        results = search_others(
+        results = _search(engine, features, sources, asked, only)
+        known = load_calibration(store, info.fingerprint, info.threshold)
+        notice = notice_of(store, known)
+    answers = []
+    for row, (group, (found, images)) in enumerate(zip(groups, results, strict=True)):
+        query = features[row : row + 1]
+        result = judged(found, only_regions(query, only), info, known, notice, images)
+        answers.append(_Answer(group, result, query_regions(query, info, only, taken_from)))
+    return answers, failures
+
+
+def _search(
+    engine: Searcher, features: RegionFeatures, sources: Sequence[Source], asked: _Asked, only: Sequence[int] | None
+) -> list[tuple[Answered, tuple[int, ...]]]:
+    """The answer to each query and, by tracks, how many images each match has."""
+    from vpmsearch.search.itself import search_others
+    from vpmsearch.search.tracks import by_track
+
+    def nearest(rows: slice, count: int) -> list[Answered]:
+        return search_others(
             engine,
-            features,
-            sources,
-            asked.top,
+            features[rows],
+            sources[rows],
+            count,
             asked.exact,
             exclude_self=asked.exclude_self,
             filter=asked.filter,
@@ -191,14 +220,15 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
             fill=asked.fill,
             refused=asked.refused,
         )
-        known = load_calibration(store, info.fingerprint, info.threshold)
-        notice = notice_of(store, known)
-    answers = []
-    for row, (group, found) in enumerate(zip(groups, results, strict=True)):
-        query = features[row : row + 1]
-        result = judged(found, only_regions(query, only), info, known, notice)
-        answers.append(_Answer(group, result, query_regions(query, info, only, taken_from)))
-    return answers, failures
+
+    if not asked.by_track:
+        return [(each, ()) for each in nearest(slice(None), asked.top)]
+    found = []
+    for row in range(len(features)):
+        one = slice(row, row + 1)
+        tracked = by_track(engine.snapshot, asked.top, lambda count, one=one: nearest(one, count)[0])  # type: ignore[misc]
+        found.append((tracked.answered, tracked.images))
+    return found
 
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
@@ -233,6 +263,7 @@ def _print(found: _Answer, json: bool) -> None:
     for rank, match in enumerate(result.matches, start=1):
         notes = [printable(note) for note in labels_text(match)]
         notes += [rate_text(match)] if rate_text(match) else []
+        notes += [f"{match.track_images} images of its track"] if (match.track_images or 0) > 1 else []
         notes += ["the query itself"] if match.itself else []
         notes += ["the query was filled from this image"] if match.image_id == result.filled_from else []
         line = "  ".join([f"{rank:4d}", f"{match.distance:8.4f}", printable(match.path), *notes])

@@ -19,18 +19,20 @@ def register(app: typer.Typer) -> None:
 
 def show(
     image: Annotated[Path, typer.Argument(help="Image of a person, or of a part of one.")],
+    box: options.Boxes = None,
     output: Annotated[Path, typer.Option(help="Picture to write.")] = Path("regions.png"),
     weights: options.Weights = None,
     device: options.Device = "auto",
 ) -> None:
     """Draw which regions the model sees in an image, as in the paper's Fig. 5."""
+    from vpmsearch.commands.scenes import boxed_images
     from vpmsearch.data.images import load_image
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_weights, read_weights
     from vpmsearch.report.pictures import region_overlay
 
-    picture = load_image(image)
+    picture = load_image(boxed_images([image], box)[0])
     loaded = read_weights(find_weights(weights))
     announce(loaded)
     seen = Extractor(loaded, choose_device(device)).see(picture)

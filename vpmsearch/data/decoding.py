@@ -69,6 +69,7 @@ _TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+_PNG_TURNS = (b"eXIf", b"Raw profile", b"adobe.xmp")
 _BYTE_KINDS = (1, 2, 7)  # of TIFF tags: Pillow keeps them as they are
 
 
@@ -83,10 +84,7 @@ def decoded(data: bytes, name: str, max_pixels: int, shrink_to: tuple[int, int] 
     """
     try:
         _check_greed(data)
-        formats = _FORMATS
-        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]:
-            formats = _load_heic()
-        with quiet_pillow(), Image.open(io.BytesIO(data), formats=formats) as image:
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=_formats_of(data)) as image:
             if image.width * image.height > max_pixels:
                 raise ImageError(_too_large(image, max_pixels))
             return _upright_rgb(image, shrink_to)
@@ -99,6 +97,32 @@ def decoded(data: bytes, name: str, max_pixels: int, shrink_to: tuple[int, int] 
     except Exception as error:
         # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
         raise ImageError(f"damaged or truncated ({short(error)})", name) from error
+
+
+def header_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
+    """(width, height) of a file's upright picture, by its header alone.
+
+    Raises:
+        ImageError: it is no image, or one of too many pixels.
+    """
+    try:
+        _check_greed(data)
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=_formats_of(data)) as image:
+            if image.width * image.height > max_pixels:
+                raise ImageError(_too_large(image, max_pixels))
+            if image.format == "PNG" and any(mark in data for mark in _PNG_TURNS):
+                return _upright_rgb(image, None).size  # what turns it may stand behind the pixels
+            return image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+    except ImageError as error:
+        raise ImageError(error.reason, name) from error
+    except Exception as error:
+        raise ImageError(f"not an image, or damaged ({short(error)})", name) from error
+
+
+def _formats_of(data: bytes) -> tuple[str, ...]:
+    """The decoders that may look at a file."""
+    heic = data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[8:64]
+    return _load_heic() if heic else _FORMATS
 
 
 @functools.cache

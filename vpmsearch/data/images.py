@@ -1,6 +1,7 @@
 """Files to pixels: the only place that decodes images, so training, indexing and evaluating see the same.
 
-Whatever is wrong with a file is an `ImageError`; no decoder's exception and no warning of Pillow's gets out.
+A path may name a part of a photograph or a film, see `vpmsearch.data.fragment`. Whatever is wrong with a file is an
+`ImageError`; no decoder's exception and no warning of Pillow's gets out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vpmsearch.data import not_taken
-from vpmsearch.data.decoding import HEIC_EXTENSIONS, decoded, short, to_rgb
+from vpmsearch.data.decoding import HEIC_EXTENSIONS, decoded, header_size, short, to_rgb
+from vpmsearch.data.film import Film, film_hash, is_film
+from vpmsearch.data.fragment import Part, PixelBox, part_of, with_box
 from vpmsearch.errors import DataError, ImageError
 from vpmsearch.words import byte_size
 
@@ -48,8 +51,8 @@ def load_image(
     grey of more than 8 bits is stretched from its smallest to its largest value.
 
     Args:
-        path: a regular file (or a link to one).
-        max_pixels: refuse larger images.
+        path: a regular file (or a link to one), or a part of one.
+        max_pixels: refuse larger images; of a part, larger scenes.
         shrink_to: (height, width) the image will be resized to. A large JPEG is then decoded at a half,
             a quarter or an eighth, never below twice this size: faster, and slightly different pixels.
 
@@ -60,7 +63,7 @@ def load_image(
     Raises:
         ImageError: whatever is wrong with the file.
     """
-    return decoded(_read(path), printable(path), max_pixels, shrink_to)
+    return read_image(path, max_pixels=max_pixels, shrink_to=shrink_to)[1]
 
 
 def decode_image(
@@ -90,17 +93,104 @@ def read_image(
     Raises:
         ImageError: whatever is wrong with the file.
     """
+    part = _part(path)
+    if part.fragment or is_film(part.file):
+        digest, scene = read_scene(part, max_pixels=max_pixels)
+        return part_hash(digest, part), cut(scene, part, path)
     data = _read(path)
     return hash_of(data), decoded(data, printable(path), max_pixels, shrink_to)
+
+
+def read_scene(part: Part, *, max_pixels: int = MAX_PIXELS) -> tuple[str, Image.Image]:
+    """The hash of a whole file, and the whole picture that an image is a part of, as `load_image` decodes it.
+
+    Raises:
+        ImageError: whatever is wrong with the file.
+    """
+    if is_film(part.file):
+        if part.seconds is None:
+            raise ImageError("a film, no photograph; name a moment, as in film.mp4#t=12.48", printable(part.file))
+        digest = film_hash(part.file)
+        with Film(part.file, max_pixels=max_pixels) as film:
+            return digest, film.at(part.seconds)
+    if part.seconds is not None:
+        raise ImageError("a photograph has no moments (t=), only films have", printable(part.path))
+    data = _read(part.file)
+    return hash_of(data), decoded(data, printable(part.file), max_pixels, None)
+
+
+def cut(scene: Image.Image, part: Part, path: str | os.PathLike[str] = "") -> Image.Image:
+    """The box of a picture as an image of its own; what reaches beyond the picture is left out.
+
+    Raises:
+        ImageError: all of it does.
+    """
+    if part.box is None:
+        image = scene.copy()
+    else:
+        try:
+            left, top, right, bottom = part.box.pixels(*scene.size)
+        except ImageError as error:
+            raise ImageError(error.reason, printable(path)) from error
+        image = scene.crop((int(left), int(top), int(right), int(bottom)))
+    image.info = {"full_size": image.size}
+    return image
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
     """The first 16 bytes (32 digits) of the file's BLAKE2b-256 in hex; equal exactly for equal files.
 
+    Of a part it is that of the file's hash and the fragment: equal exactly for equal parts of equal files.
+
     Raises:
         ImageError: the file cannot be read, is empty or too large.
     """
-    return hash_of(_read(path))
+    part = _part(path)
+    if is_film(part.file):
+        return part_hash(film_hash(part.file), part)
+    return part_hash(hash_of(_read(part.file)), part)
+
+
+def part_hash(digest: str, part: Part) -> str:
+    """`content_hash` of a part of a file with that hash."""
+    return hash_of(f"{digest}#{part.fragment}".encode()) if part.fragment else digest
+
+
+def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) of the upright picture, without decoding its pixels where it is a photograph.
+
+    Raises:
+        ImageError: whatever is wrong with the file.
+    """
+    part = _part(path)
+    if is_film(part.file):
+        with Film(part.file, max_pixels=max_pixels) as film:
+            size = film.size
+    else:
+        size = header_size(_read(part.file), printable(path), max_pixels)
+    if part.box is None:
+        return size
+    left, top, right, bottom = part.box.pixels(*size)
+    return int(right - left), int(bottom - top)
+
+
+def boxed(path: str | os.PathLike[str], box: PixelBox) -> str:
+    """The path of a part of a photograph or of a film's moment: what of the box lies in the picture.
+
+    Raises:
+        ImageError: nothing of it does, or the file cannot be read.
+    """
+    inside = box.clipped(*image_size(path))
+    if inside is None:
+        raise ImageError(f"the box {box} lies outside of the picture", printable(path))
+    return with_box(path, inside)
+
+
+def _part(path: str | os.PathLike[str]) -> Part:
+    try:
+        return part_of(path)
+    except ImageError as error:
+        raise ImageError(error.reason, printable(path)) from error
 
 
 def to_array(

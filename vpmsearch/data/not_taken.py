@@ -60,6 +60,13 @@ def counting_not_taken() -> Iterator[NotTaken]:
         _counting.reset(token)
 
 
+def note(kind: str, path: str, count: int = 1) -> None:
+    """Count what was left aside of something else than a folder: boxes of a list."""
+    if count and (counted := _counting.get()) is not None:
+        counted.note(kind, path)
+        counted.counts[kind] += count - 1
+
+
 def current(root: str) -> NotTaken:
     """Where to count what a walk through `root` leaves aside: with `counting_not_taken`, or where nobody reads it."""
     counted = _counting.get()

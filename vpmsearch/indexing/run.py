@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.data.images import content_hash
+from vpmsearch.data.fragment import file_of
 from vpmsearch.errors import ImageError
 from vpmsearch.indexing.dry_run import NoWriter
+from vpmsearch.indexing.hashes import ContentHashes
 from vpmsearch.indexing.labels import keeps_labels, labelled, with_missing
 from vpmsearch.indexing.pace import Pace
 from vpmsearch.indexing.paths import is_text, rejected_path, stored_path
@@ -52,6 +53,9 @@ class GalleryRun:
         self._taken: dict[str, str] = {}  # path -> content hash, of what this run took in
         self._same: list[tuple[str, LabelledImage]] = []  # of the same bytes; labels not compared yet
         self._pace = Pace()
+        self._hash = ContentHashes()
+        self._scenes: set[str] = set()
+        """Files of which the gallery names parts."""
 
     def requests(self) -> Iterator[Request]:
         """The images to embed; deals with all others itself.
@@ -69,6 +73,8 @@ class GalleryRun:
                     self.tell(1)
                     continue
                 self._named.add(path)
+                if "#" in path and (scene := file_of(path)) != path:
+                    self._scenes.add(scene)
                 if not is_text(path):
                     self._reject(Rejected(position, image.path, "the file's name is not valid UTF-8; rename it"))
                 elif not (self._is_same(path, image) if is_known else self._is_elsewhere(path, image)):
@@ -101,7 +107,7 @@ class GalleryRun:
         """Count an image that a run would embed; a dry run's `take`."""
         path = stored_path(request.path)
         try:
-            digest = content_hash(request.path)
+            digest = self._hash.of(request.path)
         except ImageError as error:
             self._reject(Rejected(request.position, request.path, error.reason))
             return
@@ -129,12 +135,14 @@ class GalleryRun:
     def prune(self, below: Path) -> None:
         """Remove the images below a folder whose files have vanished, and the notes on rejected ones.
 
+        A part of a scene has vanished also when this gallery names other parts of that scene and not this one: the list
+        of boxes has changed.
         Elsewhere only those go of which this gallery has a living image with the same bytes: such an image has moved.
         Wherever it was, the living one gets the labels that it lacks.
         """
         prefix = os.path.join(stored_path(below), "")  # noqa: PTH118 (the trailing separator)
         moved = dict(self._dead())
-        for path in [path for path in self.known if path.startswith(prefix) and self._vanished(path)]:
+        for path in [path for path in self.known if path.startswith(prefix) and self._is_gone(path)]:
             if path not in moved:
                 self._forget(path)
                 self.report.count_pruned(path)
@@ -182,12 +190,18 @@ class GalleryRun:
             self._forget(path)
             self.report.count_pruned(path)
 
+    def _is_gone(self, path: str) -> bool:
+        """Vanished, or a part that a new list of its scene's boxes lacks."""
+        if self._vanished(path):
+            return True
+        return "#" in path and path not in self._named and (file := file_of(path)) != path and file in self._scenes
+
     def _vanished(self, path: str) -> bool:
         """Not named by the gallery, and not there: a shorter list or another layout takes no image away."""
         if path in self._named:
             return False
         try:
-            os.lstat(path)
+            os.lstat(file_of(path))
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError:  # a disk that cannot be read just now
@@ -197,7 +211,7 @@ class GalleryRun:
     def _is_same(self, path: str, image: LabelledImage) -> bool:
         """The same bytes as before; labels are compared later, many at once."""
         try:
-            if content_hash(image.path) != self.known[path][1]:
+            if self._hash.of(image.path) != self.known[path][1]:
                 return False
         except ImageError:
             return False  # extraction says what is wrong with it
@@ -235,7 +249,7 @@ class GalleryRun:
         if not self._had_images:  # a new index: the files need not be read twice
             return False
         try:
-            digest = content_hash(image.path)
+            digest = self._hash.of(image.path)
         except ImageError:
             return False
         # A path may have other bytes by now than the embedding that is known of it.

@@ -5,6 +5,7 @@ Threads read, decode and resize the images of the next batches while the model w
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vpmsearch.data.crops import CropBox
-from vpmsearch.data.images import read_image, to_array
+from vpmsearch.data.fragment import PixelBox
+from vpmsearch.data.images import to_array
 from vpmsearch.data.poor import AS_IT_IS, POOR
+from vpmsearch.data.reading import Ahead, SceneReader
 from vpmsearch.errors import FeatureError, ImageError
 from vpmsearch.model.device import Device
 from vpmsearch.model.runtime import Runtime, Sight
@@ -43,12 +46,14 @@ NOT_FINITE = "the model's output is not finite"
 class Request:
     """One image to see, or the part of it inside `box`; `position` is handed back with the answer.
 
-    photo: made poorer first, as `vpmsearch.data.poor.POOR` names it.
+    path: a file, or a part of one as `vpmsearch.data.fragment` writes it; many parts of one photograph or film are seen
+    fastest one after another, of a film in the order of their times. photo: made poorer first, as
+    `vpmsearch.data.poor.POOR` names it.
     """
 
     position: int
     path: Path
-    box: CropBox | None = None
+    box: CropBox | PixelBox | None = None
     photo: str = AS_IT_IS
 
 
@@ -146,8 +151,7 @@ class Extractor:
 
     def extract(self, requests: Iterable[Request]) -> Iterator[ExtractedBatch]:
         """See many files, in order; what is wrong with one of them is in `rejected`, never an exception."""
-        batches = _batched(requests, self.batch_size)
-        for loaded in map_ahead(self._load, batches, workers=self.workers, ahead=self.workers + 1):
+        for loaded in self._loaded(requests):
             features = self._features(loaded.pixels)
             finite = np.isfinite(features.embeddings).all(axis=(1, 2)) & np.isfinite(features.visibility).all(axis=1)
             kept = np.flatnonzero(finite)
@@ -161,8 +165,7 @@ class Extractor:
 
         What the model pools into regions: T, reduced to d channels where the model does that.
         """
-        batches = _batched(requests, self.batch_size)
-        for loaded in map_ahead(self._load, batches, workers=self.workers, ahead=self.workers + 1):
+        for loaded in self._loaded(requests):
             yield self._torch.maps(loaded.pixels), loaded.rejected
 
     def extract_images(self, images: Sequence[Image.Image]) -> RegionFeatures:
@@ -193,14 +196,22 @@ class Extractor:
             return RegionFeatures(np.zeros((0, p), np.float32), np.zeros((0, p, d), np.float32))
         return self.runtime.features(pixels)
 
-    def _load(self, requests: Sequence[Request]) -> _Loaded:
+    def _loaded(self, requests: Iterable[Request]) -> Iterator[_Loaded]:
+        with SceneReader(self.workers + 1) as reader:
+            # Films are decoded here, where requests come in order; threads would have them jump to and fro.
+            ready = ((request, reader.ahead(request.path)) for request in requests)
+            batches = _batched(ready, self.batch_size)
+            load = functools.partial(self._load, reader)
+            yield from map_ahead(load, batches, workers=self.workers, ahead=self.workers + 1)
+
+    def _load(self, reader: SceneReader, requests: Sequence[tuple[Request, Ahead | None]]) -> _Loaded:
         height, width = self.weights.config.input_size
         seen, arrays, rejected = [], [], []
-        for request in requests:
+        for request, ahead in requests:
             try:
                 # A crop needs all pixels of its part; a whole photograph may be decoded smaller.
                 whole = request.box is None and request.photo == AS_IT_IS
-                digest, image = read_image(request.path, shrink_to=(height, width) if whole else None)
+                digest, image = reader.read(request.path, ahead, shrink_to=(height, width) if whole else None)
                 full_width, full_height = image.info["full_size"]
                 image = POOR[request.photo](image)
                 box = request.box.pixels(image.width, image.height) if request.box else None

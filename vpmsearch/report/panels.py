@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vpmsearch.data.reading import scene_name
 from vpmsearch.errors import DataError, VpmsearchError
 from vpmsearch.labels import Label, is_junk
 from vpmsearch.report.drawing import (
@@ -103,16 +103,17 @@ def draw_match(axes: Axes, match: Match, rank: int, verdict: bool | None, load: 
         draw_box(axes, box, fill="white")
         put_text(axes, x + CELL_W / 2, y + LINE + CELL_H / 2, "missing", color=QUIET, ha="center", va="center")
     draw_box(axes, box, edge=color, linewidth=1.0 if verdict is None else 3.0)
-    put_text(axes, x, y + LINE + CELL_H + 2 * LINE, shorten(Path(match.path).stem, CELL_W))
+    put_text(axes, x, y + LINE + CELL_H + 2 * LINE, shorten(scene_name(match.path, stem=True), CELL_W))
     put_text(axes, x, y + LINE + CELL_H + 3 * LINE, shorten(_labels(match), CELL_W), color=QUIET)
+    if match.false_match_rate is not None:
+        put_text(axes, x, y + LINE + CELL_H + 4 * LINE, f"{match.false_match_rate:.0%} false", color=QUIET)
 
 
 def _labels(match: Match) -> str:
-    """Person, camera and false-match rate, as far as they are known."""
+    """Person and camera, as far as they are known."""
     told = [f"pid {match.pid}"] if match.pid is not None else []
     told += [f"cam {match.camid}"] if match.camid is not None else []
-    told += [f"{match.false_match_rate:.0%}"] if match.false_match_rate is not None else []
-    return "  ".join(told)
+    return " ".join(told)
 
 
 def draw_shares(axes: Axes, match: Match, p: int, peak: float, box: Box) -> None:

@@ -109,8 +109,8 @@ def rank_panel(
     if any(verdict(match, pid) is not None for row, pid in zip(rows, pids, strict=True) for match in row):
         notes.append("✓ same identity as the query   ✗ another")
     if rated:
-        notes.append("Percentages: of searches for people who are not there, so many find an image as near")
-    columns, row_height = 1 + max(3, *map(len, rows)), CELL_H + 4 * LINE + GAP
+        notes.append("false: of searches for people who are not there, so many find an image as near")
+    columns, row_height = 1 + max(3, *map(len, rows)), CELL_H + (5 if rated else 4) * LINE + GAP
     feet = head_height(title) + len(rows) * row_height
     width = 2 * MARGIN + columns * (CELL_W + GAP) + GAP
     axes = new_sheet(width, feet + len(notes) * LINE + MARGIN, title)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from vpmsearch.data.fragment import part_of
 from vpmsearch.search.queries import only_regions, region_names
 from vpmsearch.types import Match, ModelInfo, RegionFeatures, SearchResult, as_utc
 
 SCHEMA = 2
 """Version of the form. It grows when a field goes or changes its meaning, not when one is added."""
-
-_BOX = re.compile(r"#(?:t=(?P<seconds>[0-9.]+)(?:&|\Z))?(?:xywh=(?P<box>[0-9]+,[0-9]+,[0-9]+,[0-9]+))?\Z")
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,7 @@ def match_values(rank: int, match: Match) -> dict[str, Any]:
         **place_in(match.path),
         "false_match_rate": match.false_match_rate,
         "itself": match.itself,
+        "track_images": match.track_images,
     }
 
 
@@ -110,12 +109,8 @@ def place_in(path: str) -> dict[str, Any]:
     Returns:
         "box", [left, top, width, height] in pixels, and "seconds" of a film; None where it is the whole.
     """
-    found = _BOX.search(path)
-    box, seconds = (found["box"], found["seconds"]) if found else (None, None)
-    return {
-        "box": [int(number) for number in box.split(",")] if box else None,
-        "seconds": float(seconds) if seconds else None,
-    }
+    part = part_of(path)
+    return {"box": None if part.box is None else list(part.box), "seconds": part.seconds}
 
 
 def shares_text(match: Match) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from vpmsearch.search.itself import Answered
 from vpmsearch.search.verdict import Calibration, visible_regions
@@ -10,7 +12,12 @@ from vpmsearch.types import Match, ModelInfo, RegionFeatures, SearchResult
 
 
 def judged(
-    answered: Answered, query: RegionFeatures, info: ModelInfo, known: Calibration | None, notice: str = ""
+    answered: Answered,
+    query: RegionFeatures,
+    info: ModelInfo,
+    known: Calibration | None,
+    notice: str = "",
+    track_images: Sequence[int] = (),
 ) -> SearchResult:
     """The result with all that is known of it.
 
@@ -21,7 +28,8 @@ def judged(
     Args:
         answered: of `search_others`. query: one, (1, p) and (1, p, d), as it was searched with; regions that were not
             asked for have visibility 0. info: of the index. known: its calibration, None where there is none.
-        notice: why that should be made anew, or "".
+        notice: why that should be made anew, or "". track_images: for each match how many images of its track were
+            found, see `vpmsearch.search.tracks`; none where tracks were not asked for.
     """
     visible, is_mean = visible_regions(info, query), answered.filled_from is not None or bool(answered.confirmed)
 
@@ -31,8 +39,8 @@ def judged(
         return known.false_match_rate(visible, match.distance)
 
     matches = tuple(
-        replace(match, false_match_rate=rate(match), itself=match.image_id in answered.itself)
-        for match in answered.result.matches
+        replace(match, false_match_rate=rate(match), itself=match.image_id in answered.itself, track_images=images)
+        for match, images in zip_longest(answered.result.matches, track_images)
     )
     nearest = answered.nearest.distance if answered.nearest is not None else None
     return replace(

@@ -6,11 +6,11 @@ bytes, so equal distances, and the older one, which ties would rank first, leads
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
 
+from vpmsearch.data.fragment import is_there as file_is_there
 from vpmsearch.types import Match, SearchResult
 
 _ENOUGH = 5  # matches without a single file
@@ -29,7 +29,7 @@ def living_first(result: SearchResult, k: int, search: Callable[[int], SearchRes
 
     def is_there(match: Match) -> bool:
         if match.path not in there:
-            there[match.path] = os.path.lexists(match.path)
+            there[match.path] = file_is_there(match.path)
         return there[match.path]
 
     matches = result.matches

@@ -21,6 +21,7 @@ _EXTRAS = {
     "psycopg": "postgres",
     "pyarrow": "postgres",
     "pillow_heif": "heic",
+    "av": "video",
 }
 """Top-level module -> the extra of vpmsearch that brings it."""
 

@@ -31,13 +31,13 @@ def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:
 def search_answer(searched: Searched) -> SearchAnswer:
     """One page of the ranks, in the form that `query --json` has too; nothing in it tells where the files are."""
     view, found = searched.view, searched.found
-    result = shown_result(view, found.result)
+    shown = replace(found.result, empty=_why_empty(view, found.result))
     seen = query_regions(searched.query, view.snapshot.model_info, searched.chosen, searched.taken)
-    return SearchAnswer(
-        **answer_values(searched.asked.name, seen, result, found.offset + 1),
-        offset=found.offset,
-        more=found.more and found.offset + len(result.matches) < MAX_RANK,
-    )
+    values = answer_values(searched.asked.name, seen, shown, found.offset + 1)
+    for match in values["matches"]:
+        match["path"] = view.shown_path(match["path"])
+    more = found.more and found.offset + len(shown.matches) < MAX_RANK
+    return SearchAnswer(**values, offset=found.offset, more=more)
 
 
 def shown_result(view: View, result: SearchResult) -> SearchResult:

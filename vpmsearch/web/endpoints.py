@@ -68,7 +68,11 @@ guarded = APIRouter(
 )
 ImageId = Annotated[int, Path(ge=1, le=LARGEST_ID, description="As a search gave it.")]
 Box = Annotated[
-    str, Form(description='Part of the photograph: "left,top,right,bottom" as fractions 0 to 1; "" is all of it.')
+    str,
+    Form(
+        description='Part of the photograph: "left,top,right,bottom" as fractions 0 to 1, or "xywh=x,y,width,height" '
+        'in pixels; "" is all of it.'
+    ),
 ]
 
 
@@ -215,6 +219,16 @@ def thumbnail(request: Request, image_id: ImageId) -> Response:
     """The same, at most 192 × 256 pixels."""
     service = service_of(request)
     return _picture(request, service, image_id, "small", service.thumbnail)
+
+
+@guarded.get("/images/{image_id}/scene", responses=_IMAGE_ERRORS | _JPEG, response_class=Response)
+def scene(request: Request, image_id: ImageId) -> Response:
+    """The whole picture that an image was cut from, its box outlined, as a JPEG of at most 1024 × 1024 pixels.
+
+    Of an image that is no part of a picture it is the image.
+    """
+    service = service_of(request)
+    return _picture(request, service, image_id, "scene", service.scene)
 
 
 @guarded.get("/stats", responses=_ERRORS)

@@ -12,6 +12,7 @@ from typing import Literal
 from fastapi.responses import Response
 from PIL import Image
 
+from vpmsearch.data.fragment import part_of
 from vpmsearch.errors import VpmsearchError
 from vpmsearch.report.html import Answer, write_report
 from vpmsearch.report.tables import csv_text, decided_rows, parquet_bytes, result_rows
@@ -42,8 +43,10 @@ def exported(service: SearchService, searched: Searched, form: FileForm) -> Resp
 
 def _table(searched: Searched) -> tuple[list[str], list[dict[str, object]]]:
     view, found = searched.view, searched.found
-    result = shown_result(view, found.result)
+    result = found.result
     columns, rows = result_rows(result, found.offset + 1)
+    for row in rows:
+        row["path"] = view.shown_path(row["path"])
     decided = []
     for decision, ids in (("confirmed", result.confirmed), ("refused", _known(searched, result.refused))):
         records = view.snapshot.records_of(ids) if ids else []
@@ -84,8 +87,19 @@ def _html(service: SearchService, searched: Searched) -> bytes:
     answer = Answer(asked.name, query, result, confirmed, found.offset + 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
-        write_report([answer], path, top=len(result.matches), load=lambda path: service.stored_image(images[str(path)]))
+        write_report(
+            [answer],
+            path,
+            top=len(result.matches),
+            load=lambda name: service.stored_image(images[str(name)]),
+            scene=lambda name: _scene(service, images[name]),
+        )
         return path.read_bytes()
+
+
+def _scene(service: SearchService, image_id: int) -> Image.Image | None:
+    is_part = part_of(service.view.record(image_id).path).box is not None
+    return service.scene_image(image_id) if is_part else None
 
 
 def _pictures(service: SearchService, image_ids: list[int]) -> list[Image.Image]:

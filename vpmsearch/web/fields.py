@@ -12,6 +12,7 @@ from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from vpmsearch.data.crops import CropBox
+from vpmsearch.data.fragment import PixelBox, parse_box
 from vpmsearch.data.moments import parse_moment
 from vpmsearch.errors import DataError
 from vpmsearch.labels import as_label
@@ -73,7 +74,7 @@ def whole_uploads(uploads: Sequence[UploadFile]) -> list[UploadFile]:
     return [upload for upload in uploads if upload.filename or upload.size]
 
 
-def boxes_of(texts: Sequence[str], count: int) -> list[CropBox | None]:
+def boxes_of(texts: Sequence[str], count: int) -> list[CropBox | PixelBox | None]:
     """The part of each of `count` photographs; boxes that are all empty are none."""
     given = texts if any(text.strip() for text in texts) or len(texts) == count else [""] * count
     if len(given) != count:
@@ -103,10 +104,15 @@ def check_count(count: int) -> None:
         raise HTTPException(422, f"a query takes 1 to {MAX_PHOTOGRAPHS} photographs and images, got {count}")
 
 
-def box_of(text: str) -> CropBox | None:
-    """Read "left,top,right,bottom" as fractions; None for the whole photograph."""
+def box_of(text: str) -> CropBox | PixelBox | None:
+    """Read "left,top,right,bottom" as fractions, or "xywh=x,y,width,height" in pixels; None is the whole photograph."""
     if not text.strip():
         return None
+    if text.strip().startswith("xywh="):
+        try:
+            return parse_box(text[:200])
+        except DataError as error:
+            raise HTTPException(422, str(error)) from error
     try:
         left, top, right, bottom = map(float, text[:200].split(","))
     except ValueError as error:

@@ -48,6 +48,9 @@ class Hit(BaseModel):
         "`vpmsearch calibrate`, of the query itself, and of a query that was filled or has confirmed images"
     )
     itself: bool = Field(description="it is the query itself, or has its content: no match")
+    track_images: int | None = Field(
+        description="how many images of its track were found, at least; none where tracks were not asked for"
+    )
 
 
 class QueryRegion(BaseModel):

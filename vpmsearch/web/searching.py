@@ -7,7 +7,6 @@ from typing import Annotated
 
 from fastapi import File, Form, Request, UploadFile
 
-from vpmsearch.data.crops import CropBox
 from vpmsearch.data.images import printable
 from vpmsearch.search.confirm import Taken, joined
 from vpmsearch.search.itself import Source
@@ -26,7 +25,7 @@ from vpmsearch.web.fields import (
     filter_of,
     whole_uploads,
 )
-from vpmsearch.web.service import Found, SearchService, View
+from vpmsearch.web.service import Box, Found, SearchService, View
 from vpmsearch.web.waiting import Place
 
 Id = Annotated[int, Form(ge=1, le=LARGEST_ID)]
@@ -38,7 +37,7 @@ class Asked:
     """A search that was asked for; the fields are those of the form, see `asked`. boxes: one for each upload."""
 
     uploads: list[UploadFile]
-    boxes: list[CropBox | None]
+    boxes: list[Box | None]
     image_ids: list[int]
     cut_from: list[int]
     confirmed: list[int]
@@ -47,6 +46,7 @@ class Asked:
     only: SearchFilter
     exact: bool
     exclude_self: bool
+    by_track: bool
     fill: bool
     offset: int
     limit: int
@@ -64,7 +64,11 @@ async def asked(
         list[UploadFile] | None, Given, File(description=f"Up to {MAX_PHOTOGRAPHS} photographs of one person.")
     ] = None,
     box: Annotated[
-        list[str] | None, Form(description='Of each photograph the part to use: "left,top,right,bottom", or "".')
+        list[str] | None,
+        Form(
+            description='Of each photograph the part to use: "left,top,right,bottom" as fractions 0 to 1, '
+            '"xywh=x,y,width,height" in pixels, or "".'
+        ),
     ] = None,
     image_id: Annotated[list[Id] | None, Given, Form(description="Images of the index to search with.")] = None,
     confirmed: Annotated[
@@ -110,6 +114,9 @@ async def asked(
     exclude_self: Annotated[
         bool, Form(description="Leave the query itself, or whatever has its content, out of the ranks.")
     ] = False,
+    by_track: Annotated[
+        bool, Form(description="Images of one track are one match: its nearest image, and how many it has.")
+    ] = False,
     fill: Annotated[
         bool, Form(description="Fill what the query does not show from its nearest image, and search again.")
     ] = False,
@@ -139,6 +146,7 @@ async def asked(
         ),
         exact=exact,
         exclude_self=exclude_self,
+        by_track=by_track,
         fill=fill,
         offset=offset,
         limit=limit,
@@ -150,8 +158,8 @@ class Searched:
     """A search that was made.
 
     view: that was searched. query: (1, p) and (1, p, d), with what was confirmed. taken: for each region the
-    photograph, image or confirmed image it was taken from. chosen: regions that were asked for, None for all. found: a page of the
-    ranks.
+    photograph, image or confirmed image it was taken from. chosen: regions that were asked for, None for all. found: a
+    page of the ranks.
     """
 
     asked: Asked
@@ -188,6 +196,7 @@ def search(service: SearchService, asked: Asked, place: Place) -> Searched:
         regions=chosen,
         source=source,
         exclude_self=asked.exclude_self,
+        by_track=asked.by_track,
         fill=asked.fill,
         refused=asked.refused,
     )

@@ -14,15 +14,18 @@ from typing import Generic, TypeVar
 from PIL import Image
 
 from vpmsearch.data.crops import CropBox
-from vpmsearch.data.images import decode_image, hash_of, printable, read_image
+from vpmsearch.data.fragment import PixelBox, part_of
+from vpmsearch.data.images import decode_image, hash_of, part_hash, printable, read_image, read_scene
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor
-from vpmsearch.search.itself import NOWHERE, Source, search_others
+from vpmsearch.report.scene import outlined
+from vpmsearch.search.itself import NOWHERE, Answered, Source, search_others
 from vpmsearch.search.judged import judged
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
 from vpmsearch.search.searcher import Searcher
+from vpmsearch.search.tracks import by_track as nearest_tracks
 from vpmsearch.search.verdict import Calibration, load_calibration, notice_of
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
@@ -30,6 +33,8 @@ from vpmsearch.types import ImageRecord, Int64, RegionFeatures, SearchFilter, Se
 from vpmsearch.web.problems import problem_of
 
 Value = TypeVar("Value")
+Box = CropBox | PixelBox
+"""A part of a photograph, in fractions or in pixels."""
 
 THUMBNAIL = (192, 256)
 """Largest width and height of a thumbnail, in pixels."""
@@ -179,7 +184,7 @@ class SearchService:
         except OSError:
             return 0
 
-    def see(self, data: bytes, box: CropBox | None) -> Photograph:
+    def see(self, data: bytes, box: Box | None) -> Photograph:
         """What the model sees in the bytes of an image file, or in a part of it.
 
         Raises:
@@ -188,7 +193,7 @@ class SearchService:
         content = hash_of(data)
         return self._photographs.get((content, box), lambda: self._see(self._decode(data, box), box, content))
 
-    def see_stored(self, image_id: int, box: CropBox | None) -> Photograph:
+    def see_stored(self, image_id: int, box: Box | None) -> Photograph:
         """What the model sees in an image of the index, or in a part of it.
 
         Raises:
@@ -218,6 +223,7 @@ class SearchService:
         regions: tuple[int, ...] | None,
         source: Source = NOWHERE,
         exclude_self: bool = False,
+        by_track: bool = False,
         fill: bool = False,
         refused: Sequence[int] = (),
     ) -> Found:
@@ -225,26 +231,36 @@ class SearchService:
 
         Args:
             source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
-            fill: see `vpmsearch.search.fill`. refused: images to leave out.
+            by_track: images of one track are one match. fill: see `vpmsearch.search.fill`. refused: images to leave
+            out.
 
         Raises:
             FeatureError: no such region.
         """
         k = offset + limit + 1  # one more says whether there is another page
-        (answered,) = search_others(
-            view.engine,
-            query,
-            [source],
-            k,
-            exact,
-            exclude_self=exclude_self,
-            filter=only,
-            regions=regions,
-            fill=fill,
-            refused=refused,
-        )
+
+        def nearest(count: int) -> Answered:
+            return search_others(
+                view.engine,
+                query,
+                [source],
+                count,
+                exact,
+                exclude_self=exclude_self,
+                filter=only,
+                regions=regions,
+                fill=fill,
+                refused=refused,
+            )[0]
+
+        images: tuple[int, ...] = ()
+        if by_track:
+            tracked = nearest_tracks(view.snapshot, k, nearest)
+            answered, images = tracked.answered, tracked.images
+        else:
+            answered = nearest(k)
         query_seen, info = only_regions(query, regions), view.snapshot.model_info
-        result = judged(answered, query_seen, info, view.calibration, view.calibration_notice)
+        result = judged(answered, query_seen, info, view.calibration, view.calibration_notice, images)
         page = result.matches[offset : offset + limit]
         return Found(replace(result, matches=page), offset, len(result.matches) > offset + limit)
 
@@ -266,19 +282,40 @@ class SearchService:
         key = (image_id, record.content_hash)
         return self._thumbnails.get(key, lambda: _jpeg(self._read(record), THUMBNAIL, quality=85))
 
+    def scene(self, image_id: int) -> bytes:
+        """The whole picture that an image is a part of, its box outlined, as `picture` gives one.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        return _jpeg(self.scene_image(image_id), PICTURE, quality=92)
+
+    def scene_image(self, image_id: int) -> Image.Image:
+        """The same as a picture of any size.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        record = self.view.record(image_id)
+        part = part_of(record.path)
+        digest, image = read_scene(part)
+        _check_same(record, part_hash(digest, part))
+        if part.box is not None:
+            image = outlined(image, part.box)
+        return image
+
     def _read(self, record: ImageRecord) -> Image.Image:
         """The picture that was indexed, and no other: what has come to be at its path since is not shown to anybody."""
         digest, image = read_image(record.path)
-        if not record.content_hash or digest != record.content_hash:
-            raise ImageError("the file has changed since it was indexed; index the gallery again")
+        _check_same(record, digest)
         return image
 
-    def _decode(self, data: bytes, box: CropBox | None) -> Image.Image:
+    def _decode(self, data: bytes, box: Box | None) -> Image.Image:
         # As the indexer does: a whole photograph may be decoded smaller, of a part all pixels are needed.
         shrink_to = self.extractor.weights.config.input_size if box is None else None
         return decode_image(data, max_pixels=self.max_pixels, shrink_to=shrink_to)
 
-    def part(self, data: bytes, box: CropBox | None) -> Image.Image:
+    def part(self, data: bytes, box: Box | None) -> Image.Image:
         """The part of a photograph that is used, as a picture.
 
         Raises:
@@ -294,7 +331,7 @@ class SearchService:
         """
         return self._read(self.view.record(image_id))
 
-    def _see(self, image: Image.Image, box: CropBox | None, content: str) -> Photograph:
+    def _see(self, image: Image.Image, box: Box | None, content: str) -> Photograph:
         image = _cropped(image, box)
         with self._model:  # one at a time: it uses all cores, or the whole GPU
             seen = self.extractor.see(image)
@@ -322,11 +359,16 @@ class _Recent(Generic[Value]):
         return value
 
 
-def _cropped(image: Image.Image, box: CropBox | None) -> Image.Image:
+def _cropped(image: Image.Image, box: Box | None) -> Image.Image:
     if box is None:
         return image
     left, top, right, bottom = box.pixels(image.width, image.height)
     return image.crop((int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom))))
+
+
+def _check_same(record: ImageRecord, digest: str) -> None:
+    if not record.content_hash or digest != record.content_hash:
+        raise ImageError("the file has changed since it was indexed; index the gallery again")
 
 
 def _jpeg(image: Image.Image, largest: tuple[int, int], quality: int) -> bytes:

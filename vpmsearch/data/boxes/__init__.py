@@ -1,0 +1,1 @@
+"""Boxes of people inside photographs and films, as detectors, trackers and annotation tools write them."""

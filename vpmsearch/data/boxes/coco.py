@@ -1,0 +1,144 @@
+"""Boxes of COCO's JSON: a data set ({"images", "annotations", "categories"}) or a list of results.
+
+https://cocodataset.org/#format-data and #format-results: a box is [left, top, width, height] in pixels from 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vpmsearch.data import not_taken
+from vpmsearch.data.boxes.found import FoundBox
+from vpmsearch.data.images import printable
+from vpmsearch.errors import DataError
+from vpmsearch.system.regular import open_regular
+
+PERSON = "person"
+"""COCO's category of people; also its id 1, where a file names no categories."""
+_PERSON_ID = 1
+_LARGEST = 1 << 30  # bytes
+
+
+class _Picture(NamedTuple):
+    name: str | None
+    frame: int | None
+    size: tuple[int, int] | None
+
+
+def coco_boxes(path: Path, images: Path | None = None) -> Iterator[FoundBox]:
+    """The people of a COCO file.
+
+    Args:
+        path: a data set or a list of results. images: a data set that has the "images" (and "categories") of a list of
+            results; without one, an `image_id` is the number in a picture's name, or its name.
+
+    Raises:
+        DataError: the file is no such JSON, or has no category "person".
+    """
+    told = _load(path)
+    beside = told if isinstance(told, dict) else _load(images) if images is not None else {}
+    rows = told.get("annotations") if isinstance(told, dict) else told
+    if not isinstance(beside, dict) or not isinstance(rows, list) or (isinstance(told, dict) and "images" not in told):
+        raise DataError(
+            f"{printable(path)} is no COCO file: neither a list of results nor an object with images and annotations"
+        )
+    people = _people(beside.get("categories"), path)
+    pictures = _pictures(beside.get("images"), path)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or "image_id" not in row:
+            raise DataError(f"{printable(path)}: annotation {number} has no image_id")
+        if row.get("category_id", _PERSON_ID) not in people:
+            not_taken.note("boxes of other categories than person", str(path))
+        elif row.get("iscrowd"):
+            not_taken.note("boxes of crowds", str(path))
+        elif row.get("bbox") is None:
+            not_taken.note("annotations without a box", str(path))
+        else:
+            yield _found(row, _picture(pictures, row["image_id"], path, number), path, number)
+
+
+def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> FoundBox:
+    box = row["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
+        raise DataError(f"{printable(path)}: annotation {number} has no bbox of four numbers")
+    score, more = row.get("score"), row.get("attributes")
+    more = more if isinstance(more, dict) else {}
+    track = row.get("track_id", more.get("track_id", row.get("instance_id")))
+    attributes = tuple(
+        (str(name), str(value)) for name, value in more.items() if isinstance(value, str | int | float) and value != ""
+    )
+    x, y, width, height = map(float, box)
+    return FoundBox(
+        x,
+        y,
+        width,
+        height,
+        picture.name,
+        picture.frame,
+        picture.size,
+        float(score) if score is not None and _is_number(score) else None,
+        None if track is None else str(track),
+        attributes=tuple(pair for pair in attributes if pair[0] != "track_id"),
+    )
+
+
+def _people(categories: Any, path: Path) -> set[Any]:
+    if not isinstance(categories, list) or not categories:
+        return {_PERSON_ID}
+    names = {each["id"]: str(each.get("name", "")) for each in categories if isinstance(each, dict) and "id" in each}
+    people = {number for number, name in names.items() if name.strip().lower() == PERSON}
+    if not people:
+        some = ", ".join(map(printable, list(names.values())[:10]))
+        raise DataError(f"{printable(path)} has no category {PERSON!r}, only: {some}; rename the one that means people")
+    return people
+
+
+def _pictures(images: Any, path: Path) -> dict[Any, _Picture] | None:
+    if images is None:
+        return None
+    found = {}
+    for each in images if isinstance(images, list) else [images]:
+        if not isinstance(each, dict) or "id" not in each or not isinstance(each.get("file_name"), str):
+            raise DataError(f"{printable(path)}: an image without id or file_name")
+        size = (each.get("width"), each.get("height"))
+        known = (int(size[0]), int(size[1])) if all(isinstance(n, int) and n > 0 for n in size) else None  # type: ignore[arg-type]
+        frame = next((each[key] for key in ("frame_id", "frame") if isinstance(each.get(key), int)), None)
+        found[each["id"]] = _Picture(each["file_name"], frame, known)
+    return found
+
+
+def _picture(pictures: dict[Any, _Picture] | None, image_id: Any, path: Path, number: int) -> _Picture:
+    if isinstance(image_id, list | dict):
+        raise DataError(f"{printable(path)}: annotation {number} has an image_id that is no number")
+    if pictures is not None:
+        if image_id not in pictures:
+            raise DataError(f"{printable(path)}: annotation {number} is of image {image_id}, which images do not have")
+        return pictures[image_id]
+    if isinstance(image_id, int):
+        return _Picture(None, image_id, None)
+    return _Picture(str(image_id), None, None)
+
+
+def frame_number(name: str) -> int | None:
+    """The number that a picture's name ends with, its extension aside: 12 of cam1_000012.jpg."""
+    match = re.search(r"([0-9]{1,15})$", os.path.splitext(os.path.basename(name))[0])  # noqa: PTH119, PTH122 (text)
+    return int(match[1]) if match else None
+
+
+def _load(path: Path) -> Any:
+    try:
+        with open_regular(path, _LARGEST, follow=True) as file:
+            return json.load(file)
+    except OSError as error:
+        raise DataError(f"{printable(path)} cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{printable(path)} is no JSON ({' '.join(str(error).split())[:200]})") from error
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > 1e300

@@ -1,0 +1,266 @@
+"""Films: their pictures one after another, and the picture of a moment, exactly. The only module that imports PyAV.
+
+A picture is called by its *time*, seconds from the film's first picture: frames come at varying distances, and a number
+cannot be jumped to. Frame numbers count from 1, as MOTChallenge does.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from PIL import Image
+
+from vpmsearch.errors import DataError, ImageError
+from vpmsearch.system.regular import open_regular
+
+SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .mts .m2ts .3gp .wmv .flv .ogv".split())  # noqa: SIM905
+"""Files called so are films, lower case."""
+
+_FORMATS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
+# Playlists, concatenations and the like are no film: they would have libav open other files and addresses.
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
+_LARGEST = 1 << 42  # bytes
+_SAME = 2e-6  # seconds: paths hold microseconds
+_AHEAD = 5.0  # seconds that are rather decoded than jumped over
+_MARGIN = 1.0  # seconds before a moment from which on it is decoded at least
+_REORDERED = 20  # frames by which decoding and showing may differ
+
+
+class Picture(NamedTuple):
+    """A picture of a film. number: from 1; 0 where it was jumped to. seconds: from the film's first picture."""
+
+    number: int
+    seconds: float
+    image: Image.Image
+
+
+def is_film(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is called like a film."""
+    return os.path.splitext(path)[1].lower() in SUFFIXES  # noqa: PTH122 (speed)
+
+
+class Film:
+    """An open film. Not for several threads at once.
+
+    Raises:
+        ImageError: the file is no film that can be read. DataError: PyAV is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, max_pixels: int) -> None:
+        self.path, self._max_pixels = Path(path), max_pixels
+        self._av = _package()
+        try:
+            self._file = open_regular(self.path, _LARGEST, follow=True)
+        except OSError as error:
+            raise ImageError(f"cannot be read ({error.strerror or error})", str(path)) from error
+        self._frames: Iterator[Any] = iter(())
+        self._now: Any = None
+        """The frame that was decoded last."""
+        self._next: Any = None
+        """The one after it, where it is known already."""
+        try:
+            self._open()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self) -> None:
+        try:
+            self._container = self._av.open(self._file, options=_OPTIONS, metadata_errors="replace")
+            streams = self._container.streams.video
+            if not streams:
+                raise ImageError("a film without pictures", str(self.path))
+            self._stream = streams[0]
+            self._stream.thread_type = "AUTO"
+            width, height = self._stream.codec_context.width, self._stream.codec_context.height
+        except (self._av.FFmpegError, ValueError, RuntimeError, TypeError) as error:
+            raise ImageError(f"not a film of a known format, or damaged ({_short(error)})", str(self.path)) from error
+        if width < 1 or height < 1 or width * height > self._max_pixels:
+            raise ImageError(f"{width}×{height} is empty or more than the limit of {self._max_pixels} pixels")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._container.close()
+        self._file.close()
+
+    @functools.cached_property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright pictures."""
+        return self.at(0.0).size
+
+    @functools.cached_property
+    def times(self) -> list[float]:
+        """When each picture is shown, seconds from the first, ascending: `times[n - 1]` is frame n's.
+
+        Found without decoding where the container says it.
+        """
+        self._rewind()
+        try:
+            packets = [
+                packet.pts for packet in self._container.demux(self._stream) if packet.size and not packet.is_discard
+            ]
+            if not packets or None in packets:
+                self._rewind()
+                packets = [self._stamp(frame) for frame in self._container.decode(self._stream)]
+        except (self._av.FFmpegError, ValueError) as error:
+            raise self._damaged(error) from error
+        self._rewind()
+        if not packets:
+            raise ImageError("a film without pictures", str(self.path))
+        packets.sort()
+        return [self._seconds(pts) for pts in packets]
+
+    def pictures(self) -> Iterator[Picture]:
+        """All pictures in order."""
+        self._rewind()
+        number = 0
+        while (frame := self._read()) is not None:
+            number += 1
+            yield Picture(number, self._seconds(self._stamp(frame)), self._image(frame))
+
+    def at(self, seconds: float) -> Image.Image:
+        """The picture that is shown at a moment, upright and in mode RGB.
+
+        Raises:
+            ImageError: the film is damaged or over by then.
+        """
+        if self._now is None or not self._time(self._now) - _SAME <= seconds <= self._time(self._now) + _AHEAD:
+            self._jump(seconds)
+        while abs(self._time(self._now) - seconds) > _SAME:
+            if self._next is None:
+                self._next = self._decoded()
+            if self._next is None:
+                self._check_end(seconds)
+                break
+            if self._time(self._next) > seconds + _SAME:
+                break
+            self._now, self._next = self._next, None
+        return self._image(self._now)
+
+    def _jump(self, seconds: float) -> None:
+        """Go to a picture at or before a moment, from where on everything is decoded as it was from the beginning."""
+        rate = float(self._stream.average_rate or 0) or 25.0
+        # Not to the last key frame: pictures that are shown before it but decoded after it may lack what they rest on.
+        start = seconds - max(_MARGIN, _REORDERED / rate)
+        if start > 0:
+            try:
+                offset = self._start + int(start / float(self._stream.time_base))
+                self._container.seek(offset, stream=self._stream, backward=True)
+                self._begin()
+                while (frame := self._read()) is not None:
+                    if frame.key_frame and not frame.is_corrupt:
+                        break
+                if frame is not None and self._time(frame) <= start + _SAME:
+                    self._now = frame
+                    return
+            except self._av.FFmpegError:
+                pass  # a container without an index
+        self._rewind()
+        if self._read() is None:
+            raise ImageError("a film without pictures", str(self.path))
+
+    def _rewind(self) -> None:
+        try:
+            self._container.close()
+            self._file.seek(0)
+            self._open()
+        except OSError as error:
+            raise self._damaged(error) from error
+        self._begin()
+
+    def _begin(self) -> None:
+        self._frames, self._now, self._next = self._container.decode(self._stream), None, None
+
+    def _read(self) -> Any:
+        """The next frame, which is now the current one; None at the end."""
+        frame = self._decoded()
+        if frame is not None:
+            self._now = frame
+        return frame
+
+    def _decoded(self) -> Any:
+        try:
+            return next(self._frames, None)
+        except (self._av.FFmpegError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def _check_end(self, seconds: float) -> None:
+        last = self._time(self._now)
+        if seconds > last + max(1.0, 2 / (float(self._stream.average_rate or 0) or 25.0)):
+            raise ImageError(f"the film's last picture is at {last:.3f} s, before {seconds:.3f} s", str(self.path))
+
+    @functools.cached_property
+    def _start(self) -> int:
+        """The first picture's time stamp."""
+        return int(self._stream.start_time or 0)
+
+    def _stamp(self, frame: Any) -> int:
+        if frame.pts is None:
+            raise ImageError(
+                "its pictures have no times; write it anew, such as by `ffmpeg -fflags +genpts -i old -c copy new.mp4`",
+                str(self.path),
+            )
+        return int(frame.pts)
+
+    def _seconds(self, stamp: int) -> float:
+        return round(float((stamp - self._start) * self._stream.time_base), 6)
+
+    def _time(self, frame: Any) -> float:
+        return self._seconds(self._stamp(frame))
+
+    def _image(self, frame: Any) -> Image.Image:
+        if frame.width * frame.height > self._max_pixels:  # a film may change its size
+            raise ImageError(f"{frame.width}×{frame.height} is more than the limit of {self._max_pixels} pixels")
+        image: Image.Image = frame.to_image()
+        # The angle is counterclockwise, as Pillow's is.
+        return image.rotate(frame.rotation, expand=True) if frame.rotation % 360 else image
+
+    def _damaged(self, error: BaseException) -> ImageError:
+        return ImageError(f"the film is damaged ({_short(error)})", str(self.path))
+
+
+def film_hash(path: str | os.PathLike[str]) -> str:
+    """`vpmsearch.data.images.content_hash` of a film, read piece by piece; remembered until the file changes.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116
+        return _film_hash(os.fspath(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror or error})", str(path)) from error
+
+
+@functools.lru_cache(maxsize=256)
+def _film_hash(path: str, *_: int) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    with open_regular(Path(path), _LARGEST, follow=True) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()[:32]
+
+
+def _package() -> Any:
+    try:
+        av = importlib.import_module("av")
+    except ImportError as error:
+        raise DataError("films need PyAV: pip install 'vpmsearch[video]'") from error
+    av.logging.set_level(None)  # what is wrong with a film is said by us
+    return av
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
