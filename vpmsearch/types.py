@@ -246,7 +246,7 @@ class SearchFilter:
         for name in ("pids", "camids"):
             object.__setattr__(self, name, tuple(map(as_label, getattr(self, name))))  # frozen
         wanted = {as_name(name): _texts(value) for name, value in sorted(self.where.items())}
-        object.__setattr__(self, "where", wanted)
+        object.__setattr__(self, "where", {name: values for name, values in wanted.items() if values})
         try:
             self.path_prefix.encode()
         except UnicodeEncodeError as error:

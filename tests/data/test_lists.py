@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -13,7 +14,9 @@ import pytest
 from vpmsearch.data.datasets import read_dataset, read_gallery
 from vpmsearch.data.frames import read_frame
 from vpmsearch.data.labelled import LabelledImage
+from vpmsearch.data.lists import list_gallery
 from vpmsearch.errors import DataError
+from vpmsearch.types import SearchFilter
 
 TAKEN = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 
@@ -106,11 +109,53 @@ def test_tables_in_memory(tmp_path: Path, of):
     assert images[1].path == tmp_path / "b.jpg"
 
 
+@pytest.mark.parametrize(
+    ("given", "label"),
+    [
+        ("7", 7), ("-1", -1), ("0", 0), ("17.0", 17), (" 7 ", 7), ("007", "007"), ("00", "00"), ("+7", 7),
+        ("+07", "+07"), ("1e3", "1e3"), ("1.5", "1.5"), ("alice", "alice"), (" P-017 ", "P-017"),
+        ("Łódź, 2", "Łódź, 2"), ("٣", "٣"),
+        ("9223372036854775807", 2**63 - 1), ("9223372036854775808", "9223372036854775808"), ("NaN", None), ("", None),
+    ],
+)  # fmt: skip
+def test_a_label_is_a_number_or_a_word_as_given(tmp_path, given, label):
+    """In a CSV, in JSON, from pandas, and in a filter: the same."""
+    (tmp_path / "list.csv").write_text(f'path,pid,camid\na.jpg,"{given}","{given}"\n', encoding="utf-8")
+    (tmp_path / "list.jsonl").write_text(json.dumps({"path": "a.jpg", "pid": given, "camid": given}))
+    frame = read_frame(pd.DataFrame({"path": ["a.jpg"], "pid": [given], "camid": [given]}))
+    for images in (list_gallery(tmp_path / "list.csv"), list_gallery(tmp_path / "list.jsonl"), frame):
+        assert [(type(image.pid), image.pid, image.camid) for image in images] == [(type(label), label, label)]
+    if label is not None and given not in ("17.0", "+7"):  # which pandas and spreadsheets write
+        assert SearchFilter(pids=(given,)).pids == (label,)
+
+
+def test_every_other_column_is_an_attribute(tmp_path):
+    """As text; also the split, which says nothing to who indexes."""
+    (tmp_path / "list.csv").write_text("path,person,site,split,note\na.jpg,bob,north,query,\nb.jpg,,2,,NaN\n")
+    images = list_gallery(tmp_path / "list.csv")
+    assert [image.attributes for image in images] == [(("site", "north"), ("split", "query")), (("site", "2"),)]
+    (tmp_path / "list.jsonl").write_text('{"path": "a.jpg", "site": 2.0, "ok": true, "at": [1, "x"], "f": 1.5}\n')
+    assert dict(list_gallery(tmp_path / "list.jsonl")[0].attributes) == {
+        "site": "2", "ok": "true", "at": '[1, "x"]', "f": "1.5"
+    }  # fmt: skip
+    for head, words in (
+        ("x" * 101, "cannot be the name of an attribute"),
+        ("captured_after", "an image has it by itself"),
+        (",".join(f"c{i}" for i in range(101)), "101 columns beside the known ones"),
+    ):
+        (tmp_path / "list.csv").write_text(f"path,{head}\n")
+        with pytest.raises(DataError, match=f"line 1: .*{words}"):
+            list_gallery(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_text(f"path,site\na,b\nc,{'x' * 4001}\n")
+    with pytest.raises(DataError, match=r"line 3: column site: an attribute has up to 4000 characters"):
+        list_gallery(tmp_path / "list.csv")
+
+
 def test_tables_that_are_none():
     with pytest.raises(DataError, match="a list is neither a pandas frame nor"):
         read_frame([["a.jpg"]])
-    with pytest.raises(DataError, match=r"row 2: pid must be a whole number, not 'x'"):
-        list(read_frame(pd.DataFrame({"path": ["a", "b"], "pid": ["1", "x"]})))
+    with pytest.raises(DataError, match=r"row 2: pid: a label has up to 200 characters"):
+        list(read_frame(pd.DataFrame({"path": ["a", "b"], "pid": ["1", "x" * 201]})))
     with pytest.raises(DataError, match="there is no column path"):
         read_frame(pd.DataFrame({"pid": [1]}))
     naive = pd.DataFrame({"path": ["a"], "captured_at": [pd.Timestamp("2026-10-25 02:30")]})

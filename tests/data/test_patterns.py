@@ -25,7 +25,11 @@ def read(pattern: str, name: str, **options) -> dict[str, str] | None:
     [
         ("{pid}_c{camid}_{}.jpg", "0007_c3_x_y.jpg", {"pid": "7", "camid": "3"}),
         ("{pid}_c{camid}_{}", "deep/down/0007_c3_.PNG", {"pid": "7", "camid": "3"}),
-        ("{pid}_c{camid}_{}.jpg", "x0007_c3_.jpg", None),
+        ("{pid:int}_c{camid}_{}.jpg", "x0007_c3_.jpg", None),
+        ("{pid}_c{camid}_{}.jpg", "x0007_c3_.jpg", {"pid": "x0007", "camid": "3"}),
+        ("c{camid}{}", "c12s3.jpg", {"camid": "12"}),
+        ("{camid}-{pid}-{}", "back_porch-P-017-1.jpg", {"camid": "back_porch", "pid": "P"}),
+        ("{camid}/{pid}.{}", "lobby/Łódź 7.1.jpg", {"camid": "lobby", "pid": "Łódź 7"}),
         ("{pid}/{camid}-{}.jpg", "a/b/12/4-x.jpg", {"pid": "12", "camid": "4"}),
         ("{pid}/{camid}-{}.jpg", "4-x.jpg", None),
         ("{camid}/{captured_at:unix}-{}.jpg", "2/1774747800.5-abc.jpg",
@@ -119,4 +123,4 @@ def test_no_known_set(tmp_path: Path):
     rows = tried(tmp_path, "{place}-{captured_at:unix}-{id}.jpg")
     assert [row.labels["place"] for row in rows] == ["back_porch", "front"]
     assert all(not row.problem for row in rows)
-    assert [row.problem for row in tried(tmp_path, "{pid}.jpg")] == ["the pattern does not fit"] * 2
+    assert [row.problem for row in tried(tmp_path, "{pid:int}.jpg")] == ["the pattern does not fit"] * 2

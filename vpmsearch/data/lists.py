@@ -49,6 +49,8 @@ def collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequenc
             first = images.line_of(row.name)
             raise DataError(f"{called}, line {row.line}: the path of line {first} again; list it once")
         names.add(row.name)
+        if row.split is not None:  # to index it is as good as any other column
+            row = row._replace(attributes=(*row.attributes, ("split", row.split)))
         images.append(row, row.line)
     return images
 

@@ -2,11 +2,11 @@
 
 A CSV has a header line; its columns are separated by commas, semicolons, tabs or bars, whichever the header shows. It
 is JSON lines where the file is called `.jsonl` or `.ndjson`. UTF-8 with or without BOM, any line ends. Only `path` is
-needed; `ALIASES` are other names of the known columns. Any other column is read as an attribute, which an
-index does not keep; columns without a name, as pandas writes its index, are left out. An empty field is an unknown
-value, and so are NaN, NaT and None. Times are what `vpmsearch.data.moments` reads; a column called `captured_at:unix`
-or `captured_at:unix_ms` counts seconds or milliseconds since 1970. Rows are read one by one: a million lines need no
-more memory than one.
+needed; `ALIASES` are other names of the known columns. pid and camid are whole numbers or words, see
+`vpmsearch.labels`. Any other column is an attribute; columns without a name, as pandas writes its index, are left out.
+An empty field is an unknown value, and so are NaN, NaT and None. Times are what `vpmsearch.data.moments` reads; a
+column called `captured_at:unix` or `captured_at:unix_ms` counts seconds or milliseconds since 1970. Rows are read one
+by one: a million lines need no more memory than one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from vpmsearch.data.images import EXTENSIONS, printable
 from vpmsearch.data.labelled import SPLITS
 from vpmsearch.data.moments import epoch, parse_moment
 from vpmsearch.errors import DataError
+from vpmsearch.labels import MAX_ATTRIBUTES, Label, as_label, as_name, attribute_text
 from vpmsearch.types import as_utc
 
 COLUMNS = ("path", "pid", "camid", "captured_at", "split", "track", "clothes")
@@ -49,12 +50,11 @@ MAX_ROWS = 1_000_000
 _BLANK = ",;\t| \r\n"
 _DELIMITERS = ",;\t|"
 _DECODER = json.JSONDecoder()
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}(?:\.0*)?")
+_DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})(?:\.0*)?")
 _UNKNOWN = frozenset({"", "nan", "nat", "none", "null", "<na>", "na", "n/a"})
 """What stands for no value, in lower case."""
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _UNNAMED = re.compile(r"(unnamed: [0-9]+)?")  # pandas's name of a column without one
-_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 
 class ManifestRow(NamedTuple):
@@ -67,8 +67,8 @@ class ManifestRow(NamedTuple):
 
     folder: Path
     name: str
-    pid: int | None
-    camid: int | None
+    pid: Label | None
+    camid: Label | None
     captured_at: datetime | None
     split: str | None
     track: str | None
@@ -189,12 +189,18 @@ class _Header:
         self.places = [self._place(called, name) for name in COLUMNS]
         """Of `COLUMNS` in a row; −1 for those that are absent."""
         taken = set(self.places)
-        self.others = [
-            (name.strip(), place)
+        others = [
+            (name, place)
             for place, name in enumerate(names)
             if place not in taken and not _UNNAMED.fullmatch(name.strip().lower())
         ]
-        """The attributes, by name and place."""
+        try:
+            self.others = [(as_name(name), place) for name, place in others]
+            """The attributes, by name and place."""
+        except DataError as error:
+            raise _LineError(str(error), line) from error
+        if len(others) > MAX_ATTRIBUTES:
+            raise _LineError(f"{len(others)} columns beside the known ones; an image has up to {MAX_ATTRIBUTES}", line)
         self.width = len(names)
 
     @staticmethod
@@ -308,13 +314,13 @@ class _Rows:
         return ManifestRow(
             self._folder,
             self._name(path, line),
-            _integer(pid, "pid", line),
-            _integer(camid, "camid", line),
+            _label(pid, "pid", line),
+            _label(camid, "camid", line),
             None if captured_at is None else self._time(captured_at, header.time_unit, line),
             split,
             _word(track),
             _word(clothes),
-            _attributes(values, header.others) if header.others else (),
+            _attributes(values, header.others, line) if header.others else (),
             line,
         )
 
@@ -358,12 +364,16 @@ class _Rows:
             raise _LineError(f"captured_at {printable(str(error))}", line) from error
 
 
-def _attributes(values: Sequence[Any], others: Sequence[tuple[str, int]]) -> tuple[tuple[str, str], ...]:
+def _attributes(values: Sequence[Any], others: Sequence[tuple[str, int]], line: int) -> tuple[tuple[str, str], ...]:
     found = []
     for name, place in others:
         text = _word(values[place])
-        if text is not None:
-            found.append((name, text))
+        if text is None:
+            continue
+        try:
+            found.append((name, attribute_text(text)))
+        except DataError as error:
+            raise _LineError(f"column {name[:80]}: {error}", line) from error
     return tuple(found)
 
 
@@ -397,24 +407,25 @@ def _shown(value: Any) -> str:
     return type(value).__name__ if isinstance(value, list | dict) else repr(value)[:80]
 
 
-def _integer(value: Any, name: str, line: int) -> int | None:
+def _label(value: Any, name: str, line: int) -> Label | None:
+    """A pid or camid: a whole number, or a word as it is given; None where it is unknown."""
     if value is None:
         return None
-    if isinstance(value, str) and len(value) < 19 and value.isascii() and value.isdigit():
+    if isinstance(value, str) and len(value) < 19 and value.isascii() and value.isdigit() and value[0] != "0":
         return int(value)  # as nearly all are: nothing to strip, nothing to check
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, float) and (value != value or value.is_integer()):
+    if isinstance(value, float):
         if value != value:
             return None  # pandas writes a column of whole numbers with gaps so
-        number = int(value)
-    else:
-        text = _text(value, name, line)
-        if text is None:
+        value = int(value) if value.is_integer() else value
+    if isinstance(value, bool | float | list | dict):
+        raise _LineError(f"{name} must be a whole number or text, not {_shown(value)}", line)
+    if isinstance(value, str):
+        value = value.strip()
+        if value.lower() in _UNKNOWN:
             return None
-        if not _INTEGER.fullmatch(text):
-            raise _LineError(f"{name} must be a whole number, not {printable(text)[:80]!r}", line)
-        number = int(text.partition(".")[0])
-    if not _LOWEST <= number <= _HIGHEST:
-        raise _LineError(f"{name} {str(number)[:80]} does not fit 64 bits", line)
-    return number
+        if _DECIMAL.fullmatch(value):  # pandas again: 17.0
+            value = value.partition(".")[0].removeprefix("+")
+    try:
+        return as_label(value)
+    except DataError as error:
+        raise _LineError(f"{name}: {error}", line) from error

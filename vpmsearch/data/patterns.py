@@ -6,6 +6,7 @@ Two ways to write one:
     (?P<pid>\d+)_c(?P<camid>\d+)                  a regular expression with named groups, for the rest
 
 `pid`, `camid`, `captured_at`, `track`, `clothes` and `split` mean what they are called; any other name is an attribute.
+A pid or camid of digits is a number, whose zeros in front only pad the name: 0002 is 2; any other is a word.
 A field may say more after a colon: `int` takes digits alone; `captured_at:unix` and `captured_at:unix_ms` count since
 1970; `captured_at:%Y%m%d-%H%M%S` is written so (strptime). A pattern of n folders looks at the last n folders of a
 path; a template must fit all of what it looks at, a regular expression its beginning. Where a template ends without
@@ -25,12 +26,14 @@ from vpmsearch.data.images import EXTENSIONS, printable
 from vpmsearch.data.labelled import ImageRow, LabelledImage
 from vpmsearch.data.moments import at_zone, epoch, parse_moment
 from vpmsearch.errors import DataError
+from vpmsearch.labels import Label, as_label, as_name
 
 LABELS = ("pid", "camid", "captured_at", "track", "clothes", "split")
 """The fields that are no attributes."""
 
 _FIELD = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)?(?::(?P<form>[^{}]*))?\}")
 _NUMBER = r"-?[0-9]{1,18}"
+_IS_NUMBER = re.compile(_NUMBER)
 _STRPTIME = {"Y": r"[0-9]{4}", "f": r"[0-9]{1,6}", "j": r"[0-9]{3}", "z": r"(?:Z|[+-][0-9]{2}:?[0-9]{2})"}
 _Times = Callable[[str], datetime]
 
@@ -84,8 +87,8 @@ class NamePattern:
             taken = fields.get("captured_at")
             return ImageRow(
                 name,
-                _whole("pid", fields.get("pid")),
-                _whole("camid", fields.get("camid")),
+                _label(fields.get("pid")),
+                _label(fields.get("camid")),
                 None if taken is None else self.read_time(taken),
                 fields.get("track"),
                 fields.get("clothes"),
@@ -104,7 +107,11 @@ def name_pattern(text: str, zone: tzinfo | None = None) -> NamePattern:
     Raises:
         DataError: it is neither, or has no field.
     """
-    return _of_expression(text, zone) if "(?P<" in text else _of_template(text, zone)
+    made = _of_expression(text, zone) if "(?P<" in text else _of_template(text, zone)
+    for name in made.expression.groupindex:
+        if name not in LABELS:
+            as_name(name)
+    return made
 
 
 def _of_expression(text: str, zone: tzinfo | None) -> NamePattern:
@@ -157,7 +164,8 @@ def _form(pattern: str, name: str, form: str | None) -> str:
         return _NUMBER
     if form:
         raise DataError(f"the pattern {pattern[:200]!r} has {{{name}:{form}}}; after the colon may stand int")
-    return _NUMBER if name in ("pid", "camid") else "[^/]+?"
+    # Digits first, all of them, so that what follows a number takes none of it.
+    return f"(?:{_NUMBER}|[^/]+?)" if name in ("pid", "camid") else "[^/]+?"
 
 
 def _time_form(form: str, zone: tzinfo | None) -> tuple[str, _Times]:
@@ -181,9 +189,7 @@ def _written(value: str, form: str, zone: tzinfo | None) -> datetime:
         raise DataError(f"the time {value!r:.80} is not written as {form}") from error
 
 
-def _whole(name: str, text: str | None) -> int | None:
+def _label(text: str | None) -> Label | None:
     if text is None:
         return None
-    if not (len(text) < 19 and text.isascii() and text.isdigit()) and re.fullmatch(_NUMBER, text) is None:
-        raise DataError(f"{name} {text[:80]!r} is no whole number")
-    return int(text)
+    return int(text) if _IS_NUMBER.fullmatch(text) else as_label(text)

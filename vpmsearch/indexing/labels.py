@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.labels import Attributes, as_attributes
 from vpmsearch.types import ImageRecord, as_utc
 
 LABELS = ("pid", "camid", "captured_at")
@@ -22,8 +23,8 @@ class LabelChanges:
 
     def count(self, before: ImageRecord, after: ImageRecord) -> None:
         """Add what differs between two records of an image."""
-        for name in LABELS:
-            old, new = getattr(before, name), getattr(after, name)
+        for name in (*LABELS, *{**before.attributes, **after.attributes}):
+            old, new = _value(before, name), _value(after, name)
             if old != new:
                 kind = self.given if old is None else self.cleared if new is None else self.changed
                 kind[name] += 1
@@ -31,7 +32,9 @@ class LabelChanges:
     def __str__(self) -> str:
         """Such as "pid: 3 given, 1 changed; camid: 2 taken away"; empty when nothing changed."""
         kinds = (("given", self.given), ("changed", self.changed), ("taken away", self.cleared))
-        told = {name: [f"{kind[name]} {what}" for what, kind in kinds if kind[name]] for name in LABELS}
+        others = sorted({name for _, kind in kinds for name in kind if name not in LABELS})
+        names = (*LABELS, *others)
+        told = {name: [f"{kind[name]} {what}" for what, kind in kinds if kind[name]] for name in names}
         return "; ".join(f"{name}: {', '.join(parts)}" for name, parts in told.items() if parts)
 
 
@@ -49,16 +52,43 @@ def labelled(record: ImageRecord, path: str, image: LabelledImage, *, clear: boo
 
 def keeps_labels(record: ImageRecord, image: LabelledImage) -> bool:
     """Whether the index knows a label of an image that its source does not."""
-    return any(getattr(image, name) is None and getattr(record, name) is not None for name in LABELS)
+    lacking = any(getattr(image, name) is None and getattr(record, name) is not None for name in LABELS)
+    return lacking or not record.attributes.keys() <= attributes_of(image).keys()
 
 
 def with_missing(record: ImageRecord, other: ImageRecord) -> ImageRecord:
     """A record with the labels that it lacks taken from another record."""
-    return replace(record, **{name: getattr(other, name) for name in LABELS if getattr(record, name) is None})
+    missing = {name: getattr(other, name) for name in LABELS if getattr(record, name) is None}
+    return replace(record, attributes=_merged(other.attributes, record.attributes), **missing)
+
+
+def unlabelled(record: ImageRecord) -> ImageRecord:
+    """A record without any label."""
+    return replace(record, pid=None, camid=None, captured_at=None, attributes={})
+
+
+def attributes_of(image: LabelledImage) -> dict[str, str]:
+    """What a source notes of an image beside its labels, in the order of the names; tracklet and clothes too.
+
+    Raises:
+        DataError: one is none that an image can have.
+    """
+    found: dict[str, str | None] = {"track": image.track, "clothes": image.clothes, **dict(image.attributes)}
+    return as_attributes(found)
+
+
+def _merged(first: Attributes, then: Attributes) -> dict[str, str]:
+    return dict(sorted({**first, **then}.items()))
+
+
+def _value(record: ImageRecord, name: str) -> Any:
+    return getattr(record, name) if name in LABELS else record.attributes.get(name)
 
 
 def _chosen(record: ImageRecord, image: LabelledImage, *, clear: bool) -> dict[str, Any]:
-    given = {name: getattr(image, name) for name in LABELS}
+    given: dict[str, Any] = {name: getattr(image, name) for name in LABELS}
     if image.captured_at is not None:
         given["captured_at"] = as_utc(image.captured_at)
-    return {name: value for name, value in given.items() if clear or value is not None}
+    chosen = {name: value for name, value in given.items() if clear or value is not None}
+    noted = attributes_of(image)
+    return chosen | {"attributes": noted if clear else _merged(record.attributes, noted)}

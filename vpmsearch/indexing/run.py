@@ -13,7 +13,7 @@ from vpmsearch.data.fragment import file_of
 from vpmsearch.errors import ImageError
 from vpmsearch.indexing.dry_run import NoWriter
 from vpmsearch.indexing.hashes import ContentHashes
-from vpmsearch.indexing.labels import keeps_labels, labelled, with_missing
+from vpmsearch.indexing.labels import keeps_labels, labelled, unlabelled, with_missing
 from vpmsearch.indexing.pace import Pace
 from vpmsearch.indexing.paths import is_text, rejected_path, stored_path
 from vpmsearch.indexing.report import IndexReport
@@ -267,7 +267,7 @@ class GalleryRun:
             self._by_hash[digest].append(path)
             self.report.moved += 1
         else:
-            blank = replace(record, pid=None, camid=None, captured_at=None)  # it is another image, so far unlabelled
+            blank = unlabelled(record)  # it is another image, so far unlabelled
             self.writer.add([labelled(blank, path, image, clear=self.clear)], self.snapshot.features_of([image_id]))
             self._note(digest, path)
             self.report.indexed += 1

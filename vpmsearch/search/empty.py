@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
@@ -22,6 +22,9 @@ class Contents(Protocol):
 
     def camids(self) -> list[Label]:
         """The cameras, in their order."""
+
+    def attribute_names(self) -> list[str]:
+        """The attributes that any image has, in their order."""
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last image were captured; None where no image has a time."""
@@ -64,6 +67,10 @@ def _lacking_labels(contents: Contents, wanted: SearchFilter, identities: int) -
         yield "a camid"
     if _timed(wanted) and contents.captured() is None:
         yield "a time of capture"
+    known = contents.attribute_names() if wanted.attributes else []
+    for name in wanted.attributes:
+        if name not in known:
+            yield f"an attribute {name} ({f'there are {_listed(known)}' if known else 'none has any'})"
 
 
 def _unmet(contents: Contents, wanted: SearchFilter) -> Iterator[str]:
@@ -72,7 +79,10 @@ def _unmet(contents: Contents, wanted: SearchFilter) -> Iterator[str]:
         yield f"no image has pid {_listed(wanted.pids)}"
     if wanted.camids and not contents.count(SearchFilter(camids=wanted.camids)):
         yield f"no image has camid {_listed(wanted.camids)}"
-    if _timed(wanted) and not contents.count(replace(wanted, pids=(), camids=(), path_prefix="")):
+    for name, values in wanted.attributes.items():
+        if not contents.count(SearchFilter(where={name: values})):
+            yield f"no image has {name} {_listed(values)}"
+    if _timed(wanted) and not contents.count(replace(wanted, pids=(), camids=(), path_prefix="", where={})):
         first, last = contents.captured() or (None, None)
         if first is not None and last is not None:
             yield f"no image was captured then; they were from {first.isoformat()} to {last.isoformat()}"
@@ -84,5 +94,5 @@ def _timed(wanted: SearchFilter) -> bool:
     return wanted.captured_after is not None or wanted.captured_before is not None
 
 
-def _listed(labels: tuple[Label, ...]) -> str:
+def _listed(labels: Sequence[Label]) -> str:
     return " or ".join(map(str, labels[:5])) + (" …" if len(labels) > 5 else "")

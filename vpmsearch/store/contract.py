@@ -60,6 +60,9 @@ class GalleryView(Protocol):
     def camids(self) -> list[Label]:
         """The cameras, in their order: numbers, then words."""
 
+    def attribute_names(self) -> list[str]:
+        """The attributes that any image has, in their order."""
+
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured."""
 
@@ -89,7 +92,7 @@ class ImageWriter(Protocol):
         """Remove images; how many go."""
 
     def update(self, image_id: int, record: ImageRecord) -> None:
-        """Change path, pid, camid and captured_at of an image."""
+        """Change path, pid, camid, captured_at and attributes of an image."""
 
     def reject(self, path: str, reason: str) -> None:
         """Note that a file cannot be indexed."""

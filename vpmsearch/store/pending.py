@@ -117,7 +117,7 @@ class PendingWriter(ABC):
         self._paths = {record.path for record in self._records}
 
     def update(self, image_id: int, record: ImageRecord) -> None:
-        """Change at the next commit what is known about an image: path, pid, camid, captured_at. Its embeddings stay.
+        """Change at the next commit what is known about an image: path, labels, attributes. Its embeddings stay.
 
         Args:
             image_id: of an image, committed or pending; one that was removed, or never was, is not brought back.
@@ -135,7 +135,8 @@ class PendingWriter(ABC):
         old = self._records[row]
         if new.path != old.path and new.path in self._paths:
             raise StoreError(f"{new.path} was added twice in one commit; every path names one image")
-        self._records[row] = replace(old, path=new.path, pid=new.pid, camid=new.camid, captured_at=new.captured_at)
+        labels = {name: getattr(new, name) for name in ("path", "pid", "camid", "captured_at", "attributes")}
+        self._records[row] = replace(old, **labels)
         self._paths = {pending.path for pending in self._records}
 
     def reject(self, path: str, reason: str) -> None:

@@ -78,9 +78,9 @@ def next_version(tmp_path, monkeypatch):
     """Makes this the version after: its migrations add a column."""
     folder = tmp_path / "later"
     shutil.copytree(migrations.migrations_folder(), folder)
-    (folder / "versions" / "0003_notes.py").write_text(
+    (folder / "versions" / "0004_notes.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision, branch_labels, depends_on = '0003', '0002', None, None\n"
+        "revision, down_revision, branch_labels, depends_on = '0004', '0003', None, None\n"
         "def upgrade():\n"
         "    op.add_column('image', sa.Column('note', sa.String()))\n"
     )
@@ -88,12 +88,12 @@ def next_version(tmp_path, monkeypatch):
     def switch(migration=None):
         """migration: the body of its `upgrade` instead."""
         if migration is not None:
-            file = folder / "versions" / "0003_notes.py"
+            file = folder / "versions" / "0004_notes.py"
             head = file.read_text().partition("def upgrade")[0]
             file.write_text(head + "def upgrade():\n" + "".join(f"    {line}\n" for line in migration.splitlines()))
         monkeypatch.setattr(migrations, "migrations_folder", lambda: folder)
-        monkeypatch.setattr(migrate, "REVISION", "0003")
-        monkeypatch.setattr(catalog, "REVISION", "0003")
+        monkeypatch.setattr(migrate, "REVISION", "0004")
+        monkeypatch.setattr(catalog, "REVISION", "0004")
         monkeypatch.setattr(schema, "expected", lambda: migrate.schema_at("head"))
 
     return switch

@@ -84,21 +84,21 @@ def test_upgrade(filled, next_version):
     path = filled.path
     before = filled.live_files()
     filled.close()
-    assert upgrade(path) == ("0002", "0002")
+    assert upgrade(path) == ("0003", "0003")
     next_version()
     with pytest.raises(StoreVersionError, match="vpmsearch upgrade"):
         GalleryStore.open(path)
     with writer_lock(path), pytest.raises(StoreLockedError):
         upgrade(path)
-    assert upgrade(path) == ("0002", "0003")
+    assert upgrade(path) == ("0003", "0004")
     with GalleryStore.open(path) as store:
         assert store.live_files() == before
         assert store.verify().ok  # the visibility rows did not fall with the old table
-    backup = path / "catalog.sqlite3.backup-0002"
+    backup = path / "catalog.sqlite3.backup-0003"
     with sqlite3.connect(backup) as connection:
         assert connection.execute("SELECT count(*) FROM image").fetchone() == (50,)
     connection.close()
-    assert upgrade(path) == ("0003", "0003")
+    assert upgrade(path) == ("0004", "0004")
 
 
 def test_upgrade_that_fails_changes_nothing(filled, next_version, monkeypatch):
@@ -119,7 +119,7 @@ def test_upgrade_that_fails_changes_nothing(filled, next_version, monkeypatch):
         upgrade(path)
     assert schema(path / "catalog.sqlite3") == before
     monkeypatch.setattr(migrate, "make_tables", real)
-    assert upgrade(path) == ("0002", "0003")
+    assert upgrade(path) == ("0003", "0004")
 
 
 @pytest.mark.parametrize("recreate", ["always", "auto"])
@@ -174,7 +174,7 @@ def test_an_upgrade_that_lessens_what_is_kept_changes_nothing(filled, next_versi
             upgrade(path)
         assert schema(path / "catalog.sqlite3") == before
         return
-    assert upgrade(path) == ("0002", "0003")
+    assert upgrade(path) == ("0003", "0004")
     with GalleryStore.open(path) as store, store.writer() as writer:
         assert store.verify().ok
         assert writer.add([ImageRecord("new")], RegionFeatures(np.ones((1, 6)), np.ones((1, 6, 8)))) == [51]

@@ -78,7 +78,7 @@ def test_whatever_it_was_written_with(tmp_path, make_features, make_records, nex
     restore(path, tmp_path / "restored")
     next_version()
     for index in (path, tmp_path / "restored"):
-        assert upgrade(index) == ("0002", "0003")
+        assert upgrade(index) == ("0003", "0004")
         assert answers(index, queries) == first
     compact(path)
     assert answers(path, queries) == first

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError
+from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store import GalleryStore, compact, repair, restore, upgrade, verify
 from vpmsearch.store.folder import tables
 from vpmsearch.store.folder.rewriting import MERGED, due, rewrite
@@ -474,7 +474,7 @@ def test_an_index_of_the_first_revision_is_upgraded_and_searched(tmp_path):
     shutil.copytree(OLD_INDEX, path)
     with np.load(OLD_INDEX.with_name("index-0001-expected.npz")) as expected:  # noqa: TID251 (ours, no pickles)
         ids, visibility, embeddings = expected["ids"], expected["visibility"], expected["embeddings"]
-    assert upgrade(path) == ("0001", "0002")
+    assert upgrade(path) == ("0001", "0003")
     assert verify(path).ok
     with GalleryStore.open(path) as store:
         view = store.snapshot
@@ -494,6 +494,37 @@ def test_an_index_of_the_first_revision_is_upgraded_and_searched(tmp_path):
         assert store.verify().ok
     with tables.open_engine(path / "catalog.sqlite3").connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.Base.metadata) == []
+
+
+OLDER_INDEX = OLD_INDEX.with_name("index-0002")
+
+
+def test_an_index_of_the_second_revision_is_read_as_it_is_and_upgraded_to_be_changed(tmp_path):
+    """Its labels are numbers and nothing has attributes; a folder that cannot be written to stays searchable."""
+    path = tmp_path / "index"
+    shutil.copytree(OLDER_INDEX, path)
+    catalog = (path / "catalog.sqlite3").read_bytes()
+    before, found = contents(path), answers(path)
+    records = list(before[0].values())
+    assert [(record.pid, record.camid) for record in records[:3]] == [(0, 0), (2, 0), (3, 1)]
+    assert not any(record.attributes for record in records)
+    with GalleryStore.open(path) as store:
+        assert store.verify().ok
+        assert store.find(pids=[3]) == [4]
+        assert store.find(where={"site": "north"}) == []
+        with pytest.raises(StoreVersionError, match="vpmsearch upgrade"), store.writer():
+            pass
+    assert (path / "catalog.sqlite3").read_bytes() == catalog
+    assert upgrade(path) == ("0002", "0003")
+    assert verify(path).ok
+    assert (contents(path), answers(path)) == (before, found)
+    with GalleryStore.open(path) as store, store.writer() as writer:
+        writer.update(1, ImageRecord("gallery/000.jpg", pid="007", camid="1e3", attributes={"site": "north"}))
+        writer.commit()
+        store.refresh()
+        assert store.find(pids=["007"]) == store.find(camids=["1e3"]) == store.find(where={"site": "north"}) == [1]
+        assert store.find(pids=[7]) == []
+        assert store.verify().ok
 
 
 def test_hashes_take_half_the_room_and_come_back(store, make_features):

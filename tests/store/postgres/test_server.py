@@ -412,7 +412,7 @@ def test_other_versions(server_store, server_place, monkeypatch):
     for name, value, text in (
         ("OLDEST_SERVER", 99, "runs PostgreSQL .* needs 99 or newer"),
         ("OLDEST_PGVECTOR", (9, 1, 0), "needs 9.1.0 or newer: ALTER EXTENSION vector UPDATE"),
-        ("REVISION", "server_0002", "has revision server_0001 and .* needs server_0002; run `vpmsearch upgrade`"),
+        ("REVISION", "server_0003", "has revision server_0002 and .* needs server_0003; run `vpmsearch upgrade`"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(schema, name, value)

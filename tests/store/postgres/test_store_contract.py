@@ -273,6 +273,76 @@ def test_find_meets_every_condition(store):
     assert rows(prefix="/G") == rows(prefix="/g/_") == []
 
 
+WORDS = [
+    ImageRecord("/w/0.jpg", "", "alice", "lobby", attributes={"site": "north", "floor": "2"}),
+    ImageRecord("/w/1.jpg", "", "007", 7, attributes={"site": "south", "floor": "02"}),
+    ImageRecord("/w/2.jpg", "", 7, "1e3", attributes={"site": "north"}),
+    ImageRecord("/w/3.jpg", "", -1, "Łódź", attributes={"Site": "north", "note": 'say "no",\n100 %'}),
+    ImageRecord("/w/4.jpg"),
+]
+
+
+def test_labels_may_be_words_and_any_other_column_is_kept(store):
+    """As given: sorted, counted and filtered so; "007" is a word, as 7 would lose its zeros, and "7" is 7."""
+    features = make_features(5)
+    features.visibility[:] = 1 / 6
+    ids = fill(store, features, WORDS)
+    view = store.snapshot
+    assert view.records_of(ids) == WORDS
+    assert view.camids() == [7, "1e3", "lobby", "Łódź"]
+    assert view.counts()["identities"] == 3  # −1 is junk
+    assert view.counts()["cameras"] == 4
+    assert view.attribute_names() == ["Site", "floor", "note", "site"]
+
+    def rows(**wanted):
+        found = [row for row, image_id in enumerate(ids) if image_id in store.find(**wanted)]
+        only = SearchFilter(
+            *(tuple(wanted.get(name, ())) for name in ("pids", "camids")), where=wanted.get("where", {})
+        )
+        for exact in (True, False):
+            (result,) = searcher(store).search(features[:1], 9, exact, filter=only)
+            assert sorted(match.image_id for match in result.matches) == [ids[row] for row in found]
+            assert all(match.attributes == WORDS[ids.index(match.image_id)].attributes for match in result.matches)
+        return found
+
+    assert rows(pids=["alice"]) == [0]
+    assert rows(pids=["007"]) == [1]
+    assert rows(pids=["7"]) == rows(pids=[7]) == [2]
+    assert rows(camids=["1e3", "Łódź", 1000]) == [2, 3]
+    assert rows(where={"site": "north"}) == [0, 2]
+    assert rows(where={"site": ["north", "south"], "floor": 2}) == [0]
+    assert rows(where={"note": 'say "no",\n100 %'}) == [3]
+    assert rows(where={"site": "North"}) == rows(where={"sit": "north"}) == []
+    assert rows(where={"site": []}) == [0, 1, 2, 3, 4]
+    with store.writer() as writer:
+        writer.update(ids[4], ImageRecord("/w/4.jpg", "", "bob", None, attributes={"site": "east"}))
+        writer.update(ids[0], ImageRecord("/w/0.jpg", "", 8, 9))
+        writer.commit()
+    store.refresh()
+    assert store.find(where={"site": "east"}, pids=["bob"]) == [ids[4]]
+    assert store.snapshot.records_of(ids[:1]) == [ImageRecord("/w/0.jpg", "", 8, 9)]
+    assert store.verify().ok
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"pid": "a\nb"}, {"camid": " "}, {"pid": "x" * 201}, {"pid": 1.5}, {"attributes": {"": "1"}},
+        {"attributes": {"pid": "1"}}, {"attributes": {"a": "\0"}}, {"attributes": {"a": "\udcff"}},
+        {"attributes": {"x" * 101: "1"}}, {"attributes": {"a": "x" * 4001}},
+        {"attributes": {f"a{i}": "1" for i in range(101)}},
+    ],
+)  # fmt: skip
+def test_labels_and_attributes_have_limits(store, values):
+    with store.writer() as writer:
+        with pytest.raises(StoreError, match=r"a\.jpg: "):
+            writer.add([ImageRecord("a.jpg", **values)], make_features(1))
+        most = {f"{i:0100}": "ö" * 4000 for i in range(100)}
+        writer.add([ImageRecord("b.jpg", pid="x" * 200, attributes=most)], make_features(1))
+        writer.commit()
+    assert [record.attributes for record in store.snapshot.records_of(store.snapshot.image_ids)] == [most]
+
+
 # search -----------------------------------------------------------------------------------------------------------
 
 
@@ -370,13 +440,18 @@ def test_an_empty_answer_says_why(store):
     assert why(pids=(3,)) == ("labels", f"{nothing}no image of the index has a pid")
     assert why(pids=(3,), camids=(1,)) == ("labels", f"{nothing}no image of the index has a pid or a camid")
     assert why(captured_after=START) == ("labels", f"{nothing}no image of the index has a time of capture")
+    sites = f"{nothing}no image of the index has an attribute site"
+    assert why(where={"site": "north"}) == ("labels", f"{sites} (none has any)")
     assert why(path_prefix="/g/b") == ("filter", f"{nothing}no path of the index starts with /g/b")
     with store.writer() as writer:
         for i, image_id in enumerate(ids):
-            writer.update(image_id, ImageRecord(f"/g/a/{i}.jpg", "", None, i, START + timedelta(hours=i)))
+            time, place = START + timedelta(hours=i), {"site": "north", "floor": str(i)}
+            writer.update(image_id, ImageRecord(f"/g/a/{i}.jpg", "", None, i, time, attributes=place))
         writer.commit()
     engine.refresh()
     assert why(camids=(7, 8)) == ("filter", f"{nothing}no image has camid 7 or 8")
+    assert why(where={"Site": "north"})[1].endswith("an attribute Site (there are floor or site)")
+    assert why(where={"site": ["north", "south"], "floor": 9}) == ("filter", f"{nothing}no image has floor 9")
     kind, text = why(camids=(1,), captured_before=START)
     assert kind == "filter"
     assert text.startswith(f"{nothing}no image was captured then; they were from 2024-05-01T12:00")

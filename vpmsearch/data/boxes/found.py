@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from vpmsearch.labels import Label
+
 
 @dataclass(frozen=True, slots=True)
 class FoundBox:
@@ -25,7 +27,7 @@ class FoundBox:
     size: tuple[int, int] | None = None
     score: float | None = None
     track: str | None = None
-    pid: int | None = None
-    camid: int | None = None
+    pid: Label | None = None
+    camid: Label | None = None
     captured_at: datetime | None = None
     attributes: tuple[tuple[str, str], ...] = ()

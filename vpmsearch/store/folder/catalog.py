@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from sqlalchemy import bindparam, delete, insert, select, text, update
 from sqlalchemy.engine import Connection
 
-from vpmsearch.errors import StoreError
+from vpmsearch.errors import StoreError, StoreVersionError
 from vpmsearch.store.folder import checksums, schema
 from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.store.folder.columns import whole_numbers
@@ -44,7 +44,7 @@ from vpmsearch.types import Int64
 
 Answer = TypeVar("Answer")
 FILE_NAME = "catalog.sqlite3"
-REVISION = "0002"  # the newest migration, kept here so that opening needs no Alembic; a test compares the two
+REVISION = "0003"  # the newest migration, kept here so that opening needs no Alembic; a test compares the two
 
 
 _ATTEMPTS = 8
@@ -61,7 +61,10 @@ class Catalog:
         def check(connection: sqlite3.Connection) -> None:
             schema.check(connection, path, REVISION)
 
-        self._reading = open_engine(path, check=check)
+        def check_readable(connection: sqlite3.Connection) -> None:
+            schema.check_readable(connection, path, REVISION)
+
+        self._reading = open_engine(path, check=check_readable)
         self._writing = open_engine(path, write=True, check=check)
 
     def read(self) -> Reader:
@@ -107,12 +110,24 @@ class Catalog:
                 self.truncate_wal(_LOG_WAIT)
 
     def check_revision(self) -> None:
-        """Refuse a catalog whose tables are not those of this version, as every transaction does.
+        """Refuse a catalog that this version cannot read, as every transaction does.
 
         Raises:
             StoreVersionError: it has another revision. StoreDamagedError: it has none, or other tables.
         """
         self.ask(lambda reader: None)
+
+    def check_writable(self) -> None:
+        """Refuse before any work a catalog that this version can only read.
+
+        Raises:
+            StoreVersionError: it has an older revision.
+        """
+        if self.ask(lambda reader: reader.older):
+            raise StoreVersionError(
+                f"{self.path.parent} has revision {schema.OLDER}, which this version of vpmsearch reads and does not "
+                f"change; run `vpmsearch upgrade --index {self.path.parent}` first"
+            )
 
     def next_ids(self) -> tuple[int, int]:
         """The next image id and segment id; SQLite remembers the largest ever given."""
@@ -140,7 +155,7 @@ class Catalog:
                 connection.execute(tombstones)
             if changes.updated:
                 target = update(Image).where(Image.id == bindparam("image"), LIVE)
-                columns = ("path", "pid", "camid", "captured_at")
+                columns = ("path", "pid", "camid", "captured_at", "attributes")
                 target = target.values({name: bindparam(f"new_{name}") for name in columns})
                 known = changes.updated.items()
                 rows = [{"image": key} | {f"new_{name}": getattr(to, name) for name in columns} for key, to in known]
@@ -267,6 +282,7 @@ def _image_values(changes: Changes) -> list[dict[str, Any]]:
             "captured_at": record.captured_at,
             "width": record.width,
             "height": record.height,
+            "attributes": record.attributes,
             "segment_id": changes.segment_id,
             "row": row,
         }

@@ -27,11 +27,12 @@ _STATEMENTS = {
     "model": "SELECT * FROM model",
     "segment": "SELECT id, images FROM segment",
     "segment_file": "SELECT segment_id, name, size, digest FROM segment_file",
-    "image": "SELECT image.id, path, content_hash, pid, camid, captured_at, width, height, removed_at, scores "
-    "FROM image LEFT JOIN visibility ON image_id = image.id",
+    "image": "SELECT image.id, path, content_hash, pid, camid, captured_at, width, height, removed_at, scores, "
+    "attributes FROM image LEFT JOIN visibility ON image_id = image.id",
     "rejected": "SELECT path, reason, rejected_at FROM rejected",
     "copy": "SELECT path, created_at, total, owner FROM copy",
 }
+_IMAGE_COLUMNS = 11
 TABLES = tuple(_STATEMENTS)
 RELABELLED = "relabelled"
 """Beside the sums a number, drawn anew whenever labels of images change: who has read them knows whether to again."""
@@ -80,9 +81,17 @@ def folder_sums(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
     return [file_sum(path) for path in sorted(folder.iterdir()) if wanted(path.name)]
 
 
-def table_sum(connection: Connection, table: str, keys: Iterable[int | str] | None = None) -> int:
-    """The sum over a table's rows, or over those of some keys: image ids, or paths of rejected files."""
+def table_sum(
+    connection: Connection, table: str, keys: Iterable[int | str] | None = None, *, attributes: bool = True
+) -> int:
+    """The sum over a table's rows, or over those of some keys: image ids, or paths of rejected files.
+
+    Args:
+        attributes: whether images have the column, as they have not in an index of revision 0002.
+    """
     statement, values = _STATEMENTS[table], {}
+    if not attributes:
+        statement = statement.replace("scores, attributes", "scores")
     if keys is not None:
         column = {"image": "image.id", "rejected": "path"}[table]
         statement += f" WHERE {column} IN (SELECT value FROM json_each(:keys))"
@@ -108,5 +117,7 @@ def put(connection: Connection, table: str, total: int) -> None:
 
 
 def _number(row: Sequence[object]) -> int:
-    data = repr(tuple(row)).encode("utf-8", "surrogatepass")
+    # An image without attributes counts as it did before there were any.
+    known = row[:-1] if len(row) == _IMAGE_COLUMNS and row[-1] is None else row
+    data = repr(tuple(known)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) % _MODULUS

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vpmsearch.labels import Label
+from vpmsearch.errors import DataError
+from vpmsearch.labels import Label, as_label
+from vpmsearch.store.folder.attributes import AttributeSets, column_of
 from vpmsearch.store.folder.columns import (
     MOMENT,
     STRINGS,
@@ -26,7 +28,7 @@ from vpmsearch.store.folder.columns import (
 )
 from vpmsearch.types import Bool, ImageRecord, Int64, SearchFilter, as_utc
 
-COLUMNS = ("id", "path", "content_hash", "pid", "camid", "captured_at", "width", "height")
+COLUMNS = ("id", "path", "content_hash", "pid", "camid", "captured_at", "width", "height", "attributes")
 """Of table `image`, in the order that `ImageLabels.of` takes them."""
 _ANY = -(2**63)
 
@@ -36,7 +38,7 @@ class ImageLabels:
     """Of n images, in the order of the segment's rows, the removed ones included; nothing of it changes.
 
     ids: (n,) image ids. paths, hashes: (n,) text. pids, camids: n labels. captured_at: (n,) UTC. sizes: (n, 2) int64,
-    width and height in pixels.
+    width and height in pixels. attributes: of each.
     """
 
     ids: Int64
@@ -46,6 +48,7 @@ class ImageLabels:
     camids: Labels
     captured_at: Times
     sizes: Int64
+    attributes: AttributeSets
 
     @classmethod
     def of(cls, blocks: Iterable[Sequence[Sequence[Any]]]) -> ImageLabels:
@@ -58,9 +61,11 @@ class ImageLabels:
         if not parts:
             nothing = Labels((), np.empty(0, np.int32))
             none, sizes = np.empty(0, STRINGS), np.empty((0, 2), np.int64)
-            return cls(np.empty(0, np.int64), none, none, nothing, nothing, np.empty(0, MOMENT), sizes)
+            times, notes = np.empty(0, MOMENT), AttributeSets(nothing)
+            return cls(np.empty(0, np.int64), none, none, nothing, nothing, times, sizes, notes)
         columns: list[Any] = list(zip(*parts, strict=True))
         joined: list[Any] = [_joined(c) if isinstance(c[0], Labels) else np.concatenate(c) for c in columns]
+        joined[-1] = AttributeSets(joined[-1])
         return cls(*joined)
 
     def __len__(self) -> int:
@@ -81,6 +86,8 @@ class ImageLabels:
             passed &= np.isin(self.paths, np.array(list(paths), dtype=STRINGS))
         if search_filter.path_prefix:
             passed &= np.strings.startswith(self.paths, search_filter.path_prefix)
+        for name, values in search_filter.attributes.items():
+            passed &= self.attributes.among(name, values)
         return passed
 
     def record(self, row: int) -> ImageRecord:
@@ -90,21 +97,34 @@ class ImageLabels:
         camid: Any = self.camids.at(row)
         width, height = self.sizes[row].tolist()
         utc = None if time is None else time.replace(tzinfo=UTC)
-        return ImageRecord(self.paths[row], self.hashes[row], pid, camid, utc, width, height)
+        attributes = self.attributes.at(row)
+        return ImageRecord(self.paths[row], self.hashes[row], pid, camid, utc, width, height, attributes)
 
 
 def _arrays(columns: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    ids, paths, content_hashes, pids, camids, times, widths, heights = columns
+    ids, paths, content_hashes, pids, camids, times, widths, heights, attributes = columns
     sizes = np.stack([whole_numbers(widths, "width", _ANY), whole_numbers(heights, "height", _ANY)], axis=1)
     return (
         whole_numbers(ids, "id"),
         texts(paths, "path"),
         hashes(content_hashes, "content_hash"),
-        Labels.of(pids, "pid", int),
-        Labels.of(camids, "camid", int),
+        _labels(pids, "pid"),
+        _labels(camids, "camid"),
         moments(times, "captured_at"),
         sizes,
+        column_of(attributes),
     )
+
+
+def _labels(values: Sequence[Any], name: str) -> Labels:
+    labels = Labels.of(values, name, int, str)
+    try:
+        odd = [value for value in labels.values if as_label(value) != value]
+    except DataError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if odd:
+        raise ValueError(f"{name} holds the text {odd[0]!r}")
+    return labels
 
 
 def _joined(parts: Sequence[Labels]) -> Labels:

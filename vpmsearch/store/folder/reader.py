@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from sqlalchemy import Engine, func, select, text, type_coerce
+from sqlalchemy import Engine, func, null, select, text, type_coerce
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import NullType
 
@@ -24,6 +24,7 @@ from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.files import REMEDY, printable_line
 from vpmsearch.store.folder.index_types import INDEX_TYPES
 from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
+from vpmsearch.store.folder.schema import OLDER, VERSIONS
 from vpmsearch.store.folder.sqlite import translated
 from vpmsearch.store.folder.tables import (
     LIVE,
@@ -59,6 +60,9 @@ class Reader:
             try:
                 # WAL takes its snapshot at the first read, not at BEGIN.
                 self._connection.execute(select(func.count()).select_from(Model)).scalar_one()
+                version = self._connection.execute(text(f"SELECT version_num FROM {VERSIONS}")).scalar_one()
+                self.older: bool = version == OLDER
+                """Whether it is a catalog of `schema.OLDER`."""
             except BaseException:
                 self._connection.close()
                 raise
@@ -149,7 +153,9 @@ class Reader:
 
     def labels(self, segment_id: int) -> ImageLabels:
         """What is known of the images of a segment, the removed ones included, in the order of its rows."""
-        statement = select(*(_plain(Image.__table__.c[name]) for name in COLUMNS))
+        absent = ("attributes",) if self.older else ()
+        columns = (null().label(name) if name in absent else _plain(Image.__table__.c[name]) for name in COLUMNS)
+        statement = select(*columns)
         with self._blocks(statement.where(Image.segment_id == segment_id).order_by(Image.row)) as blocks:
             return ImageLabels.of(blocks)
 
@@ -236,7 +242,7 @@ class Reader:
         stored = {row.name: row.total for row in self._all(select(Checksum.name, Checksum.total))}
         with translated(self._path):
             for table in checksums.TABLES:
-                if checksums.table_sum(self._connection, table) != stored.get(table):
+                if checksums.table_sum(self._connection, table, attributes=not self.older) != stored.get(table):
                     found.append(f"rows of table {table} are not those that were committed (checksum)")
         return found
 

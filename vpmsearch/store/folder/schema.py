@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import create_mock_engine
 from sqlalchemy.dialects import sqlite
@@ -20,6 +21,8 @@ from vpmsearch.store.folder.files import REMEDY
 from vpmsearch.store.folder.tables import Base
 
 VERSIONS = "alembic_version"
+OLDER = "0002"
+"""The revision that is still read as it is; to write to it, it must be upgraded."""
 Schema = Mapping[tuple[str, str], object]
 """By type ("table", "index" …) and name, what SQLite says of it, in a form that does not tell how it was typed."""
 
@@ -46,6 +49,24 @@ def expected() -> Schema:
 
     Base.metadata.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
     return found
+
+
+@cache
+def expected_older() -> Schema:
+    """Of `OLDER`: an image's labels are numbers, and it has no attributes."""
+    found = dict(expected())
+    head, parts, tail = cast("tuple[str, tuple[str, ...], str]", found["table", "image"])
+    older = [re.sub(r"^(pid|camid) BLOB$", r"\1 INTEGER", part) for part in parts if part != "attributes VARCHAR"]
+    found["table", "image"] = head, tuple(sorted(older)), tail
+    return found
+
+
+def check_readable(connection: sqlite3.Connection, path: Path, revision: str) -> None:
+    """As `check`, but of `OLDER` too: an index in a folder that cannot be written to cannot be upgraded."""
+    if revisions(connection, path) == [OLDER]:
+        check(connection, path, OLDER, expected_older())
+    else:
+        check(connection, path, revision)
 
 
 def described(connection: sqlite3.Connection) -> Schema:

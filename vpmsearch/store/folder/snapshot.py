@@ -224,6 +224,10 @@ class Snapshot:
         """The cameras, in their order: numbers, then words."""
         return in_order(set[Label]().union(*(labels.camids.present(kept) for labels, kept in self._live_labels())))
 
+    def attribute_names(self) -> list[str]:
+        """The attributes that any image has, in their order."""
+        return sorted(set[str]().union(*(labels.attributes.names(kept) for labels, kept in self._live_labels())))
+
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured; None where none has."""
         times = np.concatenate([np.empty(0, MOMENT), *(lab.captured_at[kept] for lab, kept in self._live_labels())])

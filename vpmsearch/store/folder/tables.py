@@ -33,6 +33,8 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeDecorator
 
+from vpmsearch.labels import Attributes
+from vpmsearch.store.folder.attributes import packed, unpacked
 from vpmsearch.store.folder.sqlite import connect
 
 
@@ -122,6 +124,34 @@ class Real(_Checked):
     kinds = (float, int)
 
 
+class LabelValue(TypeDecorator[Any]):
+    """A whole number or a word, stored as it is: a column of BLOBs is the one that turns no text into a number."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """As it is."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """As it is."""
+
+
+class AttributeValues(TypeDecorator[Any]):
+    """Attributes as JSON; nothing where there are none."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: Attributes | None, dialect: Dialect) -> str | None:
+        """To text."""
+        return packed(value or {})
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dict[str, str]:
+        """From text."""
+        return {} if value is None else unpacked(value)
+
+
 class Base(DeclarativeBase):
     """All tables; `migrations/` holds frozen copies and a test compares the two."""
 
@@ -187,14 +217,15 @@ class Image(Base):
     path: Mapped[str]
     # Without an index, which would cost each image of a commit a page of its own: whoever looks for hashes reads all.
     content_hash: Mapped[str] = mapped_column(Hash)
-    pid: Mapped[int | None] = mapped_column(index=True)
-    camid: Mapped[int | None] = mapped_column(index=True)
+    pid: Mapped[Any | None] = mapped_column(LabelValue, index=True)
+    camid: Mapped[Any | None] = mapped_column(LabelValue, index=True)
     captured_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     width: Mapped[int]
     height: Mapped[int]
     segment_id: Mapped[int] = mapped_column(ForeignKey(Segment.id))
     row: Mapped[int]
     removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attributes: Mapped[Any | None] = mapped_column(AttributeValues)
     __table_args__ = (
         UniqueConstraint("segment_id", "row"),
         # A path names at most one image that is not removed; the removed ones may share it.

@@ -55,6 +55,7 @@ class GalleryWriter(PendingWriter):
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(writer_lock(self._folder))
+            self._catalog.check_writable()
             with self._catalog.read() as reader:
                 remove_unreferenced(self._folder, reader.segments())
             self._next_image, self._next_segment = self._catalog.next_ids()

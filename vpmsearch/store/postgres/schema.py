@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Cursor: TypeAlias = psycopg.Cursor[Any]
 
-REVISION = "server_0001"  # the newest, kept here so that opening needs no Alembic; a test compares the two
+REVISION = "server_0002"  # the newest, kept here so that opening needs no Alembic; a test compares the two
 OLDEST_SERVER = 14
 OLDEST_PGVECTOR = (0, 8, 0)
 """Iterative scans: without them a filter silently cuts lists."""

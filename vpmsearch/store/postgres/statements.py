@@ -6,6 +6,7 @@ one table grouped by image: what is sharded by image can compute it where the em
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,9 +44,9 @@ def conditions(search_filter: SearchFilter | None, paths: Sequence[str] = ()) ->
         values.update(value)
 
     if wanted.pids:
-        add("i.pid = ANY(%(pids)s)", pids=list(map(int, wanted.pids)))
+        add("i.pid = ANY(%(pids)s)", pids=list(map(str, wanted.pids)))
     if wanted.camids:
-        add("i.camid = ANY(%(camids)s)", camids=list(map(int, wanted.camids)))
+        add("i.camid = ANY(%(camids)s)", camids=list(map(str, wanted.camids)))
     if wanted.captured_after is not None:
         add("i.captured_at >= %(after)s", after=as_utc(wanted.captured_after))
     if wanted.captured_before is not None:
@@ -54,6 +55,10 @@ def conditions(search_filter: SearchFilter | None, paths: Sequence[str] = ()) ->
         add("starts_with(i.path, %(prefix)s)", prefix=wanted.path_prefix)
     if paths:
         add("i.path = ANY(%(paths)s)", paths=list(paths))
+    for name, allowed in wanted.attributes.items():
+        keys = [f"where{len(values) + place}" for place in range(len(allowed))]
+        one_of = " OR ".join(f"i.attributes @> %({key})s::jsonb" for key in keys) or "false"
+        add(f"({one_of})", **{key: json.dumps({name: value}) for key, value in zip(keys, allowed, strict=True)})
     return Conditions(" AND ".join(sql), values)
 
 

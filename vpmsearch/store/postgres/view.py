@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreError
-from vpmsearch.labels import Label
+from vpmsearch.labels import Label, as_label, in_order
 from vpmsearch.store.calibration_file import unpacked
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES, cell_ranges, decoded, digests
@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 
 MOST_CELLS = 20_000
 """Cells that a search bounds; where there are more, depth is settled without the bound."""
-_RECORD = "i.path, i.content_hash, i.pid, i.camid, i.captured_at, i.width, i.height"
+_RECORD = "i.path, i.content_hash, i.pid, i.camid, i.captured_at, i.width, i.height, i.attributes"
 _BLOCK = 4096
 
 
@@ -137,6 +137,10 @@ class ServerView:
     def camids(self) -> list[Label]:
         """The cameras, in their order: numbers, then words."""
         return self.read(Reading.camids)
+
+    def attribute_names(self) -> list[str]:
+        """The attributes that any image has, in their order."""
+        return self.read(Reading.attribute_names)
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured."""
@@ -261,7 +265,7 @@ class Reading:
     def counts(self) -> dict[str, int]:
         """See `ServerView.counts`."""
         images, identities, cameras = self.rows(
-            "SELECT count(*), count(DISTINCT pid) FILTER (WHERE pid >= 0), count(DISTINCT camid) FROM image"
+            "SELECT count(*), count(DISTINCT pid) FILTER (WHERE pid !~ '^-[0-9]+$'), count(DISTINCT camid) FROM image"
         )[0]
         rejected = self.rows("SELECT count(*) FROM rejected")[0][0]
         counts = {"images": images, "removed": 0, "rejected": rejected, "identities": identities}
@@ -269,8 +273,13 @@ class Reading:
 
     def camids(self) -> list[Label]:
         """The cameras, in their order: numbers, then words."""
-        found = self.rows("SELECT DISTINCT camid FROM image WHERE camid IS NOT NULL ORDER BY camid")
-        return [row[0] for row in found]
+        found = self.rows("SELECT DISTINCT camid FROM image WHERE camid IS NOT NULL")
+        return in_order(as_label(row[0]) for row in found)
+
+    def attribute_names(self) -> list[str]:
+        """The attributes that any image has, in their order."""
+        named = "SELECT DISTINCT jsonb_object_keys(attributes) FROM image WHERE attributes IS NOT NULL"
+        return sorted(str(row[0]) for row in self.rows(named))
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last image were captured."""
@@ -290,5 +299,7 @@ def _numbers(image_ids: Iterable[int]) -> list[int]:
 
 
 def _record(row: Sequence[Any]) -> ImageRecord:
-    path, content_hash, pid, camid, captured_at, width, height = row
-    return ImageRecord(path, content_hash, pid, camid, captured_at and as_utc(captured_at), width, height)
+    path, content_hash, *labels, captured_at, width, height, attributes = row
+    pid, camid = (None if text is None else as_label(text) for text in labels)
+    noted = dict(sorted((attributes or {}).items()))  # jsonb has an order of its own
+    return ImageRecord(path, content_hash, pid, camid, captured_at and as_utc(captured_at), width, height, noted)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 
 from vpmsearch.errors import StoreError
+from vpmsearch.labels import Attributes, Label
 from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import COPY_END, COPY_HEAD, cells, digests, feature_rows
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _INSERT = """
-INSERT INTO image (id, path, content_hash, pid, camid, captured_at, width, height, visibility, cell, digest)
-SELECT id, path, content_hash, pid, camid, captured_at, width, height, visibility, decode(cell, 'hex'),
+INSERT INTO image (id, path, content_hash, pid, camid, captured_at, width, height, attributes, visibility, cell, digest)
+SELECT id, path, content_hash, pid, camid, captured_at, width, height, attributes, visibility, decode(cell, 'hex'),
     decode(digest, 'hex')
-FROM json_to_recordset(%s::json) AS new (id bigint, path text, content_hash text, pid bigint, camid bigint,
-    captured_at timestamptz, width integer, height integer, visibility real[], cell text, digest text)
+FROM json_to_recordset(%s::json) AS new (id bigint, path text, content_hash text, pid text, camid text,
+    captured_at timestamptz, width integer, height integer, attributes jsonb, visibility real[], cell text, digest text)
 ORDER BY path
 ON CONFLICT (path) DO NOTHING RETURNING id
 """
@@ -134,11 +135,16 @@ class ServerWriter(PendingWriter):
     def _write_updates(self, cursor: Cursor) -> None:
         import psycopg
 
-        rows = [(new.path, new.pid, new.camid, new.captured_at, key) for key, new in sorted(self._updated.items())]
+        rows = [
+            (new.path, _text(new.pid), _text(new.camid), new.captured_at, _json(new.attributes), key)
+            for key, new in sorted(self._updated.items())
+        ]
         if rows:
             try:
                 cursor.executemany(
-                    "UPDATE image SET path = %s, pid = %s, camid = %s, captured_at = %s WHERE id = %s", rows
+                    "UPDATE image SET path = %s, pid = %s, camid = %s, captured_at = %s, attributes = %s::jsonb "
+                    "WHERE id = %s",
+                    rows,
                 )
             except psycopg.errors.UniqueViolation as error:
                 raise self._path_taken() from error
@@ -163,9 +169,10 @@ class ServerWriter(PendingWriter):
         )
         values = [
             {
-                "id": image_id, "path": record.path, "content_hash": record.content_hash, "pid": record.pid,
-                "camid": record.camid, "captured_at": _iso(record.captured_at), "width": record.width,
-                "height": record.height, "visibility": seen.tolist(), "cell": cell.hex(), "digest": digest.hex(),
+                "id": image_id, "path": record.path, "content_hash": record.content_hash, "pid": _text(record.pid),
+                "camid": _text(record.camid), "captured_at": _iso(record.captured_at), "width": record.width,
+                "height": record.height, "attributes": record.attributes or None,
+                "visibility": seen.tolist(), "cell": cell.hex(), "digest": digest.hex(),
             }
             for image_id, record, seen, cell, digest in known
         ]  # fmt: skip
@@ -193,6 +200,14 @@ class ServerWriter(PendingWriter):
             del missing[path]
         if missing:
             raise ServerBusyError(f"another writer has just removed {min(missing)} from {self._server.place}; repeat")
+
+
+def _text(label: Label | None) -> str | None:
+    return None if label is None else str(label)
+
+
+def _json(attributes: Attributes) -> str | None:
+    return json.dumps(dict(attributes)) if attributes else None
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -1,0 +1,80 @@
+"""The attributes of a segment's images, in memory: each distinct set of them once, as the catalog has it (JSON)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpmsearch.labels import Attributes
+from vpmsearch.store.folder.columns import Labels
+from vpmsearch.types import Bool
+
+
+def packed(attributes: Attributes) -> str | None:
+    """Attributes as the catalog keeps them; None where there are none."""
+    if not attributes:
+        return None
+    return json.dumps(dict(attributes), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def unpacked(text: str) -> dict[str, str]:
+    """What `packed` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("attributes hold what is no JSON") from error
+    if not isinstance(found, dict) or set(map(type, found.values())) - {str}:
+        raise ValueError("attributes hold what is no text")
+    return found
+
+
+class AttributeSets:
+    """The attributes of n images.
+
+    Args:
+        texts: of each image, JSON or nothing; each is looked at here, so that damage is told at once.
+
+    Raises:
+        ValueError: one is not what vpmsearch writes.
+    """
+
+    def __init__(self, texts: Labels) -> None:
+        self._texts = texts
+        self._names = frozenset(name for text in texts.values for name in unpacked(str(text)))
+        self._columns: dict[str, Labels] = {}
+
+    def at(self, row: int) -> dict[str, str]:
+        """Those of one image."""
+        text = self._texts.at(row)
+        return {} if text is None else unpacked(str(text))
+
+    def among(self, name: str, wanted: Collection[str]) -> Bool:
+        """(n,) which images have one of these values of an attribute."""
+        if name not in self._names:
+            return np.zeros(len(self._texts.codes), np.bool_)
+        return self._column(name).among(wanted)
+
+    def names(self, kept: Bool) -> set[str]:
+        """The attributes that images which are kept (n,) have."""
+        return {name for text in self._texts.present(kept) for name in unpacked(str(text))} if self._names else set()
+
+    def _column(self, name: str) -> Labels:
+        """One attribute of each image; made when it is first asked for."""
+        column = self._columns.get(name)
+        if column is None:
+            of_sets = Labels.of([unpacked(str(text)).get(name) for text in self._texts.values], name, str)
+            codes: NDArray[np.int32] = np.append(of_sets.codes, np.int32(-1))  # where code −1 looks
+            column = self._columns[name] = Labels(of_sets.values, codes[self._texts.codes])
+        return column
+
+
+def column_of(values: Sequence[object]) -> Labels:
+    """The catalog's column as labels: few sets are distinct."""
+    return Labels.of(values, "attributes", str)
