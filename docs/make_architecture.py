@@ -199,6 +199,11 @@ def _box(room: Room, x: int, y: int, height: int) -> str:
     return "\n".join(lines)
 
 
+def _only_says(path: Path) -> bool:
+    """Whether a module is nothing but its docstring."""
+    return len(ast.parse(path.read_text(encoding="utf-8")).body) <= 1
+
+
 def table() -> str:
     """Every module and what it says it is, room by room."""
     parts = []
@@ -207,7 +212,8 @@ def table() -> str:
         paths = sorted(folder.glob("*.py") if name == TOP else folder.rglob("*.py"))
         parts.append(f"\n### {name}\n\n| module | what it is |\n|---|---|")
         for path in paths:
-            if path.name not in ("__init__.py", "__main__.py"):
+            # Of the packages' own modules only those that hold more than what the folder is.
+            if path.name != "__main__.py" and not (path.name == "__init__.py" and _only_says(path)):
                 parts.append(f"| `{path.relative_to(ROOT / PACKAGE)}` | {first_line(path).replace('|', '&#124;')} |")
     return "\n".join(parts) + "\n"
 

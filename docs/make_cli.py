@@ -15,7 +15,8 @@ HEAD = """# The command line
 Made by `make docs` from each command's `--help`; `make check` fails when it is stale.
 
 Every command exits 0 when all went well, 1 when the work failed (one line on stderr says why; `--debug` shows the
-traceback), 2 when the arguments cannot be understood. Answers go to stdout, everything else to stderr.
+traceback), 2 when the arguments cannot be understood. A command that is told to stop ends with 128 and the signal's
+number: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP. Answers go to stdout, everything else to stderr.
 """
 
 

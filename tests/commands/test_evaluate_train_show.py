@@ -103,7 +103,7 @@ def test_evaluate_takes_the_gallery_from_an_index(cli, drawn: Path, weights: Pat
     matched = ("--data", drawn, "--index", "indexes/default", "--matcher", "mtrc")
     assert "leave --index away" in cli("evaluate", *matched, code=1).error
     wrong = ("--data", drawn, "--index", "indexes/default", "--weights", other_weights)
-    assert "none of these is that file" in cli("evaluate", *wrong, code=1).error
+    assert "use those, or make a new index" in cli("evaluate", *wrong, code=1).error
     cli("remove", drawn)
     error = cli("evaluate", "--data", drawn, "--index", "indexes/default", code=1).error
     assert "9 of the gallery's 9 images are not in the index" in error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -9,7 +11,9 @@ from vpmsearch.errors import ModelError, TrainingError
 from vpmsearch.model.trunks import build_backbone
 from vpmsearch.model.vpm import Vpm
 from vpmsearch.training.frozen import FrozenPart
-from vpmsearch.training.learning import LearningPart
+from vpmsearch.training.learning import LearningPart, one_thread_an_operation
+from vpmsearch.training.presets import get_preset
+from vpmsearch.training.trainer import Trainer
 
 SIZE = (64, 32)
 
@@ -93,3 +97,46 @@ def test_gradients_of_threads_are_those_of_the_batch(model, images, threads, hal
     torch.testing.assert_close(
         of_another, model.backbone.learning_part(features), rtol=0.1, atol=0.02 if half else 1e-5
     )
+
+
+@pytest.fixture
+def three_threads():
+    """A setting that no machine has by chance."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_operations_run_in_their_own_thread_within_the_block_and_not_after():
+    with one_thread_an_operation():
+        assert torch.get_num_threads() == 1
+        with ThreadPoolExecutor(1) as pool:
+            torch.rand(8, 8) @ torch.rand(8, 8)
+            assert pool.submit(torch.get_num_threads).result() == 1
+    assert torch.get_num_threads() == 3
+    with pytest.raises(RuntimeError, match="within"), one_thread_an_operation():
+        raise RuntimeError("within")
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(("apart", "threads"), [(True, 1), (False, 3)])
+def test_a_run_uses_one_thread_an_operation_where_its_learning_stages_have_threads(
+    drawn_images, tmp_path, apart, threads
+):
+    """Not while a whole trunk learns, nor while the model is measured between epochs."""
+    settings = get_preset(
+        "fast", init="random", input_size=(64, 32), num_regions=(2, 1), embedding_dim=8, freeze_stages=2, epochs=1,
+        pids_per_batch=2, images_per_pid=2, warmup_steps=0, bfloat16=apart,
+    )  # fmt: skip
+    device, output = torch.device("cpu"), tmp_path / "vpm.safetensors"
+    run = Trainer(settings, drawn_images[:8], dataset="drawn", output=output, device=device, workers=0)
+    found, measured = list[int](), list[int]()
+    run.run(
+        on_step=lambda row: found.append(torch.get_num_threads()),
+        on_epoch=lambda epoch, model: measured.append(torch.get_num_threads()),
+    )
+    assert set(found) == {threads}
+    assert measured == [3]

@@ -213,6 +213,35 @@ def test_gradients_go_into_what_the_batch_shows_and_nothing_else():
     assert list(ours.parameters()) == []
 
 
+def test_the_gradient_is_that_of_the_plain_formula_in_float64():
+    ours, temperature = memory(3, 6), 0.5
+    for indices in ([0, 3, 1], [5, 2, 4]):
+        ours.rank(seen(*drawn(indices, 3, 6)[:2]), drawn(indices, 3, 6)[2], temperature)
+    b, visible = ours.embeddings.double(), ours.visibility.double()  # before this batch is remembered
+    embeddings, visibility, shown = drawn([2, 4, 0], 3, 6, seed=5)
+    embeddings.requires_grad_()
+    ours.rank(seen(embeddings, visibility), shown, temperature).backward()
+
+    a = embeddings.detach().double().requires_grad_()
+    counted = torch.where(visibility >= 1 / 6, visibility, 0).double()
+    weights = counted[:, None] * visible[None]  # (B, N, p)
+    apart = (a[:, None] - b[None]).norm(dim=3)
+    total = weights.sum(dim=2)
+    distances = torch.where(total > 0, (weights * apart).sum(dim=2) / torch.where(total > 0, total, 1), math.inf)
+    same = torch.from_numpy(TARGETS[shown][:, None] == TARGETS)
+    positive = same & torch.from_numpy(CAMIDS[shown][:, None] != CAMIDS)
+    losses = []
+    for row in range(len(shown)):
+        chances = torch.exp(-distances[row] / temperature)
+        reached = distances[row] < math.inf
+        right, wrong = positive[row] & reached, ~same[row] & reached
+        if right.any() and wrong.any():
+            losses.append(-torch.log(chances[right] / chances[right | wrong].sum()).mean())
+    assert len(losses) >= 3
+    torch.stack(losses).mean().backward()
+    torch.testing.assert_close(embeddings.grad.double(), a.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_where_embeddings_coincide_gradients_are_finite():
     """The root's is not: places are whole numbers, so that the distance is exactly 0."""
     ours = known({1: 2, 3: 4})

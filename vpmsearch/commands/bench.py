@@ -1,4 +1,4 @@
-"""`vpmsearch bench`."""
+"""`vpmsearch bench`: how many images a second the model sees, and how fast and how complete a search of an index is."""
 
 from __future__ import annotations
 

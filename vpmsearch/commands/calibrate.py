@@ -1,4 +1,4 @@
-"""`vpmsearch calibrate`."""
+"""`vpmsearch calibrate`: measures distances in an index, so that later answers say match, unsure or no match."""
 
 from __future__ import annotations
 

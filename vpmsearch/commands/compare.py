@@ -1,4 +1,4 @@
-"""`vpmsearch compare`."""
+"""`vpmsearch compare`: two models, query by query, from the files that `evaluate --per-query` wrote."""
 
 from __future__ import annotations
 

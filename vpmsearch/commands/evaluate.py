@@ -1,4 +1,4 @@
-"""`vpmsearch evaluate`."""
+"""`vpmsearch evaluate`: measures a model on a labelled data set (CMC, mAP, mINP), with queries whole or cut."""
 
 from __future__ import annotations
 

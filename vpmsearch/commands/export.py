@@ -1,4 +1,4 @@
-"""`vpmsearch export-onnx`."""
+"""`vpmsearch export-onnx`: writes a model as an ONNX file, which runs without PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vpmsearch index`."""
+"""`vpmsearch index`: brings an index up to date with a gallery, which it makes if there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vpmsearch layout`."""
+"""`vpmsearch layout`: says which known data set a folder looks like, and what would be read of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vpmsearch query`."""
+"""`vpmsearch query`: searches an index with photographs of people, and prints or draws what was found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vpmsearch reproduce`."""
+"""`vpmsearch reproduce`: trains and measures the systems of the paper's tables and figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vpmsearch serve`."""
+"""`vpmsearch serve`: a page and a REST interface over one index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vpmsearch show`."""
+"""`vpmsearch show`: draws which regions of a person the model sees in a photograph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`vpmsearch train`."""
+"""`vpmsearch train`: trains a model on one or several data sets, or on drawn pedestrians."""
 
 from __future__ import annotations
 

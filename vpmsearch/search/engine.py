@@ -20,7 +20,7 @@ from vpmsearch.search.candidates import RegionLists, Scope
 from vpmsearch.search.distances import Distances, Found, Scanned
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.queries import only_regions, region_names
-from vpmsearch.search.searcher import Searcher
+from vpmsearch.search.searcher import Regions, Searcher
 from vpmsearch.store import Gallery, GalleryStore, Snapshot
 from vpmsearch.store.intake import check_numbers
 from vpmsearch.types import (
@@ -91,16 +91,10 @@ class SearchEngine(Searcher):
         return before.state != now.state
 
     def _results(
-        self,
-        features: RegionFeatures,
-        k: int,
-        exact: bool,
-        filter: SearchFilter | None,
-        candidates: int,
-        regions: Sequence[int] | None,
+        self, query: RegionFeatures, k: int, exact: bool, filter: SearchFilter | None, candidates: int, regions: Regions
     ) -> list[SearchResult]:
         view = self._view
-        queries = counted_queries(view.snapshot.model_info, self.store.path, features, k, regions)
+        queries = counted_queries(view.snapshot.model_info, self.store.path, query, k, regions)
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
         images = len(view.snapshot) if allowed is None else int(allowed.sum())
         scope = Scope(k, allowed, max(candidates, k))

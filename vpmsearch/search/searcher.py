@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
+Regions = Sequence[int] | None
+"""The regions to compare by, 0 to p − 1; None: all that are shared."""
 CANDIDATES_PER_REGION = 1600
 """k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
 
@@ -64,12 +66,6 @@ class Searcher(ABC):
 
     @abstractmethod
     def _results(
-        self,
-        features: RegionFeatures,
-        k: int,
-        exact: bool,
-        filter: SearchFilter | None,
-        candidates: int,
-        regions: Sequence[int] | None,
+        self, query: RegionFeatures, k: int, exact: bool, filter: SearchFilter | None, candidates: int, regions: Regions
     ) -> list[SearchResult]:
         """See `search`; nothing is checked yet."""

@@ -1,4 +1,4 @@
-"""The search of an index on a server: lists and Eq. 4 in the server, depth and bound as in the embedded search.
+"""The search of an index on a server: lists and Eq. 4 in the server, depth and bound as in a folder's search.
 
 One REPEATABLE READ transaction a query, begun anew as a whole where the connection is lost. Candidates and Eq. 4 are
 two statements: as one the planner takes the candidates' number for anything and falls to scanning all embeddings. Many
@@ -9,7 +9,7 @@ would read them again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from vpmsearch.search.distances import NOTHING, Found
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.engine import SCAN_BATCH, SCAN_BELOW, counted_queries, distances_of, explained
 from vpmsearch.search.queries import region_names
-from vpmsearch.search.searcher import Searcher
+from vpmsearch.search.searcher import Regions, Searcher
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import vector_text
 from vpmsearch.store.postgres.schema import Layout, lists_for
@@ -77,15 +77,9 @@ class ServerSearch(Searcher):
         return before.state != self._view.state
 
     def _results(
-        self,
-        features: RegionFeatures,
-        k: int,
-        exact: bool,
-        filter: SearchFilter | None,
-        candidates: int,
-        regions: Sequence[int] | None,
+        self, query: RegionFeatures, k: int, exact: bool, filter: SearchFilter | None, candidates: int, regions: Regions
     ) -> list[SearchResult]:
-        queries = counted_queries(self._view.model_info, self.store.path, features, k, regions)
+        queries = counted_queries(self._view.model_info, self.store.path, query, k, regions)
         wanted, scope = filter or SearchFilter(), Scope(k, None, max(candidates, k))
         if exact and len(queries) >= SCAN_BATCH:
             return self._moment(lambda reading: self._compared(reading, queries, k, wanted))

@@ -1,1 +1,1 @@
-"""The store in a folder: SQLite catalog, HDF5 embeddings, a FAISS index per region."""
+"""The folder store: SQLite catalog, HDF5 embeddings, a FAISS index per region."""

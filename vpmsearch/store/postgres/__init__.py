@@ -1,4 +1,5 @@
-"""Galleries beyond one folder: the same store on PostgreSQL with pgvector. See docs/decisions/0010-postgres.md.
+"""The server store: a gallery on PostgreSQL with pgvector, for what is beyond one folder.
 
-`vpmsearch.store.open` chooses between this and the embedded store. Needs the extra: pip install 'vpmsearch[postgres]'.
+`vpmsearch.store.open` chooses between the two stores. This one needs the extra: pip install 'vpmsearch[postgres]'.
+Why it is built so: docs/decisions/0010-postgres.md.
 """

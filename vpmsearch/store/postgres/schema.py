@@ -231,7 +231,7 @@ def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
 
 
 def lists_for(vectors: int) -> int:
-    """Lists of an ivfflat index: 2·√n, as in the embedded store."""
+    """Lists of an ivfflat index: 2·√n, as in the folder store."""
     return max(1, min(32_768, round(2 * math.sqrt(vectors))))
 
 

@@ -1,4 +1,4 @@
-"""ServerStore: an index on PostgreSQL with pgvector, with the methods of the embedded `GalleryStore`."""
+"""ServerStore: an index on PostgreSQL with pgvector, with the methods of the folder store, `GalleryStore`."""
 
 from __future__ import annotations
 

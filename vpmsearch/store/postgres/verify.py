@@ -21,7 +21,7 @@ _TYPES = {method: kind for kind, method in METHODS.items() if kind != "auto"}
 
 
 def sizes(reading: Reading) -> tuple[dict[str, int], list[str]]:
-    """Bytes by kind, as in the embedded store, and the type of the regions' indexes."""
+    """Bytes by kind, as in the folder store, and the type of the regions' indexes."""
     images = reading.rows("SELECT pg_total_relation_size('image')")[0][0]
     rows = reading.rows(
         """
