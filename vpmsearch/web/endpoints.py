@@ -245,6 +245,7 @@ def stats(request: Request) -> IndexStats:
         dataset=info.dataset,
         camids=list(view.camids),
         captured=list(view.captured) if view.captured else None,
+        examples=view.examples(),
     )
 
 

@@ -150,6 +150,7 @@ class IndexStats(BaseModel):
     captured: list[datetime] | None = Field(
         min_length=2, max_length=2, description="first and last; none where no image has a time"
     )
+    examples: list[int] = Field(description="ids of a few images, to begin from; none in a very large index")
 
 
 class Health(BaseModel):

@@ -40,6 +40,7 @@ THUMBNAIL = (192, 256)
 """Largest width and height of a thumbnail, in pixels."""
 PICTURE = (1024, 1024)
 """Largest width and height of a picture that is shown whole."""
+EXAMPLES, MOST_LISTED = 8, 1_000_000
 KEPT_PHOTOGRAPHS, KEPT_THUMBNAILS = 128, 4096
 
 
@@ -82,6 +83,13 @@ class View:
     def whole_prefix(self, prefix: str) -> str:
         """What stored paths begin with where shown ones begin with `prefix`; one from "/" on is taken as it is."""
         return prefix if not prefix or prefix.startswith("/") else self.folder + prefix
+
+    def examples(self) -> list[int]:
+        """Ids of a few images from all over the index; none where to list the ids of all would take long."""
+        if self.images > MOST_LISTED:
+            return []
+        image_ids = self.snapshot.image_ids
+        return image_ids[:: max(1, -(-len(image_ids) // EXAMPLES))].tolist()
 
     @property
     def snapshot(self) -> GalleryView:
