@@ -1,7 +1,7 @@
 """Draw the pictures of the documentation from drawn pedestrians: `python docs/make_pictures.py`.
 
 docs/images/panel.jpg is README's: half bodies searched for with the weights in the package. crops.png shows
-self-supervised crops with their region labels. vpmsearch/web/static/sample.png is what the page offers to be tried with.
+self-supervised crops with their region labels. vpmsearch/web/static/sample.png is what the page offers to try.
 """
 
 from __future__ import annotations
