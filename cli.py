@@ -1,6 +1,6 @@
 """Launcher for a checkout: `python cli.py …` is the installed command `vpmsearch …`."""
 
-from vpmsearch.commands import app
+from vpmsearch.commands.application import main
 
 if __name__ == "__main__":
-    app(prog_name="vpmsearch")
+    main(prog_name="vpmsearch")

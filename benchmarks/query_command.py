@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import report
 
 import vpmsearch
 from vpmsearch.store import GalleryStore
@@ -110,6 +109,8 @@ def main() -> None:
             }
             before = medians.get((what, "before"))
             rows.append(row | ({"before_cpu_s": before, "share": cpu / before} if before else {}))
+    from machine import report  # not above: an old checkout makes its own index with this file and has no such module
+
     report(rows, args.output)
 
 

@@ -31,7 +31,7 @@ CHANGES = {
                 "def _sq8(n: int, d: int) -> Any:\n"
                 "    return faiss.IndexIDMap2(faiss.IndexScalarQuantizer(d, faiss.ScalarQuantizer.QT_8bit))\n\n\n"
                 "TYPES: dict[str, IndexType] = {\n"
-                '    "sq8": IndexType(_sq8, faiss.IndexScalarQuantizer, "all", on_gpu=False),\n',
+                '    "sq8": IndexType(_sq8, "IndexScalarQuantizer", "all", on_gpu=False),\n',
             ),
         ],
         "store/folder/faiss_file.py": [
@@ -104,10 +104,7 @@ CHANGES = {
                 "def hello() -> None:\n    answer('hello')\n",
             ),
         ],
-        "commands/__init__.py": [
-            ("    export,\n    index,", "    export,\n    hello,\n    index,"),
-            ("    export,\n    demo,\n", "    export,\n    hello,\n    demo,\n"),
-        ],
+        "commands/application.py": [('    "demo": ("demo",),\n', '    "demo": ("demo",),\n    "hello": ("hello",),\n')],
     },
     "a field of answers": {
         "web/schemas.py": [

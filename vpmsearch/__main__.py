@@ -1,5 +1,5 @@
 """`python -m vpmsearch`."""
 
-from vpmsearch.commands import app
+from vpmsearch.commands.application import main
 
-app(prog_name="vpmsearch")
+main(prog_name="vpmsearch")

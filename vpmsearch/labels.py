@@ -117,6 +117,21 @@ def as_attributes(values: Mapping[Any, Any]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def wanted_attributes(texts: Iterable[str]) -> dict[str, list[str]]:
+    """What "name=value" texts ask for: the values by name. The first "=" ends the name.
+
+    Raises:
+        DataError: one is none, or names what no attribute can be called.
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise DataError(f"{text[:80]!r} is not NAME=VALUE, such as site=north")
+        found.setdefault(as_name(name), []).append(attribute_text(value))
+    return found
+
+
 def as_name(name: object) -> str:
     """The name of an attribute.
 

@@ -273,6 +273,42 @@ def test_query_filters(cli, gallery: Path, index: Path, options: list[object], e
     assert found == expected if expected is not None else len(found) == 2
 
 
+def test_words_and_attributes_from_a_list_to_an_answer(cli, tmp_path: Path, gallery: Path, weights: Path):
+    """As given: kept, filtered, answered, changed by a later list without extraction, and removed."""
+    manifest, index = tmp_path / "people.csv", tmp_path / "index"
+    rows = ["a/000.png,alice,lobby,north,2", "a/001.png,007,3,south,2", "a/002.png,7,3,north,", "a/003.png,,,,"]
+    rows = [f"{gallery}/{row}" for row in rows]
+    manifest.write_text("\n".join(["path,person,camera,site,floor", *rows]))
+    said = cli("index", manifest, "--index", index, "--weights", weights).stderr
+    assert "kept as attributes, to be asked for by --where: floor, site" in said
+    asked = ("query", gallery / "a" / "000.png", "--index", index)
+
+    def found(*options: object) -> list[int]:
+        (line,) = cli(*asked, "--json", *options).json
+        return sorted(int(Path(match["path"]).stem) for match in line["matches"])
+
+    assert found("--pid", "alice") == found("--camid", "lobby") == [0]
+    assert found("--pid", "007") == [1]
+    assert found("--pid", "7") == [2]
+    assert found("--where", "site=north") == [0, 2]
+    assert found("--where", "site=north", "--where", "site=south", "--where", "floor=2") == [0, 1]
+    assert found("--where", "site=North") == []
+    (line,) = cli(*asked, "--json").json
+    by_name = {Path(match["path"]).stem: match for match in line["matches"]}
+    labels = {name: (match["pid"], match["camid"]) for name, match in by_name.items()}
+    assert labels == {"000": ("alice", "lobby"), "001": ("007", 3), "002": (7, 3), "003": (None, None)}
+    assert "an attribute Site (there are floor or site)" in cli(*asked, "--where", "Site=x").stdout
+    assert "is not NAME=VALUE" in cli(*asked, "--where", "north", code=2).stderr
+    assert "has a filter of its own" in cli(*asked, "--where", "pid=7", code=2).stderr
+    manifest.write_text(f"path,person,site\n{gallery}/a/000.png,bob,\n{gallery}/a/001.png,,east\n")
+    said = cli("index", manifest, "--index", index, "--weights", weights).stderr
+    assert "pid: 1 changed; site: 1 changed" in said
+    assert found("--pid", "bob", "--where", "site=north", "--where", "floor=2") == [0]  # an empty field says nothing
+    assert found("--where", "site=east", "--where", "floor=2", "--pid", "007") == [1]
+    assert cli("remove", "--where", "site=east", "--index", index, "--json").json == [{"removed": 1}]
+    assert found() == [0, 2, 3]
+
+
 def test_no_result_is_an_answer(cli, gallery: Path, index: Path):
     """With the true reason, in words and as JSON."""
     asked = ("query", gallery / "a" / "000.png", "--index", index)

@@ -81,8 +81,11 @@ def verify(
 
 def remove(
     paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH", help="Images, or folders of them.")] = None,
-    pid: Annotated[list[int] | None, typer.Option(help="All images of this identity (repeatable).")] = None,
-    camid: Annotated[list[int] | None, typer.Option(help="All images of this camera (repeatable).")] = None,
+    pid: Annotated[
+        list[str] | None, typer.Option(help="All images of this identity, a number or a word (repeatable).")
+    ] = None,
+    camid: Annotated[list[str] | None, typer.Option(help="All images of this camera (repeatable).")] = None,
+    where: options.Where = None,
     before: Annotated[
         str | None, typer.Option(help="All images captured before this time (retention).", show_default=False)
     ] = None,
@@ -99,11 +102,12 @@ def remove(
     from vpmsearch.data.images import printable
     from vpmsearch.store.open import open_index
 
-    if not paths and not pid and not camid and before is None:
-        raise typer.BadParameter("say what to remove: a PATH, --pid, --camid or --before")
+    if not paths and not pid and not camid and not where and before is None:
+        raise typer.BadParameter("say what to remove: a PATH, --pid, --camid, --where or --before")
     moment = options.moment(before, options.zone(timezone))
+    labels = {"pids": options.labels(pid), "camids": options.labels(camid), "where": options.where(where)}
     with open_index(index) as store:
-        found = _asked_for(store, paths or [], {"pids": pid or (), "camids": camid or (), "before": moment})
+        found = _asked_for(store, paths or [], {**labels, "before": moment})
         names = [record.path for record in store.snapshot.records_of(found)] if dry_run else []
         count = len(found)
         if not dry_run:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpmsearch.commands import options
+from vpmsearch.commands import data_options, options
 from vpmsearch.commands.evaluation_data import load, measured
 from vpmsearch.commands.evaluation_table import TABLE_HEAD, table_row
 from vpmsearch.commands.index import RUNTIMES, make_extractor, runtime_device
@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     data: Annotated[list[Path], typer.Option(help="Root of the data set (repeatable: several sets, one table).")],
-    dataset: options.Datasets = None,
+    dataset: data_options.Datasets = None,
     pattern: options.Pattern = "",
     leave_out: Annotated[
         str | None,

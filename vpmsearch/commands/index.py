@@ -146,7 +146,7 @@ def index(
     if not timezone and any(image.captured_at is not None for image in images):
         say("times that name no zone are taken as UTC (--timezone)")
     if others := sorted({name for image in images for name, _ in image.attributes}):
-        say(f"read, but not kept in the index: {', '.join(map(printable, others))[:500]}")
+        say(f"kept as attributes, to be asked for by --where: {', '.join(map(printable, others))[:500]}")
     below = gallery_folder(gallery) if prune else None
     if dry_run:
         report = _look(index, images, below, clear_labels)

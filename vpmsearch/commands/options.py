@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vpmsearch.data.layout_table import NAMES
+from vpmsearch.labels import Label
 from vpmsearch.model.weights import Precision as PrecisionName
 from vpmsearch.store.place import Place
 
@@ -41,28 +41,22 @@ Weights = Annotated[
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.")
 ]
-Dataset = Annotated[
-    str,
-    typer.Option(
-        "--dataset",
-        help=f"Its layout: {', '.join(NAMES)}, folder or csv. docs/datasets.md says what each reads.",
-    ),
-]
-Datasets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        help=f"The layout of each --data, in the same order: {', '.join(NAMES)}, folder or csv. docs/datasets.md says "
-        "what each reads.",
-        show_default="market1501",
-    ),
-]
 Pattern = Annotated[
     str,
     typer.Option(
         "--pattern",
         help="How files are named, in place of --dataset: a template such as '{camid}/{captured_at:unix}-{}.jpg', or a "
         "regular expression with groups such as (?P<pid>\\d+). `vpmsearch layout` tries one.",
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        help="Only images with this attribute, such as site=north: a column of the list or a field of the pattern that "
+        "they were indexed by. Repeatable: all names must fit; of one name, any value.",
+        metavar="NAME=VALUE",
         show_default=False,
     ),
 ]
@@ -132,6 +126,28 @@ def moment(text: str | None, local: tzinfo | None = None) -> datetime | None:
         return as_utc(parse_moment(text, local))
     except DataError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def labels(texts: list[str] | None) -> tuple[Label, ...]:
+    """Pids or camids, numbers or words, as an option's values."""
+    from vpmsearch.errors import DataError
+    from vpmsearch.labels import as_label
+
+    try:
+        return tuple(map(as_label, texts or ()))
+    except DataError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def where(texts: list[str] | None) -> dict[str, list[str]]:
+    """Values by the attribute's name, of "name=value" each, as an option's values."""
+    from vpmsearch.errors import DataError
+    from vpmsearch.labels import wanted_attributes
+
+    try:
+        return wanted_attributes(texts or ())
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint="--where") from error
 
 
 def grid(text: str) -> tuple[int, int]:

@@ -39,8 +39,11 @@ def query(
     index: options.Index = options.DEFAULT_INDEX,
     weights: options.Weights = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image instead of candidates.")] = False,
-    pid: Annotated[list[int] | None, typer.Option(help="Only images of this identity (repeatable).")] = None,
-    camid: Annotated[list[int] | None, typer.Option(help="Only images of this camera (repeatable).")] = None,
+    pid: Annotated[
+        list[str] | None, typer.Option(help="Only images of this identity, a number or a word (repeatable).")
+    ] = None,
+    camid: Annotated[list[str] | None, typer.Option(help="Only images of this camera (repeatable).")] = None,
+    where: options.Where = None,
     after: Annotated[
         str | None, typer.Option(help="Only images captured at or after this time (2026-11-22T16:20+01:00).")
     ] = None,
@@ -104,7 +107,8 @@ def query(
         check_report(report)
     local = options.zone(timezone)
     earliest, latest = options.moment(after, local), options.moment(before, local)
-    wanted = SearchFilter(tuple(pid or ()), tuple(camid or ()), earliest, latest, stored_prefix(prefix))
+    pids, camids, attributes = options.labels(pid), options.labels(camid), options.where(where)
+    wanted = SearchFilter(pids, camids, earliest, latest, stored_prefix(prefix), attributes)
     decided = tuple(confirm or ()), tuple(refuse or ())
     parts = boxed_images(images, box)
     asked = _Asked(parts, top, exact, wanted, regions, together, exclude_self, by_track, fill, *decided)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vpmsearch.commands import options
+from vpmsearch.commands import data_options, options
 from vpmsearch.commands.terminal import answer, command, say
 from vpmsearch.commands.training_data import read_sets, split_sets, write_held_out
 from vpmsearch.commands.training_run import run_training
@@ -37,7 +37,7 @@ def train(
             help="Root of a data set (repeatable: a run on several). Without it: pedestrians drawn for the purpose."
         ),
     ] = None,
-    dataset: options.Datasets = None,
+    dataset: data_options.Datasets = None,
     pattern: options.Pattern = "",
     preset: Annotated[
         str | None,

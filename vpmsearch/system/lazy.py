@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for, so that importing the package costs nothing."""
+"""Names and modules that are imported when they are first asked for, so that importing what uses them costs nothing."""
 
 from __future__ import annotations
 
@@ -26,3 +26,17 @@ def names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
         return value
 
     return getattr_
+
+
+class module:  # noqa: N801 (used as a module is)
+    """A module that is imported when the first of its names is asked for.
+
+    Args:
+        name: of a package that takes long to import and that few commands need.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules.get(self._name) or importlib.import_module(self._name), name)

@@ -244,6 +244,7 @@ def stats(request: Request) -> IndexStats:
         weights=info.name,
         dataset=info.dataset,
         camids=list(view.camids),
+        attributes=list(view.attributes),
         captured=list(view.captured) if view.captured else None,
         examples=view.examples(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,7 +16,7 @@ from vpmsearch.data.crops import CropBox
 from vpmsearch.data.fragment import PixelBox, parse_box
 from vpmsearch.data.moments import parse_moment
 from vpmsearch.errors import DataError
-from vpmsearch.labels import as_label
+from vpmsearch.labels import as_label, as_name, attribute_text, wanted_attributes
 from vpmsearch.types import SearchFilter, as_utc
 
 if TYPE_CHECKING:
@@ -137,8 +138,8 @@ def filter_of(
     """Which images may be results.
 
     Args:
-        view: what is searched. other_than: cameras to leave out. where: attributes as name=value. prefix: of the whole
-            path.
+        view: what is searched. other_than: cameras to leave out. where: "name=value" each, or JSON of values by name:
+            `{"site": ["north"]}`. prefix: of the whole path.
     """
     try:
         only, without = [as_label(text) for text in camids], {as_label(text) for text in other_than}
@@ -148,10 +149,21 @@ def filter_of(
                 raise HTTPException(422, "every camera that was asked for is left out")
         wanted: dict[str, list[str]] = {}
         for text in where:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise HTTPException(422, f"{text[:100]!r} is no attribute; write name=value")
-            wanted.setdefault(name.strip(), []).append(value)
+            for name, values in _attributes(text).items():
+                wanted.setdefault(name, []).extend(values)
         return SearchFilter(tuple(map(as_label, pids)), tuple(only), after, before, prefix, wanted)
     except DataError as error:
         raise HTTPException(422, str(error)) from error
+
+
+def _attributes(text: str) -> dict[str, list[str]]:
+    if not text.lstrip().startswith("{"):
+        return wanted_attributes([text])
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"where is no JSON ({str(error)[:100]}); write site=north, or values by name") from error
+    every = {name: values if isinstance(values, list) else [values] for name, values in found.items()}
+    if any(isinstance(value, list | dict | None) for values in every.values() for value in values):
+        raise DataError('where takes texts and numbers by name, such as {"site": ["north", "south"], "floor": 2}')
+    return {as_name(name): list(map(attribute_text, values)) for name, values in every.items()}

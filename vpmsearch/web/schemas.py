@@ -147,6 +147,7 @@ class IndexStats(BaseModel):
     weights: str
     dataset: str = Field(description="that the weights were trained on")
     camids: list[int | str]
+    attributes: list[str] = Field(description="names of attributes that images have, for `where`")
     captured: list[datetime] | None = Field(
         min_length=2, max_length=2, description="first and last; none where no image has a time"
     )

@@ -88,8 +88,8 @@ async def asked(
     regions: Annotated[
         str, Form(max_length=1000, description='Compare by these alone: "0,1" or "torso"; "" is all.')
     ] = "",
-    pid: Annotated[list[Text] | None, Given, Form(description="Only these identities.")] = None,
-    camid: Annotated[list[Text] | None, Given, Form(description="Only these cameras.")] = None,
+    pid: Annotated[list[Text] | None, Given, Form(description="Only these identities, numbers or words.")] = None,
+    camid: Annotated[list[Text] | None, Given, Form(description="Only these cameras, numbers or words.")] = None,
     exclude_camid: Annotated[
         list[Text] | None,
         Given,
@@ -98,9 +98,13 @@ async def asked(
         ),
     ] = None,
     where: Annotated[
-        list[Text] | None,
+        list[Annotated[str, Form(max_length=10_000)]] | None,
         Given,
-        Form(description="Only images with this attribute, as name=value; of one name any of its values will do."),
+        Form(
+            max_length=100,
+            description='Only images with these attributes: "site=north", or JSON: {"site": ["north", "south"]}. '
+            "All names must fit; of one name, any value.",
+        ),
     ] = None,
     after: Annotated[
         Moment | None,

@@ -65,6 +65,7 @@ class View:
     engine: Searcher
     images: int
     camids: tuple[Label, ...]
+    attributes: tuple[str, ...]
     captured: tuple[datetime, datetime] | None
     folder: str
     calibration: Calibration | None
@@ -178,6 +179,7 @@ class SearchService:
             engine,
             len(snapshot),
             tuple(snapshot.camids()),
+            tuple(snapshot.attribute_names()),
             snapshot.captured(),
             snapshot.folder(),
             calibration,

@@ -12,15 +12,20 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store.folder.files import MAX_FILE_BYTES, REMEDY, check_file, printable_line
+from vpmsearch.system import lazy
 from vpmsearch.types import Int64
+
+if TYPE_CHECKING:
+    import h5py
+else:
+    h5py = lazy.module("h5py")
 
 FILE_NAME = "embeddings.h5"
 DTYPES: dict[str, np.dtype[Any]] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import faiss as _faiss
 import numpy as np
 
 from vpmsearch.errors import DeviceError
+from vpmsearch.system import lazy
 from vpmsearch.types import Float32, Int64
 
-faiss: Any = _faiss  # its type stubs lack half of what is used here
+faiss: Any = lazy.module("faiss")
 
 _one_at_a_time = threading.Lock()
 _known_resources: dict[int, tuple[Any, threading.Lock]] = {}

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import faiss as _faiss
 import numpy as np
 
 from vpmsearch.errors import DeviceError, StoreError
+from vpmsearch.system import lazy
 from vpmsearch.types import Float32, Int64
 
-faiss: Any = _faiss  # its type stubs lack half of what is used here
+faiss: Any = lazy.module("faiss")
 
 _AUTO_FLAT_BELOW = 20_000
 _POINTS_PER_CENTROID = 39  # FAISS warns of fewer
@@ -34,14 +34,14 @@ _HNSW_LINKS = 32
 class IndexType:
     """How FAISS keeps and searches the vectors of one region.
 
-    make: (n, d) -> an index for n vectors of d numbers, not trained. form: the FAISS class, within its id map where it
-    has one. walk: what a search goes through. least: fewer vectors become a flat index. exact_distances: distances are
-    of the vectors themselves, not of codes. on_gpu: FAISS has a GPU form. share: for 400 neighbours, 1 of so many lists
-    is looked through.
+    make: (n, d) -> an index for n vectors of d numbers, not trained. form: the name of the FAISS class, within its id
+    map where it has one. walk: what a search goes through. least: fewer vectors become a flat index. exact_distances:
+    distances are of the vectors themselves, not of codes. on_gpu: FAISS has a GPU form. share: for 400 neighbours, 1 of
+    so many lists is looked through.
     """
 
     make: Callable[[int, int], Any]
-    form: type
+    form: str
     walk: Literal["all", "graph", "lists"]
     least: Callable[[], int] = lambda: _IVF_FROM
     exact_distances: bool = False
@@ -79,13 +79,13 @@ def _ivf_pqfs(n: int, d: int) -> Any:
 
 
 TYPES: dict[str, IndexType] = {
-    "flat": IndexType(_flat, faiss.IndexFlatL2, "all", least=lambda: 0, exact_distances=True),
-    "hnsw": IndexType(_hnsw, faiss.IndexHNSWFlat, "graph", least=lambda: 0, exact_distances=True, on_gpu=False),
-    "ivf-flat": IndexType(_ivf_flat, faiss.IndexIVFFlat, "lists", exact_distances=True),
-    "ivf-sq8": IndexType(_ivf_sq8, faiss.IndexIVFScalarQuantizer, "lists"),
-    "ivf-pq": IndexType(_ivf_pq, faiss.IndexIVFPQ, "lists", least=lambda: _POINTS_PER_CENTROID * 2**_PQ_BITS),
+    "flat": IndexType(_flat, "IndexFlatL2", "all", least=lambda: 0, exact_distances=True),
+    "hnsw": IndexType(_hnsw, "IndexHNSWFlat", "graph", least=lambda: 0, exact_distances=True, on_gpu=False),
+    "ivf-flat": IndexType(_ivf_flat, "IndexIVFFlat", "lists", exact_distances=True),
+    "ivf-sq8": IndexType(_ivf_sq8, "IndexIVFScalarQuantizer", "lists"),
+    "ivf-pq": IndexType(_ivf_pq, "IndexIVFPQ", "lists", least=lambda: _POINTS_PER_CENTROID * 2**_PQ_BITS),
     # 32 codes at a time in the registers of the processor, which a GPU cannot.
-    "ivf-pqfs": IndexType(_ivf_pqfs, faiss.IndexIVFPQFastScan, "lists", on_gpu=False, share=8),
+    "ivf-pqfs": IndexType(_ivf_pqfs, "IndexIVFPQFastScan", "lists", on_gpu=False, share=8),
 }
 """Every type by name."""
 
@@ -146,8 +146,8 @@ def gpu_of(device: str) -> int | None:
 def type_of(index: Any) -> str:
     """The type of an index, "" if it is none that vpmsearch makes."""
     mapped = isinstance(index, faiss.IndexIDMap)
-    form = type(faiss.downcast_index(index.index) if mapped else index)
-    fitting = (name for name, kind in TYPES.items() if kind.form is form and mapped == (kind.walk != "lists"))
+    form = type(faiss.downcast_index(index.index) if mapped else index).__name__
+    fitting = (name for name, kind in TYPES.items() if kind.form == form and mapped == (kind.walk != "lists"))
     return next(fitting, "")
 
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import faiss as _faiss
 import numpy as np
 
 from vpmsearch.errors import StoreDamagedError
@@ -22,9 +21,10 @@ from vpmsearch.store.folder.files import MAX_FILE_BYTES, check_file, printable_l
 from vpmsearch.store.folder.gpu_index import GpuIndex
 from vpmsearch.store.folder.index_building import Rows, as_floats, build_index
 from vpmsearch.store.folder.index_types import TYPES, gpu_of, type_of
+from vpmsearch.system import lazy
 from vpmsearch.types import Bool, Float32, Int64
 
-faiss: Any = _faiss  # its type stubs lack half of what is used here
+faiss: Any = lazy.module("faiss")
 
 Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
 
