@@ -90,7 +90,7 @@ class View:
         if self.images > MOST_LISTED:
             return []
         image_ids = self.snapshot.image_ids
-        return image_ids[:: max(1, -(-len(image_ids) // EXAMPLES))].tolist()
+        return list(map(int, image_ids[:: max(1, -(-len(image_ids) // EXAMPLES))]))
 
     @property
     def snapshot(self) -> GalleryView:

@@ -10,6 +10,9 @@ import { report } from "./progress.js";
 import { state } from "./state.js";
 import { decide } from "./trail.js";
 
+// Pixels of a picture at most: of its place, or its numbers would be made small with it.
+const size = () => ({ width: Math.min(320, by("compare-hit").parentElement.clientWidth - 2), height: 304 });
+
 let shown = null; // the hit that the dialog shows, or showed last
 let ranks = []; // those that previous and next go through: as they were when the dialog was opened
 let comparing = null; // the AbortController of the hit that the dialog shows, or showed last
@@ -47,8 +50,8 @@ export async function open(hit) {
     const [image, seen] = await Promise.all([loadImage(api.picture(hit.image_id)), looked]);
     signal.throwIfAborted();
     const active = state.photos[state.active];
-    if (active?.image) draw(by("compare-query"), active.image, { box: active.box, seen: active.seen }); // not of a TIFF
-    draw(by("compare-hit"), image, { seen });
+    if (active?.image) draw(by("compare-query"), active.image, { box: active.box, seen: active.seen, ...size() }); // not of a TIFF
+    draw(by("compare-hit"), image, { seen, ...size() });
     by("compare-rows").replaceChildren(...hit.regions.map((part) => row(part, state.asked[state.query[part.region].photograph], image, seen)));
   } catch (error) {
     if (signal.aborted) return;

@@ -12,8 +12,9 @@ export const when = (text) => text.replace("T", " ").replace(/(\.\d+)?(Z|\+00:00
 
 // A moment of a film: "1:02:03.4".
 export function moment(seconds) {
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
-  const rest = (seconds % 60).toFixed(1).padStart(4, "0");
+  const tenths = Math.round(10 * seconds); // rounded first, or 59.97 would be 0:60.0
+  const [hours, minutes] = [Math.floor(tenths / 36000), Math.floor((tenths % 36000) / 600)];
+  const rest = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 

@@ -61,7 +61,7 @@ function card(hit, names) {
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
     folder(hit.path) ? element("div", { class: "small quiet file folder", title: folder(hit.path) }, element("bdi", {}, folder(hit.path))) : "",
     element("div", { class: "small labels" }, ...labels(hit).map((text) => element("span", {}, text)),
-      hit.false_match_rate == null ? "" : element("span", { title: "Of people who are not in the index so many find an image as near" }, `${rate(hit.false_match_rate)} strangers as near`),
+      hit.false_match_rate == null ? "" : element("span", { title: "Of people who are not in the index so many find an image as near" }, `${rate(hit.false_match_rate)} of strangers as near`),
       hit.itself ? element("span", {}, "the query itself") : "",
       hit.image_id === state.filledFrom ? element("span", {}, "the query was filled from this image") : ""),
     element("div", { class: "decide" },

@@ -19,7 +19,7 @@ export function showStart() {
 
 function show() {
   by("start").hidden = state.photos.length > 0;
-  by("results-title").hidden = by("status").hidden = !by("start").hidden;
+  by("results-title").hidden = !by("start").hidden;
 }
 
 by("sample").addEventListener("click", async () => {
