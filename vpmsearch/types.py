@@ -332,6 +332,7 @@ class SearchResult:
     query itself; filled_from: the id of the image that the query was filled from; calibration_notice: why the
     calibration should be made anew, or ""; confirmed, refused: ids of images that a person has said to show whoever is
     searched for, or somebody else. A search leaves these empty; `vpmsearch.search.judged` sets them.
+    no_person: why the query is no picture of a person, in a sentence, or ""; it has no verdict then.
     images: in the index when it was searched; None on a server, where counting them takes longer than a search.
     query: the photographs that were searched with, where `with_query` was given them.
     """
@@ -349,6 +350,7 @@ class SearchResult:
     calibration_notice: str = ""
     confirmed: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
+    no_person: str = ""
     images: int | None = None
     query: tuple[Image, ...] = field(default=(), compare=False)
 

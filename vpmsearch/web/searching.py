@@ -25,7 +25,7 @@ from vpmsearch.web.fields import (
     filter_of,
     whole_uploads,
 )
-from vpmsearch.web.service import Box, Found, SearchService, View
+from vpmsearch.web.service import Box, Found, SearchService, View, shows_nobody
 from vpmsearch.web.waiting import Place
 
 Id = Annotated[int, Form(ge=1, le=LARGEST_ID)]
@@ -203,5 +203,6 @@ def search(service: SearchService, asked: Asked, place: Place) -> Searched:
         by_track=asked.by_track,
         fill=asked.fill,
         refused=asked.refused,
+        nobody="" if ids else shows_nobody(view.snapshot.model_info, seen),
     )
     return Searched(asked, view, query, taken or sources, chosen, found)

@@ -10,6 +10,7 @@ const PAGE = 24;
 const VERDICTS = {
   match: ["✓", "Match", "Few strangers come as near as the first. "],
   unsure: ["?", "Unsure", "Now and then a stranger comes as near as the first. "],
+  "no person": ["∅", "No person", ""],
   "no match": ["✕", "No match", "Strangers come as near as the first. "],
 };
 
@@ -57,9 +58,10 @@ function none(query, text) {
 function summary(answer) {
   if (!state.hits.length) return [`No result: ${answer.empty?.reason || "there are no more images"}.`];
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
-  const meaning = VERDICTS[answer.verdict]?.[2] || "";
+  const verdict = answer.no_person ? "no person" : answer.verdict;
+  const meaning = answer.no_person ? `${answer.no_person}. ` : VERDICTS[verdict]?.[2] || "";
   const old = answer.calibration_notice ? ` The calibration is old: ${answer.calibration_notice}.` : "";
-  return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.${old}`, answer.verdict];
+  return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.${old}`, verdict];
 }
 
 function busy(is) {
