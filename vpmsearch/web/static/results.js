@@ -66,7 +66,7 @@ function card(hit, names) {
       hit.image_id === state.filledFrom ? element("span", {}, "the query was filled from this image") : ""),
     element("div", { class: "decide" },
       element("button", { type: "button", class: "confirm", "aria-label": `Same person: ${name}`, onclick: () => decide("confirmed", hit) }, "✓ Same"),
-      element("button", { type: "button", class: "refuse", "aria-label": `Somebody else: ${name}`, onclick: () => decide("refused", hit) }, "✕ Other")),
+      element("button", { type: "button", class: "refuse", "aria-label": `Other person: ${name}`, onclick: () => decide("refused", hit) }, "✕ Other")),
     element("button", { type: "button", class: "again", "aria-label": `Search with this: ${name}`, onclick: () => searchWith(hit) },
       "Search with this"));
 }
