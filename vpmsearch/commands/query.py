@@ -16,12 +16,12 @@ from vpmsearch.words import number_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.extraction import Extractor, Seen
     from vpmsearch.search.answers import QueryRegion
     from vpmsearch.search.itself import Answered, Source
     from vpmsearch.search.searcher import Searcher
     from vpmsearch.store.place import Place
-    from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
+    from vpmsearch.types import Float32, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 
 
 def register(app: typer.Typer) -> None:
@@ -164,11 +164,14 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
         info = store.model_info
         only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
-        paths, features, sources, failures = _extract(extractor_for(loaded, chosen), asked.images)
+        photographs, features, sources, failures = _extract(extractor_for(loaded, chosen), asked.images)
+        paths = [photograph.path for photograph in photographs]
+        nobody = [_no_person(info, *pair) for pair in zip(photographs, features.visibility, strict=True)]
         groups, taken_from = [[path] for path in paths], None
         if asked.together and paths:
             features, taken_from = together(features)
             groups, sources = [paths], [merged(sources)]
+            nobody = [nobody[0] if all(nobody) else ""]
         engine = searcher(store)
         results = _search(engine, features, sources, asked, only)
         known = load_calibration(store, info.fingerprint, info.threshold)
@@ -176,7 +179,7 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
     answers = []
     for row, (group, (found, images)) in enumerate(zip(groups, results, strict=True)):
         query = features[row : row + 1]
-        result = judged(found, only_regions(query, only), info, known, notice, images)
+        result = judged(found, only_regions(query, only), info, known, notice, images, nobody[row])
         answers.append(_Answer(group, result, query_regions(query, info, only, taken_from)))
     return answers, failures
 
@@ -211,7 +214,15 @@ def _search(
     return found
 
 
-def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
+def _no_person(info: ModelInfo, photograph: Seen, visibility: Float32) -> str:
+    """Why a photograph shows nobody, or ""."""
+    from vpmsearch.search.no_person import no_person
+
+    visible = int(info.visible(visibility).sum())
+    return no_person(photograph.width, photograph.height, photograph.spread, visible, info.p)
+
+
+def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Seen], RegionFeatures, list[Source], list[str]]:
     """Features of the images that can be read, which files they are, and what is wrong with the others."""
     from vpmsearch.data.images import printable
     from vpmsearch.model.extraction import Request
@@ -223,7 +234,7 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], Regi
     every = [seen for batch in batches for seen in batch.seen]
     sources = [Source.of(seen.content_hash) for seen in every]
     features = RegionFeatures.concatenate([batch.features for batch in batches])
-    return [seen.path for seen in every], features, sources, failures
+    return every, features, sources, failures
 
 
 def _print(found: _Answer, json: bool) -> None:
@@ -239,6 +250,8 @@ def _print(found: _Answer, json: bool) -> None:
         if result.matches
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )
+    if result.no_person:
+        told = f"{result.no_person}; {told}"
     answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
         notes = [printable(note) for note in labels_text(match)]

@@ -59,13 +59,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Seen:
-    """A file that was read. content_hash: of the bytes that were decoded. width, height: pixels before any resizing."""
+    """A file that was read. content_hash: of the bytes that were decoded. width, height: pixels before any resizing.
+
+    spread: how much its colours vary, see `spread_of`.
+    """
 
     position: int
     path: Path
     content_hash: str
     width: int
     height: int
+    spread: float = 255.0
 
 
 @dataclass(frozen=True)
@@ -219,9 +223,15 @@ class Extractor:
             except ImageError as error:
                 rejected.append(Rejected(request.position, request.path, error.reason))
                 continue
-            seen.append(Seen(request.position, request.path, digest, full_width, full_height))
+            spread = spread_of(arrays[-1])
+            seen.append(Seen(request.position, request.path, digest, full_width, full_height, spread))
         pixels = np.stack(arrays) if arrays else np.zeros((0, height, width, 3), np.uint8)
         return _Loaded(seen, pixels, rejected)
+
+
+def spread_of(pixels: NDArray[np.uint8]) -> float:
+    """How much the colours of a picture (H, W, 3) vary: the standard deviation of each channel, averaged."""
+    return float(pixels[::4, ::4].astype(np.float32).std(axis=(0, 1)).mean())
 
 
 def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -18,6 +18,7 @@ def judged(
     known: Calibration | None,
     notice: str = "",
     track_images: Sequence[int] = (),
+    no_person: str = "",
 ) -> SearchResult:
     """The result with all that is known of it.
 
@@ -28,7 +29,8 @@ def judged(
         answered: of `search_others`. query: one, (1, p) and (1, p, d), as it was searched with; regions that were not
             asked for have visibility 0. info: of the index. known: its calibration, None where there is none.
         notice: why that should be made anew, or "". track_images: for each match how many images of its track were
-            found, see `vpmsearch.search.tracks`; none where tracks were not asked for.
+            found, see `vpmsearch.search.tracks`; none where tracks were not asked for. no_person: why the query shows
+            nobody, see `vpmsearch.search.no_person`, or "": nothing is a match then.
     """
     visible = visible_regions(info, query)
 
@@ -45,7 +47,8 @@ def judged(
     return replace(
         answered.result,
         matches=matches,
-        verdict=None if known is None else known.verdict(visible, nearest),
+        no_person=no_person,
+        verdict=None if known is None or no_person else known.verdict(visible, nearest),
         filled_from=answered.filled_from,
         calibration_notice=notice,
     )

@@ -20,7 +20,7 @@ from vpmsearch.errors import TrainingError
 from vpmsearch.model.trunks import Backbone
 
 CHUNK = 8
-"""Images at a time on a CPU. In torch 8 is the fastest of 4, 8, 16, 32 and 64; with 64 an image takes twice the time."""
+"""Images at a time on a CPU. In torch 8 is the fastest of 4, 8, 16, 32 and 64; with 64 an image takes twice as long."""
 
 
 class FrozenPart:

@@ -38,7 +38,7 @@ from vpmsearch.web.fields import (
 from vpmsearch.web.guard import Exchange, route_of
 from vpmsearch.web.reference import reference_page
 from vpmsearch.web.schemas import Health, IndexStats, Pair, Pairs, Problem, RegionsSeen, SearchAnswer
-from vpmsearch.web.service import SearchService
+from vpmsearch.web.service import SearchService, shows_nobody
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
 
 Value = TypeVar("Value")
@@ -227,6 +227,7 @@ async def search(
             exclude_self=exclude_self,
             by_track=by_track,
             fill=fill,
+            nobody="" if ids else shows_nobody(view.snapshot.model_info, seen),
         )
         request.app.state.metrics.searched(found.result)
         return search_answer(view, query, name, sources, chosen, found)

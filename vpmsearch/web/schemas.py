@@ -96,6 +96,9 @@ class SearchAnswer(BaseModel):
     bound_closed: bool = Field(description="by the bound; lists that are approximate may have missed an image")
     empty: NoMatch | None = Field(description="why there are no matches; none where there are some")
     calibration_notice: str | None = Field(description="why the calibration should be made anew; none where it is fine")
+    no_person: str | None = Field(
+        description="why the query is no picture of a person, in a sentence; there is no verdict then"
+    )
     query_regions: list[QueryRegion] = Field(description="what the query shows")
     images: int | None = Field(description="in the index; none on a database server")
     form: int = Field(alias="schema", description="version of this form")

@@ -54,7 +54,8 @@ function none(query, text) {
 function summary(answer) {
   if (!state.hits.length) return [`No result: ${answer.empty?.reason || "there are no more images"}.`];
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
-  const [verdict, meaning] = VERDICTS[answer.verdict] || ["", ""];
+  const nobody = answer.no_person && ["No person", `${answer.no_person}. `];
+  const [verdict, meaning] = nobody || VERDICTS[answer.verdict] || ["", ""];
   const old = answer.calibration_notice ? ` The calibration is old: ${answer.calibration_notice}.` : "";
   return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.${old}`, verdict];
 }
