@@ -137,6 +137,23 @@ def test_pages_are_the_ranks_cut_up(client, photo):
     assert ask(client, photo, offset=500)["matches"] == []
 
 
+def test_attributes_are_asked_for_and_answered(client, photo):
+    every = {match["image_id"]: match["attributes"]["site"] for match in ask(client, photo, limit=IMAGES)["matches"]}
+    north = sorted(image_id for image_id, site in every.items() if site == "north")
+    assert 0 < len(north) < len(every)
+    for where in ("site=north", '{"site": "north"}', '{"site": ["north", "east"]}', ["site=north", "site=east"]):
+        assert sorted(ids(ask(client, photo, where=where, limit=IMAGES))) == north
+    assert sorted(ids(ask(client, photo, where=["site=north", "site=south"], limit=IMAGES))) == sorted(every)
+    nothing = ask(client, photo, where="Site=north")
+    assert nothing["matches"] == []
+    assert client.get("/api/stats").json()["attributes"] == ["site"]
+    for where in ("north", "pid=1", "{", '{"site": null}', '{"site": [["a"]]}', f"{'x' * 101}=1", "[" * 9000):
+        answer = client.post("/api/search", files={"photograph": photo}, data={"where": where})
+        assert answer.status_code == 422, where
+        assert answer.json()["error"]
+    assert ask(client, photo, pid="nobody")["matches"] == []
+
+
 def test_filters(client, service, photo):
     answer = ask(client, photo, camid=[1, 2], after=START.isoformat(), before=(START + timedelta(hours=9)).isoformat())
     assert answer["matches"]
