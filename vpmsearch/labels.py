@@ -60,6 +60,17 @@ def as_label(value: object) -> Label:
     return text
 
 
+def as_labels(values: Label | Iterable[Label]) -> tuple[Label, ...]:
+    """Labels as an index keeps them. One by itself counts as a list of it: a word is no list of letters.
+
+    Raises:
+        DataError: as `as_label`.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return (as_label(values),)
+    return tuple(map(as_label, values))
+
+
 def _whole(value: object) -> int:
     try:
         number = index(value)  # type: ignore[arg-type]

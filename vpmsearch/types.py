@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import DataError, FeatureError, ModelError
-from vpmsearch.labels import Attributes, Label, as_label, as_name, attribute_text
+from vpmsearch.labels import Attributes, Label, as_labels, as_name, attribute_text
 from vpmsearch.views import result_view
 from vpmsearch.words import number_of
 
@@ -244,7 +244,7 @@ class SearchFilter:
 
     def __post_init__(self) -> None:
         for name in ("pids", "camids"):
-            object.__setattr__(self, name, tuple(map(as_label, getattr(self, name))))  # frozen
+            object.__setattr__(self, name, as_labels(getattr(self, name)))  # frozen
         wanted = {as_name(name): _texts(value) for name, value in sorted(self.where.items())}
         object.__setattr__(self, "where", {name: values for name, values in wanted.items() if values})
         try:
@@ -369,7 +369,7 @@ class SearchResult:
         """The same, shown with the photographs that were searched with: several where they are one person."""
         return replace(self, query=photographs)
 
-    def show(self, query: Image | None = None, *, top: int = 10, pid: int | None = None) -> Image:
+    def show(self, query: Image | None = None, *, top: int = 10, pid: Label | None = None) -> Image:
         """The ranks as a picture, which a notebook displays; `.save` and `.show` of it do elsewhere.
 
         Args:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 
 from vpmsearch.errors import StoreError
-from vpmsearch.labels import Label
+from vpmsearch.labels import Label, as_labels
 from vpmsearch.store.intake import check_model
 from vpmsearch.store.place import Place
 from vpmsearch.store.selection import Selection, StoredImage
@@ -199,7 +199,7 @@ class Gallery(ABC):
                 from `after` on, and earlier than `before`. where: attributes, see `SearchFilter`.
         """
         self._check_open()
-        return self._found(SearchFilter(tuple(pids), tuple(camids), after, before, prefix, where or {}), paths)
+        return self._found(SearchFilter(as_labels(pids), as_labels(camids), after, before, prefix, where or {}), paths)
 
     def filter(
         self,
