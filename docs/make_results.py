@@ -270,6 +270,14 @@ def verdicts(rows: list[Row], _: str) -> str:
     return table(names, ([str(row[name]) for name in names] for row in rows))
 
 
+def scan(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/joint_scan.py of two trees, `before` and `now`."""
+    names = {"default": "default", "exact": "exact", "batch": "64 at once", "exact_batch": "64 at once, exact"}
+    names |= {"filtered": "filtered"}
+    lines = [[f"{row['images']:,}", *(f"{row['before'][n]:.1f} → {row['now'][n]:.1f}" for n in names)] for row in rows]
+    return table(["images", *names.values()], lines)
+
+
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
     made.__name__: made
     for made in (
@@ -286,6 +294,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         photographs,
         learning,
         verdicts,
+        scan,
     )
 }
 

@@ -26,5 +26,5 @@ def test_the_tutorial_runs(tmp_path, monkeypatch, capsys):
     for line, code in blocks():
         exec(compile("\n" * line + code, str(PAGE), "exec"), names)
     assert Path("ranks.png").stat().st_size > 10_000
-    assert "region 0: distance" in capsys.readouterr().out
+    assert "region 0, head: distance" in capsys.readouterr().out
     assert len(names["result"].matches) == 5

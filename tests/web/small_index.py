@@ -30,7 +30,13 @@ URL = "http://127.0.0.1"
 def labelled(paths: list[Path]) -> list[LabelledImage]:
     """pids 1 to 10, cameras 1 to 3, an hour between two."""
     return [
-        LabelledImage(path, pid=1 + i % 10, camid=1 + i % 3, captured_at=START + timedelta(hours=i))
+        LabelledImage(
+            path,
+            pid=1 + i % 10,
+            camid=1 + i % 3,
+            captured_at=START + timedelta(hours=i),
+            attributes=(("site", "north" if i % 2 else "south"),),
+        )
         for i, path in enumerate(paths)
     ]
 

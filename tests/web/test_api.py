@@ -137,6 +137,23 @@ def test_pages_are_the_ranks_cut_up(client, photo):
     assert ask(client, photo, offset=500)["matches"] == []
 
 
+def test_attributes_are_asked_for_and_answered(client, photo):
+    every = {match["image_id"]: match["attributes"]["site"] for match in ask(client, photo, limit=IMAGES)["matches"]}
+    north = sorted(image_id for image_id, site in every.items() if site == "north")
+    assert 0 < len(north) < len(every)
+    for where in ("site=north", '{"site": "north"}', '{"site": ["north", "east"]}', ["site=north", "site=east"]):
+        assert sorted(ids(ask(client, photo, where=where, limit=IMAGES))) == north
+    assert sorted(ids(ask(client, photo, where=["site=north", "site=south"], limit=IMAGES))) == sorted(every)
+    nothing = ask(client, photo, where="Site=north")
+    assert nothing["matches"] == []
+    assert client.get("/api/stats").json()["attributes"] == ["site"]
+    for where in ("north", "pid=1", "{", '{"site": null}', '{"site": [["a"]]}', f"{'x' * 101}=1", "[" * 9000):
+        answer = client.post("/api/search", files={"photograph": photo}, data={"where": where})
+        assert answer.status_code == 422, where
+        assert answer.json()["error"]
+    assert ask(client, photo, pid="nobody")["matches"] == []
+
+
 def test_filters(client, service, photo):
     answer = ask(client, photo, camid=[1, 2], after=START.isoformat(), before=(START + timedelta(hours=9)).isoformat())
     assert answer["matches"]
@@ -231,7 +248,7 @@ def test_stats_health_and_metrics(client, photo):
         ({"image_id": 1, "before": "0001-01-01T00:00:00+23:00"}, "no time that exists"),
         ({"image_id": 1, "after": "20260329"}, "may be a date or a count of seconds"),
         ({"image_id": 1, "after": "1774747800"}, "may be a date or a count of seconds"),
-        ({"image_id": 1, "pid": 2**63}, "too large"),
+        ({"image_id": 1, "pid": "x" * 201}, "up to 200 characters"),
         ({"image_id": 1, "box": "0,0,1,1"}, "0 photographs and 1 boxes"),
     ],
 )

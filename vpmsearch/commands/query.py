@@ -16,12 +16,12 @@ from vpmsearch.words import number_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vpmsearch.model.extraction import Extractor
+    from vpmsearch.model.extraction import Extractor, Seen
     from vpmsearch.search.answers import QueryRegion
     from vpmsearch.search.itself import Answered, Source
     from vpmsearch.search.searcher import Searcher
     from vpmsearch.store.place import Place
-    from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
+    from vpmsearch.types import Float32, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 
 
 def register(app: typer.Typer) -> None:
@@ -63,6 +63,14 @@ def query(
         bool,
         typer.Option("--exclude-self", help="Leave the query itself, or whatever has its content, out of the ranks."),
     ] = False,
+    confirm: Annotated[
+        list[int] | None,
+        typer.Option(metavar="ID", help="This image of the index shows the person: it joins the query (repeatable)."),
+    ] = None,
+    refuse: Annotated[
+        list[int] | None,
+        typer.Option(metavar="ID", help="This image of the index shows somebody else: left out (repeatable)."),
+    ] = None,
     fill: Annotated[
         bool,
         typer.Option("--fill", help="Fill what a query does not show from its nearest image, and search again."),
@@ -80,6 +88,8 @@ def query(
     "elapsed_ms", "matches": […], "verdict", …}. An image of the index that is the query itself never counts for the
     verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
+    With --confirm the query and the confirmed images are averaged region by region, weighted by what each shows. There
+    is no verdict then: you have given it. Ids are `image_id` of --json.
     An image may be a part of a photograph or film, as the index names them: film.mp4#t=12.48&xywh=10,20,60,180.
     With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
     the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
@@ -99,7 +109,9 @@ def query(
     earliest, latest = options.moment(after, local), options.moment(before, local)
     pids, camids, attributes = options.labels(pid), options.labels(camid), options.where(where)
     wanted = SearchFilter(pids, camids, earliest, latest, stored_prefix(prefix), attributes)
-    asked = _Asked(boxed_images(images, box), top, exact, wanted, regions, together, exclude_self, by_track, fill)
+    decided = tuple(confirm or ()), tuple(refuse or ())
+    parts = boxed_images(images, box)
+    asked = _Asked(parts, top, exact, wanted, regions, together, exclude_self, by_track, fill, *decided)
     answers, failures = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
@@ -126,6 +138,8 @@ class _Asked:
     exclude_self: bool
     by_track: bool
     fill: bool
+    confirmed: tuple[int, ...]
+    refused: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -149,9 +163,11 @@ class _Answer:
 
 def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> tuple[list[_Answer], list[str]]:
     """Search; also what is wrong with images that cannot be read."""
+    from vpmsearch.errors import DataError
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.search.answers import query_regions
+    from vpmsearch.search.confirm import joined
     from vpmsearch.search.itself import merged
     from vpmsearch.search.judged import judged
     from vpmsearch.search.open import searcher
@@ -164,19 +180,29 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
         info = store.model_info
         only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
-        paths, features, sources, failures = _extract(extractor_for(loaded, chosen), asked.images)
+        photographs, features, sources, failures = _extract(extractor_for(loaded, chosen), asked.images)
+        paths = [photograph.path for photograph in photographs]
+        nobody = [_no_person(info, *pair) for pair in zip(photographs, features.visibility, strict=True)]
         groups, taken_from = [[path] for path in paths], None
         if asked.together and paths:
             features, taken_from = together(features)
             groups, sources = [paths], [merged(sources)]
+            nobody = [nobody[0] if all(nobody) else ""]
         engine = searcher(store)
+        if asked.confirmed and paths:
+            if len(groups) > 1:
+                raise DataError("--confirm is for one query: give one image, or several with --together")
+            features, taken_from, source = joined(
+                engine, features, taken_from, sources[0], asked.confirmed, first=len(paths)
+            )
+            sources = [source]
         results = _search(engine, features, sources, asked, only)
         known = load_calibration(store, info.fingerprint, info.threshold)
         notice = notice_of(store, known)
     answers = []
     for row, (group, (found, images)) in enumerate(zip(groups, results, strict=True)):
         query = features[row : row + 1]
-        result = judged(found, only_regions(query, only), info, known, notice, images)
+        result = judged(found, only_regions(query, only), info, known, notice, images, nobody[row])
         answers.append(_Answer(group, result, query_regions(query, info, only, taken_from)))
     return answers, failures
 
@@ -199,6 +225,7 @@ def _search(
             filter=asked.filter,
             regions=only,
             fill=asked.fill,
+            refused=asked.refused,
         )
 
     if not asked.by_track:
@@ -211,7 +238,15 @@ def _search(
     return found
 
 
-def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], RegionFeatures, list[Source], list[str]]:
+def _no_person(info: ModelInfo, photograph: Seen, visibility: Float32) -> str:
+    """Why a photograph shows nobody, or ""."""
+    from vpmsearch.search.no_person import no_person
+
+    visible = int(info.visible(visibility).sum())
+    return no_person(photograph.width, photograph.height, photograph.spread, visible, info.p)
+
+
+def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Seen], RegionFeatures, list[Source], list[str]]:
     """Features of the images that can be read, which files they are, and what is wrong with the others."""
     from vpmsearch.data.images import printable
     from vpmsearch.model.extraction import Request
@@ -223,7 +258,7 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Path], Regi
     every = [seen for batch in batches for seen in batch.seen]
     sources = [Source.of(seen.content_hash) for seen in every]
     features = RegionFeatures.concatenate([batch.features for batch in batches])
-    return [seen.path for seen in every], features, sources, failures
+    return every, features, sources, failures
 
 
 def _print(found: _Answer, json: bool) -> None:
@@ -239,6 +274,8 @@ def _print(found: _Answer, json: bool) -> None:
         if result.matches
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )
+    if result.no_person:
+        told = f"{result.no_person}; {told}"
     answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
         notes = [printable(note) for note in labels_text(match)]

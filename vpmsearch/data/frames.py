@@ -28,8 +28,14 @@ def read_frame(
         DataError: it is no such table, has no column path, or a row is not what it should be; rows count from 1.
     """
     names, columns = _columns(table)
+    kept = [place for place, name in enumerate(names) if name not in _EXPORTED or not set(names) >= _EXPORTED]
+    names, columns = [names[place].removeprefix("attribute:") for place in kept], [columns[place] for place in kept]
     values = ([_plain(value, zone) for value in row] for row in zip(*columns, strict=True))
     return collected(rows_of(names, values, Path(folder), "the table", zone), Path(folder), "the table")
+
+
+_EXPORTED = frozenset({"image_id", "content_hash", "width", "height", "visibility", "embeddings"})
+"""Columns of `vpmsearch export` that are no attributes of an image, where all of them are there."""
 
 
 def _columns(table: Any) -> tuple[list[str], list[list[Any]]]:

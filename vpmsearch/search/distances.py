@@ -100,8 +100,7 @@ class Distances:
 
     def scan(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
         """The k nearest of all images, or of those allowed (N,), to each query, ties by image id."""
-        # Those that show the same regions beside each other: a product then leaves out who does not show its region.
-        order = np.argsort(_middle(queries.visibility), kind="stable")
+        order = in_order_of_regions(queries)
         found: list[Found] = [NOTHING] * len(queries)
         for start in range(0, len(queries), QUERY_ROWS):
             some = order[start : start + QUERY_ROWS]
@@ -187,6 +186,14 @@ def _least(rows: Int64, lower: Float32, count: int) -> tuple[Int64, Float32]:
         return rows, lower
     places = np.argpartition(lower, count - 1, axis=1)[:, :count]
     return np.take_along_axis(rows, places, axis=1), np.take_along_axis(lower, places, axis=1)
+
+
+def in_order_of_regions(queries: RegionFeatures) -> Int64:
+    """An order (Q,) of queries in which those that show the same regions stand beside each other.
+
+    A product, or a pass over a block of images, then leaves out the regions that none of its queries shows.
+    """
+    return np.argsort(_middle(queries.visibility), kind="stable")
 
 
 def _middle(visibility: Float32) -> NDArray[np.float64]:

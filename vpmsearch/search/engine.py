@@ -20,6 +20,7 @@ from vpmsearch.search.candidates import RegionLists, Scope
 from vpmsearch.search.distances import Distances, Found, Scanned
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.queries import only_regions, region_names
+from vpmsearch.search.scan.joint import Effort, JointScan
 from vpmsearch.search.searcher import Regions, Searcher
 from vpmsearch.store import Gallery, GalleryStore, Snapshot
 from vpmsearch.store.intake import check_numbers
@@ -40,6 +41,8 @@ SCAN_BELOW = 1024
 """So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
 PAIRS = 4096
 """Matches that are taken apart by region at once."""
+SPARSE = 32
+"""Where a filter leaves less than 1 of so many images, theirs are fetched instead of passing over all codes."""
 SCAN_BATCH = 16
 """From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
 
@@ -54,6 +57,7 @@ class _View:
     snapshot: Snapshot
     distances: Distances
     lists: RegionLists
+    scan: JointScan | None = None
 
 
 class SearchEngine(Searcher):
@@ -67,15 +71,18 @@ class SearchEngine(Searcher):
 
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
+        self._effort = Effort()
         self._view = self._look_at(store.snapshot)
 
     def __repr__(self) -> str:
         device = choose_device(self.store.device)
         return f"<SearchEngine over {self.store.path}: {number_of(len(self.snapshot), 'image')}, distances on {device}>"
 
-    def _look_at(self, snapshot: Snapshot) -> _View:
+    def _look_at(self, snapshot: Snapshot, before: JointScan | None = None) -> _View:
         distances = distances_of(snapshot, self.store)
-        return _View(snapshot, distances, RegionLists(snapshot, distances))
+        on_cpu = choose_device(self.store.device).type == "cpu"
+        scan = JointScan(snapshot, distances, self._effort, before) if on_cpu else None
+        return _View(snapshot, distances, RegionLists(snapshot, distances), scan)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -87,7 +94,7 @@ class SearchEngine(Searcher):
         self.store.refresh()  # may be up to date already: another engine, or a commit of this store's own writer
         before, now = self.snapshot, self.store.snapshot
         if now is not before:
-            self._view = self._look_at(now)
+            self._view = self._look_at(now, self._view.scan)
         return before.state != now.state
 
     def _results(
@@ -98,7 +105,9 @@ class SearchEngine(Searcher):
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
         images = len(view.snapshot) if allowed is None else int(allowed.sum())
         scope = Scope(k, allowed, max(candidates, k))
-        scanned = exact or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and _all_flat(view.snapshot))
+        every = exact or _all_flat(view.snapshot)  # whose lists compute every distance too
+        joint = every and images > SCAN_BELOW and view.scan is not None and view.scan.ready(len(queries))
+        scanned = exact or joint or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and every)
         found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
         results = _explained(view, queries, found)
         return [_with_reason(view, queries[row : row + 1], filter, each) for row, each in enumerate(results)]
@@ -152,9 +161,11 @@ def _all_flat(snapshot: Snapshot) -> bool:
 
 
 def _scanned(view: _View, queries: RegionFeatures, scope: Scope, exact: bool, images: int) -> list[_Unexplained]:
-    """Compare every image."""
+    """Compare every image: by their codes where there are some, unless a filter leaves few."""
     start = time.perf_counter()
-    found = view.distances.scan(queries, scope.k, scope.allowed)
+    joint = images * SPARSE >= len(view.snapshot) and view.scan is not None and view.scan.made
+    scan = view.scan.search if joint and view.scan is not None else view.distances.scan
+    found = scan(queries, scope.k, scope.allowed)
     each_ms = 1e3 * (time.perf_counter() - start) / max(len(queries), 1)
     return [
         (best, SearchResult((), images, exact, {"scan": each_ms}, 0, complete=True, bound_closed=True))

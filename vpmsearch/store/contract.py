@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
@@ -59,6 +59,9 @@ class GalleryView(Protocol):
 
     def camids(self) -> list[Label]:
         """The cameras, in their order: numbers, then words."""
+
+    def has_words(self, name: Literal["pid", "camid"]) -> bool:
+        """Whether any image's pid, or camid, is a word."""
 
     def attribute_names(self) -> list[str]:
         """The attributes that any image has, in their order."""

@@ -20,6 +20,9 @@ from vpmsearch.types import ImageRecord, Int64, RegionFeatures
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ATTRIBUTE = "attribute:"
+"""What a column's name begins with where an attribute has the name of another column, and a key of its metadata."""
+
 BLOCK = 4096
 """Images a commit, and a row group."""
 
@@ -160,8 +163,9 @@ def export(
     """Write all images to a Parquet file, whole or not at all.
 
     Columns: image_id, path, content_hash, pid, camid, captured_at (UTC), width, height, visibility (p), embeddings
-    (p·d, region by region; a server's are 0 where a region is not visible). Metadata "vpmsearch" is the model, as
-    JSON.
+    (p·d, region by region; a server's are 0 where a region is not visible), and each attribute as text, under its name
+    or, where another column is called so, `ATTRIBUTE` and its name. pid and camid are text where any is a word.
+    Metadata "vpmsearch" is the model, as JSON. `vpmsearch.data.frames.read_frame` reads the labels back.
 
     Args:
         path: ends in .parquet. overwrite: replace a file that is there. on_progress: told how many more images are
@@ -203,14 +207,20 @@ def arrow_schema(view: GalleryView) -> pa.Schema:
         ("image_id", pa.int64()),
         ("path", pa.string()),
         ("content_hash", pa.string()),
-        ("pid", pa.int64()),
-        ("camid", pa.int64()),
+        ("pid", pa.string() if view.has_words("pid") else pa.int64()),
+        ("camid", pa.string() if view.has_words("camid") else pa.int64()),
         ("captured_at", pa.timestamp("us", tz="UTC")),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("visibility", pa.list_(pa.float32(), info.p)),
         ("embeddings", pa.list_(numbers, info.p * info.embedding_dim)),
     ]
+    taken = {name for name, _ in fields}
+    # A column's own metadata says which attribute it is: one may be called as another column is.
+    fields = [pa.field(name, kind) for name, kind in fields]
+    for name in view.attribute_names():
+        column = f"{ATTRIBUTE}{name}" if name in taken or name.startswith(ATTRIBUTE) else name
+        fields.append(pa.field(column, pa.string(), metadata={ATTRIBUTE: name}))
     model = json.dumps({**asdict(info), "embedding_dtype": dtype})
     return pa.schema(fields, metadata={"vpmsearch": model})
 
@@ -222,9 +232,15 @@ def arrow_table(view: GalleryView, ids: Int64, schema: pa.Schema) -> pa.Table:
     records, features = view.records_of(ids), view.features_of(ids)
     names = ("path", "content_hash", "pid", "camid", "captured_at", "width", "height")
     columns: list[Any] = [ids, *([getattr(record, name) for record in records] for name in names)]
+    for place in (3, 4):  # pid and camid
+        if schema.field(place).type == pa.string():
+            columns[place] = [None if label is None else str(label) for label in columns[place]]
     arrays = [pa.array(column, schema.field(place).type) for place, column in enumerate(columns)]
     flat = features.embeddings.astype(view.stored_model.embedding_dtype).reshape(-1)  # (n, p, d) -> (n·p·d,)
     for name, values in (("visibility", features.visibility.reshape(-1)), ("embeddings", flat)):
         kind = schema.field(name).type
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(values, kind.value_type), kind.list_size))
+    for field in list(schema)[len(arrays) :]:
+        name = field.metadata[ATTRIBUTE.encode()].decode()
+        arrays.append(pa.array([record.attributes.get(name) for record in records], pa.string()))
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +15,14 @@ from PIL import Image
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.fragment import PixelBox, part_of
-from vpmsearch.data.images import decode_image, hash_of, part_hash, printable, read_image, read_scene
+from vpmsearch.data.images import decode_image, hash_of, part_hash, printable, read_image, read_scene, to_array
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
 from vpmsearch.labels import Label
-from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.extraction import Extractor, spread_of
 from vpmsearch.report.scene import outlined
 from vpmsearch.search.itself import NOWHERE, Answered, Source, search_others
 from vpmsearch.search.judged import judged
+from vpmsearch.search.no_person import no_person
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
 from vpmsearch.search.searcher import Searcher
@@ -29,7 +30,7 @@ from vpmsearch.search.tracks import by_track as nearest_tracks
 from vpmsearch.search.verdict import Calibration, load_calibration, notice_of
 from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
-from vpmsearch.types import ImageRecord, Int64, RegionFeatures, SearchFilter, SearchResult
+from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter, SearchResult
 from vpmsearch.web.problems import problem_of
 
 Value = TypeVar("Value")
@@ -40,6 +41,7 @@ THUMBNAIL = (192, 256)
 """Largest width and height of a thumbnail, in pixels."""
 PICTURE = (1024, 1024)
 """Largest width and height of a picture that is shown whole."""
+EXAMPLES, MOST_LISTED = 8, 1_000_000
 KEPT_PHOTOGRAPHS, KEPT_THUMBNAILS = 128, 4096
 
 
@@ -48,13 +50,15 @@ class Photograph:
     """What the model sees in a photograph or a part of it.
 
     features: one query, (1, p) and (1, p, d). labels: (h, w) int, the likeliest region of each pixel of T. size: of the
-    part that was seen, (width, height) in pixels. content: hash of the file that it was seen in.
+    part that was seen, (width, height) in pixels. content: hash of the file that it was seen in. spread: of its
+    colours.
     """
 
     features: RegionFeatures
     labels: Int64
     size: tuple[int, int]
     content: str
+    spread: float = 255.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,13 @@ class View:
     def whole_prefix(self, prefix: str) -> str:
         """What stored paths begin with where shown ones begin with `prefix`; one from "/" on is taken as it is."""
         return prefix if not prefix or prefix.startswith("/") else self.folder + prefix
+
+    def examples(self) -> list[int]:
+        """Ids of a few images from all over the index; none where to list the ids of all would take long."""
+        if self.images > MOST_LISTED:
+            return []
+        image_ids = self.snapshot.image_ids
+        return list(map(int, image_ids[:: max(1, -(-len(image_ids) // EXAMPLES))]))
 
     @property
     def snapshot(self) -> GalleryView:
@@ -227,13 +238,15 @@ class SearchService:
         exclude_self: bool = False,
         by_track: bool = False,
         fill: bool = False,
+        refused: Sequence[int] = (),
+        nobody: str = "",
     ) -> Found:
         """The matches ranked offset + 1 to offset + limit.
 
         Args:
             source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
-            by_track: images of one track are one match.
-            fill: see `vpmsearch.search.fill`.
+            by_track: images of one track are one match. fill: see `vpmsearch.search.fill`. refused: images to leave
+            out. nobody: why the photographs show no person, or "".
 
         Raises:
             FeatureError: no such region.
@@ -251,6 +264,7 @@ class SearchService:
                 filter=only,
                 regions=regions,
                 fill=fill,
+                refused=refused,
             )[0]
 
         images: tuple[int, ...] = ()
@@ -260,7 +274,7 @@ class SearchService:
         else:
             answered = nearest(k)
         query_seen, info = only_regions(query, regions), view.snapshot.model_info
-        result = judged(answered, query_seen, info, view.calibration, view.calibration_notice, images)
+        result = judged(answered, query_seen, info, view.calibration, view.calibration_notice, images, nobody)
         page = result.matches[offset : offset + limit]
         return Found(replace(result, matches=page), offset, len(result.matches) > offset + limit)
 
@@ -288,13 +302,21 @@ class SearchService:
         Raises:
             StoreError: it is not in the index. ImageError: its file is gone or has changed.
         """
+        return _jpeg(self.scene_image(image_id), PICTURE, quality=92)
+
+    def scene_image(self, image_id: int) -> Image.Image:
+        """The same as a picture of any size.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
         record = self.view.record(image_id)
         part = part_of(record.path)
         digest, image = read_scene(part)
         _check_same(record, part_hash(digest, part))
         if part.box is not None:
             image = outlined(image, part.box)
-        return _jpeg(image, PICTURE, quality=92)
+        return image
 
     def _read(self, record: ImageRecord) -> Image.Image:
         """The picture that was indexed, and no other: what has come to be at its path since is not shown to anybody."""
@@ -307,16 +329,33 @@ class SearchService:
         shrink_to = self.extractor.weights.config.input_size if box is None else None
         return decode_image(data, max_pixels=self.max_pixels, shrink_to=shrink_to)
 
+    def part(self, data: bytes, box: Box | None) -> Image.Image:
+        """The part of a photograph that is used, as a picture.
+
+        Raises:
+            ImageError: the bytes are no image that can be used.
+        """
+        return _cropped(self._decode(data, box), box)
+
+    def stored_image(self, image_id: int) -> Image.Image:
+        """An image of the index as a picture.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        return self._read(self.view.record(image_id))
+
     def _see(self, image: Image.Image, box: Box | None, content: str) -> Photograph:
+        full_size = image.info.get("full_size", image.size)
         if box is not None:
-            left, top, right, bottom = box.pixels(image.width, image.height)
-            edges = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
-            image = image.crop(edges)
+            image = _cropped(image, box)
+            full_size = image.size
         with self._model:  # one at a time: it uses all cores, or the whole GPU
             seen = self.extractor.see(image)
         features = seen.features
         features.check_finite()
-        return Photograph(features, seen.labels[0], image.size, content)
+        spread = spread_of(to_array(image, self.extractor.weights.config.input_size))
+        return Photograph(features, seen.labels[0], full_size, content, spread)
 
 
 class _Recent(Generic[Value]):
@@ -336,6 +375,22 @@ class _Recent(Generic[Value]):
             if len(self._values) > self._size:
                 self._values.popitem(last=False)
         return value
+
+
+def _cropped(image: Image.Image, box: Box | None) -> Image.Image:
+    if box is None:
+        return image
+    left, top, right, bottom = box.pixels(image.width, image.height)
+    return image.crop((int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom))))
+
+
+def shows_nobody(info: ModelInfo, photographs: Sequence[Photograph]) -> str:
+    """Why none of several photographs shows a person, in a sentence; "" where one may."""
+    told = [
+        no_person(*each.size, each.spread, int(info.visible(each.features.visibility[0]).sum()), info.p)
+        for each in photographs
+    ]
+    return told[0] if told and all(told) else ""
 
 
 def _check_same(record: ImageRecord, digest: str) -> None:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from vpmsearch.commands import app
 from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.frames import read_frame
 from vpmsearch.errors import DataError, StoreDamagedError, StoreError
 from vpmsearch.evaluation.features import indexed_gallery
 from vpmsearch.model.extraction import Extractor
@@ -293,6 +294,31 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str):
     assert (embeddings == features.embeddings.astype(dtype).astype(np.float32)).all()
     model = json.loads(table.schema.metadata[b"vpmsearch"])
     assert (model["fingerprint"], model["num_regions"], model["embedding_dtype"]) == ("sha256:feed", [6, 1], dtype)
+
+
+@pytest.mark.postgres
+def test_words_and_attributes_go_to_the_other_store_and_to_parquet_and_back(tmp_path: Path, new_place):
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs pip install 'vpmsearch[postgres]'")
+    records = [
+        ImageRecord("/a.jpg", "0a" * 16, "alice", 1, attributes={"site": "north", "width": "slim", "pid 2": "7"}),
+        ImageRecord("/b.jpg", "0b" * 16, "007", 2),
+        ImageRecord("/c.jpg", "0c" * 16, 7, None, attributes={"site": "00"}),
+    ]
+    with create_index(tmp_path / "index", INFO) as folder, create_index(new_place(), INFO) as server:
+        fill(folder, make_features(3), records)
+        assert migrate(folder, server).images == 3
+        assert server.snapshot.records_of(server.snapshot.image_ids) == records
+        for name, store in (("folder", folder), ("server", server)):
+            export(store, tmp_path / f"{name}.parquet")
+    for name in ("folder", "server"):
+        table = pq.read_table(tmp_path / f"{name}.parquet")
+        assert table["pid"].to_pylist() == ["alice", "007", "7"]
+        assert table["camid"].to_pylist() == [1, 2, None]
+        assert table["site"].to_pylist() == ["north", None, "00"]
+        assert table["attribute:width"].to_pylist() == ["slim", None, None]
+        for given in (table, table.to_pandas()):
+            found = [(i.pid, i.camid, dict(i.attributes)) for i in read_frame(given)]
+            assert found == [(r.pid, r.camid, dict(r.attributes)) for r in records]
 
 
 def test_what_export_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,13 @@ class Snapshot:
     def open_segments(self) -> dict[int, OpenSegment]:
         """The segments by id."""
         return {segment_id: part.files for segment_id, part in self.parts.items()}
+
+    def rows_of_segment(self, segment_id: int, size: int) -> Int64:
+        """For each row of a segment its row in the snapshot, −1 where it is removed: (size,), filled up with −1."""
+        rows = np.full(size, -1, np.int64)
+        of_segment = self.parts[segment_id].rows
+        rows[self._row_in_part[of_segment]] = of_segment
+        return rows
 
     def rows(self, image_ids: NDArray[np.integer]) -> Int64:
         """The rows of images (m,).
@@ -223,6 +230,13 @@ class Snapshot:
     def camids(self) -> list[Label]:
         """The cameras, in their order: numbers, then words."""
         return in_order(set[Label]().union(*(labels.camids.present(kept) for labels, kept in self._live_labels())))
+
+    def has_words(self, name: Literal["pid", "camid"]) -> bool:
+        """Whether any image's pid, or camid, is a word."""
+        found = (
+            (labels.pids if name == "pid" else labels.camids).present(kept) for labels, kept in self._live_labels()
+        )
+        return any(isinstance(label, str) for labels in found for label in labels)
 
     def attribute_names(self) -> list[str]:
         """The attributes that any image has, in their order."""

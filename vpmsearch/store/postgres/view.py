@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +137,10 @@ class ServerView:
     def camids(self) -> list[Label]:
         """The cameras, in their order: numbers, then words."""
         return self.read(Reading.camids)
+
+    def has_words(self, name: Literal["pid", "camid"]) -> bool:
+        """Whether any image's pid, or camid, is a word."""
+        return self.read(lambda reading: reading.has_words(name))
 
     def attribute_names(self) -> list[str]:
         """The attributes that any image has, in their order."""
@@ -275,6 +279,11 @@ class Reading:
         """The cameras, in their order: numbers, then words."""
         found = self.rows("SELECT DISTINCT camid FROM image WHERE camid IS NOT NULL")
         return in_order(as_label(row[0]) for row in found)
+
+    def has_words(self, name: Literal["pid", "camid"]) -> bool:
+        """Whether any image's pid, or camid, is a word."""
+        found = self.rows(f"SELECT DISTINCT {name} FROM image WHERE {name} IS NOT NULL")
+        return any(isinstance(as_label(row[0]), str) for row in found)
 
     def attribute_names(self) -> list[str]:
         """The attributes that any image has, in their order."""

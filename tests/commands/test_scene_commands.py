@@ -1,0 +1,113 @@
+"""People in photographs and films, by the shell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in (1, 2, 3):
+        Image.fromarray(rng.integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(folder / f"{number:06d}.png")
+    lines = [f"{frame},{who},{1 + 40 * who},1,30,70,0.{9 - who}" for frame in (1, 2, 3) for who in (0, 1, 2)]
+    (tmp_path / "tracks.txt").write_text("\n".join(lines))
+    return folder
+
+
+def test_index_and_query(cli, frames, weights, tmp_path):
+    told = cli("index", frames, "--boxes", "tracks.txt", "--weights", weights, "--min-score", "0.75", "--json")
+    assert (told.json[0]["indexed"], told.json[0]["not_taken"]) == (6, {"boxes with a score below 0.75": 3})
+    found = cli("query", frames / "000002.png", "--box", "40,0,30,70", "--top", "9", "--json").json[0]
+    assert found["query"] == f"{frames / '000002.png'}#xywh=40,0,30,70"
+    best = found["matches"][0]
+    assert (best["path"], best["itself"]) == (f"{frames / '000002.png'}#xywh=40,0,30,70", True)
+    assert (best["box"], best["seconds"]) == ([40, 0, 30, 70], None)
+    assert found["no_person"] is None
+    assert len(found["matches"]) == 6
+    # An answer's path is a query.
+    assert cli("query", best["path"], "--json").json[0]["matches"][0]["path"] == best["path"]
+    again = cli("index", frames, "--boxes", "tracks.txt", "--min-score", "0.85", "--prune", "--json").json[0]
+    assert (again["unchanged"], again["pruned"]) == (3, 3)
+
+
+def test_tracks(cli, frames, weights):
+    cli("index", frames, "--boxes", "tracks.txt", "--weights", weights)
+    found = cli("query", frames / "000002.png", "--box", "40,0,30,70", "--by-track", "--json").json[0]["matches"]
+    assert len(found) == 3
+    assert [match["track_images"] for match in found] == [3, 3, 3]
+    assert sorted(match["path"].rpartition("=")[2] for match in found) == ["0,0,30,70", "40,0,30,70", "80,0,30,70"]
+    text = cli("query", frames / "000002.png", "--box", "40,0,30,70", "--by-track", "--top", "2").stdout
+    assert text.count("3 images of its track") == 2
+
+
+def test_pictures_show_the_scene(cli, frames, weights, tmp_path):
+    cli("index", frames, "--boxes", "tracks.txt", "--weights", weights)
+    cli("query", f"{frames / '000001.png'}#xywh=0,0,30,70", "--report", "r.html", "--panel", "p.png", "--top", "2")
+    assert (tmp_path / "r.html").read_text().count("in its scene") == 2
+    with Image.open("p.png") as panel:
+        assert panel.size[0] > 300
+    cli("show", frames / "000001.png", "--box", "0,0,30,70", "--weights", weights, "--output", "s.png")
+    assert (tmp_path / "s.png").exists()
+
+
+def test_a_film(cli, weights, tmp_path):
+    pytest.importorskip("av")
+    from drawn_film import write_film
+
+    write_film(tmp_path / "film.mp4", list(range(50)))
+    (tmp_path / "b.csv").write_text("frame,x,y,w,h,track\n" + "".join(f"{n},1,1,60,90,7\n" for n in range(1, 51)))
+    assert "is a film" in cli("index", "film.mp4", "--weights", weights, code=1).error
+    told = cli("index", "film.mp4", "--boxes", "b.csv", "--every", "1s", "--weights", weights, "--json").json[0]
+    assert told["indexed"] == 2
+    found = cli("query", "film.mp4#t=1", "--box", "1,1,60,90", "--json").json[0]["matches"]
+    assert [(match["seconds"], match["itself"]) for match in found] == [(1.0, True), (0.0, False)]
+
+
+def test_what_does_not_go_together(cli, frames, weights, tmp_path):
+    for options in (
+        ["--min-score", "1"],
+        ["--every", "2"],
+        ["--detector", "x.onnx"],
+        ["--detect", "--boxes", "tracks.txt"],
+    ):
+        cli("index", frames, *options, code=2)
+    assert "does not exist" in cli("index", frames, "--boxes", "none.json", code=1).error
+    assert "cannot be read" in cli("index", frames, "--detect", "--detector", "none.onnx", code=1).error
+    cli("index", frames, "--boxes", "tracks.txt", "--weights", weights)
+    assert "outside" in cli("query", frames / "000001.png", "--box", "500,0,9,9", code=1).error
+    cli("query", frames / "000001.png", "--box", "1,2,3", code=2)
+    cli("query", frames / "000001.png", frames / "000002.png", "--box", "1,2,30,40", code=2)
+
+
+def test_a_detector_is_named_and_its_people_are_indexed(cli, frames, weights, monkeypatch):
+    from vpmsearch.model import detectors
+    from vpmsearch.model.detection import People
+
+    class Fixed:
+        name, least = "fixed of the test", 0.5
+
+        def people(self, image):
+            return People(np.array([[0, 0, 30, 70]], np.float32), np.array([0.9], np.float32))
+
+    monkeypatch.setattr(detectors, "open_detector", lambda name, device: Fixed())
+    told = cli("index", frames, "--detect", "--weights", weights, "--json")
+    assert told.json[0]["indexed"] == 3
+    assert "detector: fixed of the test" in told.stderr
+
+
+def test_no_person(cli, frames, weights, tmp_path):
+    cli("index", frames, "--boxes", "tracks.txt", "--weights", weights)
+    Image.new("RGB", (64, 128), (255, 0, 0)).save("red.png")
+    Image.new("RGB", (1, 1), (255, 0, 0)).save("dot.png")
+    told = [json.loads(line) for line in cli("query", "red.png", "dot.png", "--json").stdout.splitlines()]
+    assert ["one colour" in told[0]["no_person"], "1 × 1" in told[1]["no_person"]] == [True, True]
+    assert [each["verdict"] for each in told] == [None, None]
+    assert "one colour shows no person" in cli("query", "red.png").stdout

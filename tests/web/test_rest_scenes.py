@@ -1,0 +1,68 @@
+"""People inside photographs, over REST."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_index import png
+
+from vpmsearch.data.boxes.read import read_boxes
+from vpmsearch.indexing.indexer import index_gallery
+from vpmsearch.store import GalleryStore
+from vpmsearch.web.service import SearchService
+
+
+@pytest.fixture
+def client(tmp_path: Path, extractor, client_of):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((120, 80), Image.Resampling.BICUBIC).save(tmp_path / "scene.png")
+    (tmp_path / "b.csv").write_text(
+        "path,x,y,w,h,track\nscene.png,0,0,30,70,1\nscene.png,2,0,30,70,1\nscene.png,60,5,40,70,2\n"
+    )
+    with GalleryStore.create(tmp_path / "index", extractor.weights.info) as store:
+        index_gallery(store, extractor, read_boxes(tmp_path, tmp_path / "b.csv"))
+        yield client_of(SearchService(store, extractor, max_pixels=1_000_000))
+
+
+def search(client, image: Image.Image, **fields):
+    return client.post("/api/search", files={"photograph": ("a.png", png(image))}, data=fields).json()
+
+
+def test_a_box_in_pixels_and_hits_with_theirs(client, tmp_path):
+    scene = Image.open(tmp_path / "scene.png")
+    found = search(client, scene, box="xywh=60,5,40,70")["matches"]
+    assert found[0]["box"] == [60, 5, 40, 70]
+    assert found[0]["distance"] == pytest.approx(0, abs=1e-3)
+    assert found[0]["path"] == "scene.png#xywh=60,5,40,70"
+    assert (found[0]["width"], found[0]["height"], found[0]["seconds"], found[0]["track_images"]) == (
+        40,
+        70,
+        None,
+        None,
+    )
+    tracks = search(client, scene, box="xywh=60,5,40,70", by_track=True)["matches"]
+    assert [(hit["rank"], hit["track_images"]) for hit in tracks] == [(1, 1), (2, 2)]
+    for bad in ("xywh=1,2,3", "xywh=500,0,9,9", "xywh=1,2,0,4"):
+        answer = client.post("/api/search", files={"photograph": ("a.png", png(scene))}, data={"box": bad})
+        assert answer.status_code == 422
+
+
+def test_pictures_of_a_part_and_of_its_scene(client, tmp_path):
+    scene = Image.open(tmp_path / "scene.png")
+    image_id = search(client, scene, box="xywh=60,5,40,70")["matches"][0]["image_id"]
+    for kind in ("", "/thumbnail"):
+        shown = Image.open(io.BytesIO(client.get(f"/api/images/{image_id}{kind}").content))
+        assert shown.size == (40, 70)
+    shown = Image.open(io.BytesIO(client.get(f"/api/images/{image_id}/scene").content))
+    assert shown.size == (120, 80)
+    assert np.abs(np.asarray(shown, float)[40, 40:55] - np.asarray(scene, float)[40, 40:55]).mean() < 40
+    scene.resize((60, 40)).save(tmp_path / "scene.png")
+    assert client.get(f"/api/images/{image_id}/scene").status_code == 404  # another picture has come to be there
+
+
+def test_nobody(client):
+    assert "one colour" in search(client, Image.new("RGB", (64, 128), (200, 0, 0)))["no_person"]

@@ -1,0 +1,226 @@
+"""All regions of all images at once: lower bounds of Eq. 4 from codes in memory, then Eq. 4 of the few that are left.
+
+One pass over the codes (`codes.py`) bounds every image's distance from below. The images of the least bounds are
+compared by `eq4`; then every image whose bound is not above the k-th distance found. So the answer is the exact one,
+to the last bit, whatever the codes lost: that only decides how many images are compared.
+
+Codes are made from the embeddings, segment by segment, and live in memory as long as the view of the index; docs/
+decisions/0005-search.md says why they are no file. Making them and loading the compiled kernels costs about as much as
+some searches, so both wait until so much has been searched (`Effort`): a command that asks once pays nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from vpmsearch.search.distances import Distances, Found, in_order_of_regions
+from vpmsearch.search.scan.codes import LANES, MOST_NUMBERS, SLACK, Codes, QueryCodes, bytes_of
+from vpmsearch.store import Snapshot
+from vpmsearch.system.parallel import spread
+from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
+
+LOAD_AFTER = 500_000_000
+"""Numbers that were compared without codes before the kernels are loaded: 0.2 to 0.3 s, about what loading costs."""
+ENCODE_AFTER = 8
+"""And so many times the numbers that are to be encoded: encoding one costs as much as comparing it eight times."""
+MOST_BYTES = 2 << 30
+"""What codes may take, and at most an eighth of the machine's memory."""
+QUERIES = 64
+"""Queries that share a pass."""
+EXTRA = 16
+"""Images compared beyond k at first: on real galleries 2 to 6 are left between the k-th and the bounds."""
+_PIECE = 256
+"""Blocks that a core takes at once, at least: 6 MiB of codes of 6 × 256, far more than what handing over costs."""
+
+
+@functools.cache
+def kernels() -> ModuleType | None:
+    """The compiled arithmetic, loaded once in a process; None where numba does not run."""
+    try:
+        from vpmsearch.search.scan import kernels as loaded
+    except Exception as error:  # not installed, too new a NumPy, no compiler for this processor …
+        logging.getLogger(__name__).info("searches scan without codes, as numba does not load: %s", error)
+        return None
+    return loaded
+
+
+class Effort:
+    """How much was compared without codes, over all views of one engine. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self.numbers = 0
+        self.lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """Codes of all segments in one order of blocks.
+
+    parts: by segment id: what of the index they were made of, the codes, and where they begin. rows: (blocks, 16), the
+    row in the snapshot, −1 where there is none.
+    """
+
+    parts: dict[int, tuple[object, Codes, int]]
+    rows: Int64
+
+
+class JointScan:
+    """Scans one snapshot. Safe for several threads.
+
+    Args:
+        distances: Eq. 4 for it, on the CPU. effort: of the engine. before: a scan of an earlier snapshot.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, distances: Distances, effort: Effort, before: JointScan | None = None
+    ) -> None:
+        self._snapshot, self._distances, self._effort = snapshot, distances, effort
+        self._coded: _Coded | None = None
+        self._known: dict[int, tuple[object, Codes, int]] = {}
+        if before is not None:
+            self._known = before._known if before._coded is None else before._coded.parts
+
+    @property
+    def made(self) -> bool:
+        """Whether there are codes."""
+        return self._coded is not None
+
+    def ready(self, queries: int) -> bool:
+        """Whether there are codes, for so many queries that are about to be searched; made if they are worth it by now.
+
+        While one thread makes them, the others hear False and search without.
+        """
+        if self._coded is not None:
+            return True
+        info, effort = self._snapshot.model_info, self._effort
+        each = info.p * info.embedding_dim
+        images = len(self._snapshot)
+        if not images or info.embedding_dim > MOST_NUMBERS or not effort.lock.acquire(blocking=False):
+            return False
+        try:
+            effort.numbers += images * each * queries
+            missing = sum(len(part.rows) for key, part in self._snapshot.parts.items() if not self._has(key))
+            if effort.numbers >= max(LOAD_AFTER, ENCODE_AFTER * missing * each):
+                self.prepare()
+        finally:
+            effort.lock.release()
+        return self._coded is not None
+
+    def prepare(self) -> bool:
+        """Make the codes now; False where they would take too much memory or numba does not run."""
+        info = self._snapshot.model_info
+        parts = self._snapshot.parts
+        needed = sum(bytes_of(len(part.labels), info.p, info.embedding_dim) for part in parts.values())
+        loaded = kernels() if needed <= _most_bytes() else None
+        if loaded is None:
+            return False
+        made: dict[int, tuple[object, Codes, int]] = {}
+        rows, offset = [], 0
+        for key, part in parts.items():
+            files = part.files
+            if self._has(key):
+                codes = self._known[key][1]
+            else:
+                counting = np.where(info.visible(files.visibility), files.visibility, np.float32(0))
+                try:
+                    codes = Codes.of(loaded, files.embeddings, counting)
+                except MemoryError:
+                    return False
+            made[key] = (files, codes, offset)
+            offset += len(codes)
+            rows.append(self._snapshot.rows_of_segment(key, len(codes) * LANES))
+        stacked = np.concatenate([np.empty(0, np.int64), *rows])
+        self._coded, self._known = _Coded(made, stacked.reshape(-1, LANES)), {}
+        return True
+
+    def _has(self, key: int) -> bool:
+        known = self._known.get(key)
+        return known is not None and known[0] is self._snapshot.parts[key].files
+
+    def search(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
+        """The k nearest of all images, or of those allowed (N,), to each query, ties by image id: `Distances.scan`.
+
+        Only when `ready` or `prepare` has said True.
+        """
+        coded = self._coded
+        assert coded is not None
+        wanted = coded.rows >= 0
+        if allowed is not None:
+            wanted &= allowed[coded.rows]
+        order = in_order_of_regions(queries)
+        found: dict[int, Found] = {}
+        for start in range(0, len(order), QUERIES):
+            some = order[start : start + QUERIES]
+            asked = queries[some]
+            lower, least = _lower_bounds(coded, asked, wanted)
+
+            def answer(i: int, asked: RegionFeatures = asked, lower: Float32 = lower, least: Float32 = least) -> Found:
+                return self._nearest(coded, asked[i : i + 1], lower[i], least[i], k)
+
+            found |= zip(some.tolist(), spread(answer, range(len(some))), strict=True)
+        return [found[row] for row in range(len(order))]
+
+    def _nearest(self, coded: _Coded, query: RegionFeatures, lower: Float32, least: Float32, k: int) -> Found:
+        """The k nearest to one query, by its bounds (blocks, 16) and their least in each block (blocks,)."""
+        count = k + EXTRA
+        # The `count` least bounds stand in the `count` blocks of the least minima.
+        blocks = np.argpartition(least, count - 1)[:count] if len(least) > count else np.arange(len(least))
+        bounds, rows = lower[blocks].ravel(), coded.rows[blocks].ravel()
+        if len(bounds) > count:
+            places = np.argpartition(bounds, count - 1)[:count]
+            bounds, rows = bounds[places], rows[places]
+        first = np.sort(rows[np.isfinite(bounds)])
+        best = self._distances.nearest(query, first, k)
+        limit = best[1][-1] if len(best[1]) == k else np.float32(np.inf)
+        # Above by more than rounding: such an image is farther, and so is a block of them.
+        open_blocks = np.flatnonzero(_may_reach(least, limit))
+        left = coded.rows[open_blocks][_may_reach(lower[open_blocks], limit)]
+        return self._distances.nearest(query, np.setdiff1d(left, first, assume_unique=True), k, best)
+
+
+def _may_reach(lower: Float32, limit: np.float32) -> Bool:
+    """Which bounds allow a distance up to the limit; ∞ none."""
+    reaches: Bool = (lower * np.float32(1 - SLACK) <= limit) & np.isfinite(lower)
+    return reaches
+
+
+def _lower_bounds(coded: _Coded, queries: RegionFeatures, wanted: Bool) -> tuple[Float32, Float32]:
+    """Lower bounds of Eq. 4 (Q or more, blocks, 16) and their least in each block, ∞ where not wanted (blocks, 16)."""
+    loaded = kernels()
+    assert loaded is not None
+    asked = QueryCodes.of(queries, loaded.TILE)
+    lower = np.empty((len(asked.weight), *wanted.shape), np.float32)
+    least = np.empty(lower.shape[:2], np.float32)
+
+    def bound(piece: tuple[Codes, int, int, int]) -> None:
+        codes, first, last, offset = piece
+        loaded.lower_bounds(
+            codes.words, codes.step, codes.length, codes.error, codes.weight, wanted, first, last, offset,
+            *asked.arguments(), lower, least,
+        )  # fmt: skip
+
+    size = max(_PIECE, -(-len(wanted) // (2 * (os.cpu_count() or 1))))
+    spread(
+        bound,
+        [
+            (codes, first, min(first + size, len(codes)), offset)
+            for _, codes, offset in coded.parts.values()
+            for first in range(0, len(codes), size)
+        ],
+    )
+    return lower, least
+
+
+def _most_bytes() -> int:
+    """What codes may take on this machine."""
+    try:
+        return min(MOST_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
+    except (ValueError, OSError, AttributeError):  # the system does not tell
+        return MOST_BYTES
