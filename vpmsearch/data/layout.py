@@ -72,7 +72,7 @@ class Part:
     @property
     def needs(self) -> tuple[str, ...]:
         """What must be there below the root."""
-        listing = (self.listing.name,) if self.listing else ()
+        listing: tuple[str, ...] = (self.listing.name,) if self.listing else ()
         if self.tracklets:
             listing = (self.tracklets.names, self.tracklets.table, self.tracklets.queries)
         folder = () if self.optional else (self.folder,)
