@@ -14,15 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vpmsearch.errors import WeightsError
-from vpmsearch.model.weights import PRETRAINED, LoadedWeights
+from vpmsearch.model.weights import PRETRAINED, SHIPPED, LoadedWeights
 from vpmsearch.model.weights_file import fingerprint
 from vpmsearch.system.atomic import replacing
 
 INPUT, OUTPUTS = "pixels", ("visibility", "embeddings", "probabilities")
 METADATA = "vpmsearch"
 """Key of the file's metadata under which the weights' configuration and fingerprint stand, as JSON."""
-PACKAGED = PRETRAINED.with_suffix(".onnx")
-"""The weights in the package, as `export.compact_bytes` makes them."""
 CACHE = "XDG_CACHE_HOME"
 """Environment variable with the folder of all programs' caches; where it is not set, that is ~/.cache."""
 _OTHERS_MAY_WRITE = 0o022
@@ -30,9 +28,16 @@ _SUM_BYTES = hashlib.sha256().digest_size
 
 
 def packaged(weights: LoadedWeights) -> bytes | None:
-    """The exported model in the package, if these are its weights."""
+    """The exported model in the package, if these are weights of the package.
+
+    It lies beside them and is what `export.compact_bytes` makes of them.
+    """
+    name = SHIPPED.get(weights.fingerprint[:12], "").partition(",")[0]
+    if not name:
+        return None
+    path = PRETRAINED.with_name(name)
     try:
-        return PACKAGED.read_bytes() if fingerprint(PRETRAINED) == weights.fingerprint else None
+        return path.with_suffix(".onnx").read_bytes() if fingerprint(path) == weights.fingerprint else None
     except (OSError, WeightsError):
         return None
 

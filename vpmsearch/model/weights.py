@@ -62,10 +62,11 @@ __getattr__ = lazy.names(__name__, dict.fromkeys(_TENSORS, "vpmsearch.model.tens
 PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501.safetensors"
 SHIPPED = {
     "efb7aae0bce1": "vpm-osnet-market1501.safetensors, the third version of the weights in the package",
-    "d2827bddc82d": "vpm-osnet-market1501-cuhk03.safetensors, the fourth version of the weights in the package",
+    "d2827bddc82d": "vpm-osnet-market1501-cuhk03.safetensors as it first was, the fourth version of the weights",
+    "7637a9bb4acf": "vpm-osnet-market1501-cuhk03.safetensors, the fifth version of the weights in the package",
 }
 """The beginning of the fingerprint of every weights file that ever shipped, and what it is called."""
-EARLIER = tuple(PRETRAINED.with_name(name.split(",")[0]) for name in SHIPPED.values())
+EARLIER = tuple(dict.fromkeys(PRETRAINED.with_name(name.split()[0].strip(",")) for name in SHIPPED.values()))
 """All weights that stay in the package, for the indexes that were built with them."""
 DEFAULT_WEIGHTS = Path("weights/vpm.safetensors")
 ENVIRONMENT = "VPMSEARCH_WEIGHTS"
