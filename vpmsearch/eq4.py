@@ -1,8 +1,8 @@
-"""Eq. 4 in NumPy: what ranks on a CPU, without torch. `vpmsearch.equations` has it as torch tensors.
+"""Eq. 4 in NumPy, for the ranking on a CPU without torch. `vpmsearch.equations` has it for torch tensors.
 
-Both take differences before they square, both weigh in float64, so they agree to a few units of float32's last digit.
-The value of a pair depends on that pair alone, to the last bit, however images are split into calls: NumPy sums each
-embedding's squares by itself, in pairs (error of log d roundings), whatever stands beside it.
+Both subtract before they square, and both weigh in float64, so they agree to a few units of float32's last digit.
+The value of a pair depends on that pair alone, to the last bit, however images are split into calls. NumPy sums the
+squares of each embedding separately and pairwise, with an error of log d roundings.
 
 Axes: m images, p regions, d numbers an embedding.
 """
@@ -19,7 +19,7 @@ from vpmsearch.types import Float32
 Float64 = NDArray[np.float64]
 
 TILE = 1 << 16
-"""Differences that are held at once: 256 KiB, which stays in a core's cache until they are summed."""
+"""Differences that are held at once: 256 KiB. They stay in a core's cache until they are summed."""
 _SMALLEST_NORMAL = np.array([np.finfo(np.float32).tiny], np.float32)
 
 
@@ -27,7 +27,7 @@ def region_distances(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]])
     """D_i = ‖f_i − f_i'‖ of pairs of images.
 
     Args:
-        a: (m, p, d) or, where all are compared with one image, (1, p, d); float32. b: (m, p, d), float16 or float32.
+        a: (m, p, d), or (1, p, d) to compare one image with all; float32. b: (m, p, d), float16 or float32.
 
     Returns:
         (m, p) float32, Euclidean, ≥ 0.
@@ -36,7 +36,7 @@ def region_distances(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]])
     distances = np.empty((images, regions), np.float32)
     rows = min(max(1, TILE // max(regions * dim, 1)), max(images, 1))
     work = np.empty((rows, regions, dim), np.float32)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what no region shares may hold anything
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # a region that is not shared may hold anything
         for start in range(0, images, rows):
             part = b[start : start + rows]
             difference = work[: len(part)]
@@ -54,7 +54,7 @@ def distances_to(
 
     Args:
         query: (p, d). query_visibility: (p,), ≥ 0. gallery: (m, p, d), float16 or float32. gallery_visibility: (m, p),
-            ≥ 0. Visibility in any unit: a factor cancels.
+            ≥ 0. Visibility may have any unit: a factor cancels.
 
     Returns:
         (m,) float32, ≥ 0; `inf` where no region is shared (all weights are 0), never NaN.
@@ -64,7 +64,7 @@ def distances_to(
     span = slice(int(shown[0]), int(shown[-1]) + 1) if len(shown) else slice(0, 0)
     distances = np.zeros(weights.shape, np.float32)  # regions that the query does not show weigh 0
     distances[:, span] = region_distances(query[None, span], gallery[:, span])
-    # A region that is not shared may hold anything, infinity too: 0 × inf must not become NaN.
+    # A region that is not shared may hold infinity: 0 × inf must not become NaN.
     weighted = np.where(weights > 0, distances, 0) * weights
     total = np.add.reduce(weights, axis=1)
     found = np.full(len(total), np.inf)
@@ -74,10 +74,10 @@ def distances_to(
 
 
 def scaled(visibility: Float32) -> Float64:
-    """(m, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
+    """(m, p) visibility divided by the image's largest value, in float64. The factor cancels in Eq. 4.
 
-    float64, as a region may be all but invisible in both images and still the only one they share: the product of two
-    small float32 numbers is 0 in float32, never in float64.
+    The only region that two images share may be nearly invisible in both. The product of two small float32 numbers can
+    be 0 in float32, but never in float64.
     """
     wide = visibility.astype(np.float64)
     largest = wide.max(axis=1, keepdims=True, initial=0)
@@ -86,14 +86,15 @@ def scaled(visibility: Float32) -> Float64:
 
 
 def widened(numbers: NDArray[np.floating[Any]], out: Float32) -> Float32:
-    """The same numbers in float32: themselves, or written to `out` (of their shape) where they are float16.
+    """The same numbers in float32. float32 comes back as it is; float16 is converted into `out`, of the same shape.
 
-    NumPy converts float16 one by one, 1.5 ns each. Here the bits are moved to where float32 has them, which leaves the
-    exponent 112 too small, and a product mends that: exactly, for the smallest numbers too. Only finite ones.
+    NumPy converts float16 one by one, 1.5 ns each. This is faster: it shifts the bits to where float32 has them. The
+    exponent is then 112 too small, and a product with 2¹¹² mends that. The result is exact, also for denormal numbers.
+    Numbers must be finite.
     """
     if numbers.dtype == np.float32:
         return numbers
-    if numbers.dtype != np.float16 or (_SMALLEST_NORMAL / 2 == 0).any():  # numbers below float32's normal ones flushed
+    if numbers.dtype != np.float16 or (_SMALLEST_NORMAL / 2 == 0).any():  # this processor flushes denormal numbers to 0
         out[...] = numbers
         return out
     bits = out.view(np.int32)
@@ -104,9 +105,10 @@ def widened(numbers: NDArray[np.floating[Any]], out: Float32) -> Float32:
 
 
 def expansion_error(dim: int) -> float:
-    """γ: ‖a‖² + ‖b‖² − 2ab, in float32 and any order, is within γ (‖a‖ + ‖b‖)² of ‖a − b‖².
+    """γ, the relative rounding error of the expanded square ‖a‖² + ‖b‖² − 2ab in float32.
 
-    γ = n·u / (1 − n·u), n = d + a few operations, u = 2⁻²⁴ (Higham, "Accuracy and Stability", lemma 3.1).
+    Summed in any order, it is within γ (‖a‖ + ‖b‖)² of ‖a − b‖². γ = n·u / (1 − n·u), with n = d + a few operations and
+    u = 2⁻²⁴ (Higham, "Accuracy and Stability", lemma 3.1).
 
     Args:
         dim: d.
@@ -116,11 +118,11 @@ def expansion_error(dim: int) -> float:
 
 
 def underflow_error(dim: int) -> float:
-    """What squares lose, at most, where they are too small for float32: each of d is 0 instead of below 2⁻¹²⁶.
+    """The absolute error of the expanded square through underflow: up to d squares below 2⁻¹²⁶ may become 0.
 
-    It comes on top of `expansion_error`, which is relative: without it, images 1e-23 apart look equal.
+    It is added to `expansion_error`, which is relative. Without it, images 1e-23 apart would look equal.
 
     Args:
         dim: d.
     """
-    return 4 * (dim + 8) * 2.0**-126  # ‖a‖², ‖b‖² and 2ab each; a processor may be told to flush denormal numbers
+    return 4 * (dim + 8) * 2.0**-126  # once each for ‖a‖², ‖b‖² and twice for ab; processors may flush denormal numbers

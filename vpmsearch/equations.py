@@ -1,16 +1,17 @@
 """Equations 1-7 of "Perceive Where to Focus" (Sun et al., CVPR 2019) as pure functions of torch tensors.
 
-No state, no I/O. On a CPU the search has Eq. 4 from `vpmsearch.eq4`, in NumPy. Any float dtype and device; half
-precision is computed in float32, and tensors are handed back in their own dtype (the losses, scalars, stay float32: a
-sum over pixels can leave the range of float16).
+The functions keep no state and do no I/O. They take tensors of any float dtype on any device. Half precision is
+computed in float32; the result has the dtype of the input. Losses stay float32, because a sum over pixels can leave the
+range of float16. A search on a CPU takes Eq. 4 from `vpmsearch.eq4`, which is NumPy.
+
 Axes: B images, p regions, c channels of the feature map T, h × w its pixels, d numbers an embedding, K identities,
 Q queries, G gallery images.
 
 How distances stay accurate: the usual ‖a‖² + ‖b‖² − 2ab loses every digit when two embeddings are nearly equal (24 %
-off at a distance of 1e-3), so every distance here comes from differences. `torch.cdist` does that without building a
-(Q, G, p, d) tensor once it is forbidden its matrix-product form; its gradient at distance 0 is 0, not NaN. It sums in
-float32, one term after the other, which costs 1e-5 at d = 2048 when all rounding goes one way; so long embeddings are
-taken in runs of `RUN` numbers whose squares are added in float64.
+off at a distance of 1e-3), so every distance here comes from differences. `torch.cdist` takes differences when its
+matrix-product form is switched off. It builds no (Q, G, p, d) tensor, and its gradient at distance 0 is 0, not NaN. It
+sums in float32, one term after the other; when all rounding goes one way, that costs 1e-5 at d = 2048. Long embeddings
+are therefore split into runs of `RUN` numbers, and the squared distances of the runs are added in float64.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ RUN = 512
 
 
 def _compute_dtype(tensor: Tensor) -> Tensor:
-    """Half precision as float32, anything else as it is: sums of many small numbers need the digits."""
+    """Half precision becomes float32, because sums of many small numbers need the digits; the rest stays as it is."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _full_precision(device: str) -> AbstractContextManager[None]:
-    """Products are not rounded to half precision, mixed or not."""
+    """Switch autocast off, so that products are not rounded to half precision."""
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def region_probabilities(logits: Tensor) -> Tensor:
-    """Eq. 1: P(R_i | g), to which region a pixel g of T belongs.
+    """Eq. 1: P(R_i | g), the probability that a pixel g of T belongs to region i.
 
     Args:
-        logits: (B, p, h, w), W_iᵀ g, what the 1×1 convolution of the region locator gives.
+        logits: (B, p, h, w), W_iᵀ g, the output of the region locator's 1×1 convolution.
 
     Returns:
         (B, p, h, w) in [0, 1]; sums to 1 over p at every pixel.
@@ -63,7 +64,7 @@ def region_visibility(probabilities: Tensor) -> Tensor:
 def region_embeddings(feature_map: Tensor, probabilities: Tensor) -> Tensor:
     """Eq. 3: f_i = Σ_g P(R_i | g) g / C_i, the mean of T's pixels weighted by their probability.
 
-    The division comes first, so that nothing overflows and a region with C_i = 0 gives zeros, not NaN.
+    The weights are divided by C_i before the sum. So nothing overflows, and a region with C_i = 0 gives zeros, not NaN.
 
     Args:
         feature_map: (B, c, h, w), T.
@@ -75,7 +76,7 @@ def region_embeddings(feature_map: Tensor, probabilities: Tensor) -> Tensor:
     p = _compute_dtype(probabilities).flatten(2)  # (B, p, h, w) -> (B, p, h·w)
     t = _compute_dtype(feature_map).flatten(2)  # (B, c, h, w) -> (B, c, h·w)
     visibility = p.sum(dim=2, keepdim=True)  # (B, p, 1)
-    # Below the normal numbers 1 / C_i² is infinite and would turn gradients of 0 into NaN: C_i is a constant there.
+    # For a denormal C_i, 1 / C_i² is infinite and would turn gradients of 0 into NaN. C_i counts as a constant there.
     divisor = torch.where(visibility > torch.finfo(p.dtype).tiny, visibility, visibility.detach())
     weights = p / torch.where(visibility > 0, divisor, 1)
     with _full_precision(p.device.type):
@@ -105,7 +106,7 @@ def _cdist(a: Tensor, b: Tensor) -> Tensor:
     total = total.double().square()
     for distance in distances:
         total = total + distance.double().square()
-    coincide = total == 0  # the root has no gradient there; theirs is 0
+    coincide = total == 0  # the root has no gradient at 0; we give 0
     return torch.where(coincide, 0, torch.where(coincide, 1, total).sqrt()).to(a.dtype)
 
 
@@ -114,13 +115,13 @@ def visibility_weighted_distance(
 ) -> Tensor:
     """Eq. 4: D = Σ_i C_i^q C_i^g D_i / Σ_i C_i^q C_i^g.
 
-    One region at a time, so the largest tensors are (Q, G). Visibility in pixels or as a share gives the same
-    distance: any factor cancels. Each pair's value depends on that pair alone, to the last bit, however the
-    images are split into calls.
+    Regions are taken one at a time, so the largest tensors are (Q, G). Visibility may be in pixels or a share: any
+    factor cancels. The value of a pair depends on that pair alone, to the last bit, however images are split into
+    calls.
 
     Args:
         query: (…, Q, p, d). query_visibility: (…, Q, p), ≥ 0. gallery: (…, G, p, d). gallery_visibility: (…, G, p),
-            ≥ 0; axes before those are batches, alike on both sides.
+            ≥ 0. The leading axes are batches, the same on both sides.
 
     Returns:
         (…, Q, G), ≥ 0; `inf` where no region is shared (all weights are 0), never NaN.
@@ -132,14 +133,14 @@ def visibility_weighted_distance(
         weight = q_weights[..., :, None, region] * g_weights[..., None, :, region]  # (Q, 1) × (1, G) -> (Q, G)
         distance = _cdist(_compute_dtype(query[..., region, :]), _compute_dtype(gallery[..., region, :]))  # (Q, G)
         total = total + weight
-        # An unshared region may hold anything, infinity too: 0 × inf must not become NaN, here or going back.
+        # A region that is not shared may hold infinity: 0 × inf must not become NaN, neither here nor in the gradient.
         weighted = weighted + weight * torch.where(weight > 0, distance, 0)
     shared = total > 0
     return torch.where(shared, weighted / torch.where(shared, total, 1), torch.inf).to(query.dtype)
 
 
 def listed_distance(query: Tensor, query_visibility: Tensor, gallery: Tensor, gallery_visibility: Tensor) -> Tensor:
-    """Eq. 4 of each query with images of its own, to the last bit as `visibility_weighted_distance` has it.
+    """Eq. 4 between each query and its own list of images; equal to `visibility_weighted_distance` to the last bit.
 
     Args:
         query: (Q, p, d). query_visibility: (Q, p). gallery: (Q, m, p, d), m images for each query.
@@ -152,10 +153,10 @@ def listed_distance(query: Tensor, query_visibility: Tensor, gallery: Tensor, ga
 
 
 def _scaled(visibility: Tensor) -> Tensor:
-    """(…, p) visibility over its largest value per image, float64: the factor cancels in Eq. 4.
+    """(…, p) visibility divided by the image's largest value, in float64. The factor cancels in Eq. 4.
 
-    float64, as a region may be all but invisible in both images and still the only one they share: the product of two
-    small float32 numbers is 0 in float32, never in float64. Only (Q, G) tensors pay for it, not the distances.
+    The only region that two images share may be nearly invisible in both. The product of two small float32 numbers can
+    be 0 in float32, but never in float64. Only the (Q, G) weights are float64, not the distances.
     """
     wide = visibility.double()
     largest = wide.detach().amax(dim=-1, keepdim=True) if wide.shape[-1] else wide.sum(dim=-1, keepdim=True)
@@ -168,8 +169,8 @@ def region_label_loss(logits: Tensor, labels: Tensor, reduction: Literal["mean",
     Args:
         logits: (B, p, h, w) of the locator.
         labels: (B, h, w) int64 in [0, p), the region each pixel of T belongs to.
-        reduction: over the pixels of one image: "sum" as the paper writes it, or "mean", which keeps L_R's size
-            independent of the input's. The mean over B follows.
+        reduction: over the pixels of one image. "sum" is the paper's; with "mean", L_R does not grow with the size of
+            the input. The mean over B follows.
 
     Returns:
         A scalar.
@@ -186,7 +187,7 @@ def visible_identity_loss(logits: Tensor, targets: Tensor, visible: Tensor, labe
     """Eq. 6, L_ID: identity cross-entropy, summed over the regions that the crop shows, mean over images.
 
     Args:
-        logits: (B, p, K), one classifier a region.
+        logits: (B, p, K), from one classifier for each region.
         targets: (B,) int64 in [0, K).
         visible: (B, p) bool, the visible set V.
         label_smoothing: share of the target spread over all identities; 0 is the paper.
@@ -208,18 +209,18 @@ def region_selective_triplet_loss(
 ) -> Tensor:
     """Eq. 7, L_tri: batch-hard triplet loss on the mean D_i over the regions visible in both images.
 
-    For each anchor the farthest image of its pid and the nearest of another, among images that share a region with
-    it; then max(0, D^ap − D^an + margin).
+    The positive of an anchor is the farthest image of its pid, the negative the nearest image of another pid. Both are
+    chosen among the images that share a region with the anchor. The loss is max(0, D^ap − D^an + margin).
 
     Args:
         embeddings: (B, p, d). pids: (B,). visible: (B, p) bool, the visible sets V.
         margin: α of Eq. 7; None is the soft margin log(1 + exp(D^ap − D^an)) (Hermans et al., 2017).
 
     Returns:
-        A scalar, mean over anchors with a valid positive and negative; 0 that still back-propagates without any.
-        Gradients are finite where embeddings coincide.
+        A scalar, the mean over the anchors that have a positive and a negative. Without such an anchor it is 0, and
+        still back-propagates. Gradients are finite where embeddings coincide.
     """
-    # What lies outside of V is not looked at, whatever it holds, and gets no gradient.
+    # Regions outside V are replaced by 0: whatever they hold has no effect, and they get no gradient.
     wide = torch.where(visible[:, :, None], _compute_dtype(embeddings), 0)
     shared = visible[:, None, :] & visible[None, :, :]  # (B, B, p)
     count = shared.sum(dim=2)  # (B, B), |V ∩ V|
@@ -238,19 +239,20 @@ def region_selective_triplet_loss(
 
 
 def view_consistency_loss(whole: Tensor, cut: Tensor, visible: Tensor) -> Tensor:
-    """How far a cut image's regions are from the same regions of the image whole: ‖f_i − f_i'‖², scaled to length 1.
+    """Squared distance between a region of a cut image and the same region of the whole image.
 
-    Not in the paper, which leaves it to identities to bring whole and cut images together.
+    ‖f_i − f_i'‖², both scaled to length 1. This loss is not in the paper; there only the identity losses bring whole
+    and cut images together.
 
     Args:
-        whole: (B, p, d), region features of whole images. cut: (B, p, d), of the same images cut.
+        whole: (B, p, d), region features of whole images. cut: (B, p, d), of the same images after the cut.
         visible: (B, p) bool, the regions that both show.
 
     Returns:
-        A scalar in [0, 4], mean over the regions of an image, then over images; without any region 0 that still
-        back-propagates. Regions outside of `visible` give no gradient, whatever they hold.
+        A scalar in [0, 4]: the mean over the regions of an image, then over images. Without any region it is 0, and
+        still back-propagates. Regions outside `visible` give no gradient, whatever they hold.
     """
-    # Replaced before they are scaled: 0 times the gradient of something not finite would be NaN.
+    # Hidden regions become 0 before the scaling: 0 times a gradient that is not finite would be NaN.
     mask = visible[:, :, None]
     a, b = (F.normalize(torch.where(mask, _compute_dtype(view), 0), dim=2) for view in (whole, cut))
     squared = (a - b).square().sum(dim=2)  # (B, p); 0 outside of `visible`
@@ -259,31 +261,33 @@ def view_consistency_loss(whole: Tensor, cut: Tensor, visible: Tensor) -> Tensor
 
 
 def neighbour_loss(distances: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
-    """How unlikely the right neighbours are, when a neighbour j is drawn with probability ∝ exp(−D_j / temperature).
+    """Supervised contrastive loss on distances: P(j) ∝ exp(−D_j / temperature) is the chance to draw neighbour j.
 
-    Mean of −log P(j) over an image's positives, then over images (Khosla et al., 2020, "out" form, on distances). Not
-    in the paper.
+    The loss is the mean of −log P(j) over an image's positives, then over images (Khosla et al., 2020, "out" form, with
+    distances in place of similarities). It is not in the paper.
 
     Args:
-        distances: (B, N), ≥ 0; `inf` where two images cannot be compared. positive, negative: (B, N) bool, apart; what
-            is neither is left out. temperature: > 0, in units of the distance.
+        distances: (B, N), ≥ 0; `inf` where two images cannot be compared. positive, negative: (B, N) bool, disjoint; a
+            pair in neither is left out. temperature: > 0, in units of the distance.
 
     Returns:
-        A scalar ≥ 0, mean over the images with a positive and a negative within reach; 0 that still back-propagates
-        without any. What is left out or out of reach gives no gradient. NaN where a distance that counts is NaN.
+        A scalar ≥ 0, the mean over the images that have a positive and a negative at a finite distance. Without such an
+        image it is 0, and still back-propagates. Pairs that are left out or at `inf` give no gradient. The loss is NaN
+        where a distance that counts is NaN.
     """
     wide = _compute_dtype(distances)
     reachable = wide != torch.inf
     positive, negative = positive & reachable, negative & reachable
     counted = positive | negative
-    # Replaced before anything is computed: 0 times the gradient of something not finite would be NaN.
+    # Pairs that do not count become 0 before anything is computed: 0 times a gradient that is not finite would be NaN.
     wide = torch.where(counted, wide, 0)
     valid = positive.any(dim=1) & negative.any(dim=1)
     if not valid.any():
         return wide.sum() * 0
     wide, positive, counted = wide[valid], positive[valid], counted[valid]
     nearest = wide.detach().masked_fill(~counted, torch.inf).amin(dim=1, keepdim=True)  # (B, 1)
-    # P(j) is the same from any zero; from the nearest neighbour on, a small temperature costs no digits.
+    # Subtracting a constant from all distances leaves P(j) as it is. With the nearest one, exp cannot overflow or lose
+    # its digits at a small temperature.
     scores = ((nearest - wide) / temperature).masked_fill(~counted, -torch.inf)
     surprise = -torch.log_softmax(scores, dim=1)  # (B, N), −log P(j)
     return (torch.where(positive, surprise, 0).sum(dim=1) / positive.sum(dim=1)).mean()

@@ -1,4 +1,4 @@
-"""What VPM is measured against: the same trunk, its regions cut by a ruler instead of found in the image."""
+"""Baselines that VPM is compared with: the same trunk with fixed regions, which are not searched for in the image."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vpmsearch.model.vpm import Vpm
 
 
 class Stripes(Vpm):
-    """T pooled over equal rectangles of the image as given: one is a global feature, 6×1 are PCB's stripes.
+    """T pooled over equal rectangles of the image. One rectangle gives a global feature, 6×1 give PCB's stripes.
 
-    Sun et al., *Beyond Part Models*, ECCV 2018. It never says that a region is not there, so Eq. 4 is a plain mean of
-    D_i (but for rounding, where h is no multiple of the rows). PCB itself concatenates its stripes and compares the
-    whole vector, √ΣD_i²; here it is measured as every system that is put beside VPM. Probabilities are 0 or 1,
-    visibility is each region's area, logits are 0 or −∞: there is no L_R.
+    Source: Sun et al., *Beyond Part Models*, ECCV 2018. Every region is visible in every image, so Eq. 4 is the plain
+    mean of D_i (up to rounding, where h is no multiple of the rows). PCB itself concatenates its stripes and compares
+    the whole vector, √ΣD_i². Here it is compared by Eq. 4, as VPM and every other baseline are. Probabilities are 0 or
+    1, visibility is the region's area, and logits are 0 or −∞, so there is no L_R.
 
     Args: as `Vpm`.
     """
@@ -33,7 +33,7 @@ class Stripes(Vpm):
         self.locator = nn.Identity()  # nothing to learn
 
     def locate(self, feature_map: Tensor) -> Tensor:
-        """T (B, c, h, w) -> (B, p, h, w), 0 in a region's rectangle and −∞ elsewhere."""
+        """T (B, c, h, w) -> logits (B, p, h, w): 0 in a region's rectangle, −∞ elsewhere."""
         batch, _, height, width = feature_map.shape
         labels = torch.from_numpy(region_labels(CropBox(), self.grid, (height, width))).to(feature_map.device)
         # (h, w) -> (h, w, p) -> (p, h, w) -> (B, p, h, w)

@@ -1,4 +1,4 @@
-"""What a detector of people is, and what its ways have in common. `vpmsearch.model.detectors` opens one."""
+"""The interface of a person detector, and what all detectors share. `vpmsearch.model.detectors` opens one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 OVERLAP = 0.6
-"""Intersection over union from which on two boxes are of one person."""
+"""Two boxes whose intersection over union is larger are taken for one person."""
 
 Floats = NDArray[np.float32]
 
@@ -22,20 +22,21 @@ class People(NamedTuple):
 
 
 class Detector(Protocol):
-    """Finds people. name: what is said of it. least: the score from which on it is believed where nobody says."""
+    """Finds people. name: its description for the user. least: default of the lowest score that counts as a person."""
 
     name: str
     least: float
 
     def people(self, image: Image.Image) -> People:
-        """The people of a picture in mode RGB, of any score; doubles are left out."""
+        """The people in a picture of mode RGB, of any score, each of them once."""
 
 
 def without_doubles(boxes: Floats, scores: Floats, overlap: float = OVERLAP) -> People:
-    """Greedy non-maximum suppression: of boxes that overlap by more, the one of the best score.
+    """Greedy non-maximum suppression: of boxes that overlap, the one with the best score stays.
 
     Args:
-        boxes: (n, 4) left, top, right, bottom. scores: (n,).
+        boxes: (n, 4) left, top, right, bottom. scores: (n,). overlap: boxes with a larger intersection over union are
+            taken for one person.
     """
     order = np.argsort(-scores, kind="stable")
     areas = np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)

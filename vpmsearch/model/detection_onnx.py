@@ -1,6 +1,6 @@
 """Detectors as ONNX files, run by onnxruntime on the CPU.
 
-Understood, by the shapes of what a file takes and gives:
+The kind of a file is recognised by the shapes of its input and outputs:
 
     YOLOX           (1, 3, H, W) -> (1, N, 5 + C): centre, size, objectness, classes; N cells of strides 8, 16 and 32
                     (https://github.com/Megvii-BaseDetection/YOLOX, Apache-2.0); boxes decoded or not
@@ -8,7 +8,8 @@ Understood, by the shapes of what a file takes and gives:
     end to end      (1, 3, H, W) -> (1, N, 6): corners, score, class, as YOLOv10 gives them
     torchvision     (1, 3, H, W) or (3, H, W) -> boxes (n, 4), labels (n,), scores (n,): class 1 is a person
 
-C classes: the one called "person" where the file names them (Ultralytics' metadata), else the first.
+There are C classes. A person is the class called "person" where the file names its classes (Ultralytics' metadata),
+else the first class.
 """
 
 from __future__ import annotations
@@ -27,24 +28,24 @@ from vpmsearch.model.onnx_runtime import open_session
 from vpmsearch.system.regular import open_regular
 
 LARGEST = 512 * 2**20
-"""Bytes of a file."""
+"""Largest size of a file, in bytes."""
 SIDES = (640, 1280)
-"""Height and width that a picture is looked at in where the file leaves it open, of the YOLOs and of torchvision's."""
+"""Side in pixels to which a picture is resized where the file leaves it open: for a YOLO, for torchvision's models."""
 LARGEST_SIDE = 2048
 WORTH = 0.05
-"""Score below which a box is not even looked at."""
+"""Boxes with a lower score are dropped at once."""
 
 _STRIDES = (8, 16, 32)
 _PAD = 114  # grey that YOLOs were trained to see around a picture
-_ELSEWHERE = b"\n\x08location\x12"  # the key under which a file says in which other file its weights are
+_ELSEWHERE = b"\n\x08location\x12"  # the key that names another file with the weights
 _UNDERSTOOD = "YOLOX, YOLOv8 and later, end-to-end (N, 6) and torchvision's boxes, labels and scores are understood"
 
 
 class OnnxDetector:
-    """A detector of people in a file.
+    """A person detector in a file.
 
     Raises:
-        DataError: the file cannot be read, is no ONNX model, or gives something else than what is understood.
+        DataError: the file cannot be read, is no ONNX model, or has outputs of no known kind.
     """
 
     least = 0.4
@@ -76,7 +77,7 @@ class OnnxDetector:
         return without_doubles(((boxes - shift) / scale).astype(np.float32), scores)
 
     def _boxes(self, output: Floats) -> tuple[Floats, Floats]:
-        """Corners in pixels of the canvas, and scores, of what is worth a look."""
+        """Corners in pixels of the canvas and scores, of the boxes with a score of `WORTH` or more."""
         rows = output[0].T if self.kind == "YOLOv8" else output[0]
         if self.kind == "end to end":
             scores = np.where(rows[:, 5] == self._person, rows[:, 4], 0)
@@ -104,7 +105,7 @@ class OnnxDetector:
         return without_doubles((boxes[kept] * scale).astype(np.float32), scores[kept].astype(np.float32))
 
     def _three(self, outputs: list[Any]) -> tuple[Floats, Any, Floats]:
-        """boxes, labels, scores: in any order, with or without an axis for one picture."""
+        """Boxes, labels and scores. The file may give them in any order, with or without a batch axis of 1."""
         flat = [
             output[0] if output.ndim > 1 and output.shape[0] == 1 and output.shape[-1] != 4 else output
             for output in outputs
@@ -138,7 +139,7 @@ class OnnxDetector:
         return side
 
     def _kind(self) -> str:
-        """What it gives, by a look at a grey picture."""
+        """The kind of detector, found by running it on a grey picture."""
         if len(self._session.get_outputs()) == 3:
             return "torchvision"
         grey = np.full((1, 3, *self._side)[4 - self._rank :], 0.5, np.float32)
@@ -181,7 +182,7 @@ def _session(path: Path) -> Any:
 
 
 def _person(session: Any, path: Path) -> int:
-    """The class of people, from 0."""
+    """The number of the class "person", from 0."""
     text = str(session.get_modelmeta().custom_metadata_map.get("names", ""))[: 1 << 20]
     if not text:
         return 0
@@ -201,7 +202,7 @@ def _cells(side: tuple[int, int]) -> int:
 
 
 def _decoded(rows: Floats, side: tuple[int, int]) -> Floats:
-    """YOLOX's rows with centre and size in pixels of the canvas; some files have them so already."""
+    """YOLOX's rows with centre and size in pixels of the canvas. Some files give them so; those stay as they are."""
     grids, strides = [], []
     for stride in _STRIDES:
         y, x = np.mgrid[: side[0] // stride, : side[1] // stride]

@@ -1,4 +1,4 @@
-"""torchvision's detectors, trained on COCO; torchvision fetches the weights once and checks their hash."""
+"""torchvision's detectors, trained on COCO. torchvision downloads the weights once and checks their hash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vpmsearch.model.detection import Floats, People, without_doubles
 from vpmsearch.model.device import choose_device
 
 LARGEST_SIDE = 2048
-"""A larger picture is looked at in this size, in pixels of its longer side."""
+"""A picture with a longer side (in pixels) is scaled down to this."""
 
 
 class TorchvisionDetector:
@@ -23,7 +23,7 @@ class TorchvisionDetector:
 
     Args:
         name: see `torchvision.models.list_models`. device: "auto", "cpu", "cuda" or "cuda:N". model: the module itself,
-            in place of the one that the name gives; it is called as torchvision's are.
+            instead of the one that the name gives; it must be called as torchvision's are.
 
     Raises:
         DataError: there is no such detector, or its weights cannot be fetched. DeviceError: no such device.

@@ -1,4 +1,4 @@
-"""Finding people in photographs and films: which detectors there are, and the people that one finds as images."""
+"""Finding people in photographs and films: opens a detector by its name, and turns what it finds into images."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from vpmsearch.model.detection import Detector
 from vpmsearch.model.detection_onnx import OnnxDetector
 
 VARIABLE = "VPMSEARCH_DETECTOR"
-"""Environment variable that names the detector where nobody does."""
+"""Environment variable with the name of the detector, used where no name is given."""
 DEFAULT = "fasterrcnn_mobilenet_v3_large_fpn"
-"""torchvision's detector that is taken where none is named: trained on COCO, 74 MB, fetched by torchvision once."""
+"""The default, one of torchvision's detectors: trained on COCO, 74 MB, downloaded once by torchvision."""
 
 
 def open_detector(name: str = "", device: str = "auto") -> Detector:
-    """A detector by its file, or by its name in torchvision.
+    """Open a detector from its file, or by its name in torchvision.
 
     Args:
-        name: a path that ends in .onnx, or a name; "" is $VPMSEARCH_DETECTOR, else `DEFAULT`. device: for torchvision.
+        name: a path that ends in .onnx, or a name; "" is $VPMSEARCH_DETECTOR, else `DEFAULT`. device: used by
+            torchvision's detectors only.
 
     Raises:
         DataError: there is no such detector, its file cannot be used, or its weights cannot be fetched.
@@ -50,10 +51,11 @@ def detected_people(
     """The people of all pictures as images, each with its score.
 
     Args:
-        min_score: None is the detector's own. on_progress: told how many more pictures were looked at.
+        min_score: lowest score that counts as a person; None is the detector's own. on_progress: called with the number
+            of pictures that were searched since the last call.
 
     Raises:
-        DataError: there is nobody.
+        DataError: no person is found in any picture.
     """
     least = detector.least if min_score is None else min_score
     people = as_images(_found(detector, pictures, least, on_progress), pictures)

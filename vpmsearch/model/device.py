@@ -1,4 +1,4 @@
-"""Which device to compute on. Knows without torch that there is no GPU, as torch takes two seconds to import."""
+"""Which device to compute on. torch takes two seconds to import, so it is not asked on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from importlib.util import find_spec
 from vpmsearch.errors import DeviceError
 
 _NAME = re.compile(r"(cpu|cuda)(?::([0-9]{1,3}))?")
-_DRIVER = "libcuda.so.1"  # of NVIDIA; torch opens it by the same name
+_DRIVER = "libcuda.so.1"  # NVIDIA's driver; torch opens it by the same name
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device by torch's name: type "cpu" or "cuda"; index: which GPU, None for the first."""
+    """A device under torch's name. type: "cpu" or "cuda". index: which GPU; None is the first."""
 
     type: str
     index: int | None = None
@@ -29,7 +29,7 @@ CPU = Device("cpu")
 
 
 def choose_device(name: str = "auto") -> Device:
-    """A device by name: "auto" is CUDA where there is a GPU, else the CPU.
+    """A device by its name; "auto" is CUDA where there is a GPU, else the CPU.
 
     Raises:
         DeviceError: an unknown name, or a GPU that is not there.
@@ -47,9 +47,9 @@ def choose_device(name: str = "auto") -> Device:
 
 
 def _gpus() -> int:
-    """How many GPUs torch can use; torch is asked only where there is a driver, or where it is imported anyway.
+    """How many GPUs torch can use; 0 without torch, as nothing else here computes on a GPU.
 
-    Without torch it is none: nothing else computes on a GPU here.
+    torch is imported only where there is a driver.
     """
     if sys.modules.get("torch") is None:
         try:

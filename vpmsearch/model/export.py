@@ -1,8 +1,7 @@
-"""A model as an ONNX file: pixels in, visibility and embeddings out, so that no Python is needed to use it.
+"""A model as an ONNX file, from pixels to visibility and embeddings. It can be used without Python.
 
-What is inside: the normalisation of pixels, the network, Eq. 1 to 3. What is not: resizing. `vpmsearch.data.images`
-resizes with Pillow's antialiased bilinear filter, which ONNX's Resize does not reproduce; so an image is resized
-before.
+The file holds the normalisation of pixels, the network and Eq. 1 to 3. It does not resize: `vpmsearch.data.images` uses
+Pillow's antialiased bilinear filter, which ONNX's Resize does not reproduce. The caller resizes the image.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ _WORTH_HALVING = 64  # numbers; a cast costs a node
 
 
 class PixelModel(nn.Module):
-    """A model from the pixels of resized images on.
+    """A model that takes the pixels of resized images.
 
     Args:
-        model: in evaluation mode. mean, std: of RGB values in 0-1, as the weights were trained with.
+        model: in evaluation mode. mean, std: of RGB values in 0-1, those that the weights were trained with.
     """
 
     pixel_mean: Tensor
@@ -56,12 +55,11 @@ class PixelModel(nn.Module):
 
 
 def export_onnx(weights: LoadedWeights, output: Path) -> Path:
-    """Write a model as ONNX, whole or not at all.
+    """Write a model as an ONNX file, whole or not at all.
 
     Input `pixels` (batch, H, W, 3) uint8 RGB, resized to the weights' input size; outputs `visibility` (batch, p),
-    `embeddings` (batch, p, d) and `probabilities` (batch, p, h, w), float32. The batch may have any size. The
-    metadata hold, under "vpmsearch", the weights' configuration, their fingerprint and the least visibility that
-    counts.
+    `embeddings` (batch, p, d) and `probabilities` (batch, p, h, w), float32. The batch may have any size. The metadata
+    entry "vpmsearch" holds the weights' configuration, their fingerprint and `min_visibility`, as JSON.
 
     Args:
         weights: of the model. output: a file that ends in .onnx.
@@ -70,7 +68,8 @@ def export_onnx(weights: LoadedWeights, output: Path) -> Path:
         `output`.
 
     Raises:
-        DataError: another suffix, no such folder, the file cannot be written, or the packages are not installed.
+        DataError: the suffix is not .onnx, there is no such folder, the file cannot be written, or a package is not
+            installed.
         WeightsError: the weights are damaged.
     """
     check_onnx(output)
@@ -84,10 +83,10 @@ def export_onnx(weights: LoadedWeights, output: Path) -> Path:
 
 
 def onnx_bytes(weights: LoadedWeights) -> bytes:
-    """The content of the file that `export_onnx` writes; takes some 15 seconds.
+    """The content of the file that `export_onnx` writes. It takes some 15 seconds.
 
     Raises:
-        DataError: the packages are not installed.
+        DataError: a package is not installed.
         WeightsError: the weights are damaged.
     """
     check_packages()
@@ -95,7 +94,7 @@ def onnx_bytes(weights: LoadedWeights) -> bytes:
 
     config = weights.config
     module = PixelModel(weights.model, config.mean, config.std).eval()
-    # Two images: a batch of one would be taken for a constant.
+    # Two images: the exporter would take a batch of one for a constant.
     example = torch.zeros(2, *config.input_size, 3, dtype=torch.uint8)
     with _quiet(), torch.inference_mode():
         program = torch.onnx.export(
@@ -119,10 +118,10 @@ def onnx_bytes(weights: LoadedWeights) -> bytes:
 
 
 def compact_bytes(content: bytes) -> bytes:
-    """An exported model with its constants folded and, where nothing is lost by it, its numbers as float16.
+    """An exported model with its constants folded, and its tensors in float16 where that loses nothing.
 
-    It is opened in half the time of what the exporter writes, and weights that were stored as float16 take half the
-    bytes. Any reader of ONNX takes it: no operator is onnxruntime's own.
+    It opens in half the time. Weights that were stored as float16 take half the bytes. It uses standard operators only,
+    so any reader of ONNX can read it.
 
     Raises:
         DataError: a package is not installed.
@@ -154,7 +153,7 @@ def compact_bytes(content: bytes) -> bytes:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     used = {node.domain for node in nodes}
-    kept = [each for each in model.opset_import if each.domain in used]  # onnxruntime names all that it knows
+    kept = [each for each in model.opset_import if each.domain in used]  # onnxruntime lists every set that it knows
     del model.opset_import[:]
     model.opset_import.extend(kept)
     onnx.checker.check_model(model)
@@ -162,7 +161,7 @@ def compact_bytes(content: bytes) -> bytes:
 
 
 def check_packages() -> None:
-    """Refuse before the work what an export cannot do without.
+    """Check before the work that the packages for an export are installed.
 
     Raises:
         DataError: a package is not installed.
@@ -175,10 +174,10 @@ def check_packages() -> None:
 
 
 def check_onnx(output: Path) -> None:
-    """Refuse before the work what could not be written after it.
+    """Check before the work that the output can be written.
 
     Raises:
-        DataError: another suffix than .onnx, or no such folder.
+        DataError: the suffix is not .onnx, or there is no such folder.
     """
     if output.suffix.lower() != ".onnx":
         raise DataError(f"{output}: an ONNX model is a file that ends in .onnx")
@@ -193,7 +192,7 @@ def _described(weights: LoadedWeights) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of its own workings."""
+    """Silence the exporter's log and its warnings."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,6 +1,6 @@
 """Images -> RegionFeatures, in batches, on CPU or GPU.
 
-Threads read, decode and resize the images of the next batches while the model works on this one.
+While the model works on one batch, threads read, decode and resize the images of the next ones.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ NOT_FINITE = "the model's output is not finite"
 
 @dataclass(frozen=True)
 class Request:
-    """One image to see, or the part of it inside `box`; `position` is handed back with the answer.
+    """An image whose features are wanted, or the part of it inside `box`.
 
-    path: a file, or a part of one as `vpmsearch.data.fragment` writes it; many parts of one photograph or film are seen
-    fastest one after another, of a film in the order of their times. photo: made poorer first, as
-    `vpmsearch.data.poor.POOR` names it.
+    position: comes back with the answer. path: a file, or a part of one as `vpmsearch.data.fragment` writes it. Parts
+    of one photograph or film are fastest when they follow each other, those of a film in the order of their times.
+    photo: how the image is degraded first, a name in `vpmsearch.data.poor.POOR`.
     """
 
     position: int
@@ -59,9 +59,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Seen:
-    """A file as it was read: hash of the bytes that were decoded, size in pixels before any resizing.
+    """A file that was read. content_hash: of the bytes that were decoded. width, height: pixels before any resizing.
 
-    spread: how far its colours lie apart, see `spread_of`.
+    spread: how much its colours vary, see `spread_of`.
     """
 
     position: int
@@ -83,7 +83,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class ExtractedBatch:
-    """Features of `seen`, row by row, and the files of the same batch that were rejected."""
+    """One batch. features: one row for each of `seen`. rejected: the files of the batch that could not be used."""
 
     seen: list[Seen]
     features: RegionFeatures
@@ -98,13 +98,13 @@ class _Loaded:
 
 
 class Extractor:
-    """A model on a device, fed with files.
+    """Turns image files into features with a model on a device.
 
     Args:
         weights: of the model. device: where it runs; see `vpmsearch.model.device.choose_device`.
-        batch_size: images a batch; None is 32 on the CPU (larger ones only cost memory) and 256 on a GPU.
-        workers: threads that decode; None is two, or as many as there are cores up to 16 for a GPU.
-        runtime: what computes; by default torch on a GPU, and on the CPU the exported model where one is at hand.
+        batch_size: images in a batch; None is 32 on the CPU (larger batches only cost memory) and 256 on a GPU.
+        workers: threads that decode; None is 2 on the CPU, and the number of cores but at most 16 on a GPU.
+        runtime: computes the features; None is what `vpmsearch.model.runtimes.choose_runtime` takes.
 
     Raises:
         WeightsError: the weights are damaged.
@@ -131,14 +131,14 @@ class Extractor:
 
     @cached_property
     def _torch(self) -> TorchRuntime:
-        """The model by torch, for what only torch does."""
+        """The model in torch, for the few things that no other runtime can do."""
         from vpmsearch.model.torch_runtime import TorchRuntime
 
         return self.runtime if isinstance(self.runtime, TorchRuntime) else TorchRuntime(self.weights, self.device)
 
     @property
     def torch_device(self) -> torch.device:
-        """Where it runs, as torch has it."""
+        """Where it runs, as a torch device."""
         from vpmsearch.model.torch_runtime import torch_device
 
         return torch_device(self.device)
@@ -154,7 +154,7 @@ class Extractor:
         return self._torch.map_size
 
     def extract(self, requests: Iterable[Request]) -> Iterator[ExtractedBatch]:
-        """See many files, in order; what is wrong with one of them is in `rejected`, never an exception."""
+        """Features of many files, in order. A file that cannot be used is in `rejected` and raises no exception."""
         for loaded in self._loaded(requests):
             features = self._features(loaded.pixels)
             finite = np.isfinite(features.embeddings).all(axis=(1, 2)) & np.isfinite(features.visibility).all(axis=1)
@@ -165,15 +165,15 @@ class Extractor:
             yield ExtractedBatch(seen, features[kept], rejected)
 
     def extract_maps(self, requests: Iterable[Request]) -> Iterator[tuple[torch.Tensor, list[Rejected]]]:
-        """See the feature maps of many files: (B, d, h, w) float32 of those that can be read, in order; and the others.
+        """Feature maps of many files, in order: (B, d, h, w) float32 of those that can be read, and the rejected ones.
 
-        What the model pools into regions: T, reduced to d channels where the model does that.
+        A feature map is what the model pools into regions: T, reduced to d channels where the model does that.
         """
         for loaded in self._loaded(requests):
             yield self._torch.maps(loaded.pixels), loaded.rejected
 
     def extract_images(self, images: Sequence[Image.Image]) -> RegionFeatures:
-        """See images already in memory: (n, p) visibility and (n, p, d) embeddings.
+        """Features of images in memory: visibility (n, p), embeddings (n, p, d).
 
         Raises:
             FeatureError: the model's output is not finite.
@@ -189,7 +189,7 @@ class Extractor:
         return features
 
     def see(self, image: Image.Image) -> Sight:
-        """The regions that the model sees in one image, and their features; B = 1."""
+        """Features of one image, and where the model sees the regions; B = 1."""
         array = to_array(image, self.weights.config.input_size)
         return self.runtime.see(array[None])
 
@@ -202,7 +202,7 @@ class Extractor:
 
     def _loaded(self, requests: Iterable[Request]) -> Iterator[_Loaded]:
         with SceneReader(self.workers + 1) as reader:
-            # Films are decoded here, where requests come in order; threads would have them jump to and fro.
+            # Films are decoded here, in the order of the requests. In the threads they would jump back and forth.
             ready = ((request, reader.ahead(request.path)) for request in requests)
             batches = _batched(ready, self.batch_size)
             load = functools.partial(self._load, reader)
@@ -230,7 +230,7 @@ class Extractor:
 
 
 def spread_of(pixels: NDArray[np.uint8]) -> float:
-    """How far the colours of a picture (H, W, 3) lie apart: the standard deviation of each channel, their mean."""
+    """How much the colours of a picture (H, W, 3) vary: the standard deviation of each channel, averaged."""
     return float(pixels[::4, ::4].astype(np.float32).std(axis=(0, 1)).mean())
 
 

@@ -1,4 +1,4 @@
-"""Where a trunk starts from, and the input normalisation that goes with it."""
+"""The weights that a trunk starts from, and the input normalisation that belongs to them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vpmsearch.model.vpm import Vpm
 from vpmsearch.model.weights import read_metadata, read_tensors, read_weights
 
 PUBLISHED = ("random", "imagenet", "osnet")
-"""Starts that are no file."""
+"""The values of `init` that are not the path of a file."""
 OSNET_TRUNK = Path(__file__).parent.parent / "pretrained" / "osnet-lct-x1_0.safetensors"
 _TORCHVISION = {
     "resnet18": tv.ResNet18_Weights,
@@ -38,21 +38,21 @@ OSNET = Normalisation((123.6875 / 255, 116.25 / 255, 103.5 / 255), (58.41 / 255,
 
 
 def normalisation(backbone: str) -> Normalisation:
-    """How a trunk wants its input."""
+    """The normalisation that a trunk expects of its input."""
     return OSNET if backbone == "osnet" else IMAGENET
 
 
 def initialise(backbone: Backbone, init: str) -> None:
-    """Fill a trunk.
+    """Load a trunk's first weights.
 
     Args:
         backbone: changed in place.
-        init: "random" leaves it as built; "imagenet" is torchvision's download (its first weights, as PCB and the paper
-            had them); "osnet" the trunk in the package; else the path of a safetensors file with a trunk (torchvision's
-            or OSNet's names) or a vpmsearch model.
+        init: "random" leaves the trunk as built. "imagenet" downloads torchvision's weights (their first version, which
+            PCB and the paper used). "osnet" is the trunk in the package. Anything else is the path of a safetensors
+            file: a trunk (with torchvision's or OSNet's names) or a vpmsearch model.
 
     Raises:
-        ModelError: no such start for this trunk. WeightsError: it cannot be had, or does not fit.
+        ModelError: this trunk has no such weights. WeightsError: they cannot be read or downloaded, or do not fit.
     """
     if init == "random":
         return
@@ -67,9 +67,9 @@ def initialise(backbone: Backbone, init: str) -> None:
 
 
 def initialise_model(model: Vpm, init: str) -> None:
-    """Fill a model's trunk as `initialise` does, and where `init` is a vpmsearch model its other layers too.
+    """Load a model's first weights: the trunk as `initialise` does, and the other layers of a vpmsearch model.
 
-    A layer of another shape there (another grid or embedding_dim) stays random.
+    A layer that has another shape in that model (another grid or embedding_dim) stays random.
 
     Raises:
         ModelError, WeightsError: as `initialise`.
@@ -81,13 +81,16 @@ def initialise_model(model: Vpm, init: str) -> None:
 
 
 def fill_model(model: Vpm, tensors: Mapping[str, Tensor], grid: tuple[int, ...] | None, path: Path) -> None:
-    """Fill a model with the tensors of another with that grid; a layer of another shape there stays as it is.
+    """Load the tensors of another model. A layer that has another shape there stays as it is.
+
+    Args:
+        grid: of the other model; None where it is not known. path: of its file, for messages.
 
     Raises:
-        WeightsError: the trunk does not fit; `path` is named.
+        WeightsError: the trunk does not fit.
     """
     _load(model.backbone, _trunk(tensors), path)
-    if grid != model.grid:  # as many regions may still be other ones
+    if grid != model.grid:  # two grids may have the same number of regions, in other places
         tensors = {name: t for name, t in tensors.items() if not name.startswith("locator.")}
     for head, layer in (("locator.", model.locator), ("reduction.", model.reduction)):
         wanted = layer.state_dict()
@@ -116,7 +119,7 @@ def _torchvision(name: str) -> Mapping[str, Tensor]:
 
 
 def _load(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load the trunk's own tensors; a classifier on top is left out, anything else missing is an error."""
+    """Load the trunk's tensors. A classifier on top is ignored; a tensor that is missing or of another shape raises."""
     wanted = backbone.trunk.state_dict()
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
     wrong = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]

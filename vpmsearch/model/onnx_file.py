@@ -1,8 +1,8 @@
-"""Exported models as files: what they are called, the one in the package, and those kept in the user's cache folder.
+"""Exported models as files: the one in the package, and those in the user's cache folder.
 
-An export takes longer than a small gallery, so it is kept. A kept file begins with the SHA-256 of the rest, and is used
-if that is right and nobody but this user can write the file or its folder. The sum notices damage; it is no defence
-against who means harm, the owner and the mode are.
+An export takes longer than indexing a small gallery, so it is kept. A kept file begins with the SHA-256 of the rest. It
+is used only if that hash is right and nobody but this user can write the file or its folder. The hash notices damage;
+owner and mode are the defence against an attacker.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vpmsearch.errors import WeightsError
-from vpmsearch.model.weights import PRETRAINED, SHIPPED, LoadedWeights
+from vpmsearch.model.weights import EARLIER, SHIPPED, LoadedWeights
 from vpmsearch.model.weights_file import fingerprint
 from vpmsearch.system.atomic import replacing
 
 INPUT, OUTPUTS = "pixels", ("visibility", "embeddings", "probabilities")
 METADATA = "vpmsearch"
-"""Key of the file's metadata under which the weights' configuration and fingerprint stand, as JSON."""
+"""Key in the file's metadata. Its value is JSON with the weights' configuration and fingerprint."""
 CACHE = "XDG_CACHE_HOME"
-"""Environment variable with the folder of all programs' caches; where it is not set, that is ~/.cache."""
+"""Environment variable with the folder for caches of all programs; the default is ~/.cache."""
 _OTHERS_MAY_WRITE = 0o022
 _SUM_BYTES = hashlib.sha256().digest_size
 
@@ -32,27 +32,28 @@ def packaged(weights: LoadedWeights) -> bytes | None:
 
     It lies beside them and is what `export.compact_bytes` makes of them.
     """
-    name = SHIPPED.get(weights.fingerprint[:12], "").partition(",")[0]
-    if not name:
+    if weights.fingerprint[:12] not in SHIPPED:
         return None
-    path = PRETRAINED.with_name(name)
-    try:
-        return path.with_suffix(".onnx").read_bytes() if fingerprint(path) == weights.fingerprint else None
-    except (OSError, WeightsError):
-        return None
+    for path in EARLIER:
+        try:
+            if fingerprint(path) == weights.fingerprint:
+                return path.with_suffix(".onnx").read_bytes()
+        except (OSError, WeightsError):
+            continue
+    return None
 
 
 def exported_path(fingerprint: str) -> Path:
     """Where the exported model of the weights with this fingerprint is kept.
 
     Raises:
-        OSError: this user has no home.
+        OSError: this user has no home folder.
     """
     return _folder() / f"{fingerprint}.model"
 
 
 def cache_folder() -> Path | None:
-    """The folder of kept models, made if need be; None where it cannot be, or others may write to it."""
+    """The folder of kept models, created if missing. None if it cannot be created or others may write to it."""
     try:
         folder = _folder()
         _make(folder)
@@ -72,7 +73,7 @@ def _folder() -> Path:
 
 
 def read_kept(fingerprint: str) -> bytes | None:
-    """The exported model that is kept, or None where there is none, it is damaged or others may have written it."""
+    """The kept model, or None: there is none, it is damaged, or others may have written it."""
     try:
         path = exported_path(fingerprint)
         if not _is_ours(path.parent.stat()):
@@ -87,7 +88,7 @@ def read_kept(fingerprint: str) -> bytes | None:
 
 
 def place_to_keep(fingerprint: str, tell: Callable[[str], None]) -> Path | None:
-    """Where an export will be kept, its folder made; None where it cannot be."""
+    """Create the folder for an export and return its path; None if it cannot be kept. `tell` gets one line."""
     try:
         path = exported_path(fingerprint)
         _make(path.parent)
@@ -99,20 +100,20 @@ def place_to_keep(fingerprint: str, tell: Callable[[str], None]) -> Path | None:
 
 
 def keep(path: Path, content: bytes, tell: Callable[[str], None]) -> None:
-    """Write the file, whole or not at all; others may be writing the same one."""
+    """Write the file, whole or not at all. Other processes may write the same one at the same time."""
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(hashlib.sha256(content).digest() + content)
-        path.chmod(0o600)  # under a umask of 002 the group could write it, and it would not be read again
+        path.chmod(0o600)  # under a umask of 002 the group could write it, and then `read_kept` would refuse it
     except OSError as error:
         tell(f"the exported model is used now, but {_not_kept(error)}")
 
 
 def _make(folder: Path) -> None:
-    """A folder of this user's alone.
+    """Create a folder that only this user may write to.
 
     Raises:
-        OSError: it cannot be made, others may write to it, or this user may not.
+        OSError: it cannot be created, others may write to it, or this user may not.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_ours(folder.stat()):

@@ -1,7 +1,7 @@
-"""A model run by onnxruntime: on a CPU, without torch and faster than it (docs/decisions/0008-onnx.md).
+"""A model run by onnxruntime on a CPU, without torch and faster than torch (docs/decisions/0008-onnx.md).
 
-Which file it runs: the one in the package for the weights in the package, else the one that is kept, else one that is
-exported now. An export is compared with torch before it is used or kept.
+The weights in the package have their exported model beside them. For other weights the kept export is used; if there is
+none, the model is exported now. An export is compared with torch before it is used or kept.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ TOLERANCE = 1e-4
 
 
 class OnnxRuntime:
-    """A model on the CPU, by onnxruntime, which sees one image at a time: what it gives depends on that image alone.
+    """A model on the CPU, run by onnxruntime.
 
-    One at a time is also the faster way: what a layer gives for one image fits the cache.
+    Images are computed one at a time, so the features of an image depend on that image alone. It is also faster: the
+    output of a layer for one image fits into the cache.
 
     Args:
         weights: of the model.
-        tell: told, in one line, of an export, which takes some 15 seconds, and why an exported model is not kept.
+        tell: gets a line before an export, which takes some 15 seconds, and a line if the export cannot be kept.
 
     Raises:
         DataError: a package is not installed.
@@ -46,7 +47,7 @@ class OnnxRuntime:
 
     @classmethod
     def if_ready(cls, weights: LoadedWeights) -> OnnxRuntime | None:
-        """It where that takes no export; None elsewhere, also where onnxruntime is not installed."""
+        """The runtime if it needs no export, else None. None also if onnxruntime is not installed."""
         try:
             session = _ready_session(weights)
         except DataError:
@@ -73,12 +74,12 @@ class OnnxRuntime:
 
 
 def ready(weights: LoadedWeights) -> bytes | None:
-    """An exported model of these weights that is there already: in the package, or kept."""
+    """The exported model of these weights in the package or in the cache folder; None if there is none."""
     return onnx_file.packaged(weights) or onnx_file.read_kept(weights.fingerprint)
 
 
 def exported_model(weights: LoadedWeights, tell: Callable[[str], None]) -> bytes:
-    """The exported model of these weights: the one that is there, if it is of this version, else exported now.
+    """The exported model of these weights. It is exported now if there is none, or only one of another version.
 
     Raises:
         DataError, WeightsError: as `exported`.
@@ -90,7 +91,7 @@ def exported_model(weights: LoadedWeights, tell: Callable[[str], None]) -> bytes
 
 
 def exported(weights: LoadedWeights, tell: Callable[[str], None]) -> bytes:
-    """Export a model, compare it with torch's and keep it.
+    """Export a model, compare its output with torch's and keep it.
 
     Raises:
         DataError: a package is not installed.
@@ -119,7 +120,7 @@ def _package() -> Any:
 
 
 def _ready_session(weights: LoadedWeights) -> Any | None:
-    """A session of what is there already; None where that is nothing, of another version of vpmsearch or damaged.
+    """A session of the model that is there. None if there is none, or it is damaged or of another version.
 
     Raises:
         DataError: onnxruntime is not installed.
@@ -141,22 +142,22 @@ def open_session(content: bytes) -> Any | None:
     """A session, or None where the content is damaged."""
     onnxruntime = _package()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong with a file is said by us
-    # Its own default counts physical cores, of which two virtual ones may share one.
+    options.log_severity_level = 4  # we report what is wrong with a file
+    # onnxruntime's default counts physical cores; two virtual cores may share one.
     options.intra_op_num_threads = threads()
-    # Threads that wait by spinning take the processor from whoever else wants it, and go on for a while after a query.
+    # Threads that spin while they wait take the processor from others, and go on for a while after a query.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception:  # its errors have no other base; whatever it is, the file is made anew
+    except Exception:  # onnxruntime's errors have no other base; the model is exported again in any case
         return None
 
 
 def _by_torch(weights: LoadedWeights) -> tuple[NDArray[np.uint8], list[Float32]]:
-    """Two images of noise, (2, H, W, 3), other ones each time, and what torch gives for them.
+    """Two images of random noise, (2, H, W, 3), new ones each time, and torch's outputs for them.
 
     Raises:
-        WeightsError: that is not finite.
+        WeightsError: the outputs are not finite.
     """
     import torch
 
@@ -173,7 +174,7 @@ def _by_torch(weights: LoadedWeights) -> tuple[NDArray[np.uint8], list[Float32]]
 
 
 def _agrees(session: Any, noise: NDArray[np.uint8], expected: list[Float32]) -> bool:
-    """Whether it gives what torch gives."""
+    """Whether the session's outputs equal torch's, up to `TOLERANCE`."""
     try:
         found = session.run(list(OUTPUTS), {INPUT: noise})
     except Exception:  # another model's file has other inputs and outputs

@@ -1,7 +1,7 @@
 """A model run by OpenVINO on a CPU, in float32 or bfloat16 (docs/decisions/0015-openvino.md). No torch here.
 
-It runs the exported model that onnxruntime would run, see `vpmsearch.model.onnx_runtime`. What it compiles is kept in
-the user's cache folder beside the exported models.
+It runs the same exported model as onnxruntime, see `vpmsearch.model.onnx_runtime`. The compiled model is kept in the
+user's cache folder beside the exported ones.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from vpmsearch.model.weights import LoadedWeights, Precision
 from vpmsearch.types import Float32, RegionFeatures
 
 BATCH = 16
-"""Images that one program sees; another program sees what is left one at a time, and gives the same numbers."""
+"""Images in a batch. What remains is computed one image at a time, with the same numbers as in a batch."""
 TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.1}
 """Largest difference from onnxruntime in float32, as a share of an output's largest number. Seen: 2e-6 and 0.03."""
 
 
 class OpenVinoRuntime:
-    """A model on the CPU, by OpenVINO. What it gives for an image does not depend on the images beside it.
+    """A model on the CPU, run by OpenVINO. The features of an image do not depend on the others in its batch.
 
     Args:
-        weights: of the model; their `precision` is the one that is computed in.
-        threads: None is $OMP_NUM_THREADS, else as many as there are processors.
-        tell: told, in one line, of an export, which takes some 15 seconds.
+        weights: of the model; it is computed in their `precision`.
+        threads: None is $OMP_NUM_THREADS, else the number of processors.
+        tell: gets a line before an export, which takes some 15 seconds.
 
     Raises:
-        DataError: OpenVINO is not installed, or this CPU has no arithmetic in that precision.
-        WeightsError: it cannot run the model, or gives other numbers than onnxruntime.
+        DataError: OpenVINO is not installed, or this CPU does not compute in that precision.
+        WeightsError: OpenVINO cannot run the model, or gives other numbers than onnxruntime.
     """
 
     name = "openvino"
@@ -50,7 +50,7 @@ class OpenVinoRuntime:
         self._core, self._weights = core, weights
         self._content = exported_model(weights, tell)
         self._settings = {
-            # Where the CPU has it, bfloat16 is OpenVINO's default and moves every f_i.
+            # OpenVINO's default is bfloat16 on CPUs that have it, which would change every f_i.
             "INFERENCE_PRECISION_HINT": "bf16" if weights.precision == "bfloat16" else "f32",
             "INFERENCE_NUM_THREADS": threads or default_threads(),
             "NUM_STREAMS": 1,
@@ -80,7 +80,7 @@ class OpenVinoRuntime:
         return [request.get_output_tensor(place).data.copy() for place in range(3)]
 
     def _program(self, batch: int) -> Any:
-        """The model, compiled for so many images at a time."""
+        """The model, compiled for batches of this size."""
         with self._lock:
             if batch not in self._compiled:
                 height, width = self._weights.config.input_size
@@ -95,7 +95,7 @@ class OpenVinoRuntime:
             return self._compiled[batch]
 
     def _check(self) -> None:
-        """Compare with onnxruntime, once for each version of OpenVINO, which the name of what is kept depends on."""
+        """Compare with onnxruntime, once for each version of OpenVINO: a new version finds no compiled model kept."""
         noise = np.random.default_rng(0).integers(0, 256, (2, *self._weights.config.input_size, 3), dtype=np.uint8)
         session = open_session(self._content)
         expected = session.run(list(onnx_file.OUTPUTS), {onnx_file.INPUT: noise}) if session else None
@@ -111,7 +111,7 @@ class OpenVinoRuntime:
 
 
 def computes_in(precision: Precision) -> bool:
-    """Whether OpenVINO is there, and this CPU computes in that precision."""
+    """Whether OpenVINO is installed and this CPU computes in that precision."""
     try:
         return _computes(_core(), precision)
     except DataError:

@@ -1,8 +1,8 @@
 """OSNet x1.0 with linear context transform, up to its last feature map.
 
-Zhou et al., "Omni-Scale Feature Learning for Person Re-Identification", ICCV 2019; the gate of each stage's second
-block is that of Ruan et al., "Linear Context Transform Block", AAAI 2020. Batch normalisation is folded into the
-convolutions of the published weights, so there is none here: keep learning rates small and early stages frozen.
+Source: Zhou et al., "Omni-Scale Feature Learning for Person Re-Identification", ICCV 2019. The second block of each
+stage has the gate of Ruan et al., "Linear Context Transform Block", AAAI 2020. The published weights have batch
+normalisation folded into the convolutions, so there is none here: keep learning rates small and early stages frozen.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Unit(nn.Module):
 
 
 class SqueezeGate(nn.Module):
-    """Gate of a stage's first block: each channel times a sigmoid of two layers over the channel means."""
+    """Gate of a stage's first block: the sigmoid of two layers on the channel means, a factor for each channel."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class SqueezeGate(nn.Module):
 
 
 class LinearContextGate(nn.Module):
-    """Gate of a stage's second block: channel means normalised in groups, an affine map each, sigmoid."""
+    """Gate of a stage's second block: channel means, normalised in groups, an affine map of each, then a sigmoid."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class LinearContextGate(nn.Module):
 
 
 class Block(nn.Module):
-    """Four streams of 1 to 4 units see four scales; one gate, shared by all, weighs their channels before the sum."""
+    """Four streams of 1 to 4 units for four scales. One gate, shared by all, weighs their channels before the sum."""
 
     def __init__(self, channels_in: int, channels_out: int, gate: type[SqueezeGate] | type[LinearContextGate]) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def _stage(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class OSNet(nn.Module):
-    """The trunk: images normalised as its weights expect, (B, 3, H, W) -> T (B, 512, ⌊⌈H/4⌉/4⌋, ⌊⌈W/4⌉/4⌋), ReLU'd."""
+    """The trunk: normalised images (B, 3, H, W) -> T (B, 512, ⌊⌈H/4⌉/4⌋, ⌊⌈W/4⌉/4⌋), after a ReLU, so ≥ 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class OSNet(nn.Module):
         self.conv5 = nn.Conv2d(512, 512, 1)
 
     def stages(self) -> list[tuple[nn.Module, ...]]:
-        """The modules in four steps from the input on, as `freeze` counts them."""
+        """The modules of the four stages, from the input on, as `Backbone.freeze` counts them."""
         return [
             (self.input_norm, self.conv1, self.norm1),
             (self.stage2, self.transition2),
@@ -124,9 +124,12 @@ class OSNet(nn.Module):
         return self.run_stages(images, 0, 4)
 
     def run_stages(self, x: Tensor, first: int, last: int) -> Tensor:
-        """What the stages from number `first` up to, but without, `last` make of what the stages before `first` gave.
+        """Run the stages `first` to `last` − 1, counted from 0.
 
-        Every image is seen by itself, in training too: no layer here knows of a batch.
+        No layer here looks at the batch, not even in training: the output of an image depends on that image alone.
+
+        Args:
+            x: the output of stage `first` − 1, or images (B, 3, H, W) for 0.
         """
         steps = (self._run_stem, self._run_stage2, self._run_stage3, self._run_stage4)
         for step in steps[first:last]:

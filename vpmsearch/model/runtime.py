@@ -1,4 +1,4 @@
-"""What computes features: the values that a runtime gives. Runtimes: torch, onnxruntime and OpenVINO. No torch here."""
+"""The interface of a runtime, which computes features: torch, onnxruntime or OpenVINO. No torch is imported here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pixels = NDArray[np.uint8]  # (B, H, W, 3) RGB, resized to the input size of the
 
 @dataclass(frozen=True)
 class Sight:
-    """What a model sees in B images, float32.
+    """The output of a model for B images, float32.
 
     visibility: (B, p), Eq. 2 over h·w. embeddings: (B, p, d), Eq. 3. probabilities: (B, p, h, w), Eq. 1.
     """
@@ -27,7 +27,7 @@ class Sight:
 
     @property
     def features(self) -> RegionFeatures:
-        """What is compared."""
+        """Visibility and embeddings, the part that is compared."""
         return RegionFeatures(self.visibility, self.embeddings)
 
     @property
@@ -38,21 +38,21 @@ class Sight:
 
 
 class Runtime(Protocol):
-    """A model, ready to see images."""
+    """A model that is ready to compute."""
 
     @property
     def name(self) -> str:
-        """What computes, as `--runtime` has it."""
+        """The runtime's name, as `--runtime` takes it."""
 
     def features(self, pixels: Pixels) -> RegionFeatures:
         """Visibility (B, p) and embeddings (B, p, d) of B ≥ 1 images."""
 
     def see(self, pixels: Pixels) -> Sight:
-        """And where the regions are."""
+        """Features of B ≥ 1 images, and where the regions are."""
 
 
 def threads() -> int:
-    """Threads for one model: $OMP_NUM_THREADS, as torch has it, else the processors that this process may use."""
+    """Threads for one model: $OMP_NUM_THREADS (torch obeys it too), else the processors that this process may use."""
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if given.isdigit() and 0 < int(given) < 1024:
         return int(given)

@@ -1,4 +1,4 @@
-"""Which runtime computes features; the only place that decides."""
+"""Chooses the runtime that computes features. No other place does."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 EXPORT = "VPMSEARCH_EXPORT"
-"""Environment variable: "never" keeps models from being exported in the background."""
-_PATIENCE = 19  # niceness of an export that nobody waits for
+"""Environment variable: with "never", no model is exported in the background."""
+_PATIENCE = 19  # niceness of a background export: everything else goes first
 
 
 def choose_runtime(
@@ -35,14 +35,16 @@ def choose_runtime(
     name: str = "auto",
     tell: Callable[[str], None] = lambda line: None,
 ) -> Runtime:
-    """A model, ready to see images.
+    """A model that is ready to compute.
+
+    Weights in bfloat16 need OpenVINO and a CPU with bfloat16. Elsewhere they are computed in float32, which changes
+    every f_i by some hundredths.
 
     Args:
         weights: of the model. device: where it runs.
-        name: auto, torch, onnx or openvino. auto takes torch on a GPU; on the CPU the exported model where one is at
-            hand, and torch elsewhere, or where the torch module was made already. Weights in bfloat16 run by OpenVINO;
-            what cannot run them so computes in float32, which moves every f_i by some hundredths.
-        tell: told, in one line, of an export that takes a while, and of float32 in place of bfloat16.
+        name: auto, torch, onnx or openvino. On a GPU, auto is torch. On the CPU, auto is onnx if there is an exported
+            model already and the torch module has not been built; otherwise it is torch.
+        tell: gets a line before an export that takes a while, and a line if float32 replaces bfloat16.
 
     Raises:
         DeviceError: the runtime does not run on the device. DataError: a package is not installed.
@@ -75,7 +77,7 @@ def choose_runtime(
 def _in_its_precision(
     weights: LoadedWeights, device: Device | torch.device, name: str, tell: Callable[[str], None]
 ) -> Runtime | None:
-    """A model in another precision than float32; None where that cannot be had, which is told."""
+    """A model in another precision than float32. None if this machine cannot; `tell` gets the reason."""
     from vpmsearch.model.openvino_runtime import OpenVinoRuntime
 
     if device.type == "cpu" and name in ("auto", "openvino"):
@@ -92,9 +94,9 @@ def _in_its_precision(
 
 
 def export_in_background(weights: LoadedWeights, tell: Callable[[str], None]) -> None:
-    """Begin to export a model in a process of its own, so that later commands need no torch; nobody waits for it.
+    """Start a process that exports a model, so that later commands need no torch. It does not wait for the process.
 
-    Nothing happens where it is exported already, cannot be kept or the packages for it are not installed.
+    Nothing happens if the model is exported already, cannot be kept, or the packages for it are not installed.
     """
     missing = any(find_spec(package) is None for package in ("torch", "onnx", "onnxscript", "onnxruntime"))
     if os.environ.get(EXPORT) == "never" or missing or not sys.executable or ready(weights) is not None:
@@ -102,7 +104,7 @@ def export_in_background(weights: LoadedWeights, tell: Callable[[str], None]) ->
     problems: list[str] = []
     if onnx_file.place_to_keep(weights.fingerprint, problems.append) is None:
         return
-    root = str(Path(__file__).parents[2])  # where this package was imported from, whatever the folder we are in
+    root = str(Path(__file__).parents[2])  # the child must import this same package, from any folder
     paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH", "")])])
     code = f"from {__name__} import keep_export; keep_export({str(weights.path.resolve())!r})"
     with contextlib.suppress(OSError):
@@ -122,7 +124,7 @@ def export_in_background(weights: LoadedWeights, tell: Callable[[str], None]) ->
 
 
 def keep_export(weights: str) -> None:
-    """What the process of `export_in_background` does: export and keep, unless another is at it."""
+    """Export a model and keep it, unless another process is doing so. `export_in_background` runs this."""
     from filelock import FileLock, Timeout
 
     os.nice(_PATIENCE)

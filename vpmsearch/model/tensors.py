@@ -1,4 +1,4 @@
-"""The tensors of weights files, and the models that they make: all that needs torch."""
+"""The part of weights files that needs torch: reading and writing tensors, and building models from them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def build_model(path: Path, config: WeightsConfig) -> Vpm:
-    """The model of a weights file in evaluation mode, on the CPU.
+    """The model of a weights file, in evaluation mode on the CPU.
 
     Raises:
-        WeightsError: an architecture or a backbone that is not known; tensors missing, of a wrong shape or not finite.
+        WeightsError: the architecture or backbone is unknown; a tensor is missing, of a wrong shape or not finite.
     """
     for kind, name, known in (
         ("architecture", config.architecture, list(ARCHITECTURES)),
@@ -46,16 +46,16 @@ def build_model(path: Path, config: WeightsConfig) -> Vpm:
         model = ARCHITECTURES[config.architecture](
             config.backbone, config.num_regions, config.embedding_dim, config.normalize_embeddings
         )
-    check_shapes(model, path)  # before they are in memory: float16 becomes twice as large there
+    check_shapes(model, path)  # before the tensors are loaded: float16 takes twice as much memory as in the file
     tensors = read_tensors(path)
     check_tensors(model, tensors, path)
-    # Taken as they are: `to_empty` of what is on "meta" imports sympy, half a second of a command.
+    # `assign` replaces the "meta" tensors. `to_empty` would import sympy, which takes half a second.
     model.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
     return model.eval()
 
 
 def save_weights(path: Path, model: Vpm, config: WeightsConfig, dtype: torch.dtype = torch.float32) -> None:
-    """Write a weights file atomically; floating tensors are stored as `dtype` (float32 where they exceed its range).
+    """Write a weights file atomically. Floating tensors become `dtype`, or stay if a value is out of its range.
 
     Raises:
         WeightsError: a tensor is not finite, or the folder cannot be written.
@@ -68,7 +68,7 @@ def save_weights(path: Path, model: Vpm, config: WeightsConfig, dtype: torch.dty
 
 
 def _narrowed(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """As `dtype`, or as it is where a value would become infinite (a variance beyond 65504 in float16)."""
+    """The tensor as `dtype`, or unchanged if a value would become infinite (a variance above 65504 in float16)."""
     narrow = tensor.to(dtype) if tensor.is_floating_point() else tensor
     return narrow if torch.isfinite(narrow).all() else tensor
 
@@ -79,7 +79,7 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """A safetensors file, written atomically, its folder made where missing.
+    """Write a safetensors file atomically. Its folder is created if missing.
 
     Raises:
         WeightsError: it cannot be written.
@@ -93,17 +93,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, Tensor]:
-    """All tensors of a safetensors file of so many bytes at most, floating ones as float32.
+    """All tensors of a safetensors file, floating ones as float32.
+
+    Args:
+        largest: bytes that the file may have.
 
     Raises:
-        WeightsError: missing, damaged, or a value is not finite.
+        WeightsError: the file is missing, damaged or too large, or a value is not finite.
     """
     read_metadata(path, largest)
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be read as safetensors: {one_line(error)}") from error
-    for name, tensor in tensors.items():  # a few bits a number are stored, but not computed with
+    for name, tensor in tensors.items():  # safetensors can store types of a few bits, which torch cannot compute with
         if tensor.is_floating_point() and tensor.dtype not in _FLOATS:
             raise WeightsError(
                 f"{path}: tensor {tensor_name(name)} is {tensor.dtype}; store it as float16, bfloat16 or float32"
@@ -115,10 +118,10 @@ def read_tensors(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, Tensor]
 
 
 def check_shapes(module: torch.nn.Module, path: Path) -> None:
-    """Compare names and shapes, as the header of a file gives them, with what the module would take.
+    """Compare the names and shapes in a file's header with those of the module.
 
     Raises:
-        WeightsError: a tensor is missing, too many, or of another shape.
+        WeightsError: the file lacks a tensor, has one too many, or has one of another shape.
     """
     found = tensor_shapes(path)
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
@@ -131,10 +134,10 @@ def check_shapes(module: torch.nn.Module, path: Path) -> None:
 
 
 def check_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Compare names, shapes and kinds with what the module (on any device, "meta" too) would take.
+    """Compare the tensors' names, shapes and kinds (floating or not) with those of the module, on any device.
 
     Raises:
-        WeightsError: a tensor is missing, too many, or not what it should be.
+        WeightsError: a tensor is missing, one too many, or of another shape or kind.
     """
     wanted = module.state_dict()
     if differing := sorted(wanted.keys() ^ tensors.keys()):
@@ -149,7 +152,7 @@ def check_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
 
 
 def load_tensors(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """`load_state_dict`, strict, with an error that names the file.
+    """Load the tensors into the module, as strict `load_state_dict` does, with an error that names the file.
 
     Raises:
         WeightsError: names or shapes do not fit.

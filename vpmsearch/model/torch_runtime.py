@@ -1,4 +1,4 @@
-"""A model run by torch: on a GPU, and on a CPU where no exported model is at hand."""
+"""A model run by torch: on a GPU, and on a CPU if there is no exported model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def torch_device(device: Device | torch.device) -> torch.device:
-    """The same device as torch has it."""
+    """The same device as a torch device."""
     return torch.device(str(device))
 
 
@@ -59,14 +59,14 @@ class TorchRuntime:
         return RegionFeatures(output.visibility.float().cpu().numpy(), output.embeddings.float().cpu().numpy())
 
     def see(self, pixels: Pixels) -> Sight:
-        """And where the regions are; in float32 on a GPU too."""
+        """Features, and where the regions are; in float32 also on a GPU."""
         with torch.inference_mode():
             output = self.model(self._normalised(pixels))
         seen = (output.visibility, output.embeddings, output.probabilities)
         return Sight(*(value.float().cpu().numpy() for value in seen))
 
     def maps(self, pixels: Pixels) -> Tensor:
-        """The feature maps (B, d, h, w), float32: what the model pools into regions, T reduced to d channels."""
+        """The feature maps (B, d, h, w) that the model pools into regions: T reduced to d channels, float32."""
         with torch.inference_mode(), self._half():
             maps: Tensor = self.model.reduction(self.model.backbone(self._normalised(pixels)))
         return maps.float()
@@ -75,16 +75,16 @@ class TorchRuntime:
         return torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
 
     def _normalised(self, pixels: Pixels) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, 3, H, W) float in channels-last memory, which is how the pixels lie already."""
+        """(B, H, W, 3) uint8 -> (B, 3, H, W) float, in the channels-last memory order that the pixels have."""
         images = torch.from_numpy(pixels).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         return (images.float() - self._mean) / self._std
 
 
 def _keep_freed_memory() -> None:
-    """Have malloc keep freed feature maps for the next layer rather than hand them back to the kernel.
+    """Make malloc keep freed feature maps for the next layer, instead of giving them back to the kernel.
 
-    By default every large tensor is a fresh mapping whose pages must be zeroed again: OSNet at 256×128 in batches of 64
-    ran at 19 images a second that way and at 42 with this, on two cores. Only glibc has the knob.
+    By default every large tensor is a new mapping, whose pages must be zeroed first. OSNet at 256×128 in batches of 64
+    ran at 19 images a second that way and at 42 with this, on two cores. Only glibc has this setting.
     """
     if not sys.platform.startswith("linux"):
         return

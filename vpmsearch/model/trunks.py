@@ -1,7 +1,7 @@
 """Convolutional trunks by name: images (B, 3, H, W) -> feature map T (B, c, h, w).
 
-torchvision is imported by the trunks that are built from it, not with this module: it brings torch's compiler along,
-which takes longer to import than a query with OSNet takes to answer.
+torchvision is imported only when a trunk of its own is built. It imports torch's compiler, which takes longer than a
+query with OSNet.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Backbone(nn.Module):
-    """A trunk with what the rest needs to know of it.
+    """A trunk, and the facts about it that a model and its training need.
 
     Attributes:
-        name: as in `BACKBONES`. channels: c of T. stride: S, from input pixels to pixels of T.
+        name: as in `BACKBONES`. channels: c of T. stride: S, input pixels per pixel of T in each direction.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.channels, self.stride = name, channels, stride
         self.trunk = trunk
-        # By name, as a module may be replaced by another: its normalisation by that over all processes, say.
+        # By name, as a module may be replaced later, such as batch normalisation by its synchronised form.
         names = {module: name for name, module in trunk.named_modules()}
         self._names = tuple(tuple(names[module] for module in stage) for stage in stages)
         self._frozen = 0
 
     @property
     def num_stages(self) -> int:
-        """How many stages `freeze` can count."""
+        """How many stages there are to freeze."""
         return len(self._names)
 
     @property
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
         return isinstance(self.trunk, OSNet) and self._frozen > 0
 
     def frozen_part(self, images: Tensor) -> Tensor:
-        """What the frozen stages make of images (B, 3, H, W). It is the same at every step of a training run.
+        """The output of the frozen stages for images (B, 3, H, W). It is the same at every step of a training run.
 
         Raises:
             ModelError: the trunk does not split (see `splits`).
@@ -85,7 +85,7 @@ class Backbone(nn.Module):
         return self._splitting().run_stages(images, 0, self._frozen)
 
     def learning_part(self, x: Tensor) -> Tensor:
-        """What `frozen_part` gave -> T (B, channels, h, w).
+        """The output of `frozen_part` -> T (B, channels, h, w).
 
         Raises:
             ModelError: the trunk does not split (see `splits`).
@@ -123,7 +123,7 @@ def _resnet(name: str, build: Callable[[], tv.ResNet], channels: int) -> Backbon
 
 
 class ResNet8Trunk(nn.Module):
-    """The first three stages of a ResNet of one basic block each, the last at stride 1: T at stride 8."""
+    """The first three stages of a ResNet with one basic block each, the last with stride 1: T at stride 8."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def _resnet8() -> Backbone:
 
 
 def _four_blocks() -> tv.ResNet:
-    """A ResNet of one basic block a stage."""
+    """A ResNet with one basic block in each stage."""
     from torchvision.models.resnet import BasicBlock, ResNet
 
     return ResNet(BasicBlock, [1, 1, 1, 1])
@@ -186,8 +186,8 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
 }
 """Builders by name, with random weights. Last stride 1, so T is at stride 16 (resnet8: 8).
 
-resnet8 is small enough to train from nothing on a CPU in a minute; mobilenet_v3_small is the light one with ImageNet
-weights; osnet is the default.
+resnet8 is small enough to train from scratch on a CPU in a minute. mobilenet_v3_small is the lightest one with ImageNet
+weights. osnet is the default.
 """
 
 

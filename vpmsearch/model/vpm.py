@@ -14,9 +14,9 @@ from vpmsearch.model.trunks import Backbone, build_backbone
 
 @dataclass(frozen=True)
 class VpmOutput:
-    """What VPM sees in B images. p regions, T of h × w pixels with c channels, d numbers an embedding.
+    """The output of VPM for B images: p regions, T of h × w pixels with c channels, embeddings of d numbers.
 
-    feature_map: T (B, c, h, w), as the trunk gives it.
+    feature_map: T (B, c, h, w), the trunk's output.
     locator_logits: (B, p, h, w), before the softmax of Eq. 1.
     probabilities: (B, p, h, w), Eq. 1; sums to 1 over p.
     visibility: (B, p), Eq. 2 over h·w: in [0, 1], sums to 1 over p.
@@ -35,11 +35,10 @@ class Vpm(nn.Module):
 
     Args:
         backbone: a trunk, or its name in `vpmsearch.model.trunks.BACKBONES`.
-        num_regions: the grid (m, n) laid over the holistic person; p = m·n regions, row-major. A number m is (m, 1).
-        embedding_dim: None pools T itself (the paper); a number d reduces T to d channels first (1×1 convolution and
-            batch normalisation, learned), so that an image costs p·d numbers.
-        normalize_embeddings: scale every f_i to length 1 before it is compared. The paper does not say; by
-            default they are as pooled.
+        num_regions: the grid (m, n) on the image of a whole person; p = m·n regions, row-major. A number m is (m, 1).
+        embedding_dim: None pools T itself, as the paper does. A number d reduces T to d channels first (a learned 1×1
+            convolution and batch normalisation), so that an image takes p·d numbers.
+        normalize_embeddings: scale every f_i to length 1. The paper does not say; by default they stay as pooled.
 
     Raises:
         ModelError: no such backbone, an empty grid or embedding_dim < 1.
@@ -64,11 +63,11 @@ class Vpm(nn.Module):
         self.embedding_dim = channels if embedding_dim is None else embedding_dim
         self.normalize_embeddings = normalize_embeddings
         self.detach_locator = False
-        """Whether losses of embeddings leave the locator alone; says nothing once a model is trained."""
+        """Whether the losses on embeddings give the locator no gradient. It matters in training only."""
         self.locator: nn.Module = nn.Conv2d(channels, self.num_regions, 1, bias=False)  # W of Eq. 1
         self.reduction: nn.Module = nn.Identity()
         if embedding_dim is not None:
-            # Linear, so that pooling after it equals pooling before it, at d instead of c numbers a pixel.
+            # It is linear, so reduce-then-pool equals pool-then-reduce, with d instead of c numbers for each pixel.
             self.reduction = nn.Sequential(
                 nn.Conv2d(channels, embedding_dim, 1, bias=False), nn.BatchNorm2d(embedding_dim)
             )
@@ -79,7 +78,7 @@ class Vpm(nn.Module):
         return logits
 
     def forward(self, images: Tensor) -> VpmOutput:
-        """See p regions in B images.
+        """Find p regions in B images and compute their embeddings.
 
         Args:
             images: (B, 3, H, W) float, normalised with the mean and std that the weights were trained with.
@@ -87,7 +86,7 @@ class Vpm(nn.Module):
         return self.see_regions(self.backbone(images))
 
     def see_regions(self, feature_map: Tensor) -> VpmOutput:
-        """What `forward` gives, of a feature map T (B, c, h, w) that the trunk has made."""
+        """The output of `forward`, from the trunk's feature map T (B, c, h, w)."""
         logits = self.locate(feature_map)
         probabilities = region_probabilities(logits)
         height, width = probabilities.shape[2:]

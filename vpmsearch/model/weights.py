@@ -1,4 +1,4 @@
-"""Weights: files that are found, and what an index needs to know of them. Models and tensors need torch: `tensors`."""
+"""Finds weights files, and says what an index must know of them. Models and tensors need torch and are in `tensors`."""
 
 from __future__ import annotations
 
@@ -59,30 +59,30 @@ __all__ = [
 _TENSORS = ("check_tensors", "first_not_finite", "load_tensors", "read_tensors", "save_weights", "write_tensors")
 __getattr__ = lazy.names(__name__, dict.fromkeys(_TENSORS, "vpmsearch.model.tensors"))
 
-PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501.safetensors"
+PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501-cuhk03.safetensors"
 SHIPPED = {
     "efb7aae0bce1": "vpm-osnet-market1501.safetensors, the third version of the weights in the package",
     "d2827bddc82d": "vpm-osnet-market1501-cuhk03.safetensors as it first was, the fourth version of the weights",
     "7637a9bb4acf": "vpm-osnet-market1501-cuhk03.safetensors, the fifth version of the weights in the package",
 }
-"""The beginning of the fingerprint of every weights file that ever shipped, and what it is called."""
+"""Every weights file that ever shipped: the beginning of its fingerprint, and its name for messages."""
 EARLIER = tuple(dict.fromkeys(PRETRAINED.with_name(name.split()[0].strip(",")) for name in SHIPPED.values()))
-"""All weights that stay in the package, for the indexes that were built with them."""
+"""The weights files that stay in the package, for indexes that were built with them."""
 DEFAULT_WEIGHTS = Path("weights/vpm.safetensors")
 ENVIRONMENT = "VPMSEARCH_WEIGHTS"
 DRAWN = "drawn pedestrians"
-"""Data set name of weights that have never seen a photograph."""
+"""The data set name of weights that were trained on drawn images only."""
 
 
 Precision = Literal["float32", "bfloat16"]
-"""What a model's layers compute in. Features are float32 either way."""
+"""The number type in which a model's layers compute. Features are float32 in any case."""
 
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A weights file read: what it is, and on demand the model.
+    """A weights file that was read; its model is built on demand.
 
-    fingerprint: of the file. precision: that the model is to be run in.
+    fingerprint: of the file. precision: in which the model shall run.
     """
 
     path: Path
@@ -92,9 +92,9 @@ class LoadedWeights:
 
     @property
     def info(self) -> ModelInfo:
-        """What an index needs to know of the model.
+        """What an index stores about the model.
 
-        Another precision gives other features, so it is part of the fingerprint there: `FINGERPRINT+bfloat16`.
+        Another precision gives other features, so the stored fingerprint includes it: `FINGERPRINT+bfloat16`.
         """
         return ModelInfo(
             num_regions=self.config.num_regions,
@@ -111,7 +111,7 @@ class LoadedWeights:
         """The model in evaluation mode, on the CPU.
 
         Raises:
-            WeightsError: tensors missing, of a wrong shape or not finite.
+            WeightsError: a tensor is missing, of a wrong shape or not finite.
         """
         from vpmsearch.model.tensors import build_model
 
@@ -119,12 +119,12 @@ class LoadedWeights:
 
     @property
     def is_built(self) -> bool:
-        """Whether `model` was asked for, so that torch is imported anyway."""
+        """Whether `model` has been built, and so torch is imported."""
         return "model" in vars(self)
 
     @property
     def embedding_dim(self) -> int:
-        """Numbers d of an embedding: as configured, or the channels of T, which the locator's tensor tells."""
+        """d, the length of an embedding: as configured, else the channels of T, read from the locator's shape."""
         if self.config.embedding_dim is not None:
             return self.config.embedding_dim
         shape = None if self.is_built else tensor_shapes(self.path).get("locator.weight")  # (p, channels, 1, 1)
@@ -134,10 +134,10 @@ class LoadedWeights:
 
 
 def read_weights(path: Path | str) -> LoadedWeights:
-    """Read a weights file's configuration and fingerprint; the tensors follow when `.model` is asked for.
+    """Read a weights file's configuration and fingerprint. The tensors are read when `.model` is first used.
 
     Raises:
-        WeightsError: not there, not safetensors, not of vpmsearch, or of a later version.
+        WeightsError: there is no such file, or it is no safetensors file, not vpmsearch's, or of a later version.
     """
     path = Path(path)
     metadata = read_metadata(path)
@@ -149,10 +149,10 @@ def read_weights(path: Path | str) -> LoadedWeights:
 
 
 def find_weights(given: Path | None = None) -> Path:
-    """Where weights come from: `given`, else $VPMSEARCH_WEIGHTS, else weights/vpm.safetensors, else the package.
+    """The path of the weights: `given`, else $VPMSEARCH_WEIGHTS, else weights/vpm.safetensors, else the package's.
 
     Raises:
-        WeightsError: a file that was named is not there.
+        WeightsError: the named file does not exist.
     """
     named = given or _from_environment()
     if named is not None:
@@ -166,13 +166,14 @@ def find_weights(given: Path | None = None) -> Path:
 
 
 def find_by_fingerprint(wanted: str, recorded: str, given: Path | None = None) -> LoadedWeights:
-    """The weights an index was built with, in its precision: where they were then, or in any of the usual places.
+    """The weights that an index was built with, in the index's precision.
 
     Args:
-        wanted: the fingerprint that the index has, see `LoadedWeights.info`.
+        wanted: the fingerprint in the index, see `LoadedWeights.info`. recorded: the path in the index; it is tried
+            first, then the usual places (see `find_weights`). given: if set, only this file is tried.
 
     Raises:
-        WeightsError: none of those files has that fingerprint, or the precision is a later version's.
+        WeightsError: none of those files has that fingerprint, or only a later version knows the precision.
     """
     precision = precision_of(wanted)
     wanted = wanted.partition("+")[0]
@@ -204,7 +205,7 @@ def precision_of(wanted: str) -> Precision:
 
 
 def _fingerprint_there(place: Path) -> str:
-    """Its fingerprint, or "": somebody else's folder is as good as not there."""
+    """The file's fingerprint, or "" if there is none or it cannot be read (in somebody else's folder, for example)."""
     try:
         return fingerprint(place) if place.is_file() else ""
     except (OSError, WeightsError):

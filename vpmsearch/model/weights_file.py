@@ -1,6 +1,6 @@
-"""Weights files as safetensors with the whole configuration in the metadata: what can be read of them without torch.
+"""The part of weights files that can be read without torch: the configuration, in the metadata of a safetensors file.
 
-Nothing is unpickled: a hostile file can be refused or give wrong answers, but it cannot run code.
+Nothing is unpickled. A hostile file is refused or gives wrong answers, but it cannot run code.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from vpmsearch.system.regular import UnfitFileError, open_regular
 FORMAT = 1
 MAX_HEADER_BYTES = 1 << 20
 MAX_FILE_BYTES = 512 << 20
-"""Larger weights are refused: those of resnet50, the largest, have 0.1 GiB."""
+"""Larger files are refused. The largest weights, those of resnet50, have 0.1 GiB."""
 MAX_INPUT_PIXELS = 1 << 20
-"""Height times width that a model may ask for: every image is resized to it."""
+"""Largest height times width of a model's input; every image is resized to it."""
 MAX_TEXT = 200
-"""Characters of a name in a configuration; names are printed."""
+"""Most characters of a name in a configuration; names are printed."""
 MAX_NUMBER = 1 << 16
-"""A configuration with a larger size or count in it is damaged: building its model would take all memory."""
+"""A configuration with a larger size or count is taken for damaged: building its model would take all memory."""
 
 
 @dataclass(frozen=True)
 class WeightsConfig:
-    """What the tensors mean.
+    """The configuration of a model, stored beside its tensors.
 
     input_size: (height, width). mean, std: of RGB values in 0-1. num_classes: identities of the training set.
-    training: the settings they were trained with. source_revision: of vpmsearch.
+    training: the settings of the training. source_revision: of the vpmsearch that wrote the file.
     """
 
     backbone: str
@@ -56,9 +56,9 @@ class WeightsConfig:
     format: int = FORMAT
 
     def problem(self) -> str | None:
-        """What is wrong with it, or None: it comes from a file, so nothing about it can be trusted.
+        """What is wrong with the configuration, or None. It comes from a file, so every value is checked.
 
-        Whether there is such an architecture and such a backbone is known when the model is built.
+        Only the names of architecture and backbone are not: they are looked up when the model is built.
         """
         texts = (self.backbone, self.name, self.dataset, self.source_revision, self.architecture)
         checks = [
@@ -91,17 +91,17 @@ def _count(value: Any) -> bool:
 
 
 def cut(value: Any) -> str:
-    """For a message: a value from a file may be a megabyte long."""
+    """A value for a message, cut to 80 characters: in a file it may be a megabyte long."""
     return repr(value)[:80]
 
 
 def tensor_name(name: str) -> str:
-    """A tensor's name, as a file gives it, on one line."""
+    """A tensor's name from a file, as one line of ASCII."""
     return ascii(name[:80])[1:-1]
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says of a damaged file, without what the file smuggled into it."""
+    """The text of an error about a damaged file, as one line without the file's control characters."""
     text = " ".join(str(error).split())[:300]
     return "".join(char if char.isprintable() else "?" for char in text)
 
@@ -122,7 +122,7 @@ def read_config(path: Path, text: str) -> WeightsConfig:
     """The configuration in a weights file's metadata.
 
     Raises:
-        WeightsError: it is not one, or of a later version.
+        WeightsError: it is no configuration, or of a later version.
     """
     try:
         values = json.loads(text)
@@ -144,10 +144,13 @@ def read_config(path: Path, text: str) -> WeightsConfig:
 
 
 def read_metadata(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, str]:
-    """The metadata of a safetensors file of so many bytes at most, its sizes checked first.
+    """The metadata of a safetensors file. Its sizes are checked first.
+
+    Args:
+        largest: bytes that the file may have.
 
     Raises:
-        WeightsError: missing, unreadable, too large or damaged.
+        WeightsError: the file is missing, unreadable, too large or damaged.
     """
     try:
         with _opened(path, largest) as file:
@@ -164,10 +167,11 @@ def read_metadata(path: Path, largest: int = MAX_FILE_BYTES) -> dict[str, str]:
 
 
 def _opened(path: Path, largest: int) -> BufferedReader:
-    """A weights file, open for reading; a link to one is fine, as caches of models have them.
+    """A weights file, open for reading. It may be a link, as in the caches of model hubs.
 
     Raises:
-        WeightsError: there is none, or it is no regular file of at most so many bytes. OSError: it cannot be read.
+        WeightsError: there is none, it is no regular file, or it has more than `largest` bytes. OSError: it cannot be
+            read.
     """
     try:
         return open_regular(path, largest, follow=True)
@@ -182,7 +186,7 @@ def _opened(path: Path, largest: int) -> BufferedReader:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of the file, hex: two files with the same one hold the same model.
+    """SHA-256 of the file, in hex. Two files with the same fingerprint hold the same model.
 
     Raises:
         WeightsError: it cannot be read.
@@ -195,7 +199,7 @@ def fingerprint(path: Path) -> str:
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors of a safetensors file, by name, as its header gives them.
+    """The shapes of the tensors in a safetensors file by name, read from its header.
 
     Raises:
         WeightsError: it cannot be read.

@@ -1,1 +1,1 @@
-"""What is asked of the operating system: files replaced whole, work ahead in threads."""
+"""Helpers around the operating system and the interpreter: files, disks, threads, imports."""

@@ -1,4 +1,4 @@
-"""Replace a file so that a crash or a full disk leaves either the old one or the new one, whole."""
+"""Replaces a file so that after a crash or a full disk either the old or the new one is there, whole."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vpmsearch.errors import DataError
 
 
 def check_folder_of(path: Path) -> None:
-    """Refuse before the work what could not be written after it: a folder whose name is mistyped is not made.
+    """Check before the work that the file's folder exists. It is not created, as its name may be mistyped.
 
     Raises:
-        DataError: the folder that the file is to be in does not exist.
+        DataError: the folder does not exist.
     """
     if not path.parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}; make it first, or choose another file")
@@ -23,16 +23,16 @@ def check_folder_of(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; on leaving, sync it and move it over `path`.
+    """Give a temporary path beside `path` to write to. At the end of the block, sync that file and move it to `path`.
 
-    Nothing happens to `path` when the block raises. The folder must exist.
+    If the block raises, `path` stays as it was. The folder must exist.
 
     Raises:
-        OSError: of this or of the block; it names `path` and not the temporary file, which is gone by then.
+        OSError: raised here or by the block. It names `path`, not the temporary file, which is gone by then.
     """
     temporary: Path | None = None
     try:
-        # 20 characters are at most 80 bytes: names are limited in bytes, and `path` may be as long as they go.
+        # Names are limited in bytes, and `path` may have the longest name. 20 characters are at most 80 bytes.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:20]}.", suffix=path.suffix[-20:])
         os.close(handle)
         temporary = Path(name)
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would surprise whoever shares the folder
+        temporary.chmod(0o666 & ~umask)  # mkstemp's 0600 would keep others from reading the file
         temporary.replace(path)
     except BaseException as error:
         if temporary is not None:
@@ -53,24 +53,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _is_about(error: OSError, temporary: Path) -> bool:
-    """Whether an error names a temporary file, or is the system's and names none, as that of a write does."""
-    if error.errno is None:  # a library's own, with names in the text if it has any
+    """Whether an error names the temporary file, or is a system error without a name (as that of a write)."""
+    if error.errno is None:  # raised by a library; a file name may be in its text
         return str(temporary) in str(error)
     return error.filename is None or str(temporary) in (str(error.filename), str(error.filename2))
 
 
 def _named(error: OSError, path: Path, temporary: Path | None) -> OSError:
-    """The same error, about the file that was asked for."""
+    """The same error with the name of the file that was asked for."""
     reason = error.strerror or str(error)
     if temporary is not None:
         reason = reason.replace(str(temporary), str(path))
     if error.errno is None:
         return type(error)(reason)
-    return OSError(error.errno, reason, str(path))  # of the subclass that fits the number
+    return OSError(error.errno, reason, str(path))  # Python makes it the subclass of that number
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last through a power loss."""
+    """Sync a folder, so that renames in it survive a power loss."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""How much room a file system has."""
+"""How much free space a file system has."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 from pathlib import Path
 
 SPARE_BYTES = 256 * 2**10
-"""With less room than this a file system counts as full: SQLite's index of its log takes 32 KiB and more."""
+"""A file system with less free space counts as full: SQLite's index of its log takes 32 KiB and more."""
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that this process may still write to the file system of a folder; 0 where it takes no more files."""
+    """Bytes that this process can still write to the folder's file system; 0 if it has no room for another file."""
     try:
         found = os.statvfs(folder)
     except OSError:
         return 0
-    if found.f_files and not found.f_favail:  # some count no files at all
+    if found.f_files and not found.f_favail:  # file systems that do not count files have f_files 0
         return 0
     return found.f_bavail * found.f_frsize
 
 
 def is_full(folder: Path) -> bool:
-    """Whether hardly anything can be written to a folder's file system any more; False where nobody could tell."""
+    """Whether the folder's file system has less than `SPARE_BYTES` free; False if there is no such folder."""
     return folder.is_dir() and free_bytes(folder) < SPARE_BYTES

@@ -1,4 +1,4 @@
-"""What to install where an optional package is missing: pyproject.toml has the extras (docs/decisions/0019)."""
+"""Says what to install when an optional package is missing. pyproject.toml has the extras (docs/decisions/0019)."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _EXTRAS = {
     "pillow_heif": "heic",
     "av": "video",
 }
-"""Top-level module -> the extra of vpmsearch that brings it."""
+"""Top-level module -> the extra of vpmsearch that installs it."""
 
 
 def how_to_install(error: ModuleNotFoundError) -> str:
-    """The command that brings the missing module; "" where it belongs to no extra."""
+    """The command that installs the missing module; "" if it belongs to no extra."""
     extra = _EXTRAS.get((error.name or "").partition(".")[0])
     return f"pip install 'vpmsearch[{extra}]'" if extra else ""
 
 
 @contextmanager
 def needed_for(what: str) -> Iterator[None]:
-    """A missing optional package within the block is a DataError that says what needs it and how to install it.
+    """Turn a missing optional package in the block into a DataError that says what needs it and how to install it.
 
     Args:
         what: the subject of the message, such as "serve".

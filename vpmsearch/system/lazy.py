@@ -1,4 +1,4 @@
-"""Names and modules that are imported when they are first asked for, so that importing what uses them costs nothing."""
+"""Names and modules that are imported at their first use, so that importing vpmsearch stays fast."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make a package's `__getattr__` (PEP 562).
+    """Make the `__getattr__` of a package (PEP 562).
 
     Args:
         package: its `__name__`. modules: public name -> the module that defines it.
 
     Returns:
-        A function that imports a name and leaves it in the package, so that Python asks once.
+        A function that imports a name and stores it in the package, so that Python calls it once for each name.
     """
 
     def getattr_(name: str) -> Any:
@@ -28,11 +28,11 @@ def names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     return getattr_
 
 
-class module:  # noqa: N801 (used as a module is)
-    """A module that is imported when the first of its names is asked for.
+class module:  # noqa: N801 (it is used like a module)
+    """A module that is imported when one of its names is first used.
 
     Args:
-        name: of a package that takes long to import and that few commands need.
+        name: of the module. It pays for a package that is slow to import and that few commands need.
     """
 
     def __init__(self, name: str) -> None:

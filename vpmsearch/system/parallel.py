@@ -1,7 +1,7 @@
-"""Work in threads: ahead of a consumer with results in order, or spread over the cores.
+"""Work in threads: ahead of a consumer, with results in order, or spread over the cores.
 
-Decoding, resizing and arithmetic on arrays release the interpreter lock, so threads keep a machine busy without the
-costs of processes: no copies of the data, no fork beside running threads, the same code in a notebook.
+Decoding, resizing and array arithmetic release the interpreter lock, so threads can use all cores. Processes would copy
+the data, fork beside running threads, and need other code in a notebook.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Result = TypeVar("Result")
 def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
 ) -> Iterator[Result]:
-    """Like `map`, computed by `workers` threads up to `ahead` items before they are asked for.
+    """Like `map`, but `workers` threads compute up to `ahead` results before they are needed.
 
     Args:
-        function: called in a thread; what it raises is raised here, at its place in the order.
-        items: taken lazily. workers: 0 computes in the caller. ahead: at least 1.
+        function: called in a thread. Its exception is raised here, at the item's place in the order.
+        items: taken lazily. workers: with 0 the caller computes. ahead: at least 1.
     """
     if workers == 0:
         yield from map(function, items)
@@ -39,19 +39,20 @@ def map_ahead(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:  # the consumer left or something failed: do not compute the rest
+        finally:  # if the consumer stopped or something failed, the rest is not computed
             for future in waiting:
                 future.cancel()
 
 
 def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Like `map`, over the cores, by threads that are started once in a process; results in order.
+    """Like `map`, spread over the cores. The results are a list in order.
 
-    The caller works too. Where no thread can be had, it does all of it.
+    The threads are started once in a process. The caller works too; if no thread can be started, it does everything.
 
     Args:
-        function: what it raises is raised here; it may call `spread` itself, as who waits computes what nobody began.
-        items: known beforehand.
+        function: its exception is raised here. It may call `spread` itself: a caller that waits computes the items that
+            no thread has begun, so nothing can block.
+        items: all of them, as a sequence.
     """
     waiting: list[Future[Result]] = []
     if len(items) > 1 and (os.cpu_count() or 1) > 1:
@@ -62,13 +63,13 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
         first = [function(item) for item in items[:1]]
         others = [_result(future, function, item) for future, item in zip(waiting, items[1:], strict=False)]
         return first + others + [function(item) for item in items[len(first) + len(others) :]]
-    finally:  # something failed: do not compute what has not begun
+    finally:  # if something failed, the items that no thread has begun are not computed
         for future in waiting:
             future.cancel()
 
 
 def _result(future: Future[Result], function: Callable[[Item], Result], item: Item) -> Result:
-    """What a future holds; one that no thread has begun is computed here."""
+    """The result of a future. If no thread has begun it, it is computed here."""
     return function(item) if future.cancel() else future.result()
 
 
@@ -77,5 +78,5 @@ def _cores() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="cores")
 
 
-if hasattr(os, "register_at_fork"):  # the threads of a process are not in its fork
+if hasattr(os, "register_at_fork"):  # a forked process has no copy of the threads
     os.register_at_fork(after_in_child=_cores.cache_clear)

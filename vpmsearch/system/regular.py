@@ -1,4 +1,4 @@
-"""Opening a file that came from somebody else: a regular one of bounded size, no pipe, no device, no giant of holes."""
+"""Opens files of unknown origin: regular files of limited size only, no pipe, no device, no huge sparse file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from io import BufferedReader
 from pathlib import Path
 
 SPARSE_RATIO = 8
-"""A file may be so many times as large as what is really stored of it: file systems leave out blocks of zeros."""
-_SPARSE_FREE = 256 << 10  # bytes in which nobody looks for holes
+"""Largest ratio of a file's size to the bytes stored on the disk: a sparse file stores no blocks of zeros."""
+_SPARSE_FREE = 256 << 10  # files up to this size, in bytes, may be sparse
 
 
 class UnfitFileError(OSError):
-    """A file that is there and is not taken; `strerror` says why."""
+    """A file exists but is refused; `strerror` says why."""
 
     def __init__(self, reason: str, path: Path) -> None:
         super().__init__(errno.EINVAL, reason, str(path))
@@ -24,18 +24,20 @@ def open_regular(path: Path, largest: int, *, follow: bool = False) -> BufferedR
     """Open a file for reading.
 
     Args:
-        largest: bytes it may have. follow: whether the path may be a link; a user's own may, one of an index may not.
+        largest: bytes that the file may have. follow: whether the path may be a link. A user's own file may be one, a
+            file of an index may not.
 
     Raises:
-        UnfitFileError: it is a link, no regular file, larger than that, or nearly all of it holes. OSError: else.
+        UnfitFileError: the file is a link, not regular, too large, or stored for less than 1/`SPARSE_RATIO` of its
+            size. OSError: it cannot be opened for another reason.
     """
     if not follow and path.is_symlink():
         raise UnfitFileError("it is a link", path)
-    status = os.stat(path)  # noqa: PTH116 (before opening: to open a device may do something)
+    status = os.stat(path)  # noqa: PTH116 (before opening, as opening a device can have effects)
     _check_kind(status.st_mode, path)
-    # O_NONBLOCK: should it have become a pipe since, opening it must not wait for a writer.
+    # O_NONBLOCK: if the file has become a pipe since, opening it must not wait for a writer.
     flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
-    file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115 (handed on)
+    file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115 (the caller closes it)
     try:
         status = os.fstat(file.fileno())
         _check_kind(status.st_mode, path)
@@ -56,7 +58,7 @@ def _check_kind(mode: int, path: Path) -> None:
 
 
 def _is_hollow(file: BufferedReader, size: int) -> bool:
-    """Whether too little of a file is stored; where a file system cannot tell, all of it counts as stored."""
+    """Whether too little of a file is stored. If the file system cannot tell, all of it counts as stored."""
     if size <= _SPARSE_FREE or not hasattr(os, "SEEK_DATA"):
         return False
     handle, at, stored = file.fileno(), 0, 0
@@ -66,7 +68,7 @@ def _is_hollow(file: BufferedReader, size: int) -> bool:
             at = os.lseek(handle, start, os.SEEK_HOLE)
             stored += at - start
     except OSError as error:
-        if error.errno != errno.ENXIO:  # no data from there on
+        if error.errno != errno.ENXIO:  # ENXIO: there is no data after this point
             return False
     finally:
         os.lseek(handle, 0, os.SEEK_SET)

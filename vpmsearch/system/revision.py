@@ -1,4 +1,4 @@
-"""Which revision of vpmsearch runs: what weights, results and benchmarks are marked with."""
+"""The revision of vpmsearch that runs. Weights, results and benchmarks record it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from vpmsearch.version import VERSION
 
 
 def source_revision() -> str:
-    """Version of vpmsearch, and its commit where it runs from a checkout."""
+    """The version of vpmsearch, and the commit if it runs from a checkout."""
     checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():  # installed: a repository further up is somebody else's
+    if not (checkout / ".git").exists():  # installed; a repository in a folder above is another project's
         return VERSION
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
     try:

@@ -1,4 +1,4 @@
-"""A moving average of a model's weights, which jitters less than the weights of the last step do."""
+"""A moving average of a model's weights. It jitters less than the weights of the last step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from vpmsearch.model.vpm import Vpm
 
 
 class WeightAverage(AveragedModel):
-    """θ' <- θ' + (1 - a)(θ - θ') after every step, with a = min(decay, (1 + n) / (10 + n)) after n steps before it.
+    """Exponential moving average: θ' <- θ' + (1 - a)(θ - θ') after every step.
 
-    The second keeps the first steps, far from where a run ends, from staying in the average of a short run. What is no
-    floating-point number, a count of batches, is taken over.
+    a = min(decay, (1 + n) / (10 + n)), where n counts the steps before. The second term is small at first, so the
+    weights of the first steps soon leave the average, also in a short run. Buffers that are not floating-point (counts
+    of batches) are copied.
 
     Args:
-        model: followed, by calls of `update_parameters`. decay: in [0, 1).
+        model: its weights are averaged; call `update_parameters` after each step. decay: in [0, 1).
     """
 
     module: Vpm

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on exactly, as safetensors and JSON (nothing is unpickled)."""
+"""Checkpoints: all that a run needs to continue exactly, as safetensors and JSON. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from vpmsearch.model.weights import check_tensors, load_tensors, read_metadata, 
 from vpmsearch.training.settings import THE_END
 
 MAX_BYTES = 32 << 30
-"""A larger file is refused. resnet50 with AdamW, 2048 numbers a region and 30,000 identities (bnneck): 4.5 GiB."""
+"""A larger file is refused. resnet50 with AdamW, d = 2048 and 30,000 identities (bnneck) takes 4.5 GiB."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: epochs and steps done, what it was started with, and steps done of the epoch after those."""
+    """How far a run is. epochs: finished. steps: of the whole run. run: what it was started with (settings, data).
+    within: steps of the unfinished epoch.
+    """
 
     epochs: int
     steps: int
@@ -32,7 +34,7 @@ class Progress:
 
 
 def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write atomically. The generator states are not needed: every epoch draws from (seed, epoch).
+    """Write a checkpoint atomically. It needs no states of random generators: every epoch is seeded by (seed, epoch).
 
     Raises:
         WeightsError: it cannot be written.
@@ -50,11 +52,11 @@ def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
 
 
 def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, run: dict[str, Any]) -> Progress:
-    """Fill module and optimizer, and say where the run stood.
+    """Load a checkpoint into module and optimizer, and return how far its run was.
 
     Raises:
-        TrainingError: not a checkpoint, or of a run with other settings or data.
-        WeightsError: missing or damaged.
+        TrainingError: it is no checkpoint, or of a run with other settings or data.
+        WeightsError: it is missing or damaged.
     """
     progress = read_progress(path)
     if progress is None:
@@ -69,15 +71,15 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
     module_tensors = under("module.", tensors)
     check_tensors(module, module_tensors, path)
     load_tensors(module, module_tensors, path)
-    # Param groups hold settings only, and those the optimizer was just built with.
+    # Param groups hold settings only. The optimizer was just built with them.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
 
 
 def _state(path: Path, tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
-    """What the optimizer remembers of each parameter: names it knows, and a number or as many as the parameter has.
+    """The optimizer's state of each parameter, with names and shapes checked.
 
-    `load_state_dict` takes anything, and fails, or computes nonsense, at the next step.
+    `load_state_dict` accepts anything; the next step would then fail or compute nonsense.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     known = _STATE_NAMES[type(optimizer)]
@@ -106,10 +108,10 @@ _STATE_NAMES: dict[type[torch.optim.Optimizer], frozenset[str]] = {
 
 
 def read_progress(path: Path) -> Progress | None:
-    """Where the run of a checkpoint stood; None where a safetensors file is no checkpoint.
+    """How far the run of a checkpoint was; None if the safetensors file is no checkpoint.
 
     Raises:
-        TrainingError: a damaged checkpoint. WeightsError: missing, or no safetensors file.
+        TrainingError: the checkpoint is damaged. WeightsError: the file is missing or no safetensors file.
     """
     text = read_metadata(path, MAX_BYTES).get("checkpoint")
     if text is None:
@@ -117,7 +119,7 @@ def read_progress(path: Path) -> Progress | None:
     try:
         meta = json.loads(text)
         epochs, steps, run = meta["progress"]["epochs"], meta["progress"]["steps"], meta["run"]
-        within = meta["progress"].get("within", 0)  # older checkpoints are of whole epochs
+        within = meta["progress"].get("within", 0)  # older checkpoints were written after whole epochs only
         if any(type(count) is not int or not 0 <= count < 1 << 31 for count in (epochs, steps, within)):
             raise ValueError("its counts of epochs and steps are none")
         if not isinstance(run, dict):
@@ -126,12 +128,12 @@ def read_progress(path: Path) -> Progress | None:
             raise ValueError("it has more steps of one epoch than of all")
         return Progress(epochs, steps, run, within)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        reason = ascii(str(error)[:200])[1:-1]  # which may quote the file
+        reason = ascii(str(error)[:200])[1:-1]  # the message may quote the file
         raise TrainingError(f"{path} is a damaged checkpoint ({reason}); remove it to start anew") from error
 
 
 def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    """What differs between a run and the one of a checkpoint, its settings by name and with both values."""
+    """What differs between this run and the checkpoint's. Settings are named, with both values."""
     found = []
     for key in sorted(now.keys() | then.keys()):
         ours, theirs = now.get(key), then.get(key)
@@ -139,7 +141,7 @@ def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
             continue
         if key == "settings" and isinstance(ours, dict) and isinstance(theirs, dict):
             unlike = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-            unlike = [name for name in unlike if name not in THE_END]  # a checkpoint of before has the epochs too
+            unlike = [name for name in unlike if name not in THE_END]  # older checkpoints have the epochs too
             unlike = [name for name in unlike if name != "init" or not _same_file(ours.get(name), theirs.get(name))]
             if not unlike:
                 continue
@@ -151,7 +153,7 @@ def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
 
 
 def _same_file(one: Any, other: Any) -> bool:
-    """Whether two starts are the same file, called differently."""
+    """Whether two values of `init` name the same file."""
     names = [name for name in (one, other) if isinstance(name, str) and name not in PUBLISHED]
     try:
         return len(names) == 2 and os.path.realpath(names[0]) == os.path.realpath(names[1])
@@ -160,7 +162,7 @@ def _same_file(one: Any, other: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """What a file may hold, on one line."""
+    """A value from a file as one line of ASCII."""
     return ascii(value if isinstance(value, str) else json.dumps(value))[1:-1][:200]
 
 
@@ -170,5 +172,5 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
+    """The value after a round trip through JSON (tuples become lists)."""
     return json.loads(json.dumps(value))

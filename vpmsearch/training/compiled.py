@@ -1,4 +1,4 @@
-"""A model's forward pass, compiled for training steps alone."""
+"""A model's forward pass, compiled for the training steps only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vpmsearch.model.vpm import Vpm, VpmOutput
 
 
 class CompiledForward:
-    """`torch.compile` of a model. The model itself, its tensors' names and all else that calls it stay as they are.
+    """`torch.compile` of a model. The model itself and the names of its tensors do not change.
 
-    The first call compiles, which takes a minute or two. Results differ in their last digits.
+    The first call compiles, which takes a minute or two. The results differ from the model's in their last digits.
     """
 
     def __init__(self, model: Vpm) -> None:
@@ -30,12 +30,12 @@ class CompiledForward:
         if self._forward is not None:
             return self._forward(images)
         try:
-            # Batches are all of one shape, and a program that takes any is slower.
+            # All batches have the same shape. A program for any shape is slower.
             forward = torch.compile(self._model, dynamic=False)
             output: VpmOutput = forward(images)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # no compiler, no Triton, a cache that cannot be written: each another class
+        except Exception as error:  # no compiler, no Triton, no writable cache: each raises a class of its own
             raise TrainingError(
                 f"the model cannot be compiled ({_reason(error)}); install a C++ compiler (g++ or clang; for a GPU "
                 "Triton too), or train without --compile"
@@ -45,6 +45,6 @@ class CompiledForward:
 
 
 def _reason(error: Exception) -> str:
-    """The first line that says something: torch's messages run over pages."""
+    """The first line that is not empty: torch's messages are pages long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]

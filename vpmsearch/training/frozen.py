@@ -1,7 +1,8 @@
-"""The stages of a trunk that stay as they are, run apart from the ones that learn.
+"""Runs the frozen stages of a trunk apart from the stages that learn.
 
-They are most of a step's time and need no gradient: worker threads run them ahead of the step, a few images at a time
-so that what they compute stays in a core's cache, in torch or in OpenVINO (a third of torch's time in bfloat16).
+The frozen stages take most of a step's time and need no gradient. Worker threads run them ahead of the step. A few
+images at a time keep the results in a core's cache. torch or OpenVINO computes; in bfloat16 OpenVINO needs a third of
+torch's time.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from vpmsearch.errors import TrainingError
 from vpmsearch.model.trunks import Backbone
 
 CHUNK = 8
-"""Images at a time on a CPU. Of 4, 8, 16, 32 and 64 the quickest in torch, where 64 take twice the time an image."""
+"""Images at a time on a CPU. In torch 8 is the fastest of 4, 8, 16, 32 and 64; with 64 an image takes twice as long."""
 
 
 class FrozenPart:
-    """Images (B, 3, H, W), normalised -> what the frozen stages make of them, on the same device, without gradient.
+    """Normalised images (B, 3, H, W) -> output of the frozen stages, on the same device and without gradient.
 
-    May be called from several threads.
+    Several threads may call it at the same time.
 
     Args:
-        backbone: one that splits. runtime: "torch", or "openvino" on a CPU. half: compute in bfloat16.
-        input_size: (H, W).
+        backbone: one that splits (`Backbone.splits`). runtime: "torch", or "openvino" on a CPU. half: compute in
+            bfloat16. input_size: (H, W).
 
     Raises:
         TrainingError: OpenVINO is not installed or cannot run the stages.
@@ -51,7 +52,7 @@ class FrozenPart:
 
 
 class _Stages(nn.Module):
-    """The frozen stages alone, as OpenVINO converts them."""
+    """A module of the frozen stages only, for OpenVINO to convert."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class _Stages(nn.Module):
 
 
 class _OpenVino:
-    """The frozen stages, converted once; batches of `CHUNK` images, a shorter one filled up."""
+    """The frozen stages, converted once, for batches of `CHUNK` images. A shorter batch is filled up with zeros."""
 
     def __init__(self, backbone: Backbone, input_size: tuple[int, int], *, half: bool) -> None:
         try:
@@ -74,10 +75,10 @@ class _OpenVino:
         example = torch.zeros(CHUNK, 3, *input_size)
         try:
             with torch.no_grad(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it traces by what torch is about to give up
+                warnings.simplefilter("ignore")  # OpenVINO traces with functions that torch calls deprecated
                 model = openvino.convert_model(_Stages(backbone).eval(), example_input=example)
             precision = "bf16" if half else "f32"
-            # A request for each thread that asks; each computes by itself.
+            # Each thread has its own request and computes by itself.
             settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 2, "NUM_STREAMS": 2}
             self._compiled = openvino.Core().compile_model(model, "CPU", settings)
         except Exception as error:  # its own exceptions are RuntimeErrors and others, by version

@@ -1,8 +1,8 @@
-"""The stages of a trunk that learn, on a CPU: threads share a batch, each with the gradients of its own part.
+"""Runs the stages of a trunk that learn on a CPU, with the batch divided among threads.
 
-One thread a core that waits for nobody until its part is done: on a busy machine torch's own threads, which meet at
-the end of every operation, mostly wait for each other. Images do not meet in the trunk (`Backbone.splits`), so the
-gradients of the parts sum to that of the batch.
+There is one thread for each core, and it computes its part of the batch without waiting for the others. torch's own
+threads wait for each other after every operation, which on a busy machine is most of their time. The trunk computes
+each image independently (`Backbone.splits`), so the gradients of the parts sum to the gradient of the batch.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from vpmsearch.training.frozen import CHUNK
 
 @contextmanager
 def one_thread_an_operation() -> Iterator[None]:
-    """Let each of torch's operations run in the thread that asks for it, while the block lasts.
+    """Within the block, each torch operation runs in the thread that calls it.
 
-    By default torch gives every thread that asks a team of as many helpers as there are cores. Beside the threads of
-    `LearningPart`, those that cut crops and those that run the frozen stages, the teams mostly wait for cores, and
-    spin while they wait. On 2 cores a step of 96 samples took 6 s with them and 3.1 s without.
+    By default torch gives every calling thread a team of helpers, one for each core. `LearningPart`, the cutting of
+    crops and the frozen stages have threads of their own already. So the teams mostly wait for cores, and spin while
+    they wait. On 2 cores a step of 96 samples took 6 s with the teams and 3.1 s without.
 
-    A thread takes the setting over at its first operation. So threads that first compute within the block keep it.
+    A thread takes the setting over at its first operation. So a thread that first computes within the block keeps it.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -50,7 +50,7 @@ class LearningPart:
         self._feature_map: Tensor | None = None
 
     def forward(self, features: Tensor) -> Tensor:
-        """What the frozen stages gave (B, …) -> T (B, c, h, w), a leaf whose gradient `backward` takes on from."""
+        """Output of the frozen stages (B, …) -> T (B, c, h, w). T is a leaf; `backward` goes on from its gradient."""
         parts = torch.split(features, -(-len(features) // self._threads))
         self._maps = list(self._pool.map(self._run, parts))
         found = torch.cat([part.detach() for maps in self._maps for part in maps])
@@ -61,13 +61,13 @@ class LearningPart:
         return [self._see(self._backbone, part) for part in torch.split(features, 2 * CHUNK)]
 
     def _see(self, backbone: Backbone, features: Tensor) -> Tensor:
-        # No cache: parts would share rounded weights, and add up their gradients in bfloat16.
+        # Without autocast's cache: with it the parts would share the rounded weights, and sum gradients in bfloat16.
         with torch.autocast("cpu", torch.bfloat16, enabled=self._half, cache_enabled=False):
             return backbone.learning_part(features)
 
     @torch.no_grad()
     def of_another(self, backbone: Backbone, features: Tensor) -> Tensor:
-        """T (B, c, h, w) of another trunk of the kind, without gradients."""
+        """T (B, c, h, w) of another trunk of the same kind, without gradients."""
         parts = self._pool.map(lambda part: self._see_without(backbone, part), torch.split(features, 2 * CHUNK))
         return torch.cat(list(parts)).float()
 
@@ -76,7 +76,7 @@ class LearningPart:
         return self._see(backbone, features)
 
     def backward(self) -> None:
-        """Add to the trunk's gradients what T's gradient makes of them; T is of the last `forward`."""
+        """Propagate the gradient of the last `forward`'s T back, and add the result to the trunk's gradients."""
         if self._feature_map is None or self._feature_map.grad is None:
             return
         learning = [parameter for parameter in self._backbone.parameters() if parameter.requires_grad]
@@ -90,7 +90,7 @@ class LearningPart:
 
 
 def _gradients(maps: Sequence[Tensor], gradient: Tensor, learning: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients of `learning`, summed over the parts of T in `maps`; `gradient` is T's."""
+    """The gradients of `learning`, summed over the parts of T in `maps`. gradient: of T."""
     total: list[Tensor] = []
     for part, wanted in zip(maps, torch.split(gradient, [len(each) for each in maps]), strict=True):
         wanted = wanted.to(part.dtype, memory_format=torch.channels_last)

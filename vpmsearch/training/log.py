@@ -1,4 +1,4 @@
-"""What a run leaves beside its weights: the files' names, and the log of its losses."""
+"""The files that a run writes: their names, and the log of its losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vpmsearch.system.atomic import replacing
 
 @dataclass(frozen=True)
 class LossRow:
-    """One line of the log: losses of one step, and the learning rate of the new layers."""
+    """One line of the log: the losses of one step, and the learning rate of the new layers."""
 
     epoch: int
     step: int
@@ -28,18 +28,18 @@ class LossRow:
 
 @dataclass(frozen=True)
 class TrainingFiles:
-    """What a run writes, all beside the weights."""
+    """The paths of the files that a run writes, all in the folder of the weights."""
 
     weights: Path
 
     @property
     def checkpoint(self) -> Path:
-        """Resumed from; written after each epoch and every ten minutes."""
+        """The file that a run resumes from; written after each epoch and every ten minutes."""
         return self.weights.with_suffix(".checkpoint.safetensors")
 
     @property
     def log(self) -> Path:
-        """One `LossRow` a line."""
+        """A CSV file with one `LossRow` on each line."""
         return self.weights.with_suffix(".log.csv")
 
     @property
@@ -49,7 +49,7 @@ class TrainingFiles:
 
 
 def read_log(path: Path) -> list[LossRow]:
-    """Read a training log back; empty where there is none.
+    """Read a training log; empty if there is none.
 
     Raises:
         TrainingError: it cannot be read.

@@ -1,4 +1,4 @@
-"""L = L_R + L_ID + L_tri (paper Eq. 8) and the identity classifiers, which are needed only to train."""
+"""L = L_R + L_ID + L_tri (paper Eq. 8), and the identity classifiers, which only training needs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from vpmsearch.training.settings import TrainSettings
 
 
 class VisibleNorm(nn.Module):
-    """Batch normalisation of each region's numbers by the images that show the region: (B, p, r) -> (B, p, r).
+    """Batch normalisation of each region over the images that show the region: (B, p, r) -> (B, p, r).
 
-    By all images, what a model makes of a region that nobody sees would move those that are seen, and get a gradient
-    from their loss: Eq. 6 leaves them out. Tensors are named as in `nn.BatchNorm1d` over p·r numbers.
+    Eq. 6 leaves out regions that an image does not show. With statistics over all images they would still change the
+    result of the visible ones, and get a gradient from their loss. Tensors have the names of `nn.BatchNorm1d` over p·r
+    numbers.
 
     Attributes:
-        synchronised: whether statistics are of the batch of all processes (`training.ranks`).
+        synchronised: whether the statistics are over the batch of all processes (`training.ranks`).
     """
 
     running_mean: Tensor
@@ -41,9 +42,9 @@ class VisibleNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor, counted: Tensor | None = None) -> Tensor:
-        """Normalise (B, p, r) by the rows that `counted` (B, p) marks; None is all.
+        """Normalise x (B, p, r) with the statistics of the rows that `counted` (B, p) marks; None is all rows.
 
-        A region that fewer than two images show is normalised by what was seen of it before.
+        A region that fewer than two rows mark is normalised with its running statistics.
         """
         batch, regions, numbers = x.shape
         mean, var = (each.view(regions, numbers) for each in (self.running_mean, self.running_var))
@@ -54,7 +55,7 @@ class VisibleNorm(nn.Module):
         return scaled * self.weight.view(regions, numbers) + self.bias.view(regions, numbers)
 
     def _statistics(self, x: Tensor, counted: Tensor, old_mean: Tensor, old_var: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance (p, r) of the counted rows; they are remembered too."""
+        """Mean and variance (p, r) of the counted rows. Updates the running statistics."""
         mask = counted[:, :, None]
         wide = torch.where(mask, x.float(), 0)  # replaced, not multiplied: 0 times infinity is NaN
         count = self._summed(counted.sum(dim=0).to(wide))[:, None]  # (p, 1)
@@ -69,7 +70,7 @@ class VisibleNorm(nn.Module):
         return torch.where(enough, mean, old_mean.clone()), torch.where(enough, var, old_var.clone())
 
     def _summed(self, own: Tensor) -> Tensor:
-        """The sum over all processes, where they normalise together."""
+        """The sum over all processes if they normalise together, else the input."""
         if not self.synchronised:
             return own
         from torch.distributed.nn.functional import all_reduce
@@ -79,10 +80,10 @@ class VisibleNorm(nn.Module):
 
 
 class RegionClassifiers(nn.Module):
-    """One identity classifier a region, IP_i of Eq. 6: (B, p, d) -> logits (B, p, K).
+    """One identity classifier for each region, IP_i of Eq. 6: (B, p, d) -> logits (B, p, K).
 
-    "two-layer" is the paper's: a fully connected layer that reduces to 256 numbers, then one to K identities.
-    "two-layer-bn" normalises in between over the batch, as PCB does (Sun et al., 2018).
+    "two-layer" is the paper's: a fully connected layer to 256 numbers, then one to K identities.
+    "two-layer-bn" has batch normalisation between the two, as PCB does (Sun et al., 2018).
     "bnneck" is batch normalisation and one layer without bias (Luo et al., 2019).
     """
 
@@ -100,8 +101,8 @@ class RegionClassifiers(nn.Module):
         """(B, p, d) -> (B, p, K).
 
         Args:
-            embeddings: (B, p, d). counted: (B, p) bool, the regions that L_ID counts, whose statistics normalise;
-                None is all.
+            embeddings: (B, p, d). counted: (B, p) bool, the regions in L_ID; the normalisation takes its statistics
+                from them. None is all.
         """
         x = embeddings
         if self.reduce is not None:
@@ -113,7 +114,7 @@ class RegionClassifiers(nn.Module):
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of Eq. 8, and two of our own that are 0 unless asked for; scalars. `total` is what is minimised."""
+    """The terms of Eq. 8 as scalars, and two of our own that are 0 by default. `total` is minimised."""
 
     region: Tensor
     identity: Tensor
@@ -133,15 +134,17 @@ def vpm_loss(
     memory: Tensor | None = None,
     teacher: Tensor | None = None,
 ) -> LossTerms:
-    """Eq. 8 for one batch, plus what the settings add to it.
+    """Eq. 8 for one batch, plus the terms that the settings add.
+
+    With a `consistency_weight`, the first B / (1 + cuts) images of the batch are whole. The same images follow `cuts`
+    times, cut.
 
     Args:
         output: of the model. logits: (B, p, K) of the classifiers. labels: (B, h, w) region labels of the crops.
-        visible: (B, p) bool, their visible sets. pids: (B,) in [0, K). With a `consistency_weight` the first
-            1 / (1 + cuts) of the batch is whole, and the same images follow `cuts` times, cut.
-        memory: what `GalleryMemory.rank` says of the batch.
-        teacher: embeddings (B / (1 + cuts), p, d) of the whole images by a model that stands still, for the cuts to
-            resemble. None: whole and cut are pulled towards each other.
+        visible: (B, p) bool, their visible sets. pids: (B,) in [0, K).
+        memory: the loss that `GalleryMemory.rank` returns for the batch; None is 0.
+        teacher: embeddings (B / (1 + cuts), p, d) of the whole images by the teacher, without gradient. The cuts are
+            pulled towards them. None: whole images and cuts are pulled towards each other.
     """
     every = torch.ones_like(visible)
     counted = identity_rows(visible, settings)
@@ -150,7 +153,7 @@ def vpm_loss(
     triplet = region_selective_triplet_loss(output.embeddings, pids, counted, settings.margin)
     total = identity + settings.triplet_weight * triplet
     region = torch.zeros_like(total)
-    if settings.region_loss_weight:  # of stripes it would be infinite
+    if settings.region_loss_weight:  # with the logits of stripes, 0 and −∞, it would be infinite
         region = region_label_loss(output.locator_logits, labels, settings.region_loss_reduction)
         total = total + settings.region_loss_weight * region
     consistency = torch.zeros_like(total)
@@ -164,12 +167,12 @@ def vpm_loss(
 
 
 def identity_rows(visible: Tensor, settings: TrainSettings) -> Tensor:
-    """The regions (B, p) that L_ID counts, of the visible sets (B, p)."""
+    """The regions (B, p) in L_ID, from the visible sets (B, p)."""
     return visible if settings.identity_visibility else torch.ones_like(visible)
 
 
 def _consistency(embeddings: Tensor, visible: Tensor, cuts: int, teacher: Tensor | None) -> Tensor:
-    """How far the cuts' regions are from the whole image's; mean over the cuts."""
+    """`view_consistency_loss` between each cut and the whole image, or the teacher's; mean over the cuts."""
     whole, *cut = embeddings.chunk(1 + cuts)
     seen_whole, *seen_cut = visible.chunk(1 + cuts)
     target = whole if teacher is None else teacher

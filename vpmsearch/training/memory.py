@@ -1,7 +1,7 @@
-"""A memory of the whole training gallery, so that a batch is ranked against all of it and not against itself alone.
+"""A memory of the whole training gallery. A batch is ranked against all of it, and not only against itself.
 
-Cross-batch memory (Wang et al., CVPR 2020) with a neighbourhood loss (Wu et al., ECCV 2018), here on Eq. 4: what a
-search will do with a cut query and a gallery of whole images. Not in the paper.
+It is a cross-batch memory (Wang et al., CVPR 2020) with a neighbourhood loss (Wu et al., ECCV 2018) on Eq. 4. This is
+what a search does with a cut query and a gallery of whole images. It is not in the paper.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from vpmsearch.model.vpm import VpmOutput
 from vpmsearch.types import Int64
 
 MAX_BYTES = 128 << 20
-"""Of embeddings remembered: they are in every checkpoint, and every batch is compared with all of them."""
+"""Most bytes of embeddings in the memory: every checkpoint holds them, and every batch is compared with all of them."""
 
 
 class GalleryMemory(nn.Module):
-    """Region features of N whole images as they were last seen; an image not seen yet is in nobody's ranking.
+    """The latest region features of N whole images. An image that no batch has had yet is in no ranking.
 
-    Buffers, so that a checkpoint holds it and a resumed run goes on alike. Embeddings are kept as float16.
+    The features are buffers, so that a checkpoint holds them and a resumed run continues exactly. Embeddings are kept
+    as float16.
 
     Args:
         targets: (N,) identity classes. camids: (N,) cameras. num_regions: p. embedding_dim: d.
 
     Raises:
-        ModelError: N·p·d numbers are too many to keep.
+        ModelError: N·p·d numbers take more than `MAX_BYTES`.
     """
 
     targets: Tensor
@@ -49,14 +50,15 @@ class GalleryMemory(nn.Module):
         self.register_buffer("visibility", torch.zeros(count, num_regions))  # 0: shares no region with any query
 
     def rank(self, output: VpmOutput, indices: Tensor, temperature: float, views: int = 2) -> Tensor:
-        """How badly Eq. 4 ranks the memory for a batch; then the batch's whole images are remembered.
+        """The loss of ranking the memory by Eq. 4 for each image of a batch. Then the batch's whole images are stored.
 
-        As in evaluation an image's own camera does not count, and a region below the default min_visibility is not
-        visible. Gradients go into the embeddings alone: no visibility shall grow to make a neighbour more likely.
+        As in evaluation, images of the same pid from the same camera do not count, and a region below the default
+        min_visibility is not visible. Only the embeddings get gradients: no visibility shall grow to make a neighbour
+        more likely.
 
         Args:
-            output: for B images, the first B / views whole, the rest the same ones cut. indices: (B,), which of the N.
-            temperature: see `neighbour_loss`. views: of each image.
+            output: for B images: the first B / views are whole, the rest are the same images cut. indices: (B,), their
+                positions among the N. temperature: see `neighbour_loss`. views: how often each image is in the batch.
         """
         visibility = output.visibility.detach().float()
         visibility = torch.where(visibility >= 1 / (2 * visibility.shape[1]), visibility, 0)
@@ -69,21 +71,21 @@ class GalleryMemory(nn.Module):
         return loss
 
     def _distances(self, query: Tensor, query_visibility: Tensor) -> Tensor:
-        """Eq. 4 as (B, N), a tenth of `visibility_weighted_distance`'s time: here the last digits decide nothing."""
+        """Eq. 4 as (B, N), less exact than `visibility_weighted_distance` but in a tenth of the time."""
         total = query_visibility @ self.visibility.T  # (B, p) × (p, N)
         weighted = torch.zeros_like(total)
         for region in range(query.shape[1]):
             a, b = query[:, region], self.embeddings[:, region].to(query.dtype)
             squared = a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)[None, :] - 2 * a @ b.T
             weight = query_visibility[:, region, None] * self.visibility[None, :, region]
-            weighted = weighted + weight * squared.clamp(min=1e-4).sqrt()  # no root has gradient ∞
+            weighted = weighted + weight * squared.clamp(min=1e-4).sqrt()  # the root of 0 has an infinite gradient
         return torch.where(total > 0, weighted / torch.where(total > 0, total, 1), torch.inf)
 
     def _remember(self, indices: Tensor, embeddings: Tensor, visibility: Tensor) -> None:
-        """Replace what is known of some images. Of an image given twice the later counts, on every device."""
+        """Replace the stored features of some images. If an image comes twice, the later one counts on every device."""
         again = (indices[:, None] == indices[None, :]).triu(diagonal=1).any(dim=1)
         indices, embeddings, visibility = indices[~again], embeddings[~again], visibility[~again]
-        # f_i as pooled may be of any length: beyond float16's range it becomes a far image, not an infinite one.
+        # f_i may have any length. Numbers beyond float16's range become the largest one, so the image is far, not inf.
         largest = torch.finfo(self.embeddings.dtype).max
         self.embeddings[indices] = embeddings.clamp(-largest, largest).to(self.embeddings.dtype)
         self.visibility[indices] = visibility

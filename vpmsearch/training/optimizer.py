@@ -12,7 +12,7 @@ from vpmsearch.training.settings import TrainSettings
 
 
 def build_optimizer(settings: TrainSettings, model: Vpm, classifiers: nn.Module) -> torch.optim.Optimizer:
-    """New layers at `learning_rate`, what learns of the trunk at `trunk_learning_rate`."""
+    """The optimizer: new layers learn at `learning_rate`, the trunk's free stages at `trunk_learning_rate`."""
     new = [*model.locator.parameters(), *model.reduction.parameters(), *classifiers.parameters()]
     trunk = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
     groups = [{"params": new, "lr": settings.learning_rate}, {"params": trunk, "lr": settings.trunk_learning_rate}]
@@ -25,7 +25,7 @@ def build_optimizer(settings: TrainSettings, model: Vpm, classifiers: nn.Module)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, settings: TrainSettings, epochs_done: float, step: int) -> None:
-    """By epochs, as they are not all of the same number of steps; the warm-up by steps."""
+    """Set the learning rate of every group. The schedule goes by epochs, whose steps differ; the warm-up by steps."""
     if settings.schedule == "step":
         factor = 0.1 if epochs_done >= settings.step_epoch else 1.0
     else:

@@ -1,4 +1,4 @@
-"""The parts that a trainer is put together from, each made from the settings and the data."""
+"""Builds the parts of a trainer from the settings and the data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PixelNormaliser:
 
 
 def build_model(settings: TrainSettings) -> Vpm:
-    """The model to be trained, its weights random still."""
+    """The model to be trained, with random weights."""
     model = ARCHITECTURES[settings.architecture](
         settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings
     )
@@ -76,7 +76,7 @@ def crop_settings(settings: TrainSettings, model: Vpm) -> CropSettings:
 def build_frozen(
     settings: TrainSettings, model: Vpm, device: torch.device, runtime: str, *, compiled: bool
 ) -> FrozenPart | None:
-    """What runs the frozen stages ahead of the steps; None where the model runs whole, as on a GPU or compiled.
+    """Runs the frozen stages ahead of the steps. None if the model runs as a whole: on a GPU, or compiled.
 
     Raises:
         TrainingError: `runtime` cannot run them here.
@@ -95,10 +95,10 @@ def build_frozen(
 def build_sampler(
     settings: TrainSettings, data: TrainingSet, domains: Sequence[int] | None
 ) -> IdentitySampler | MixtureSampler:
-    """Who is in which batch.
+    """The sampler that puts batches together.
 
     Args:
-        domains: of each image its data set's number, where there are several.
+        domains: the number of each image's data set; None if there is only one.
     """
     targets = data.targets.tolist()
     camids = data.camids.tolist() if settings.across_cameras else None
@@ -116,14 +116,14 @@ def build_memory(settings: TrainSettings, data: TrainingSet, model: Vpm) -> Gall
 
 
 def digest_of(data: TrainingSet) -> str:
-    """Of the images' names and identities: two runs with the same one learn to tell the same people apart."""
+    """SHA-256 of the images' names and identities, in hex. Runs with the same digest train on the same images."""
     pairs = zip(data.images, data.targets, strict=True)
     names = "\n".join(f"{image.path.name}\t{target}" for image, target in pairs)
     return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 
 
 def weights_config(settings: TrainSettings, model: Vpm, dataset: str, num_classes: int) -> WeightsConfig:
-    """What goes with the weights that a run writes.
+    """The configuration that is written with the weights of a run.
 
     Args:
         dataset: its name. num_classes: identities trained on.

@@ -1,10 +1,10 @@
 """The named sets of training settings.
 
-`paper` is the paper to the letter where it speaks; what it leaves open is filled in as PCB does, or marked as ours.
-`fast` trains the OSNet trunk on a CPU in half an hour, `strong` longer and better, both on one data set. The weights
-vpm-osnet-market1501.safetensors are of `fast` and two stretches of `strong`, each with some settings changed (the model
-card has every command). `anywhere` goes on from there on several data sets. `light` is `fast` on small pictures, for
-the paper's many systems, and `small` trains from nothing in a minute.
+`paper` follows the paper. What the paper leaves open is set as PCB sets it, or marked as ours.
+`fast` trains the OSNet trunk on a CPU in half an hour, on one data set. `strong` takes longer and is better.
+vpm-osnet-market1501.safetensors was trained with `fast`, then twice with `strong`, each time with some settings changed
+(the model card has every command). `anywhere` continues from there on several data sets. `light` is `fast` on small
+images, for the paper's many systems. `small` trains from scratch in a minute.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any, get_args, get_type_hints
 from vpmsearch.errors import ModelError
 from vpmsearch.training.settings import TrainSettings
 
-# The trunk's normalisation is folded away, so it wants Adam, small rates and frozen early stages. L_R as a mean,
-# five times. With weight 2, L_ID (a sum over six regions) kept the locator to fixed places: after 2 epochs L_R was
-# 1.1, and of the visible sets of half bodies a third was wrong (F1 0.67). With 20 and 5 it passed that within 50
-# steps; after one epoch they found 54 % and 75 % of half bodies at rank 1 among held-out identities (one run each;
-# 20 ran with a trunk rate of 6e-4). γ from 0.4, so that 0.5 is not at the edge of what was seen.
+# The trunk has no normalisation layers (they are folded into its weights), so it needs Adam, small learning rates and
+# frozen early stages.
+#     region_loss_weight is 5, on the mean of L_R. With 2, L_ID (a sum over six regions) kept the locator at fixed
+# places: after 2 epochs L_R was 1.1, and a third of the visible sets of half bodies was wrong (F1 0.67). With 20 and
+# with 5, L_R was lower than that within 50 steps. After one epoch the rank-1 of half bodies among held-out identities
+# was 54 % with 20 and 75 % with 5 (one run each; the one with 20 had a trunk rate of 6e-4).
+#     γ starts at 0.4, so that a test with 0.5 is not at the edge of the training range.
 _FAST = TrainSettings(
     "fast",
     "osnet",
@@ -49,25 +51,29 @@ _FAST = TrainSettings(
 PRESETS: dict[str, TrainSettings] = {
     # Page 397: SGD, 0.1 -> 0.01 after 30 epochs, 8 × 8 images, margin 1, γ ~ U(0.5, 1). Not stated, taken from PCB:
     # 384×128, 60 epochs, ImageNet, last stride 1, momentum, weight decay, a tenth of the rate for the trunk, and
-    # normalisation between the two layers of a classifier. L_R as the mean over pixels, because Eq. 5's sum is 192
-    # times that at 384×128. Ours: f_i of length 1, and gradients of norm 1 at most.
-    #     Why, at these rates and 128×64 (one seed each; few steps and a pruned ResNet-50 were all there was): with none
-    # L_R went from 2.0 to 157 in seven steps and was not a number in the eighth. ‖g‖² is 1,700, and the triplets'
-    # gradient of the trunk 46 times that of L_R. With norms of 5 or 1 alone L_R was still 2.4 and 2.1 after 28 and 32
-    # steps, with the length and norms of 5 it was 2.0 after 32, with the length and norms of 1 1.1. Then L_ID of 24
-    # people, 14.7 at first, was 14.9 after 40 steps; normalised between the layers too, 9.1, and L_R 1.2.
+    # normalisation between the two layers of a classifier. L_R is the mean over pixels, because Eq. 5's sum is 192
+    # times as large at 384×128. Ours: f_i of length 1, and a gradient norm of at most 1.
+    #     Why ours (measured at these rates and 128×64, one seed each, for few steps, with a pruned ResNet-50): without
+    # both, L_R went from 2.0 to 157 in seven steps and was NaN in the eighth. ‖g‖² was 1,700, and the gradient of L_tri
+    # in the trunk was 46 times that of L_R. With only the norm limited, to 5 or to 1, L_R was 2.4 after 28 steps and
+    # 2.1 after 32. With length 1 and norm 5 it was 2.0 after 32 steps; with length 1 and norm 1 it was 1.1.
+    #     Why normalised classifiers: without, L_ID of 24 people went from 14.7 to 14.9 in 40 steps. With them it went
+    # to 9.1, and L_R to 1.2.
     "paper": TrainSettings(
         "paper", "resnet50", normalize_embeddings=True, gradient_clip=1.0, classifier="two-layer-bn"
     ),
     "fast": _FAST,
-    # What `fast` leaves to chance: each image is in the batch whole and cut, as a gallery image and its query will be,
-    # and its regions are pulled together (consistency_weight). Embeddings have length 1: by its length f_i says how
-    # well a region is seen rather than whose it is. One more stage of the trunk is free, as its early layers never saw
-    # a person stretched to twice their height. γ below 0.5 and windows anywhere, so that queries are never at the edge
-    # of what was seen. And every batch is ranked against all whole images by Eq. 4 (memory_weight), as a search will.
-    # The locator learns from L_R alone: from the bare trunk with the other losses L_R was 1.70 after 120 steps and 1.55
-    # after 315, of 1.79 where nothing is known, and every region of every half body counted as seen; detached it was
-    # 0.95 after 100. Chosen by that loss of one run each; which one searches better at the end was not measured.
+    # What differs from `fast`, and why:
+    # - consistency_weight: each image is in the batch whole and cut, like a gallery image and its query, and its
+    #   regions are pulled together.
+    # - normalize_embeddings: the length of f_i tells how well a region is seen, not whose it is.
+    # - freeze_stages: one more stage learns, as the early layers never saw a person stretched to twice the height.
+    # - gamma below 0.5 and crops anywhere, so that queries are not at the edge of the training range.
+    # - memory_weight: every batch is ranked against all whole images by Eq. 4, as in a search.
+    # - detach_locator: the locator learns from L_R alone. When it learned from the other losses too, starting from the
+    #   bare trunk, L_R was 1.70 after 120 steps and 1.55 after 315 (1.79 is chance), and every region of every half
+    #   body counted as visible. Detached, L_R was 0.95 after 100 steps. This was chosen by L_R, in one run each; which
+    #   one searches better in the end was not measured.
     "strong": replace(
         _FAST,
         preset="strong",
@@ -85,10 +91,9 @@ PRESETS: dict[str, TrainSettings] = {
         consistency_weight=2.0,
         memory_weight=2.0,
     ),
-    # For people of anywhere, on several data sets at once, from weights of
-    # `strong` on. What is new beside `strong`: two cuts of each whole image; boxes jittered, photographs made poor and
-    # grey; the averaged model as a teacher whose whole image stands still for the cuts to come to; the trunk in
-    # bfloat16 where it is run. None of it was measured by itself: there was time for one run.
+    # For people from anywhere: on several data sets at once, starting from weights of `strong`. New: two cuts of each
+    # whole image; jittered boxes, degraded and grey photographs; the averaged model as a teacher, towards whose whole
+    # images the cuts are pulled; the trunk in bfloat16. None of it was measured by itself: there was time for one run.
     "anywhere": replace(
         _FAST,
         preset="anywhere",
@@ -116,7 +121,7 @@ PRESETS: dict[str, TrainSettings] = {
         memory_weight=2.0,
         bfloat16=True,
     ),
-    # `fast` on a quarter of the pixels: for the paper's many systems on a CPU (`vpmsearch reproduce`).
+    # `fast` with a quarter of the pixels, for the paper's many systems on a CPU (`vpmsearch reproduce`).
     "light": replace(
         _FAST, preset="light", input_size=(128, 64), embedding_dim=128, gamma=(0.5, 1.0), epochs=4, pids_per_batch=8
     ),
@@ -146,10 +151,10 @@ PRESETS: dict[str, TrainSettings] = {
 
 
 def changed(settings: TrainSettings, assignments: Sequence[str]) -> TrainSettings:
-    """Settings with some changed by text, such as "epochs=4" or "gamma=[0.35, 0.9]": a name, and a value as JSON.
+    """Settings with some of them changed by text such as "epochs=4" or "gamma=[0.35, 0.9]": a name, and a JSON value.
 
     Raises:
-        ModelError: no such setting, no value of its kind, or settings that cannot be.
+        ModelError: no such setting, a value of the wrong kind, or settings that do not fit together.
     """
     values = settings.to_json()
     optional = {name for name, kind in get_type_hints(TrainSettings).items() if type(None) in get_args(kind)}
@@ -169,7 +174,7 @@ def changed(settings: TrainSettings, assignments: Sequence[str]) -> TrainSetting
 
 
 def _is_alike(value: Any, *examples: Any) -> bool:
-    """Whether a value from JSON is of the kind of one of the examples; a whole number will do for any number."""
+    """Whether a JSON value has the type of one of the examples. An integer also fits a float."""
     if isinstance(value, list):
         return any(
             isinstance(example, tuple) and value and all(_is_alike(item, example[0]) for item in value)
@@ -183,7 +188,7 @@ def get_preset(name: str, **changes: Any) -> TrainSettings:
     """A preset by name, with some settings changed.
 
     Raises:
-        ModelError: no such preset, or settings that cannot be.
+        ModelError: no such preset, or settings that do not fit together.
     """
     if name not in PRESETS:
         raise ModelError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}")

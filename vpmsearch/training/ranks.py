@@ -1,8 +1,8 @@
-"""Several processes that train as one, started by torchrun: each sees its share of a batch, all its features.
+"""Training in several processes (ranks), started by torchrun. Each rank runs the model on its share of a batch.
 
 Losses that compare images (Eq. 7, the memory) need the whole batch. So outputs, labels and visible sets are gathered
-from all ranks; every rank computes the same losses of the same global batch, and differentiates its own share alone.
-The sum of the ranks' gradients is then that of one process with the whole batch.
+from all ranks. Every rank computes the same losses of the whole batch, but differentiates only its own share. The sum
+of the ranks' gradients is then that of one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ Array = TypeVar("Array", bound=NDArray[np.generic])
 
 
 LONGEST_WAIT = timedelta(hours=2)
-"""For the first process, which writes and measures after an epoch. Where one dies torchrun ends the others."""
+"""How long ranks wait for the first one, which writes and evaluates after an epoch. If one dies, torchrun ends all."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together. One alone gathers and sums nothing."""
+    """This process among those that train together. A single process gathers and sums nothing."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this one writes files and talks."""
+        """Whether this is the process that writes files and reports progress."""
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
-        """Which images of a batch this rank sees: every `size`-th.
+        """Which images of a batch belong to this rank: every `size`-th.
 
         Raises:
             TrainingError: the ranks cannot have equal shares.
@@ -57,10 +57,10 @@ class Ranks:
         return slice(self.rank, None, self.size)
 
     def gathered(self, own: Tensor, views: int = 1) -> Tensor:
-        """The rows of all ranks in the order of the whole batch; gradients go to this rank's own.
+        """The rows of all ranks, in the order of the whole batch. Only this rank's own rows get gradients.
 
         Args:
-            own: (views · n, …): n images, then the same again cut, if there are two views.
+            own: (views · n, …): n images, then the same images again for each further view.
         """
         if self.size == 1:
             return own
@@ -73,7 +73,7 @@ class Ranks:
         return split.movedim(0, 2).reshape(-1, *rest)
 
     def gathered_output(self, own: VpmOutput, views: int) -> VpmOutput:
-        """What the losses need of the model's output, of the whole batch; the rest stays this rank's."""
+        """The model's output with the fields that the losses need gathered; the others stay this rank's."""
         if self.size == 1:
             return own
         return replace(
@@ -84,11 +84,11 @@ class Ranks:
         )
 
     def sum_gradients(self, module: nn.Module) -> None:
-        """Add up the ranks' gradients, each of its own share; afterwards all have those of the whole batch."""
+        """Sum the gradients of all ranks. Afterwards every rank has those of the whole batch."""
         if self.size == 1:
             return
         found = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        for parameter in found:  # one that a rank's share did not reach has none
+        for parameter in found:  # a parameter that this rank's share did not use has no gradient
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         flat = torch.cat([parameter.grad.flatten() for parameter in found if parameter.grad is not None])
@@ -100,7 +100,7 @@ class Ranks:
             start += parameter.numel()
 
     def check_alike(self, number: int, device: torch.device) -> None:
-        """Whether all processes begin at the same step.
+        """Check that all processes begin at the same step.
 
         Raises:
             TrainingError: they do not.
@@ -116,18 +116,18 @@ class Ranks:
             )
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes have come here."""
         if self.size > 1:
             dist.barrier()
 
 
 def ranks_here() -> Ranks:
-    """The processes that have been joined, or this one alone."""
+    """The processes that have joined, or this one alone."""
     return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Ranks()
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Under torchrun each process of a machine has a GPU of its own.
+    """The device of this process. Under torchrun each process of a machine has a GPU of its own.
 
     Raises:
         DeviceError: there are more processes than GPUs.
@@ -147,7 +147,7 @@ def several() -> bool:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, for as long as the block runs; alone without it."""
+    """Join the processes that torchrun started, for the length of the block. Without torchrun this process is alone."""
     if not several() or dist.is_initialized():
         yield ranks_here()
         return
@@ -164,7 +164,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 
 
 def synchronised(module: nn.Module, device: torch.device) -> nn.Module:
-    """With batch normalisation over the batch of all ranks (SyncBatchNorm), which only GPUs have.
+    """The module with batch normalisation over the batch of all ranks (SyncBatchNorm), which only GPUs have.
 
     Raises:
         TrainingError: on a CPU.

@@ -1,4 +1,4 @@
-"""Training settings: every number and word that decides a run, and what of them is refused."""
+"""Training settings: every value that decides a run, and the checks on them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """All that decides a training run, data set and machine aside. It travels in the weights' metadata.
+    """All that decides a training run, except the data set and the machine. It is stored in the weights' metadata.
 
-    Lengths in epochs unless said; an epoch is what `IdentitySampler` makes of it. Sizes are (height, width) in pixels.
+    Times are in epochs unless said otherwise; `IdentitySampler` defines an epoch. Sizes are (height, width) in pixels.
     """
 
     preset: str
@@ -42,54 +42,54 @@ class TrainSettings:
     normalize_embeddings: bool = False
     init: str = "imagenet"  # "imagenet" (torchvision's download), "osnet" (in the package), "random", or a file
     input_size: tuple[int, int] = (384, 128)
-    freeze_stages: int = 0  # trunk stages that stay as they were initialised
+    freeze_stages: int = 0  # trunk stages that do not learn
 
-    crops: tuple[str, ...] = ("bilateral",)  # one drawn for each image
+    crops: tuple[str, ...] = ("bilateral",)  # one is drawn for each image
     gamma: tuple[float, float] = (0.5, 1.0)  # area ratio, uniform
     flip: bool = True  # mirror half of the images
-    shift: float = 0.0  # farthest an image is moved within its frame, as a share of its width and height
+    shift: float = 0.0  # largest shift of an image in its frame, as a share of its width and height
     color_jitter: float = 0.0  # brightness, contrast and saturation times U(1 - j, 1 + j)
-    erase: float = 0.0  # share of samples with a rectangle of their mean colour over 2 to 15 %
-    box_jitter: float = 0.0  # farthest each side of a box is moved, in or out, as a share of its width or height
-    # Of an image's views these two change the cuts alone, as a gallery's image stays what it is:
-    degrade: float = 0.0  # share of samples made smaller, saved as a poor JPEG, or both
+    erase: float = 0.0  # share of samples with a rectangle of their mean colour over 2 to 15 % of the area
+    box_jitter: float = 0.0  # largest shift of each side of a box, in or out, as a share of its width or height
+    # The next two apply to the cuts of an image only; the whole image stays as it is, like one of a gallery.
+    degrade: float = 0.0  # share of samples that are made smaller, saved as a poor JPEG, or both
     grey: float = 0.0  # share of samples without colour
-    cuts: int = 1  # of each image in a batch, beside the whole one; needs consistency_weight
-    whole_share: float = 0.0  # of the cuts that show all of the image
+    cuts: int = 1  # cuts of each image in a batch, in addition to the whole image; above 1 needs consistency_weight
+    whole_share: float = 0.0  # share of the cuts that show the whole image
 
     epochs: int = 60
-    steps: int | None = None  # end after so many and fit the cosine to them; another number will do at --resume
+    steps: int | None = None  # end after this many and fit the cosine to them; may be changed at --resume
     pids_per_batch: int = 8
     images_per_pid: int = 8
-    domains: Domains = "mixed"  # several data sets: "mixed" in every batch, or "separate", a batch of one each in turn
-    across_cameras: bool = False  # an identity's images in a batch are of as many cameras as they can be
+    domains: Domains = "mixed"  # several data sets: "mixed" in every batch; "separate": each batch from one, in turn
+    across_cameras: bool = False  # the images of an identity in a batch come from as many cameras as possible
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1  # of the new layers
     trunk_learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Schedule = "step"
-    step_epoch: int = 30  # "step": a tenth of the learning rate from here on
+    step_epoch: int = 30  # "step": from this epoch on, a tenth of the learning rate
     warmup_steps: int = 0  # linear, in steps
-    gradient_clip: float | None = None  # largest norm
+    gradient_clip: float | None = None  # largest norm of the gradient
 
     classifier: Classifier = "two-layer"
     label_smoothing: float = 0.0
     margin: float | None = 1.0  # α of Eq. 7; None: soft margin
     region_loss_reduction: Reduction = "mean"
-    region_loss_weight: float = 1.0  # of L_R in Eq. 8; the other two have weight 1
-    detach_locator: bool = False  # the locator learns from L_R alone; false: from all of Eq. 8, through Eq. 3
-    consistency_weight: float = 0.0  # above 0: each image enters a batch whole and cut, and the two shall agree
-    teacher: bool = False  # cuts shall agree with the averaged model's whole image, which stands still
+    region_loss_weight: float = 1.0  # of L_R in Eq. 8
+    detach_locator: bool = False  # true: the locator learns from L_R alone; false: from all of Eq. 8, through Eq. 3
+    consistency_weight: float = 0.0  # above 0: each image is in a batch whole and cut, and the two are pulled together
+    teacher: bool = False  # the cuts are pulled towards the averaged model's embeddings of the whole image
     memory_weight: float = 0.0  # above 0: rank all whole images seen so far; needs consistency_weight
     memory_temperature: float = 0.03  # in units of Eq. 4's distance
-    average_decay: float = 0.0  # above 0: a moving average of the weights, over some 1 / (1 - decay) steps, is written
+    average_decay: float = 0.0  # above 0: the result is a moving average of the weights over some 1 / (1 - decay) steps
     # The paper's other systems, see `vpmsearch.training.systems`.
-    architecture: Architecture = "vpm"  # "stripes": regions by a ruler, which know no visibility and no L_R
+    architecture: Architecture = "vpm"  # "stripes": fixed regions without visibility and without L_R
     triplet_weight: float = 1.0  # of L_tri in Eq. 8
     identity_visibility: bool = True  # L_ID over the visible regions, Eq. 6; false: over all
     triplet_visibility: bool = True  # L_tri over the regions visible in both images, Eq. 7; false: over all
-    bfloat16: bool = False  # the trunk computes in bfloat16 on a CPU too; regions and losses never do
+    bfloat16: bool = False  # the trunk computes in bfloat16 also on a CPU; regions and losses do not
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -98,16 +98,16 @@ class TrainSettings:
                 raise ModelError(f"training settings: {message}")
 
     def _bad_numbers(self) -> Iterator[tuple[bool, str]]:
-        """What is wrong with a number on its own: not finite, or below 0, which no setting has a meaning for."""
+        """Numbers that no setting may have: not finite, or below 0."""
         for item in fields(self):
             value = getattr(self, item.name)
             numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, int | float)]
-            # Compared, as `math.isfinite` takes no whole number beyond the range of float.
+            # `math.isfinite` raises for an integer beyond the range of float.
             yield any(not abs(v) <= sys.float_info.max for v in numbers), f"{item.name} must be finite"
             yield any(v < 0 for v in numbers), f"{item.name} must be at least 0"
 
     def _bad_ranges(self) -> Iterator[tuple[bool, str]]:
-        """Settings outside the range that they have a meaning in."""
+        """Settings outside their range."""
         pairs = {len(self.gamma), len(self.num_regions), len(self.input_size)} == {2}
         yield not pairs, "gamma, num_regions and input_size are pairs"
         yield not 0 < self.gamma[0] <= self.gamma[-1] <= 1, "gamma must be a range within (0, 1]"
@@ -137,7 +137,7 @@ class TrainSettings:
         yield self.architecture == "stripes" and sighted, f"stripes need {wanted}"
 
     def _bad_words(self) -> Iterator[tuple[bool, str]]:
-        """Words that a setting does not know."""
+        """Words that are no choice of their setting."""
         unknown = not self.crops or not set(self.crops) <= set(STRATEGIES)
         yield unknown, f"crops must be some of {', '.join(STRATEGIES)}"
         for name, kind in _CHOICES.items():
@@ -165,10 +165,10 @@ class TrainSettings:
         return asdict(self)
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to go on: as `to_json`, without what is newer than some checkpoints.
+        """The settings that must be the same when a run is resumed.
 
-        A setting that a checkpoint of before does not know counts only where it changes something. The end of a run
-        may be moved: who starts one on a busy machine does not know how far it will come.
+        Two kinds are left out. A setting that older checkpoints do not have counts only if it differs from its default.
+        The end of a run may be moved: on a busy machine nobody knows at the start how far a run will get.
         """
         usual = {item.name: item.default for item in fields(self)}
         kept = {k: v for k, v in self.to_json().items() if k not in THE_END}
@@ -176,7 +176,7 @@ class TrainSettings:
 
 
 THE_END = ("epochs", "steps")
-"""Settings that say when a run ends: they may be others when it goes on."""
+"""Settings that say when a run ends. They may change when it is resumed."""
 _LATER = (
     *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
     *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),

@@ -1,4 +1,4 @@
-"""Where a run starts from: a published trunk, a file, or the end of another run."""
+"""The start of a run: from a published trunk, a file, or the end of another run."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from vpmsearch.training.checkpoint import MAX_BYTES, read_progress, under
 
 
 def start(model: Vpm, classifiers: nn.Module, init: str, data: str) -> bool:
-    """Fill a model as `initialise_model` does; from a training checkpoint the identity classifiers too.
+    """Load a model's first weights as `initialise_model` does, and from a checkpoint the identity classifiers too.
 
-    A second stretch of training would otherwise lose an epoch on learning them anew. They are taken where they would
-    see what they saw there: the same images and identities, and a model that was taken whole. Optimizer and
-    remembered images are never taken.
+    Without them the second run would spend an epoch on learning them again. They are taken only if the images and
+    identities are the same and the whole model fits. The optimizer's state and the memory are never taken.
 
     Args:
-        model, classifiers: changed in place. init: as in `TrainSettings`. data: the run's own digest of its images
-            and identities, as `Trainer.data_digest` makes it.
+        model, classifiers: changed in place. init: as in `TrainSettings`. data: the digest of this run's images and
+            identities, see `Trainer.data_digest`.
 
     Returns:
         Whether the classifiers are the checkpoint's.
 
     Raises:
-        ModelError: no such start for this trunk. WeightsError: it cannot be had, or does not fit. TrainingError: a
-            damaged checkpoint.
+        ModelError: this trunk has no such weights. WeightsError: they cannot be read or downloaded, or do not fit.
+        TrainingError: the checkpoint is damaged.
     """
     path = Path(init)
     if init not in PUBLISHED and not path.is_file():
@@ -42,7 +41,7 @@ def start(model: Vpm, classifiers: nn.Module, init: str, data: str) -> bool:
     settings = found if isinstance(found, dict) else {}
     grid = settings.get("num_regions")
     tensors = read_tensors(path, MAX_BYTES)
-    learned = under("module.average.module.", tensors) or under("module.model.", tensors)  # what that run wrote
+    learned = under("module.average.module.", tensors) or under("module.model.", tensors)  # the result of that run
     heads = under("module.classifiers.", tensors)
     fill_model(model, learned, tuple(grid) if isinstance(grid, list) else None, path)
     alike = (

@@ -1,4 +1,4 @@
-"""One step of training: a batch through the model, the losses of Eq. 8, and the update of the weights."""
+"""One training step: the model sees a batch, Eq. 8 gives the losses, and the weights are updated."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from vpmsearch.training.settings import TrainSettings
 
 
 class TrainingStep:
-    """Takes a step each time it is called.
+    """Takes one step each time it is called.
 
     Args:
-        settings: of the run. model, classifiers, memory, average: what the step reads and changes.
-        optimizer: of model and classifiers. forward: the model, or what runs it. learning: runs the stages that learn,
-            where the frozen ones run apart. normalised: makes the trunk's input of pixels.
-        ranks: the processes that train together. views: of each image in a batch.
+        settings: of the run. model, classifiers, memory, average: changed by the step.
+        optimizer: of model and classifiers. forward: the model, or its compiled form. learning: runs the stages that
+            learn; None if the model runs as a whole. normalised: turns pixels into the trunk's input.
+        ranks: the processes that train together. views: how often each image is in a batch.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class TrainingStep:
         """Take a step.
 
         Args:
-            prepared: this rank's share of a batch, and what the frozen stages made of it if they ran apart.
-            epoch, step: the numbers of both, for the log.
+            prepared: this rank's share of a batch, and the output of the frozen stages if they ran apart.
+            epoch, step: their numbers, for the log.
 
         Raises:
-            TrainingError: the loss is not finite; nothing was changed.
+            TrainingError: the loss is not finite. The weights are not changed.
         """
         terms = self._losses(*prepared)
         row = self._row(terms, epoch, step)
@@ -97,7 +97,7 @@ class TrainingStep:
         )
 
     def _update(self, loss: Tensor) -> None:
-        """Change the weights by the gradients of the loss."""
+        """Back-propagate the loss and update the weights."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self._learning is not None:
@@ -110,10 +110,10 @@ class TrainingStep:
             self._average.update_parameters(self._model)
 
     def _seen(self, batch: Batch, features: Tensor | None) -> tuple[VpmOutput, Tensor, Tensor | None]:
-        """What the model sees in a batch, the logits of it, and what the teacher sees in the whole images.
+        """The model's output for a batch, the classifiers' logits, and the teacher's embeddings of the whole images.
 
         Args:
-            features: what the frozen stages made of the batch, if they were run apart.
+            features: the output of the frozen stages, if they ran apart.
         """
         counted = identity_rows(self._to_device(batch.visible), self._settings)
         if features is not None and self._learning is not None:
@@ -126,10 +126,10 @@ class TrainingStep:
 
     @torch.no_grad()
     def _taught(self, seen: Tensor) -> Tensor | None:
-        """Embeddings (n, p, d) of the whole images by the averaged model, if the settings ask for a teacher.
+        """Embeddings (n, p, d) of the whole images by the averaged model; None without a teacher.
 
         Args:
-            seen: the batch's images, or what the frozen stages made of them where those were run apart.
+            seen: the batch's images, or the output of the frozen stages if they ran apart.
         """
         if not self._settings.teacher or self._average is None:
             return None
@@ -151,7 +151,7 @@ class TrainingStep:
         return LossRow(epoch, step, total, region, identity, triplet, consistency, memory, lr)
 
     def _whole(self, own: np.ndarray[Any, Any]) -> Tensor:
-        """A part of this rank's share of the batch as that of the whole batch."""
+        """An array of this rank's share -> the tensor of the whole batch."""
         return self._ranks.gathered(self._to_device(own), self._views)
 
     def _to_device(self, array: np.ndarray[Any, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""The systems that the paper measures, as changes to any settings that train VPM (Tables 1-3, Fig. 4 and 5)."""
+"""The systems that the paper compares (Tables 1-3, Fig. 4 and 5), as changes to the settings that train VPM."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _RULER: dict[str, Any] = {
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "vpm": {},
-    # A global feature, L_ID + L_tri. The paper does not say whether it saw crops: it does here, as VPM's training does,
-    # so that what differs is the model.
+    # A global feature with L_ID + L_tri. The paper does not say whether it was trained on crops. Here it is, as VPM is,
+    # so that only the model differs.
     "baseline": _RULER | {"num_regions": (1, 1)},
-    # By "the code released by the authors", which trains on whole images, with an extra triplet loss.
+    # The paper used "the code released by the authors", which trains on whole images, with an extra triplet loss.
     "pcb": _RULER | {"num_regions": (6, 1), "gamma": (1.0, 1.0)},
-    # Beyond the paper: what crops alone do for it.
+    # Not in the paper: PCB trained on crops.
     "pcb-crops": _RULER | {"num_regions": (6, 1)},
     "no-triplet": {"triplet_weight": 0.0},
     "mvpm-2": {"triplet_visibility": False},
@@ -32,14 +32,14 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "3x2": {"num_regions": (3, 2)},
     **{f"vpm-{crop}": {"crops": (crop,)} for crop in ("top", "bottom", "bilateral")},
 }
-"""Changes by the system's name. MVPM-1 is VPM tested with all regions counting equally: it needs no training."""
+"""System -> changed settings. MVPM-1 is not here: it is VPM, tested with equal weights for all regions."""
 
 
 def with_system(settings: TrainSettings, name: str) -> TrainSettings:
     """Settings that train one of the paper's systems with the same trunk, schedule and seed.
 
     Raises:
-        ModelError: no such system, or settings that cannot be.
+        ModelError: no such system, or settings that do not fit together.
     """
     if name not in SYSTEMS:
         raise ModelError(f"unknown system {name!r}; choose one of {', '.join(SYSTEMS)}")

@@ -1,7 +1,7 @@
-"""Trains VPM (paper section 3.3 and 4.1): data flows from TrainingSet through the model into Eq. 8.
+"""Trains VPM (paper section 3.3 and 4.1): images of a TrainingSet go through the model into Eq. 8.
 
-`vpmsearch.training.parts` makes the parts of a run, `vpmsearch.training.step` takes a step. Here stands the run itself:
-its epochs, what is written when, and how it is resumed.
+This module is the run itself: its epochs, when it writes which file, and how it resumes. `vpmsearch.training.parts`
+builds the parts of a run, `vpmsearch.training.step` takes a step.
 """
 
 from __future__ import annotations
@@ -38,29 +38,30 @@ from vpmsearch.training.step import TrainingStep
 from vpmsearch.types import Int64
 
 CHECKPOINT_SECONDS = 600.0
-"""Between two checkpoints within an epoch, which on a CPU may take longer than its user's machine runs."""
+"""Time between two checkpoints within an epoch. On a CPU an epoch may take longer than the machine stays on."""
 
 
 class Trainer:
     """One training run.
 
     Args:
-        settings: all that decides the run, data aside.
-        images: the training split; every image with a pid. domains: of each image its data set's number, where there
-            are several (`vpmsearch.data.mixture`).
+        settings: all that decides the run, except the data.
+        images: the training split; every image has a pid. domains: the number of each image's data set, if there are
+            several (`vpmsearch.data.mixture`).
         dataset: its name, for the weights' metadata.
-        output: the weights file; checkpoint and log go beside it.
-        device: where the model runs; mixed precision on CUDA.
-        workers: threads that cut crops; 0 does it between steps.
+        output: the weights file; checkpoint and log are written beside it.
+        device: where the model runs; in mixed precision on CUDA.
+        workers: threads that cut crops; with 0 the caller cuts them between steps.
         half: store the weights as float16.
-        compiled: compile the model's forward pass. frozen_runtime: what runs the frozen stages, "torch" or "openvino".
-        sync_norm: normalise over the batch of all processes where several train together (`training.ranks`); on GPUs.
+        compiled: compile the model's forward pass. frozen_runtime: runs the frozen stages, "torch" or "openvino".
+        sync_norm: batch normalisation over the batch of all processes that train together (`training.ranks`); needs
+            GPUs.
 
     Attributes:
-        kept_classifiers: whether the run starts with the identity classifiers of the checkpoint it starts from.
+        kept_classifiers: whether the run starts with the identity classifiers of a checkpoint.
 
     Raises:
-        DataError: too few identities, an image without a pid. ModelError: settings or initial weights that cannot be.
+        DataError: too few identities, or an image without a pid. ModelError: settings or initial weights do not fit.
         TrainingError: the checkpoint to start from is damaged.
     """
 
@@ -122,14 +123,14 @@ class Trainer:
         )
 
     def steps_left(self, *, resume: bool) -> int:
-        """Batches of all epochs, or of those that a checkpoint leaves."""
+        """The number of steps of the whole run; with `resume`, of those after the checkpoint."""
         found = read_progress(self.files.checkpoint) if resume and self.files.checkpoint.is_file() else None
         progress = found or Progress(0, 0, {})
         epochs = range(progress.epochs, self.settings.epochs)
         return max(sum(len(self._order(epoch)) for epoch in epochs) - progress.within, 0)
 
     def _order(self, epoch: int) -> list[Int64]:
-        """The batches of an epoch, as far as the run goes."""
+        """The batches of an epoch, up to the end of the run."""
         order = self.sampler.epoch(epoch)
         if self.settings.steps is None:
             return order
@@ -138,7 +139,7 @@ class Trainer:
 
     @property
     def result(self) -> Vpm:
-        """The model that is written and measured."""
+        """The model that is written and evaluated: the averaged one, if there is one."""
         return self.model if self.average is None else self.average.module
 
     def run(
@@ -148,11 +149,11 @@ class Trainer:
         on_step: Callable[[LossRow], None] = lambda row: None,
         on_epoch: Callable[[int, Vpm], None] = lambda epoch, model: None,
     ) -> Path:
-        """Train to the end; checkpoint, weights and log are written after each epoch, the checkpoint in between too.
+        """Train to the end. Weights and log are written after each epoch, the checkpoint also within long epochs.
 
         Args:
-            resume: go on from the checkpoint where there is one; the losses are those of an unbroken run.
-            on_step, on_epoch: told of progress; the model is in evaluation mode in on_epoch.
+            resume: continue from the checkpoint, if there is one. The losses are those of an uninterrupted run.
+            on_step, on_epoch: called after each; in on_epoch the model is in evaluation mode.
 
         Raises:
             TrainingError: a loss is not finite (the last checkpoint is kept), or the checkpoint is of another run.
@@ -164,10 +165,10 @@ class Trainer:
         self.ranks.check_alike(progress.steps, self.device)
         rows = self._logged(progress.steps)
         if self.ranks.first and progress.epochs >= self.settings.epochs and not self.files.weights.is_file():
-            self._save(progress, rows)  # done already, and its weights taken away since
+            self._save(progress, rows)  # the run is finished, but its weights were removed
         for epoch in range(progress.epochs, self.settings.epochs):
             order = self._order(epoch)
-            if not order:  # the run ended in an earlier one
+            if not order:  # `steps` ended the run in an earlier epoch
                 break
             progress = self._train_epoch(progress, order, rows, on_step)
             self._check_finite(epoch)
@@ -181,13 +182,14 @@ class Trainer:
     def _train_epoch(
         self, progress: Progress, order: Sequence[Int64], rows: list[LossRow], on_step: Callable[[LossRow], None]
     ) -> Progress:
-        """Take the steps of an epoch that `progress` leaves of it, and write a checkpoint now and then.
+        """Take the remaining steps of an epoch, and write a checkpoint every `CHECKPOINT_SECONDS`.
 
         Args:
-            order: the batches of the whole epoch. rows: the log, which grows. on_step: told of each step.
+            order: the batches of the whole epoch. rows: the log; a row is added for each step. on_step: called after
+                each step.
 
         Returns:
-            Where the run stands then.
+            How far the run is then.
         """
         epoch, begin, step, saved = progress.epochs, progress.within, progress.steps, time.monotonic()
         torch.manual_seed(self.settings.seed + epoch)
@@ -203,26 +205,26 @@ class Trainer:
                 rows.append(row)
                 on_step(row)
                 step += 1
-        if len(order) < len(self.sampler.epoch(epoch)):  # the run ends within the epoch: the end may be moved later
+        if len(order) < len(self.sampler.epoch(epoch)):  # `steps` ends the run within the epoch; it may be raised later
             return Progress(epoch, step, progress.run, len(order))
         return Progress(epoch + 1, step, progress.run)
 
     def _threads(self) -> AbstractContextManager[None]:
-        """The threads of torch's operations; none but the caller's where `LearningPart` has threads of its own."""
+        """Keep torch from starting threads for its operations if `LearningPart` has threads of its own."""
         return nullcontext() if self._learning is None else one_thread_an_operation()
 
     def _check_finite(self, epoch: int) -> None:
-        """The loss of the last step says nothing of what its update did: look before the last good files go."""
+        """Check the weights before they replace the last good files: the loss does not show what its update did."""
         if bad := first_not_finite(self.module.state_dict()):
             raise TrainingError(
                 f"{bad} is not finite in epoch {epoch}; lower the learning rate. The last checkpoint is kept"
             )
 
     def _check_output(self) -> None:
-        """Find out before an epoch's work, not after it, that nothing can be written.
+        """Check before the first epoch that the weights can be written.
 
         Raises:
-            TrainingError: the weights' folder cannot be made or written.
+            TrainingError: the weights' folder cannot be created or written.
         """
         try:
             self.files.weights.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +234,7 @@ class Trainer:
             raise TrainingError(f"cannot write to {self.files.weights.parent}: {error.strerror or error}") from error
 
     def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[tuple[Batch, Tensor | None]]:
-        """The batches of an epoch from number `begin` on, and what the frozen stages make of each if run apart."""
+        """The batches of an epoch from number `begin` on, with the output of the frozen stages if they run apart."""
         requests = list(enumerate(order))[begin:]
         share = self.ranks.share(self.settings.pids_per_batch * self.settings.images_per_pid)
 
@@ -247,14 +249,14 @@ class Trainer:
         save_weights(
             self.files.weights, self.result, self.weights_config(), torch.float16 if self.half else torch.float32
         )
-        self._save_checkpoint(progress, rows)  # last: all before it is whole
+        self._save_checkpoint(progress, rows)  # last: when it is there, the other files are complete
 
     def _save_checkpoint(self, progress: Progress, rows: list[LossRow]) -> None:
         write_log(self.files.log, rows)
         save_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress)
 
     def _logged(self, steps: int) -> list[LossRow]:
-        """The rows of the steps that the checkpoint covers."""
+        """The log's rows for the steps up to the checkpoint."""
         return read_log(self.files.log)[:steps] if steps else []
 
     @cached_property
@@ -263,9 +265,9 @@ class Trainer:
         return parts.digest_of(self.data)
 
     def _run_identity(self) -> dict[str, Any]:
-        """What must not change between a run and its resumption."""
+        """What must be the same when a run is resumed."""
         return {"settings": self.settings.identity(), "data": self.data_digest}
 
     def weights_config(self) -> WeightsConfig:
-        """What goes with the weights this run writes."""
+        """The configuration that is written with this run's weights."""
         return parts.weights_config(self.settings, self.model, self.dataset_name, self.data.num_classes)
