@@ -323,7 +323,7 @@ def test_an_unknown_field_is_refused(client, photo, fields, query, name):
     assert answer.status_code == 422
     assert f"there is no field '{name}'" in answer.json()["error"]
     if fields:
-        assert "camid, after" in answer.json()["error"]
+        assert "camid, where, after" in answer.json()["error"]
     for path in ("/api/stats", "/api/images/1", "/api/images/1/regions"):
         assert client.get(path, params={"camids": "3"}).status_code == 422
 
