@@ -76,7 +76,7 @@ class Verdict:
 
     @property
     def outcome(self) -> str:
-        """ "holds", "does not hold", or "undecided" if the interval contains 0."""
+        """One of "holds", "does not hold" and "undecided"; undecided if the interval contains 0."""
         low, high = self.difference.rank1_interval
         return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
 
