@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vpmsearch.data import images
-from vpmsearch.data.images import image_names
+from vpmsearch.data.image_files import image_names
 from vpmsearch.data.not_taken import HIDDEN, LINKED, VANISHED, counting_not_taken
 from vpmsearch.errors import DataError
 

@@ -171,7 +171,7 @@ def index(
 
 def gallery_folder(gallery: Path) -> Path:
     """The folder that --prune looks below: of a list the one it is in; of a single image no more than the image."""
-    from vpmsearch.data.images import is_image_name
+    from vpmsearch.data.image_files import is_image_name
 
     return gallery if gallery.is_dir() or is_image_name(gallery.name) else gallery.parent
 
