@@ -1,7 +1,7 @@
 """Draw the pictures of the documentation from drawn pedestrians: `python docs/make_pictures.py`.
 
 docs/images/panel.jpg is README's: half bodies searched for with the weights in the package. crops.png shows
-self-supervised crops with their region labels.
+self-supervised crops with their region labels. vpmsearch/web/static/sample.png is what the page offers to try.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
 from vpmsearch.report.pictures import label_sheet, rank_panel
 
 IMAGES = Path(__file__).parent / "images"
+STATIC = Path(__file__).parents[1] / "vpmsearch/web/static"
 WHO = (1, 2, 3, 4, 5)
 TITLE = "Half a person, found in other cameras"
 
@@ -95,8 +96,16 @@ def _halves(whole: Image.Image, pid: int) -> list[Image.Image]:
     return [upper, lower] if pid == WHO[-1] else [upper] if pid % 2 else [lower]
 
 
+def sample(output: Path) -> Path:
+    """The upper half of a drawn person."""
+    whole = draw_pedestrian(5, 4, 0, settings=DrawnSettings(height=256, width=128, seed=20))
+    whole.crop((0, 0, whole.width, whole.height // 2)).save(output, optimize=True)
+    return output
+
+
 if __name__ == "__main__":
     IMAGES.mkdir(exist_ok=True)
+    sample(STATIC / "sample.png")
     crops(IMAGES / "crops.png", (6, 1))
     crops(IMAGES / "crops-3x2.png", (3, 2))
     picture, right = panel(IMAGES / "panel.jpg")

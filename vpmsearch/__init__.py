@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vpmsearch.indexing.indexer import index_gallery
     from vpmsearch.report.notebook import load_model
     from vpmsearch.search.calibration import calibrate
+    from vpmsearch.search.confirm import joined
     from vpmsearch.search.engine import SearchEngine
     from vpmsearch.search.itself import Source, search_others
     from vpmsearch.search.judged import judged
@@ -43,6 +44,7 @@ _MODULES = {
     "calibrate": "vpmsearch.search.calibration",
     "choose_pairs": "vpmsearch.search.pairs",
     "index_gallery": "vpmsearch.indexing.indexer",
+    "joined": "vpmsearch.search.confirm",
     "judged": "vpmsearch.search.judged",
     "load_calibration": "vpmsearch.search.verdict",
     "load_image": "vpmsearch.data.images",
@@ -67,6 +69,7 @@ __all__ = [
     "calibrate",
     "choose_pairs",
     "index_gallery",
+    "joined",
     "judged",
     "load_calibration",
     "load_image",

@@ -266,7 +266,8 @@ class SearchResult:
     lists do not name can; approximate lists may have missed one, so there it proves nothing. empty: why there are no
     matches; None where there are some. verdict: "match", "unsure" or "no match" of the nearest image that is not the
     query itself; filled_from: the id of the image that the query was filled from; calibration_notice: why the
-    calibration should be made anew, or "". A search leaves these three empty; `vpmsearch.search.judged` sets them.
+    calibration should be made anew, or ""; confirmed, refused: ids of images that a person has said to show whoever is
+    searched for, or somebody else. A search leaves these empty; `vpmsearch.search.judged` sets them.
     no_person: why the query is no picture of a person, in a sentence, or ""; it has no verdict then.
     images: in the index when it was searched; None on a server, where counting them takes longer than a search.
     query: the photographs that were searched with, where `with_query` was given them.
@@ -283,6 +284,8 @@ class SearchResult:
     verdict: str | None = None
     filled_from: int | None = None
     calibration_notice: str = ""
+    confirmed: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
     no_person: str = ""
     images: int | None = None
     query: tuple[Image, ...] = field(default=(), compare=False)

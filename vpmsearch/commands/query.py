@@ -63,6 +63,14 @@ def query(
         bool,
         typer.Option("--exclude-self", help="Leave the query itself, or whatever has its content, out of the ranks."),
     ] = False,
+    confirm: Annotated[
+        list[int] | None,
+        typer.Option(metavar="ID", help="This image of the index shows the person: it joins the query (repeatable)."),
+    ] = None,
+    refuse: Annotated[
+        list[int] | None,
+        typer.Option(metavar="ID", help="This image of the index shows somebody else: left out (repeatable)."),
+    ] = None,
     fill: Annotated[
         bool,
         typer.Option("--fill", help="Fill what a query does not show from its nearest image, and search again."),
@@ -80,6 +88,8 @@ def query(
     "elapsed_ms", "matches": […], "verdict", …}. An image of the index that is the query itself never counts for the
     verdict.
     With --together there is one answer, in which every region counts as the image that shows most of it has it.
+    With --confirm the query and the confirmed images are averaged region by region, weighted by what each shows. There
+    is no verdict then: you have given it. Ids are `image_id` of --json.
     An image may be a part of a photograph or film, as the index names them: film.mp4#t=12.48&xywh=10,20,60,180.
     With --fill "filled_from" is the id of the image that the query was filled from. If that image shows somebody else,
     the ranks after it do too. The verdict is of the query as it was; matches have no false-match rate.
@@ -99,7 +109,9 @@ def query(
     earliest, latest = options.moment(after, local), options.moment(before, local)
     pids, camids, attributes = options.labels(pid), options.labels(camid), options.where(where)
     wanted = SearchFilter(pids, camids, earliest, latest, stored_prefix(prefix), attributes)
-    asked = _Asked(boxed_images(images, box), top, exact, wanted, regions, together, exclude_self, by_track, fill)
+    decided = tuple(confirm or ()), tuple(refuse or ())
+    parts = boxed_images(images, box)
+    asked = _Asked(parts, top, exact, wanted, regions, together, exclude_self, by_track, fill, *decided)
     answers, failures = _answers(asked, index, weights, device)
     for each in answers:
         _print(each, json)
@@ -126,6 +138,8 @@ class _Asked:
     exclude_self: bool
     by_track: bool
     fill: bool
+    confirmed: tuple[int, ...]
+    refused: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -149,9 +163,11 @@ class _Answer:
 
 def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> tuple[list[_Answer], list[str]]:
     """Search; also what is wrong with images that cannot be read."""
+    from vpmsearch.errors import DataError
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.search.answers import query_regions
+    from vpmsearch.search.confirm import joined
     from vpmsearch.search.itself import merged
     from vpmsearch.search.judged import judged
     from vpmsearch.search.open import searcher
@@ -173,6 +189,13 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
             groups, sources = [paths], [merged(sources)]
             nobody = [nobody[0] if all(nobody) else ""]
         engine = searcher(store)
+        if asked.confirmed and paths:
+            if len(groups) > 1:
+                raise DataError("--confirm is for one query: give one image, or several with --together")
+            features, taken_from, source = joined(
+                engine, features, taken_from, sources[0], asked.confirmed, first=len(paths)
+            )
+            sources = [source]
         results = _search(engine, features, sources, asked, only)
         known = load_calibration(store, info.fingerprint, info.threshold)
         notice = notice_of(store, known)
@@ -202,6 +225,7 @@ def _search(
             filter=asked.filter,
             regions=only,
             fill=asked.fill,
+            refused=asked.refused,
         )
 
     if not asked.by_track:

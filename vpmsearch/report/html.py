@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,10 @@ from vpmsearch.report.scene import scene_of
 from vpmsearch.search.answers import labels_text, rate_text
 from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Match, SearchResult
+from vpmsearch.words import number_of
 
+SceneLoader = Callable[[str], Image.Image | None]
+"""The picture that an image was cut from, by the image's path; None where it is the whole."""
 SIZE = (160, 240)
 """Pixels of a picture at most: width, height."""
 _STYLE = """
@@ -44,20 +47,26 @@ td:nth-child(2){width:50%}.bar{display:block;height:.7rem;background:var(--t)}.b
 class Answer:
     """One query and what was found.
 
-    query: its name. images: the photographs. result: the matches, as `vpmsearch.search.judged` gives them.
+    query: its name. images: the photographs. result: the matches, as `vpmsearch.search.judged` gives them. confirmed:
+    images that were added to the query. first_rank: of the first match.
     """
 
     query: str
     images: Sequence[Image.Image]
     result: SearchResult
+    confirmed: Sequence[Image.Image] = ()
+    first_rank: int = 1
 
 
-def write_report(answers: Sequence[Answer], output: Path, *, top: int = 10, load: Loader = load_image) -> Path:
+def write_report(
+    answers: Sequence[Answer], output: Path, *, top: int = 10, load: Loader = load_image, scene: SceneLoader = scene_of
+) -> Path:
     """Write all answers into one file, whole or not at all.
 
     Args:
         answers: one a query. output: a file that ends in .html or .htm.
         top: matches a query at most. load: reads a match's `path`; "missing" where it raises VpmsearchError or OSError.
+        scene: the picture that a match was cut from.
 
     Returns:
         `output`.
@@ -66,7 +75,7 @@ def write_report(answers: Sequence[Answer], output: Path, *, top: int = 10, load
         DataError: another suffix, or the file cannot be written.
     """
     check_report(output)
-    body = "".join(_section(answer, top, load) for answer in answers)
+    body = "".join(_section(answer, top, load, scene) for answer in answers)
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -94,14 +103,18 @@ def check_report(output: Path) -> None:
         raise DataError(f"{printable(output)}: there is no folder {printable(output.parent)}")
 
 
-def _section(answer: Answer, top: int, load: Loader) -> str:
+def _section(answer: Answer, top: int, load: Loader, scene: SceneLoader) -> str:
     result = answer.result
     pictures = "".join(picture_tag(image, "query") for image in answer.images)
-    hits = "".join(_hit(rank, match, load) for rank, match in enumerate(result.matches[:top], start=1))
+    pictures += "".join(picture_tag(image, "confirmed") for image in answer.confirmed)
+    ranked = enumerate(result.matches[:top], start=answer.first_rank)
+    hits = "".join(_hit(rank, match, load, scene) for rank, match in ranked)
     told = ""
     if result.verdict:
         told = f'<b class="{result.verdict.replace(" ", "-")}">{html.escape(result.verdict)}</b>; '
     found = f"{result.candidates} compared in {result.elapsed_ms:.0f} ms"
+    decided = [(len(result.confirmed), "confirmed, a part of the query"), (len(result.refused), "refused, left out")]
+    found += "".join(f"; {number_of(count, 'image')} {what}" for count, what in decided if count)
     notice = f"; the calibration is old: {result.calibration_notice}" if result.calibration_notice else ""
     empty = result.empty
     missing = "" if hits else f"<p>No result: {html.escape(empty.text if empty else 'nothing was found')}.</p>"
@@ -111,11 +124,11 @@ def _section(answer: Answer, top: int, load: Loader) -> str:
     )
 
 
-def _hit(rank: int, match: Match, load: Loader) -> str:
+def _hit(rank: int, match: Match, load: Loader, scene: SceneLoader) -> str:
     try:
         picture = picture_tag(load(match.path), f"rank {rank}")
-        if (scene := scene_of(match.path)) is not None:
-            picture += picture_tag(scene, f"rank {rank} in its scene")
+        if (around := scene(match.path)) is not None:
+            picture += picture_tag(around, f"rank {rank} in its scene")
     except (VpmsearchError, OSError):
         picture = "<p>missing</p>"
     notes = [*labels_text(match), rate_text(match), "the query itself" if match.itself else ""]

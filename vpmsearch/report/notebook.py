@@ -23,6 +23,7 @@ from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weig
 from vpmsearch.report.html import picture_tag
 from vpmsearch.report.panels import Loader
 from vpmsearch.report.pictures import rank_panel
+from vpmsearch.report.tables import result_rows
 from vpmsearch.search.answers import match_values, rate_text, shares_text
 from vpmsearch.search.queries import region_names
 from vpmsearch.store import Gallery, GalleryView
@@ -115,19 +116,7 @@ def result_frame(result: SearchResult) -> DataFrame:
         DataError: pandas is not installed.
     """
     pandas = _pandas()
-    regions = sorted({part.region for match in result.matches for part in match.regions})
-    plain = ["rank", "image_id", "path", "pid", "camid", "distance", "captured_at", "width", "height", "box", "seconds"]
-    plain += ["false_match_rate", "itself"]
-    named = sorted({name for match in result.matches for name in match.attributes} - set(plain))
-    columns = [*plain, *(f"{kind}_{region}" for region in regions for kind in ("distance", "weight", "share")), *named]
-    rows = []
-    for rank, match in enumerate(result.matches, start=1):
-        values = match_values(rank, match)
-        row = {name: values[name] for name in plain} | {name: match.attributes.get(name) for name in named}
-        for part in match.regions:
-            kinds = {"distance": part.distance, "weight": part.weight, "share": part.share}
-            row |= {f"{kind}_{part.region}": value for kind, value in kinds.items()}
-        rows.append(row)
+    columns, rows = result_rows(result)
     return _labelled_frame(pandas, rows, columns)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vpmsearch.search.bound import Float64
+from vpmsearch.search.queries import summed
 from vpmsearch.types import Bool, RegionFeatures
 
 
@@ -32,18 +32,8 @@ def filled(query: RegionFeatures, nearest: RegionFeatures, known: Bool, threshol
     Returns:
         (n, p) and (n, p, d); visibility is in [0, 2]. A region that neither shows has visibility 0.
     """
-    shown = np.where(query.visibility >= threshold, query.visibility, 0).astype(np.float64)
-    added = np.where(nearest.visibility >= threshold, nearest.visibility, 0).astype(np.float64)
-    total = shown + added
-    weighted = _weighted(query, shown) + _weighted(nearest, added)
-    mean = np.divide(weighted, total[:, :, None], out=np.zeros_like(weighted), where=total[:, :, None] > 0)
+    whole = summed([query, nearest], threshold)
     return RegionFeatures(
-        np.where(known[:, None], total, query.visibility).astype(np.float32),
-        np.where(known[:, None, None], mean, query.embeddings).astype(np.float32),
+        np.where(known[:, None], whole.visibility, query.visibility).astype(np.float32),
+        np.where(known[:, None, None], whole.embeddings, query.embeddings).astype(np.float32),
     )
-
-
-def _weighted(features: RegionFeatures, weights: Float64) -> Float64:
-    """(n, p, d) times (n, p); 0 where a region does not count, whatever its embedding is."""
-    wide = weights[:, :, None]
-    return np.where(wide > 0, features.embeddings, 0) * wide

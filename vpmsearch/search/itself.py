@@ -7,7 +7,7 @@ one of its hits. Such an image says nothing about whether the person was seen el
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,11 +27,12 @@ class Source:
     """What a query was made of.
 
     contents: content hashes of its files, see `vpmsearch.data.images.content_hash`. image_ids: images of the index that
-    it was made from.
+    it was made from. confirmed: those of them that a person has confirmed, see `vpmsearch.search.confirm`.
     """
 
     contents: frozenset[str] = frozenset()
     image_ids: frozenset[int] = frozenset()
+    confirmed: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, *contents: str) -> Source:
@@ -47,7 +48,7 @@ class Source:
         if not image_ids:
             return self
         hashes = {record.content_hash for record in engine.snapshot.records_of(image_ids)}
-        return Source(self.contents | hashes - {""}, self.image_ids | frozenset(image_ids))
+        return replace(self, contents=self.contents | hashes - {""}, image_ids=self.image_ids | frozenset(image_ids))
 
 
 NOWHERE = Source()
@@ -56,8 +57,11 @@ NOWHERE = Source()
 
 def merged(sources: Sequence[Source]) -> Source:
     """Of several photographs that are one query."""
-    contents = [source.contents for source in sources]
-    return Source(frozenset().union(*contents), frozenset().union(*(source.image_ids for source in sources)))
+    return Source(
+        frozenset().union(*(source.contents for source in sources)),
+        frozenset().union(*(source.image_ids for source in sources)),
+        frozenset().union(*(source.confirmed for source in sources)),
+    )
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,17 @@ class Answered:
 
     result: as asked for. itself: ids of its matches that are the query itself. nearest: the nearest image that is not,
     to the query as it was asked; None where none shares a region with it. filled_from: the image that the query was
-    filled from, see `vpmsearch.search.fill`; None where it was not. Distances to a filled query are not those that a
-    calibration knows.
+    filled from, see `vpmsearch.search.fill`; None where it was not. confirmed, refused: images that a person has said
+    to show whoever is searched for, or somebody else. Distances to a filled query, or to one with confirmed images, are
+    not those that a calibration knows.
     """
 
     result: SearchResult
     itself: frozenset[int]
     nearest: Match | None
     filled_from: int | None = None
+    confirmed: frozenset[int] = frozenset()
+    refused: frozenset[int] = frozenset()
 
 
 def search_others(
@@ -88,6 +95,7 @@ def search_others(
     candidates: int = CANDIDATES_PER_REGION,
     regions: Sequence[int] | None = None,
     fill: bool = False,
+    refused: Collection[int] = (),
 ) -> list[Answered]:
     """The k nearest for each query, and which of them are the query itself.
 
@@ -96,7 +104,8 @@ def search_others(
     Args:
         sources: what each query was made of. exclude_self: leave the query itself out of the ranks. fill: fill each
             query from its nearest image and search again, see `vpmsearch.search.fill`. That image may be any of the
-            index but the query itself: `filter` says what may be a result. Others: as `SearchEngine.search`.
+            index but the query itself: `filter` says what may be a result. refused: ids of images that show somebody
+            else; they are in no rank, are not the nearest and fill nothing. Others: as `SearchEngine.search`.
 
     Raises:
         FeatureError, ModelMismatchError: as `SearchEngine.search`.
@@ -106,7 +115,16 @@ def search_others(
         raise ValueError(f"{len(features)} queries and {len(sources)} sources: give one for each")
     if fill:
         return _search_filled(
-            engine, features, sources, k, exact, exclude_self, filter, candidates=candidates, regions=regions
+            engine,
+            features,
+            sources,
+            k,
+            exact,
+            exclude_self,
+            filter,
+            candidates=candidates,
+            regions=regions,
+            refused=refused,
         )
 
     def search(queries: Sequence[int], count: int) -> list[SearchResult]:
@@ -116,24 +134,38 @@ def search_others(
     def living(query: int, result: SearchResult, count: int) -> SearchResult:
         return living_first(result, count, lambda more: search([query], more)[0])
 
+    gone = frozenset(refused)
     answers: list[Answered | None] = [None] * len(features)
-    waiting, asked, step = list(range(len(features))), k + (1 if exclude_self else 0), MORE
+    waiting, asked, step = list(range(len(features))), k + (1 if exclude_self else 0) + len(gone), MORE
     while waiting:
         found = [living(query, result, asked) for query, result in zip(waiting, search(waiting, asked), strict=True)]
         itself = _themselves(engine, found, [sources[query] for query in waiting])
         left = []
         for query, result, own in zip(waiting, found, itself, strict=True):
-            others = [match for match in result.matches if match.image_id not in own]
-            shown = others[:k] if exclude_self else result.matches[:k]
-            only_itself = NoMatches("itself", "the only image that could be a match is the query itself")
-            empty = result.empty if shown or not result.matches else only_itself
+            allowed = [match for match in result.matches if match.image_id not in gone]
+            others = [match for match in allowed if match.image_id not in own]
+            shown = others[:k] if exclude_self else allowed[:k]
+            empty = result.empty if shown or not result.matches else _NONE_LEFT[bool(gone)]
             kept = replace(result, matches=tuple(shown), empty=empty)
-            answers[query] = Answered(kept, frozenset(m.image_id for m in shown) & own, others[0] if others else None)
-            enough = len(others) >= k if exclude_self else bool(others)
+            answers[query] = Answered(
+                kept,
+                frozenset(match.image_id for match in shown) & own,
+                others[0] if others else None,
+                confirmed=sources[query].confirmed,
+                refused=gone,
+            )
+            enough = len(others) >= k if exclude_self else bool(others) and len(allowed) >= k
             if not enough and len(result.matches) == asked:
                 left.append(query)
         waiting, asked, step = left, asked + step, 4 * step
     return [answer for answer in answers if answer is not None]
+
+
+_NONE_LEFT = (
+    NoMatches("itself", "the only image that could be a match is the query itself"),
+    NoMatches("itself", "all images that could be a match are the query itself or were refused"),
+)
+"""Where there were matches and none is left; the second where some were refused."""
 
 
 def _search_filled(

@@ -23,7 +23,8 @@ def judged(
     """The result with all that is known of it.
 
     The verdict is of the nearest image that is not the query itself, and of the query as it was asked. The query itself
-    has no rate, and no match of a filled query has: a calibration does not know such distances.
+    has no rate, and no match of a filled query has, or of one with confirmed images: a calibration does not know such
+    distances. With confirmed images there is no verdict either: a person has given it.
 
     Args:
         answered: of `search_others`. query: one, (1, p) and (1, p, d), as it was searched with; regions that were not
@@ -32,10 +33,10 @@ def judged(
             found, see `vpmsearch.search.tracks`; none where tracks were not asked for. no_person: why the query shows
             nobody, see `vpmsearch.search.no_person`, or "": nothing is a match then.
     """
-    visible = visible_regions(info, query)
+    visible, is_mean = visible_regions(info, query), answered.filled_from is not None or bool(answered.confirmed)
 
     def rate(match: Match) -> float | None:
-        if known is None or answered.filled_from is not None or match.image_id in answered.itself:
+        if known is None or is_mean or match.image_id in answered.itself:
             return None
         return known.false_match_rate(visible, match.distance)
 
@@ -48,7 +49,9 @@ def judged(
         answered.result,
         matches=matches,
         no_person=no_person,
-        verdict=None if known is None or no_person else known.verdict(visible, nearest),
+        verdict=None if known is None or no_person or answered.confirmed else known.verdict(visible, nearest),
         filled_from=answered.filled_from,
+        confirmed=tuple(sorted(answered.confirmed)),
+        refused=tuple(sorted(answered.refused)),
         calibration_notice=notice,
     )

@@ -100,3 +100,30 @@ def together(features: RegionFeatures) -> tuple[RegionFeatures, tuple[int, ...]]
     regions = np.arange(features.num_regions)
     query = RegionFeatures(features.visibility[best, regions][None], features.embeddings[best, regions][None])
     return query, tuple(best.tolist())
+
+
+def summed(parts: Sequence[RegionFeatures], threshold: float) -> RegionFeatures:
+    """Images of the same people as one image of each, as if the pixels of all of them were one photograph's.
+
+        f_i = Σ C_i f_i / Σ C_i        C_i = Σ C_i
+
+    The visibility is not divided by the number of parts: Eq. 4 does not change with the scale of a query's visibility,
+    and a share of what a whole image shows of a region would fall below the default `min_visibility`.
+
+    Args:
+        parts: at least one, each of n images, (n, p) and (n, p, d). threshold: `min_visibility`; a region below it
+            counts as not shown.
+
+    Returns:
+        (n, p) and (n, p, d); the sum of visibilities is in [0, number of parts]. A region that no part shows has
+        visibility 0.
+    """
+    total = np.zeros(parts[0].visibility.shape)
+    weighted = np.zeros(parts[0].embeddings.shape)
+    for part in parts:
+        shown = np.where(part.visibility >= threshold, part.visibility, 0).astype(np.float64)
+        total += shown
+        # 0 where a region does not count, whatever its embedding is.
+        weighted += np.where(shown[:, :, None] > 0, part.embeddings, 0) * shown[:, :, None]
+    mean = np.divide(weighted, total[:, :, None], out=np.zeros_like(weighted), where=total[:, :, None] > 0)
+    return RegionFeatures(total.astype(np.float32), mean.astype(np.float32))

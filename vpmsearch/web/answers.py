@@ -7,10 +7,11 @@ from dataclasses import replace
 from vpmsearch.data.images import printable
 from vpmsearch.search.answers import answer_values, query_regions
 from vpmsearch.search.queries import region_names
-from vpmsearch.types import NoMatches, RegionFeatures, SearchResult
+from vpmsearch.types import NoMatches, SearchResult
 from vpmsearch.web.fields import MAX_RANK
 from vpmsearch.web.schemas import RegionsSeen, SearchAnswer
-from vpmsearch.web.service import Found, Photograph, SearchService, View
+from vpmsearch.web.searching import Searched
+from vpmsearch.web.service import Photograph, SearchService, View
 
 
 def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:
@@ -27,27 +28,22 @@ def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:
     )
 
 
-def search_answer(
-    view: View,
-    query: RegionFeatures,
-    name: str,
-    sources: tuple[int, ...],
-    chosen: tuple[int, ...] | None,
-    found: Found,
-) -> SearchAnswer:
-    """One page of the ranks, in the form that `query --json` has too; nothing in it tells where the files are.
-
-    Args:
-        view: that was searched. query: one, (1, p) and (1, p, d). name: of it. sources: for each region the photograph
-            it was taken from. chosen: regions that were asked for, None for all. found: the page.
-    """
+def search_answer(searched: Searched) -> SearchAnswer:
+    """One page of the ranks, in the form that `query --json` has too; nothing in it tells where the files are."""
+    view, found = searched.view, searched.found
     shown = replace(found.result, empty=_why_empty(view, found.result))
-    seen = query_regions(query, view.snapshot.model_info, chosen, sources)
-    values = answer_values(name, seen, shown, found.offset + 1)
+    seen = query_regions(searched.query, view.snapshot.model_info, searched.chosen, searched.taken)
+    values = answer_values(searched.asked.name, seen, shown, found.offset + 1)
     for match in values["matches"]:
         match["path"] = view.shown_path(match["path"])
     more = found.more and found.offset + len(shown.matches) < MAX_RANK
     return SearchAnswer(**values, offset=found.offset, more=more)
+
+
+def shown_result(view: View, result: SearchResult) -> SearchResult:
+    """The result with the paths that answers have."""
+    matches = tuple(replace(match, path=view.shown_path(match.path)) for match in result.matches)
+    return replace(result, matches=matches, empty=_why_empty(view, result))
 
 
 def _why_empty(view: View, result: SearchResult) -> NoMatches | None:

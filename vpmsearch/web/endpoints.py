@@ -13,32 +13,20 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from vpmsearch.data.images import printable
 from vpmsearch.errors import ImageError
-from vpmsearch.search.itself import Source
 from vpmsearch.search.pairs import PAIRS_ASKED, choose_pairs
-from vpmsearch.search.queries import parse_regions, region_names, together
-from vpmsearch.types import RegionFeatures
+from vpmsearch.search.queries import region_names
 from vpmsearch.version import VERSION
+from vpmsearch.web import searching
 from vpmsearch.web.answers import regions_seen, search_answer
 from vpmsearch.web.asking import Asker, cookie_name
-from vpmsearch.web.fields import (
-    LARGEST_ID,
-    MAX_PHOTOGRAPHS,
-    MAX_RANK,
-    Given,
-    Moment,
-    box_of,
-    boxes_of,
-    check_count,
-    filter_of,
-    known_fields,
-    whole_uploads,
-)
+from vpmsearch.web.exports import MEDIA_TYPES, FileForm, exported
+from vpmsearch.web.fields import LARGEST_ID, box_of, known_fields
 from vpmsearch.web.guard import Exchange, route_of
 from vpmsearch.web.reference import reference_page
 from vpmsearch.web.schemas import Health, IndexStats, Pair, Pairs, Problem, RegionsSeen, SearchAnswer
-from vpmsearch.web.service import SearchService, shows_nobody
+from vpmsearch.web.searching import Asked, asked
+from vpmsearch.web.service import SearchService
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
 
 Value = TypeVar("Value")
@@ -66,6 +54,7 @@ _IMAGE_ERRORS = _ERRORS | {
     404: {"model": Problem, "description": "No such image in the index, or its file is gone or has changed"},
 }
 _LINES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+_FILES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not changed"}}
 HUNG_UP = 499
 """Counted for whoever hung up before the answer, as nginx does; nobody is sent it."""
@@ -127,63 +116,7 @@ async def session(request: Request) -> Response:
 
 
 @guarded.post("/search", responses=_UPLOAD_ERRORS | _LINES, response_model=SearchAnswer)
-async def search(
-    request: Request,
-    photograph: Annotated[
-        list[UploadFile] | None, Given, File(description=f"Up to {MAX_PHOTOGRAPHS} photographs of one person.")
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        Form(
-            description='Of each photograph the part to use: "left,top,right,bottom" as fractions 0 to 1, '
-            '"xywh=x,y,width,height" in pixels, or "".'
-        ),
-    ] = None,
-    image_id: Annotated[
-        list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
-        Given,
-        Form(description="Images of the index to search with."),
-    ] = None,
-    regions: Annotated[
-        str, Form(max_length=1000, description='Compare by these alone: "0,1" or "torso"; "" is all.')
-    ] = "",
-    pid: Annotated[list[str] | None, Given, Form(description="Only these identities, numbers or words.")] = None,
-    camid: Annotated[list[str] | None, Given, Form(description="Only these cameras, numbers or words.")] = None,
-    where: Annotated[
-        list[Annotated[str, Form(max_length=10_000)]] | None,
-        Given,
-        Form(
-            max_length=100,
-            description='Only images with these attributes: "site=north", or JSON: {"site": ["north", "south"]}. '
-            "All names must fit; of one name, any value.",
-        ),
-    ] = None,
-    after: Annotated[
-        Moment | None,
-        Form(description="Only images captured at or after this time; without a zone it is UTC."),
-    ] = None,
-    before: Annotated[Moment | None, Form(description="Only images captured before this time.")] = None,
-    prefix: Annotated[
-        str, Form(max_length=4096, description="Only images whose path, as answers give it, starts so.")
-    ] = "",
-    exact: Annotated[bool, Form(description="Compare with every image instead of candidates.")] = False,
-    exclude_self: Annotated[
-        bool, Form(description="Leave the query itself, or whatever has its content, out of the ranks.")
-    ] = False,
-    by_track: Annotated[
-        bool, Form(description="Images of one track are one match: its nearest image, and how many it has.")
-    ] = False,
-    fill: Annotated[
-        bool, Form(description="Fill what the query does not show from its nearest image, and search again.")
-    ] = False,
-    cut_from: Annotated[
-        list[Annotated[int, Form(ge=1, le=LARGEST_ID)]] | None,
-        Given,
-        Form(max_length=MAX_PHOTOGRAPHS, description="Images of the index that photographs were cut from."),
-    ] = None,
-    offset: Annotated[int, Form(ge=0, lt=MAX_RANK, description="Ranks to skip.")] = 0,
-    limit: Annotated[int, Form(ge=1, le=100, description="Matches to answer.")] = 24,
-) -> SearchAnswer | Response:
+async def search(request: Request, wanted: Annotated[Asked, Depends(asked)]) -> SearchAnswer | Response:
     """Rank the images of the index by Eq. 4: by the regions that they and the query both show.
 
     Several photographs and images together are one query: of each region the one that shows most of it. An image of the
@@ -193,46 +126,34 @@ async def search(
     changes: `{"waiting": 3}`, searches that come before, or `{"doing": "seeing"}` or `{"doing": "searching"}`. Then
     `{"answer": …}`, or `{"error": "…", "status": 422}`. A field that is empty is one that was not given.
     """
-    uploads, ids = whole_uploads(photograph or []), image_id or []
-    check_count(len(uploads) + len(ids))
-    boxes = boxes_of(box or [], len(uploads))
-    name = " + ".join(
-        [*(printable((upload.filename or "photograph")[:200]) for upload in uploads), *map("image {}".format, ids)]
-    )
     service = service_of(request)
-    only = filter_of(pid or (), camid or (), where or (), after, before, service.view.whole_prefix(prefix))
 
     def work(place: Place) -> SearchAnswer:
-        view = service.view
-        chosen = parse_regions(regions, view.snapshot.model_info.num_regions)
-        place.now("seeing" if uploads else "searching")
-        # Read only now: who waits for a thread keeps his photographs in a temporary file, not in memory.
-        seen = [service.see(upload.file.read(), part) for upload, part in zip(uploads, boxes, strict=True)]
-        parts = [photograph.features for photograph in seen] + [service.stored_features(view, each) for each in ids]
-        source = Source.of(*(photograph.content for photograph in seen)).with_images(
-            view.engine, [*ids, *(cut_from or [])]
-        )
-        query, sources = together(RegionFeatures.concatenate(parts))
-        place.now("searching")
-        page = min(limit, MAX_RANK - offset)
-        found = service.search(
-            view,
-            query,
-            offset=offset,
-            limit=page,
-            exact=exact,
-            only=only,
-            regions=chosen,
-            source=source,
-            exclude_self=exclude_self,
-            by_track=by_track,
-            fill=fill,
-            nobody="" if ids else shows_nobody(view.snapshot.model_info, seen),
-        )
-        request.app.state.metrics.searched(found.result)
-        return search_answer(view, query, name, sources, chosen, found)
+        searched = searching.search(service, wanted, place)
+        request.app.state.metrics.searched(searched.found.result)
+        return search_answer(searched)
 
     return await _in_turn(request, work)
+
+
+@guarded.post("/export", responses=_UPLOAD_ERRORS | _FILES, response_class=Response)
+async def export(
+    request: Request,
+    wanted: Annotated[Asked, Depends(asked)],
+    form: Annotated[FileForm, Form(description="Of the file; parquet where pyarrow is installed.")],
+) -> Response:
+    """The same search as a file to hand on: its ranks, and the images that were confirmed and refused.
+
+    `csv` and `parquet` have a row an image; `json` is the answer to the search; `html` is a report with pictures.
+    """
+    service = service_of(request)
+
+    def work(place: Place) -> Response:
+        searched = searching.search(service, wanted, place)
+        request.app.state.metrics.searched(searched.found.result)
+        return exported(service, searched, form)
+
+    return await _waited(request, work)
 
 
 @guarded.post("/regions", responses=_UPLOAD_ERRORS | _LINES, response_model=RegionsSeen)
@@ -325,6 +246,7 @@ def stats(request: Request) -> IndexStats:
         camids=list(view.camids),
         attributes=list(view.attributes),
         captured=list(view.captured) if view.captured else None,
+        examples=view.examples(),
     )
 
 
@@ -348,23 +270,30 @@ def _asker(request: Request) -> Asker:
 
 
 async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer | Response:
-    """Run what keeps a core busy in one of few threads, so that pictures and health do not wait behind it.
+    """The answer itself, or lines of JSON for whoever accepts them, see `_waited`.
 
-    The answer itself, or lines of JSON for whoever accepts them; failures of both are counted. Whoever hangs up gives
-    up his place in either case: the response takes care of that for lines.
+    Whoever hangs up gives up his place in either case: the response takes care of that for lines.
     """
-    line: Line = request.app.state.searching
-
-    def failed(error: Exception) -> tuple[int, str]:
-        status, text = service_of(request).problem_of(error)
-        request.app.state.metrics.failed.labels(route_of(request.scope), status).inc()
-        exchange: Exchange = request.state.exchange
-        exchange.failed = status
-        return status, text
-
     if MEDIA_TYPE in request.headers.get("accept", ""):
+        line: Line = request.app.state.searching
         at_once = {"X-Accel-Buffering": "no"}  # nginx would else keep the lines back until there are many
-        return StreamingResponse(line.told(work, failed), media_type=MEDIA_TYPE, headers=at_once)
+        told = line.told(work, functools.partial(_failed, request))
+        return StreamingResponse(told, media_type=MEDIA_TYPE, headers=at_once)
+    return await _waited(request, work)
+
+
+def _failed(request: Request, error: Exception) -> tuple[int, str]:
+    """Count a failure; its status and text."""
+    status, text = service_of(request).problem_of(error)
+    request.app.state.metrics.failed.labels(route_of(request.scope), status).inc()
+    exchange: Exchange = request.state.exchange
+    exchange.failed = status
+    return status, text
+
+
+async def _waited(request: Request, work: Callable[[Place], Value]) -> Value | Response:
+    """Run what keeps a core busy in one of few threads, so that pictures and health do not wait behind it."""
+    line: Line = request.app.state.searching
     place = Place()
     watching = asyncio.ensure_future(_hung_up(request))
     try:
@@ -376,7 +305,7 @@ async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer 
                 return Response(status_code=HUNG_UP)
             return searching.result()
     except Exception as error:
-        status, text = failed(error)
+        status, text = _failed(request, error)
         raise HTTPException(status, text) from error
     finally:
         watching.cancel()

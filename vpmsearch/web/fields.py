@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Request, UploadFile
 from pydantic import BeforeValidator
@@ -19,8 +19,15 @@ from vpmsearch.errors import DataError
 from vpmsearch.labels import as_label, as_name, attribute_text, wanted_attributes
 from vpmsearch.types import SearchFilter, as_utc
 
+if TYPE_CHECKING:
+    from vpmsearch.web.service import View
+
 FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 MAX_PHOTOGRAPHS = 8
+MAX_CONFIRMED = 64
+"""Confirmed images of a query."""
+MAX_REFUSED = 500
+"""Refused images of a search."""
 MAX_RANK = 1000
 """Ranks that can be paged through."""
 LARGEST_ID = 2**63 - 1  # SQLite's
@@ -41,20 +48,26 @@ async def known_fields(request: Request) -> None:
     A body that is no form is answered with the fields that are wanted.
     """
     dependant = request.scope["route"].dependant
-    wanted = [field.alias for field in dependant.body_params]
+    wanted = _names(dependant, "body_params")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if wanted and kind and kind not in FORMS:
         fields = ", ".join(wanted)
         text = f"send a form (multipart/form-data), not {kind[:100]}; its fields are {fields}: /api/docs describes them"
         raise HTTPException(415, text)
     for given, names in (
-        (request.query_params, [field.alias for field in dependant.query_params]),
+        (request.query_params, _names(dependant, "query_params")),
         (await request.form() if wanted else (), wanted),
     ):
         if unknown := sorted(set(given) - set(names)):
             some = f"; there are {', '.join(names)}" if names else ""
             place = "in the address" if given is request.query_params else "in the form"
             raise HTTPException(422, f"there is no field {unknown[0][:100]!r} {place}{some}")
+
+
+def _names(dependant: Any, kind: str) -> list[str]:
+    """The fields of an endpoint and of what it depends on."""
+    own = [field.alias for field in getattr(dependant, kind)]
+    return [name for each in dependant.dependencies for name in _names(each, kind)] + own
 
 
 def whole_uploads(uploads: Sequence[UploadFile]) -> list[UploadFile]:
@@ -113,20 +126,32 @@ def box_of(text: str) -> CropBox | PixelBox | None:
 
 
 def filter_of(
+    view: View,
     pids: Sequence[str],
     camids: Sequence[str],
+    other_than: Sequence[str],
     where: Sequence[str],
     after: datetime | None,
     before: datetime | None,
     prefix: str,
 ) -> SearchFilter:
-    """Which images may be results. where: "name=value" each, or JSON of values by name: `{"site": ["north"]}`."""
+    """Which images may be results.
+
+    Args:
+        view: what is searched. other_than: cameras to leave out. where: "name=value" each, or JSON of values by name:
+            `{"site": ["north"]}`. prefix: of the whole path.
+    """
     try:
+        only, without = [as_label(text) for text in camids], {as_label(text) for text in other_than}
+        if without:
+            only = [camid for camid in only or view.camids if camid not in without]
+            if not only:
+                raise HTTPException(422, "every camera that was asked for is left out")
         wanted: dict[str, list[str]] = {}
         for text in where:
             for name, values in _attributes(text).items():
                 wanted.setdefault(name, []).extend(values)
-        return SearchFilter(tuple(map(as_label, pids)), tuple(map(as_label, camids)), after, before, prefix, wanted)
+        return SearchFilter(tuple(map(as_label, pids)), tuple(only), after, before, prefix, wanted)
     except DataError as error:
         raise HTTPException(422, str(error)) from error
 

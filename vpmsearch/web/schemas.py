@@ -45,7 +45,7 @@ class Hit(BaseModel):
     seconds: float | None = Field(description="moment of its film")
     false_match_rate: float | None = Field(
         description="share of searches for people who are not in the index that find an image as near; none without "
-        "`vpmsearch calibrate`, of the query itself, and of a query that was filled"
+        "`vpmsearch calibrate`, of the query itself, and of a query that was filled or has confirmed images"
     )
     itself: bool = Field(description="it is the query itself, or has its content: no match")
     track_images: int | None = Field(
@@ -60,7 +60,9 @@ class QueryRegion(BaseModel):
     name: str
     visibility: float
     counts: bool = Field(description="enough of it is visible, and it was asked for")
-    photograph: int = Field(description="the photograph it was taken from, from 0, as they were given; image ids last")
+    photograph: int = Field(
+        description="the photograph it was taken from, from 0, as they were given; then image ids, then confirmed"
+    )
 
 
 class NoMatch(BaseModel):
@@ -86,11 +88,13 @@ class SearchAnswer(BaseModel):
     matches: list[Hit] = Field(description="best first")
     verdict: str | None = Field(
         description='"match", "unsure" or "no match", of the nearest image that is not the query itself; none without '
-        "`vpmsearch calibrate`"
+        "`vpmsearch calibrate`, and where images were confirmed"
     )
     filled_from: int | None = Field(
         description="id of the image that the query was filled from; the verdict is of the query as it was"
     )
+    confirmed: list[int] = Field(description="ids of images that a person has confirmed: a part of the query")
+    refused: list[int] = Field(description="ids of images that a person has refused: in no rank")
     depth: int = Field(description="how many images of each region's list were compared; 0 where all images were")
     complete: bool = Field(description="no other image can belong into the answer, which is what `exact` gives")
     bound_closed: bool = Field(description="by the bound; lists that are approximate may have missed an image")
@@ -150,6 +154,7 @@ class IndexStats(BaseModel):
     captured: list[datetime] | None = Field(
         min_length=2, max_length=2, description="first and last; none where no image has a time"
     )
+    examples: list[int] = Field(description="ids of a few images, to begin from; none in a very large index")
 
 
 class Health(BaseModel):

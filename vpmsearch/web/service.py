@@ -41,6 +41,7 @@ THUMBNAIL = (192, 256)
 """Largest width and height of a thumbnail, in pixels."""
 PICTURE = (1024, 1024)
 """Largest width and height of a picture that is shown whole."""
+EXAMPLES, MOST_LISTED = 8, 1_000_000
 KEPT_PHOTOGRAPHS, KEPT_THUMBNAILS = 128, 4096
 
 
@@ -86,6 +87,13 @@ class View:
     def whole_prefix(self, prefix: str) -> str:
         """What stored paths begin with where shown ones begin with `prefix`; one from "/" on is taken as it is."""
         return prefix if not prefix or prefix.startswith("/") else self.folder + prefix
+
+    def examples(self) -> list[int]:
+        """Ids of a few images from all over the index; none where to list the ids of all would take long."""
+        if self.images > MOST_LISTED:
+            return []
+        image_ids = self.snapshot.image_ids
+        return list(map(int, image_ids[:: max(1, -(-len(image_ids) // EXAMPLES))]))
 
     @property
     def snapshot(self) -> GalleryView:
@@ -230,15 +238,15 @@ class SearchService:
         exclude_self: bool = False,
         by_track: bool = False,
         fill: bool = False,
+        refused: Sequence[int] = (),
         nobody: str = "",
     ) -> Found:
         """The matches ranked offset + 1 to offset + limit.
 
         Args:
             source: what the query was made of: never its own match. exclude_self: leave it out of the ranks.
-            by_track: images of one track are one match.
-            fill: see `vpmsearch.search.fill`. nobody: why the photographs show
-            no person, or "".
+            by_track: images of one track are one match. fill: see `vpmsearch.search.fill`. refused: images to leave
+            out. nobody: why the photographs show no person, or "".
 
         Raises:
             FeatureError: no such region.
@@ -256,6 +264,7 @@ class SearchService:
                 filter=only,
                 regions=regions,
                 fill=fill,
+                refused=refused,
             )[0]
 
         images: tuple[int, ...] = ()
@@ -293,13 +302,21 @@ class SearchService:
         Raises:
             StoreError: it is not in the index. ImageError: its file is gone or has changed.
         """
+        return _jpeg(self.scene_image(image_id), PICTURE, quality=92)
+
+    def scene_image(self, image_id: int) -> Image.Image:
+        """The same as a picture of any size.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
         record = self.view.record(image_id)
         part = part_of(record.path)
         digest, image = read_scene(part)
         _check_same(record, part_hash(digest, part))
         if part.box is not None:
             image = outlined(image, part.box)
-        return _jpeg(image, PICTURE, quality=92)
+        return image
 
     def _read(self, record: ImageRecord) -> Image.Image:
         """The picture that was indexed, and no other: what has come to be at its path since is not shown to anybody."""
@@ -312,12 +329,26 @@ class SearchService:
         shrink_to = self.extractor.weights.config.input_size if box is None else None
         return decode_image(data, max_pixels=self.max_pixels, shrink_to=shrink_to)
 
+    def part(self, data: bytes, box: Box | None) -> Image.Image:
+        """The part of a photograph that is used, as a picture.
+
+        Raises:
+            ImageError: the bytes are no image that can be used.
+        """
+        return _cropped(self._decode(data, box), box)
+
+    def stored_image(self, image_id: int) -> Image.Image:
+        """An image of the index as a picture.
+
+        Raises:
+            StoreError: it is not in the index. ImageError: its file is gone or has changed.
+        """
+        return self._read(self.view.record(image_id))
+
     def _see(self, image: Image.Image, box: Box | None, content: str) -> Photograph:
         full_size = image.info.get("full_size", image.size)
         if box is not None:
-            left, top, right, bottom = box.pixels(image.width, image.height)
-            edges = (int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom)))
-            image = image.crop(edges)
+            image = _cropped(image, box)
             full_size = image.size
         with self._model:  # one at a time: it uses all cores, or the whole GPU
             seen = self.extractor.see(image)
@@ -344,6 +375,13 @@ class _Recent(Generic[Value]):
             if len(self._values) > self._size:
                 self._values.popitem(last=False)
         return value
+
+
+def _cropped(image: Image.Image, box: Box | None) -> Image.Image:
+    if box is None:
+        return image
+    left, top, right, bottom = box.pixels(image.width, image.height)
+    return image.crop((int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom))))
 
 
 def shows_nobody(info: ModelInfo, photographs: Sequence[Photograph]) -> str:

@@ -33,6 +33,8 @@ export const thumbnail = (id) => `api/images/${id}/thumbnail`;
 
 export const picture = (id) => `api/images/${id}`;
 
+export const scene = (id) => `api/images/${id}/scene`;
+
 const boxText = (box) => (box ? [box.left, box.top, box.right, box.bottom].join(",") : "");
 
 // A photo is {file} or {id}, with the box of the part to use or null.
@@ -47,6 +49,17 @@ export function regions(photo, signal, tell) {
 
 // `tell` as above; of a search it also hears {doing: "searching"}.
 export function search(photos, wanted, signal, tell) {
+  return followed("api/search", { method: "POST", body: formOf(photos, wanted), signal }, tell);
+}
+
+// The same search as a file: "csv", "html", "json" or "parquet".
+export async function exported(photos, wanted, form) {
+  const body = formOf(photos, wanted);
+  body.append("form", form);
+  return (await answered("api/export", { method: "POST", body })).blob();
+}
+
+function formOf(photos, wanted) {
   const form = new FormData();
   for (const photo of photos) {
     if (photo.id && !photo.box) { form.append("image_id", photo.id); continue; }
@@ -55,8 +68,12 @@ export function search(photos, wanted, signal, tell) {
     form.append("box", boxText(photo.box));
   }
   if (wanted.regions) form.append("regions", wanted.regions.join(","));
+  for (const { image_id } of wanted.confirmed) form.append("confirmed", image_id);
+  for (const { image_id } of wanted.refused) form.append("refused", image_id);
+  for (const pid of wanted.pids) form.append("pid", pid);
   for (const camid of wanted.camids) form.append("camid", camid);
-  for (const pair of wanted.where) form.append("where", pair);
+  for (const camid of wanted.without) form.append("exclude_camid", camid);
+  for (const attribute of wanted.where) form.append("where", attribute);
   if (wanted.after) form.append("after", `${wanted.after}Z`);
   if (wanted.before) form.append("before", `${wanted.before}Z`);
   form.append("prefix", wanted.prefix);
@@ -65,7 +82,7 @@ export function search(photos, wanted, signal, tell) {
   form.append("fill", wanted.fill);
   form.append("offset", wanted.offset);
   form.append("limit", wanted.limit);
-  return followed("api/search", { method: "POST", body: form, signal }, tell);
+  return form;
 }
 
 // An answer that comes in lines of JSON, the last of which is the answer itself or an error. None comes after an abort.

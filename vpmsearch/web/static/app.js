@@ -5,15 +5,19 @@ import { by } from "./dom.js";
 import { showFilters } from "./filters.js";
 import { showPresets } from "./regions.js";
 import { on, state } from "./state.js";
+import { showStart } from "./start.js";
 import "./compare.js";
+import "./files.js";
+import { begin } from "./history.js";
 import "./photographs.js";
 import "./results.js";
 import "./search.js";
+import "./tool.js";
 
 async function start() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token) {
-    history.replaceState(null, "", location.pathname); // out of the address bar and the history
+    history.replaceState(history.state, "", location.pathname + location.search); // out of the address bar and the history
     try { await api.login(token); } catch { /* the request below asks for another */ }
   }
   await enter();
@@ -38,6 +42,8 @@ async function enter() {
   by("stats").textContent = `${images.toLocaleString("en")} images${cameras ? `, ${cameras} cameras` : ""}, ${weights || "unnamed weights"}`;
   showFilters();
   showPresets();
+  showStart();
+  begin();
 }
 
 by("login").addEventListener("submit", async (event) => {

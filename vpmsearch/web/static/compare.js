@@ -2,19 +2,29 @@
 
 import * as api from "./api.js";
 import { bar, by, element, percent } from "./dom.js";
-import { fileName, labels } from "./labels.js";
+import { fileName, folder, labels } from "./labels.js";
+import { tellingNames } from "./names.js";
 import { cutOut, draw, loadImage, shade } from "./photo.js";
 import { searchWith } from "./photographs.js";
 import { report } from "./progress.js";
 import { state } from "./state.js";
+import { decide } from "./trail.js";
+
+// Pixels of a picture at most: of its place, or its numbers would be made small with it.
+const size = () => ({ width: Math.min(320, by("compare-hit").parentElement.clientWidth - 2), height: 304 });
 
 let shown = null; // the hit that the dialog shows, or showed last
+let ranks = []; // those that previous and next go through: as they were when the dialog was opened
 let comparing = null; // the AbortController of the hit that the dialog shows, or showed last
 
 // Fill the dialog: both images under their regions, and each shared region cut out of both. Another one, or closing the
 // dialog, ends it.
 export async function open(hit) {
   shown = hit;
+  if (!by("compare").open) ranks = state.hits;
+  const place = ranks.indexOf(hit);
+  by("compare-previous").disabled = place < 1;
+  by("compare-next").disabled = place === ranks.length - 1;
   comparing?.abort();
   const mine = new AbortController();
   const { signal } = mine;
@@ -23,7 +33,8 @@ export async function open(hit) {
   const rate = hit.false_match_rate;
   const strangers = rate == null ? "" : `; of people who are not in the index, ${percent(rate)} find an image as near`;
   by("compare-summary").textContent = `Distance ${hit.distance.toFixed(4)}${strangers}`;
-  by("compare-caption").textContent = [fileName(hit.path), ...labels(hit)].join(" · ");
+  by("compare-caption").textContent = [fileName(hit.path), folder(hit.path), ...labels(hit)].filter(Boolean).join(" · ");
+  showScene(hit);
   for (const id of ["compare-rows", "compare-looking"]) by(id).replaceChildren();
   for (const id of ["compare-query", "compare-hit"]) { by(id).width = by(id).height = 1; }
   const dialog = by("compare");
@@ -39,8 +50,8 @@ export async function open(hit) {
     const [image, seen] = await Promise.all([loadImage(api.picture(hit.image_id)), looked]);
     signal.throwIfAborted();
     const active = state.photos[state.active];
-    if (active?.image) draw(by("compare-query"), active.image, { box: active.box, seen: active.seen }); // not of a TIFF
-    draw(by("compare-hit"), image, { seen });
+    if (active?.image) draw(by("compare-query"), active.image, { box: active.box, seen: active.seen, ...size() }); // not of a TIFF
+    draw(by("compare-hit"), image, { seen, ...size() });
     by("compare-rows").replaceChildren(...hit.regions.map((part) => row(part, state.asked[state.query[part.region].photograph], image, seen)));
   } catch (error) {
     if (signal.aborted) return;
@@ -54,13 +65,48 @@ function row(part, photo, image, seen) {
   const swatch = element("span", { class: "swatch" });
   swatch.style.background = shade(part.region);
   return element("tr", {},
-    element("th", { scope: "row" }, swatch, ` ${part.region} ${part.name}`),
+    element("th", { scope: "row" }, swatch, ` ${part.region} ${tellingNames(state.index.names, state.index.grid)[part.region]}`),
     element("td", {}, cut(photo?.image, photo?.box, photo?.seen)),
     element("td", {}, cut(image, null, seen)),
     element("td", { class: "number" }, part.distance.toFixed(3)),
     element("td", {}, bar(part.share), percent(part.share)));
 }
 
+// The photograph or film that the hit was cut from; a click shows it as large as it is.
+function showScene(hit) {
+  by("compare-scene").hidden = !hit.box;
+  by("scene-zoom").setAttribute("aria-pressed", "false");
+  if (hit.box) by("scene").src = api.scene(hit.image_id);
+  else by("scene").removeAttribute("src");
+}
+
+function step(by_) {
+  const next = ranks[ranks.indexOf(shown) + by_];
+  if (next) open(next);
+}
+
+// The next hit follows what was decided on, so that many can be gone through.
+function decideHere(kind) {
+  const next = ranks[ranks.indexOf(shown) + 1];
+  decide(kind, shown);
+  if (next) open(next);
+  else by("compare").close();
+}
+
+by("compare-previous").addEventListener("click", () => step(-1));
+by("compare-next").addEventListener("click", () => step(1));
+by("compare-confirm").addEventListener("click", () => decideHere("confirmed"));
+by("compare-refuse").addEventListener("click", () => decideHere("refused"));
+by("compare").addEventListener("keydown", (event) => {
+  const steps = { ArrowLeft: -1, ArrowRight: 1 };
+  if (!steps[event.key] || event.target.closest(".scroll")) return; // the table scrolls by these keys
+  event.preventDefault();
+  step(steps[event.key]);
+});
+by("scene-zoom").addEventListener("click", (event) => {
+  const button = event.currentTarget;
+  button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+});
 by("compare-close").addEventListener("click", () => by("compare").close());
 by("compare-search").addEventListener("click", () => {
   by("compare").close();

@@ -18,32 +18,42 @@ export function loadImage(address) {
 
 // Draw the image, dim what is not used, and lay the regions over what is.
 export function draw(canvas, image, { box = null, seen = null, width = 320, height = 360 } = {}) {
+  const fine = Math.min(2, window.devicePixelRatio || 1); // or all is blurred on a phone
   const scale = Math.min(width / image.naturalWidth, height / image.naturalHeight);
-  canvas.width = Math.max(1, Math.round(image.naturalWidth * scale));
-  canvas.height = Math.max(1, Math.round(image.naturalHeight * scale));
+  canvas.width = Math.max(1, Math.round(image.naturalWidth * scale * fine));
+  canvas.height = Math.max(1, Math.round(image.naturalHeight * scale * fine));
+  canvas.style.width = `${canvas.width / fine}px`;
   const pen = canvas.getContext("2d");
   pen.drawImage(image, 0, 0, canvas.width, canvas.height);
   const part = box || WHOLE;
   const [x, y] = [part.left * canvas.width, part.top * canvas.height];
   const [w, h] = [(part.right - part.left) * canvas.width, (part.bottom - part.top) * canvas.height];
-  if (seen) paint(pen, seen.labels, x, y, w, h);
+  if (seen) paint(pen, seen.labels, x, y, w, h, fine);
   if (box) {
     pen.fillStyle = "rgb(0 0 0 / 60%)";
     pen.fillRect(0, 0, canvas.width, y);
     pen.fillRect(0, y + h, canvas.width, canvas.height);
     pen.fillRect(0, y, x, h);
     pen.fillRect(x + w, y, canvas.width, h);
-    pen.lineWidth = 2;
+    pen.lineWidth = 2 * fine;
     pen.strokeStyle = "#fff";
     pen.strokeRect(x, y, w, h);
-    pen.setLineDash([5, 4]);
+    pen.setLineDash([5 * fine, 4 * fine]);
     pen.strokeStyle = "#000";
     pen.strokeRect(x, y, w, h);
     pen.setLineDash([]);
+    pen.fillStyle = "#fff";
+    const side = 9 * fine; // handles: a corner can be taken hold of
+    for (const cornerX of [x, x + w]) {
+      for (const cornerY of [y, y + h]) {
+        pen.fillRect(cornerX - side / 2, cornerY - side / 2, side, side);
+        pen.strokeRect(cornerX - side / 2, cornerY - side / 2, side, side);
+      }
+    }
   }
 }
 
-function paint(pen, labels, x, y, w, h) {
+function paint(pen, labels, x, y, w, h, fine) {
   const [cellW, cellH] = [w / labels[0].length, h / labels.length];
   const cells = document.createElement("canvas"); // a pixel a label, then enlarged: no seams between rectangles
   cells.width = labels[0].length;
@@ -58,12 +68,14 @@ function paint(pen, labels, x, y, w, h) {
   pen.drawImage(cells, x, y, w, h);
   pen.imageSmoothingEnabled = true;
   pen.globalAlpha = 1;
-  pen.font = "bold 15px system-ui, sans-serif";
   pen.textAlign = "center";
   pen.textBaseline = "middle";
   for (const [region, place] of middles(labels)) {
+    const tall = (place.bottom - place.top) * h;
+    if (tall < 11 * fine) continue; // a number that cannot be read says nothing
+    pen.font = `bold ${Math.round(Math.min(16 * fine, tall))}px system-ui, sans-serif`;
     const at = [x + (place.column + 0.5) * cellW, y + (place.row + 0.5) * cellH];
-    pen.lineWidth = 4;
+    pen.lineWidth = 4 * fine;
     pen.strokeStyle = "#fff";
     pen.strokeText(region, ...at);
     pen.fillStyle = "#111";
@@ -110,51 +122,4 @@ export function cutOut(image, box, seen, region) {
   canvas.height = Math.max(1, Math.round(height * scale));
   canvas.getContext("2d").drawImage(image, left, top, width, height, 0, 0, canvas.width, canvas.height);
   return canvas;
-}
-
-const SMALLEST = 0.04;
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-
-// Let a person draw the rectangle by pointer or by keys; tell `show` while it changes and `done` when it has.
-export function editBox(canvas, get, show, done) {
-  let start = null;
-  const at = (event) => {
-    const frame = canvas.getBoundingClientRect();
-    return [clamp((event.clientX - frame.left) / frame.width, 0, 1), clamp((event.clientY - frame.top) / frame.height, 0, 1)];
-  };
-  const between = ([x0, y0], [x1, y1]) => ({
-    left: Math.min(x0, x1), top: Math.min(y0, y1), right: Math.max(x0, x1), bottom: Math.max(y0, y1),
-  });
-  canvas.addEventListener("pointerdown", (event) => {
-    start = at(event);
-    canvas.setPointerCapture(event.pointerId);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (start) show(between(start, at(event)));
-  });
-  canvas.addEventListener("pointerup", (event) => {
-    if (!start) return;
-    const box = between(start, at(event));
-    start = null;
-    // A click is no rectangle: it takes the whole photograph.
-    done(box.right - box.left < SMALLEST || box.bottom - box.top < SMALLEST ? null : box);
-  });
-  canvas.addEventListener("pointercancel", () => { start = null; show(get()); });
-  canvas.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-    if (event.key === "Escape") { done(null); return; }
-    const step = steps[event.key];
-    if (!step) return;
-    event.preventDefault();
-    done(nudged(get() || WHOLE, step.map((value) => 0.05 * value), event.shiftKey));
-  });
-}
-
-function nudged(box, [dx, dy], resize) {
-  if (resize) {
-    return { ...box, right: clamp(box.right + dx, box.left + SMALLEST, 1), bottom: clamp(box.bottom + dy, box.top + SMALLEST, 1) };
-  }
-  const x = clamp(dx, -box.left, 1 - box.right);
-  const y = clamp(dy, -box.top, 1 - box.bottom);
-  return { left: box.left + x, top: box.top + y, right: box.right + x, bottom: box.bottom + y };
 }

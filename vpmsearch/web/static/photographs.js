@@ -1,22 +1,24 @@
 // The photographs of the query: choosing, looking at, cropping and removing them.
 //
-// A photograph is {file or id, name, image, url, box, seen, looking, ready}: url is of an uploaded file, to be released;
-// seen what the model sees in the part `box`; looking the AbortController of the last look; ready whether the first look
+// A photograph is {file or id, key, name, image, url, box, seen, looking, ready}: key is that of keep.js; url is of an
+// uploaded file, to be released; seen what the model sees in the part `box`; looking the AbortController of the last look; ready whether the first look
 // has ended, as only then it is searched with.
 
 import * as api from "./api.js";
 import { by, element } from "./dom.js";
 import { fileName } from "./labels.js";
-import { draw, editBox, loadImage } from "./photo.js";
+import { editBox } from "./crop.js";
+import { draw, loadImage } from "./photo.js";
 import { report } from "./progress.js";
 import { changed, on, state } from "./state.js";
+import { clearTrail } from "./trail.js";
 
 const MAX_PHOTOS = 8;
 const PARTS = { whole: null, upper: { left: 0, top: 0, right: 1, bottom: 0.5 }, lower: { left: 0, top: 0.5, right: 1, bottom: 1 } };
 
 const made = (values) => ({ name: "", image: null, url: null, box: null, seen: null, looking: null, ready: false, ...values });
 
-async function add(files) {
+export async function add(files) {
   const pictures = [...files].filter((file) => file.type.startsWith("image/") || !file.type);
   if (!pictures.length) { fail("That is no picture."); return; }
   // Their places are taken at once: others may be chosen before these have been looked at.
@@ -89,7 +91,33 @@ function release(photo) {
   photo.url = null;
 }
 
+// Instead of all photographs take these, of {file, key} or {id}, name and box, and look at them. A query may follow.
+export async function replacePhotos(wanted) {
+  for (const other of state.photos) drop(other);
+  const photos = wanted.slice(0, MAX_PHOTOS).map(made);
+  Object.assign(state, { photos, active: 0 });
+  fail("");
+  changed("photos");
+  await Promise.all(photos.map(async (photo) => {
+    try {
+      photo.url = photo.id ? null : URL.createObjectURL(photo.file);
+      photo.image = await loadImage(photo.id ? api.picture(photo.id) : photo.url);
+    } catch {
+      release(photo); // a TIFF, or an image whose file is gone: it may be searched with all the same
+    }
+    try {
+      if (state.photos.includes(photo)) await look(photo);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      fail(`${photo.name}: ${said(error)}`);
+    }
+    photo.ready = true;
+  }));
+  changed("photos");
+}
+
 export async function searchWith(hit) {
+  clearTrail();
   const photo = made({ id: hit.image_id, name: fileName(hit.path) });
   for (const other of state.photos) drop(other);
   Object.assign(state, { photos: [photo], active: 0 });
@@ -112,6 +140,7 @@ export async function searchWith(hit) {
 function remove(photo) {
   const number = state.photos.indexOf(photo);
   drop(photo);
+  if (!state.photos.length) clearTrail();
   changed("photos");
   const next = by("photos").children[Math.min(number, state.photos.length - 1)];
   (next?.querySelector(".remove") || by("file")).focus(); // the button that had it is gone
@@ -183,7 +212,16 @@ function fail(text) {
 const isOpen = () => !by("main").hidden && state.index !== null;
 
 on("photos", showPhotos);
-editBox(by("canvas"), () => state.photos[state.active]?.box, (box) => drawActive(box, true), usePart);
+const byFinger = () => by("crop").getAttribute("aria-pressed") === "true";
+
+// A finger draws one rectangle, then it scrolls again.
+function setCrop(is) {
+  by("crop").setAttribute("aria-pressed", String(is));
+  by("canvas").classList.toggle("cropping", is);
+}
+
+editBox(by("canvas"), () => state.photos[state.active]?.box, (box) => drawActive(box, true), (box) => { setCrop(false); usePart(box); }, byFinger);
+by("crop").addEventListener("click", () => setCrop(!byFinger()));
 by("overlay").addEventListener("change", () => drawActive());
 by("file").addEventListener("change", (event) => { add([...event.target.files]); event.target.value = ""; });
 for (const button of document.querySelectorAll("[data-part]")) {

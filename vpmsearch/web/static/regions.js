@@ -1,6 +1,7 @@
 // The regions to compare by, and how much the query shows of each.
 
 import { bar, by, element } from "./dom.js";
+import { tellingNames } from "./names.js";
 import { shade } from "./photo.js";
 import { changed, on, state } from "./state.js";
 
@@ -48,14 +49,17 @@ function line(part) {
   const highest = Math.max(...state.query.map((other) => other.visibility), least);
   const swatch = element("span", { class: "swatch" });
   swatch.style.background = shade(part.region);
-  const from = state.asked.length > 1 && part.counts ? `, photograph ${state.photos.indexOf(state.asked[part.photograph]) + 1}` : "";
+  const photo = state.asked[part.photograph];
+  const photograph = photo ? `, photograph ${state.photos.indexOf(photo) + 1}` : ", a confirmed image";
+  const from = part.counts && (state.asked.length > 1 || !photo) ? photograph : "";
+  const name = tellingNames(state.index.names, state.index.grid)[part.region];
   const seen = part.visibility >= least ? "" : " (not seen)";
   const box = element("input", {
-    type: "checkbox", "data-region": part.region, "aria-label": `Compare by region ${part.region}, ${part.name}${seen}${from}`,
+    type: "checkbox", "data-region": part.region, "aria-label": `Compare by region ${part.region}, ${name}${seen}${from}`,
     onchange: (event) => toggle(part.region, event.target.checked),
   });
   return element("li", { class: part.counts ? "" : "faded", title: `visibility ${part.visibility.toFixed(3)}${seen}${from}` },
-    box, swatch, element("span", {}, `${part.region} ${part.name}`), bar(part.visibility / highest, shade(part.region)),
+    box, swatch, element("span", {}, `${part.region} ${name}`), bar(part.visibility / highest, shade(part.region)),
     element("span", { class: "number" }, part.visibility.toFixed(2)));
 }
 

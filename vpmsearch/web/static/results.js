@@ -3,9 +3,11 @@
 import * as api from "./api.js";
 import { open } from "./compare.js";
 import { by, element, percent } from "./dom.js";
+import { tellingNames } from "./names.js";
 import { searchWith } from "./photographs.js";
-import { fileName, labels } from "./labels.js";
+import { fileName, folder, labels } from "./labels.js";
 import { on, state } from "./state.js";
+import { decide } from "./trail.js";
 
 function showHits() {
   const list = by("results");
@@ -16,7 +18,7 @@ function showHits() {
     && known.every((made, i) => made.dataset.id === String(hits[i].image_id));
   const kept = isPage ? known.length : 0;
   const hadFocus = list.contains(document.activeElement);
-  const made = hits.slice(kept).map((hit) => card(hit, state.index.names));
+  const made = hits.slice(kept).map((hit) => card(hit, tellingNames(state.index.names, state.index.grid)));
   if (isPage) {
     list.append(...made);
     made[0].querySelector("button").focus();
@@ -32,7 +34,7 @@ function showHits() {
 function shares(hit, names) {
   const parts = new Map(hit.regions.map((part) => [part.region, part]));
   const highest = Math.max(...hit.regions.map((part) => part.share));
-  const told = hit.regions.map((part) => `region ${part.region} (${part.name}) ${percent(part.share)}`).join(", ");
+  const told = hit.regions.map((part) => `region ${part.region} (${names[part.region]}) ${percent(part.share)}`).join(", ");
   const list = element("ul", { class: "shares", "aria-hidden": "true" });
   names.forEach((name, region) => {
     const part = parts.get(region);
@@ -57,11 +59,18 @@ function card(hit, names) {
     element("button", { type: "button", class: "open", "aria-label": label, onclick: () => open(hit) }, image),
     list,
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
+    folder(hit.path) ? element("div", { class: "small quiet file folder", title: folder(hit.path) }, element("bdi", {}, folder(hit.path))) : "",
     element("div", { class: "small labels" }, ...labels(hit).map((text) => element("span", {}, text)),
+      hit.false_match_rate == null ? "" : element("span", { title: "Of people who are not in the index so many find an image as near" }, `${rate(hit.false_match_rate)} of strangers as near`),
       hit.itself ? element("span", {}, "the query itself") : "",
       hit.image_id === state.filledFrom ? element("span", {}, "the query was filled from this image") : ""),
+    element("div", { class: "decide" },
+      element("button", { type: "button", class: "confirm", "aria-label": `Same person: ${name}`, onclick: () => decide("confirmed", hit) }, "✓ Same"),
+      element("button", { type: "button", class: "refuse", "aria-label": `Other person: ${name}`, onclick: () => decide("refused", hit) }, "✕ Other")),
     element("button", { type: "button", class: "again", "aria-label": `Search with this: ${name}`, onclick: () => searchWith(hit) },
       "Search with this"));
 }
+
+const rate = (value) => (value > 0 && value < 0.095 ? `${(100 * value).toFixed(1)} %` : percent(value));
 
 on("hits", showHits);

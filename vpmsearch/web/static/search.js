@@ -8,9 +8,10 @@ import { changed, on, state } from "./state.js";
 
 const PAGE = 24;
 const VERDICTS = {
-  match: ["Match", "Few strangers come as near as the first. "],
-  unsure: ["Unsure", "Now and then a stranger comes as near as the first. "],
-  "no match": ["No match", "Strangers come as near as the first. "],
+  match: ["✓", "Match", "Few strangers come as near as the first. "],
+  unsure: ["?", "Unsure", "Now and then a stranger comes as near as the first. "],
+  "no person": ["∅", "No person", ""],
+  "no match": ["✕", "No match", "Strangers come as near as the first. "],
 };
 
 let running = null; // the AbortController of the search under way
@@ -18,17 +19,20 @@ let running = null; // the AbortController of the search under way
 // The server counts uploads first, then images of the index.
 const isUpload = (photo) => !photo.id || photo.box;
 
+export const inServersOrder = (photos) => [...photos.filter(isUpload), ...photos.filter((photo) => !isUpload(photo))];
+
 async function search(offset = 0) {
   running?.abort();
   const photos = state.photos.filter((photo) => photo.ready);
+  if (!offset) changed("searching");
   if (!photos.length) { none(null, "Choose a photograph to search with."); return; }
   if (state.chosen && !state.chosen.length) { none(state.query, "Choose at least one region."); return; }
   const mine = running = new AbortController();
   busy(true);
   tell({});
   try {
-    const asked = [...photos.filter(isUpload), ...photos.filter((photo) => !isUpload(photo))];
-    const wanted = { ...wantedFilters(), regions: state.chosen, offset, limit: PAGE };
+    const asked = inServersOrder(photos);
+    const wanted = { ...wantedFilters(), confirmed: state.confirmed, refused: state.refused, regions: state.chosen, offset, limit: PAGE };
     const answer = await api.search(asked, wanted, mine.signal, tell);
     Object.assign(state, { asked, query: answer.query_regions, more: answer.more, filledFrom: answer.filled_from });
     state.hits = offset ? [...state.hits, ...answer.matches] : answer.matches;
@@ -54,15 +58,15 @@ function none(query, text) {
 function summary(answer) {
   if (!state.hits.length) return [`No result: ${answer.empty?.reason || "there are no more images"}.`];
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
-  const nobody = answer.no_person && ["No person", `${answer.no_person}. `];
-  const [verdict, meaning] = nobody || VERDICTS[answer.verdict] || ["", ""];
+  const verdict = answer.no_person ? "no person" : answer.verdict;
+  const meaning = answer.no_person ? `${answer.no_person}. ` : VERDICTS[verdict]?.[2] || "";
   const old = answer.calibration_notice ? ` The calibration is old: ${answer.calibration_notice}.` : "";
   return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.${old}`, verdict];
 }
 
 function busy(is) {
+  for (const id of ["results", "trail"]) by(id).setAttribute("aria-busy", String(is));
   by("results").classList.toggle("busy", is);
-  by("results").setAttribute("aria-busy", String(is));
 }
 
 function tell({ waiting, doing }) {
@@ -73,7 +77,9 @@ function tell({ waiting, doing }) {
 
 function say(text, verdict = "") {
   by("status").classList.remove("error");
-  by("status").replaceChildren(...(verdict ? [element("strong", { class: "verdict" }, verdict), " "] : []), text);
+  const [sign, word] = VERDICTS[verdict] || [];
+  const said = word ? [element("strong", { class: "verdict", "data-verdict": verdict }, element("span", { "aria-hidden": "true" }, sign), ` ${word}`), " "] : [];
+  by("status").replaceChildren(...said, text);
 }
 
 on("query", () => search());
