@@ -52,7 +52,7 @@ def main() -> None:
     os.environ["XDG_CACHE_HOME"] = str(Path("cache").absolute())  # no model that was exported before
     running.run = answered
     picture = str(next(Path("gallery").iterdir()))
-    other = "vpm-osnet-market1501-cuhk03.safetensors"  # no exported model of it is in the package
+    other = "other.safetensors"  # of which there is no exported model
     light = [
         ["index", "gallery"],
         ["stats"],

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_weights import write_pictures
+from tiny_weights import write_pictures, write_weights
 
 import vpmsearch
 
@@ -43,6 +43,7 @@ def test_which_commands_need_no_torch(tmp_path):
     pytest.importorskip("fastapi")
     pytest.importorskip("pyarrow")
     write_pictures(tmp_path / "gallery", 12)
+    write_weights(tmp_path / "other.safetensors")
     done = python(Path(__file__).parent / "no_torch_driver.py", tmp_path)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stderr.splitlines() if line.startswith('{"command"')]

@@ -66,7 +66,6 @@ def test_help_has_an_example_that_the_command_would_take(cli, name: str):
         "query a.png --flop",
         "query a.png --top ten",
         "query a.png --top 0",
-        "query a.png --pid x",
         "query a.png --after yesterday",
         "query a.png --before 2024-13-01",
         "remove --before someday",

@@ -111,3 +111,28 @@ def test_no_person(cli, frames, weights, tmp_path):
     assert ["one colour" in told[0]["no_person"], "1 × 1" in told[1]["no_person"]] == [True, True]
     assert [each["verdict"] for each in told] == [None, None]
     assert "one colour shows no person" in cli("query", "red.png").stdout
+
+
+def test_prune_of_one_photograph_takes_its_parts_alone(cli, frames, weights, tmp_path):
+    scene = frames / "000001.png"
+    (tmp_path / "b.csv").write_text("path,x,y,w,h\n000001.png,0,0,30,70\n000001.png,40,0,30,70\n")
+    cli("index", scene, "--boxes", "b.csv", "--weights", weights)
+    cli("index", frames / "000002.png")
+    (frames / "000002.png").unlink()
+    (tmp_path / "b.csv").write_text("path,x,y,w,h\n000001.png,0,0,30,70\n")
+    told = cli("index", scene, "--boxes", "b.csv", "--prune", "--json").json[0]
+    assert told["pruned_paths"] == [f"{scene}#xywh=40,0,30,70"]
+
+
+def test_prune_of_a_film_takes_its_parts_alone(cli, frames, weights, tmp_path):
+    pytest.importorskip("av")
+    from drawn_film import write_film
+
+    write_film(frames / "film.mp4", list(range(10)))
+    cli("index", frames / "000002.png", "--weights", weights)
+    (frames / "000002.png").unlink()
+    (tmp_path / "b.csv").write_text("frame,x,y,w,h\n1,1,1,60,90\n5,1,1,60,90\n")
+    cli("index", frames / "film.mp4", "--boxes", "b.csv")
+    (tmp_path / "b.csv").write_text("frame,x,y,w,h\n1,1,1,60,90\n")
+    told = cli("index", frames / "film.mp4", "--boxes", "b.csv", "--prune", "--json").json[0]
+    assert [path.partition("#")[2] for path in told["pruned_paths"]] == ["t=0.16&xywh=1,1,60,90"]

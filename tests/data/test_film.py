@@ -125,3 +125,25 @@ def test_a_whole_film_is_no_picture_and_a_large_one_is_refused(tmp_path: Path) -
 
 def test_numbers_are_told() -> None:
     assert [number_of(Image.fromarray(numbered(n))) for n in (0, 1, 77, 255)] == [0, 1, 77, 255]
+
+
+def test_a_hole_in_a_film_is_never_answered_with_the_picture_before_it(tmp_path: Path) -> None:
+    path = write_film(tmp_path / "film.mp4", list(range(150)))
+    with Film(path, max_pixels=MAX_PIXELS) as film:
+        times = film.times
+    data = path.read_bytes()
+    first = len(data) * 6 // 10
+    noise = np.random.default_rng(0).bytes(len(data) // 10)
+    path.write_bytes(data[:first] + noise + data[first + len(noise) :])
+    shown: dict[bytes, float] = {}
+    refused = 0
+    with Film(path, max_pixels=MAX_PIXELS) as film:
+        for time in times:
+            try:
+                pixels = film.at(time).tobytes()
+            except ImageError:
+                refused += 1
+                continue
+            assert shown.setdefault(pixels, time) == time
+    assert len(shown) >= 80
+    assert refused >= 1

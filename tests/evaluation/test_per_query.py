@@ -51,6 +51,9 @@ def test_a_row_becomes_lines():
 def test_there_and_back(tmp_path: Path):
     path = tmp_path / "new" / "lines.csv"
     some = lines([0.1 + 0.2, 1 / 3, 1.0])
+    with pytest.raises(DataError, match="there is no folder"):
+        write_query_lines(path, some)
+    path.parent.mkdir()
     write_query_lines(path, some)
     assert read_query_lines(path) == some
     # A file of before the last column does not say how it was ranked.

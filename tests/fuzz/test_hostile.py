@@ -104,7 +104,7 @@ def test_too_many_rows(tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", ["[" * 900 + "]" * 900, '"' + "x" * 5000 + '"', "1e400", '{"a": "\\n"}'])
 def test_an_odd_value_is_told_on_one_short_line(tmp_path, value):
     (tmp_path / "a.jsonl").write_text('{"path": "a", "pid": ' + value + "}")
-    with pytest.raises(DataError, match="line 1: pid must be") as caught:
+    with pytest.raises(DataError, match="line 1: pid") as caught:
         list(read_manifest(tmp_path / "a.jsonl"))
     assert len(str(caught.value)) < 1000
     assert str(caught.value).isprintable()

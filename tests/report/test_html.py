@@ -90,3 +90,17 @@ def test_a_name_is_never_markup(tmp_path: Path):
 def test_where_it_cannot_be_written(tmp_path: Path, name: str):
     with pytest.raises(DataError):
         write_report([], tmp_path / name)
+
+
+def test_what_an_answer_says_beside_its_ranks(tmp_path: Path):
+    found = result("/a/x.jpg", "/a/y.jpg", "/a/gone.jpg#xywh=0,0,0,0")  # the last was a file's real name
+    first, *others = found.matches
+    found = replace(
+        found, matches=(replace(first, track_images=3), *others), no_person="a picture of one colour", filled_from=1
+    )
+    text = write_report([Answer("q", [picture(0)], found)], tmp_path / "r.html", load=load).read_text()
+    words = Tags(text).words
+    assert [word for word in words if "track" in word or "filled" in word or "colour" in word] == [
+        "a picture of one colour", "3 images of its track", "the query was filled from this image",
+    ]  # fmt: skip
+    assert "gone.jpg#xywh=0,0,0,0" in words

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 
-from vpmsearch.errors import FeatureError, ModelMismatchError, VpmsearchError
+from vpmsearch.errors import DataError, FeatureError, ModelMismatchError, VpmsearchError
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore, compact
 from vpmsearch.store.folder import index_building
@@ -331,8 +331,8 @@ def test_a_filter_of_nothing_is_no_filter(store: GalleryStore):
     engine = SearchEngine(store)
     plain = engine.search(query, 80)[0].matches
     assert engine.search(query, 80, filter=SearchFilter())[0].matches == plain
-    far = SearchFilter(pids=(2**70,))  # no pid can be that; no error either
-    assert engine.search(query, 80, filter=far)[0].matches == ()
+    with pytest.raises(DataError, match="does not fit 64 bits"):
+        engine.search(query, 80, filter=SearchFilter(pids=(2**70,)))
 
 
 def test_a_time_without_zone_is_utc(store: GalleryStore):

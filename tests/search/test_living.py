@@ -30,7 +30,7 @@ class Index:
 
 @pytest.fixture(autouse=True)
 def there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(living.os.path, "lexists", lambda path: str(path).startswith("/there"))
+    monkeypatch.setattr(living, "file_is_there", lambda path: str(path).startswith("/there"))
 
 
 def answer(images: list[tuple[float, bool]], k: int) -> tuple[list[int], int]:
@@ -43,7 +43,7 @@ def answer(images: list[tuple[float, bool]], k: int) -> tuple[list[int], int]:
 def test_ties_are_ordered_by_whether_there_is_a_file(images: list[tuple[float, bool]], k: int):
     """Against a plain sort of everything."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(living.os.path, "lexists", lambda path: str(path).startswith("/there"))
+        patched.setattr(living, "file_is_there", lambda path: str(path).startswith("/there"))
         patched.setattr(living, "_ENOUGH", 1000)
         index = Index(images)
         found = living_first(index.search(k), k, index.search)
@@ -62,6 +62,6 @@ def test_a_second_search_only_where_it_can_tell_something():
 
 def test_files_are_looked_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     looked: list[str] = []
-    monkeypatch.setattr(living.os.path, "lexists", lambda path: looked.append(path) or False)
+    monkeypatch.setattr(living, "file_is_there", lambda path: looked.append(path) or False)
     answer([(0, False)] * 4, 2)
     assert len(looked) == len(set(looked))

@@ -50,6 +50,9 @@ def test_pairs_are_near_and_of_two_images_each_once(engine):
 def test_the_file_is_written_once_and_its_answers_are_read(engine, tmp_path):
     pairs = choose_pairs(engine, 100)
     path = tmp_path / "deep" / "pairs.csv"
+    with pytest.raises(DataError, match="there is no folder"):
+        write_pairs(path, engine, pairs)
+    path.parent.mkdir()
     write_pairs(path, engine, pairs)
     with pytest.raises(DataError, match="may hold answers"):
         write_pairs(path, engine, pairs)

@@ -106,3 +106,8 @@ def test_what_people_read():
 )
 def test_boxes_are_told_by_paths(path: str, box: list[int] | None, seconds: float | None):
     assert place_in(path) == {"box": box, "seconds": seconds}
+
+
+def test_a_box_that_cannot_be_is_part_of_a_files_name():
+    assert place_in("/gone/a.jpg#xywh=1,2,0,0") == {"box": None, "seconds": None}
+    assert place_in("/gone/a.jpg#xywh=1,2,3,4") == {"box": [1, 2, 3, 4], "seconds": None}

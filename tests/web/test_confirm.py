@@ -81,7 +81,7 @@ def test_an_image_that_is_gone_may_be_refused(client, half):
         ({"refused": list(range(1, 502))}, "refused"),
         ({"refused": "x"}, "refused"),
         ({"confirm": 1}, "there is no field 'confirm'"),
-        ({"where": "north"}, "name=value"),
+        ({"where": "north"}, "NAME=VALUE"),
         ({"exclude_camid": [1, 2, 3]}, "every camera"),
     ],
 )

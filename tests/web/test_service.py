@@ -111,8 +111,8 @@ def test_many_search_while_the_index_grows(own_service, tmp_path):
         view = own_service.view
         query = own_service.see(data[i % 6], None).features
         found = own_service.search(view, query, offset=0, limit=3, exact=False, only=SearchFilter(), regions=None)
-        assert own_service.thumbnail(found.matches[0][1].image_id)
-        return found.matches[0][2].path
+        assert own_service.thumbnail(found.result.matches[0].image_id)
+        return found.result.matches[0].path
 
     try:
         with ThreadPoolExecutor(8) as pool:

@@ -129,6 +129,7 @@ def index(
     """
     from vpmsearch.commands.scenes import BoxOptions, read_people
     from vpmsearch.data.images import printable
+    from vpmsearch.data.moments import counting_taken_as_utc
     from vpmsearch.data.not_taken import counting_not_taken
     from vpmsearch.errors import DataError
 
@@ -136,20 +137,21 @@ def index(
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
     chosen = runtime_device(device, runtime)
-    with counting_not_taken() as aside:
+    with counting_not_taken() as aside, counting_taken_as_utc() as as_utc:
         try:
             wanted = BoxOptions(boxes, boxes_images, min_score, every, detect, detector, device)
             listed = read_people(gallery, dataset, pattern, options.zone(timezone), wanted)
+            images = [image for image in listed if part.takes(str(image.path))]
         finally:  # a folder of other files alone is an error, which this explains
             tell_not_taken(aside)
-    images = [image for image in listed if part.takes(str(image.path))]
-    if not timezone and any(image.captured_at is not None for image in images):
-        say("times that name no zone are taken as UTC (--timezone)")
+    if as_utc.count:
+        name = "that names no zone is" if as_utc.count == 1 else "that name no zone are"
+        say(f"{number_of(as_utc.count, 'time')} {name} taken as UTC (--timezone)")
     if others := sorted({name for image in images for name, _ in image.attributes}):
         say(f"kept as attributes, to be asked for by --where: {', '.join(map(printable, others))[:500]}")
     below = gallery_folder(gallery) if prune else None
     if dry_run:
-        report = _look(index, images, below, clear_labels)
+        report = _look(index, weights, images, below, clear_labels)
     else:
         store, extractor = _open_or_create(
             index,
@@ -170,18 +172,35 @@ def index(
 
 
 def gallery_folder(gallery: Path) -> Path:
-    """The folder that --prune looks below: of a list the one it is in; of a single image no more than the image."""
+    """The folder below which --prune looks: of a list its own folder; of a single image or film only that file."""
+    from vpmsearch.data.film import is_film
     from vpmsearch.data.image_files import is_image_name
 
-    return gallery if gallery.is_dir() or is_image_name(gallery.name) else gallery.parent
+    single = is_image_name(gallery.name) or is_film(gallery)
+    return gallery if gallery.is_dir() or single else gallery.parent
 
 
-def _look(index: Place, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool) -> IndexReport:
-    """What a run would do."""
+def _look(
+    index: Place, weights: Path | None, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool
+) -> IndexReport:
+    """What a run would do; where there is no index, to the new one that it would make."""
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
+
+    from vpmsearch.errors import StoreNotFoundError
     from vpmsearch.indexing.indexer import look_at_gallery
-    from vpmsearch.store.open import open_index
+    from vpmsearch.model.weights import find_weights, read_weights
+    from vpmsearch.store.open import create_index, open_index
 
-    with open_index(index) as store, progress("looking", len(images)) as advance:
+    with ExitStack() as stack:
+        try:
+            store = stack.enter_context(open_index(index))
+        except StoreNotFoundError:
+            loaded = read_weights(find_weights(weights))
+            say(f"there is no index at {index} yet")
+            scratch = stack.enter_context(TemporaryDirectory(prefix="vpmsearch-"))
+            store = stack.enter_context(create_index(Path(scratch) / "index", loaded.info))
+        advance = stack.enter_context(progress("looking", len(images)))
         return look_at_gallery(store, images, prune_below=below, clear_labels=clear_labels, on_progress=advance)
 
 

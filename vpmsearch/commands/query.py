@@ -263,7 +263,7 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Seen], Regi
 
 def _print(found: _Answer, json: bool) -> None:
     from vpmsearch.data.images import printable
-    from vpmsearch.search.answers import answer_values, labels_text, rate_text, shares_text
+    from vpmsearch.search.answers import answer_notes, answer_values, labels_text, shares_text
 
     result = found.result
     if json:
@@ -279,10 +279,7 @@ def _print(found: _Answer, json: bool) -> None:
     answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
     for rank, match in enumerate(result.matches, start=1):
         notes = [printable(note) for note in labels_text(match)]
-        notes += [rate_text(match)] if rate_text(match) else []
-        notes += [f"{match.track_images} images of its track"] if (match.track_images or 0) > 1 else []
-        notes += ["the query itself"] if match.itself else []
-        notes += ["the query was filled from this image"] if match.image_id == result.filled_from else []
+        notes += answer_notes(match, result.filled_from)
         line = "  ".join([f"{rank:4d}", f"{match.distance:8.4f}", printable(match.path), *notes])
         answer(f"{line}  [{shares_text(match)}]")
 

@@ -194,6 +194,8 @@ class Film:
         try:
             return next(self._frames, None)
         except (self._av.FFmpegError, ValueError) as error:
+            # The decoder is over now, as at the film's end: the picture before is not what is shown later.
+            self._frames, self._now, self._next = iter(()), None, None
             raise self._damaged(error) from error
 
     def _check_end(self, seconds: float) -> None:

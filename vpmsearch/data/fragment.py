@@ -100,6 +100,14 @@ def part_of(path: str | os.PathLike[str]) -> Part:
     return Part(text[: found.start()], box, seconds)
 
 
+def part_or_file(path: str | os.PathLike[str]) -> Part:
+    """`part_of`, for names in an index: one whose box cannot be is the name of a file. Never raises."""
+    try:
+        return part_of(path)
+    except ImageError:
+        return Part(os.fspath(path))
+
+
 def file_of(path: str | os.PathLike[str]) -> str:
     """The file that holds an image: the path without its fragment. Never raises."""
     try:

@@ -15,6 +15,10 @@ UTC, or of the zone that is asked for; a local time that a change of clocks repe
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -37,6 +41,27 @@ _EPOCH = re.compile(r"(?P<unit>@|unix:|unix_ms:)(?P<count>-?\d{1,15}(?:\.\d{1,9}
 _FIELDS = ("year", "month", "day", "hour", "minute", "second")
 _UNITS = {"@": 1, "unix:": 1, "unix_ms:": 1000}
 _START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class TakenAsUtc:
+    """How many times that name no zone were taken as UTC, as no zone was asked for."""
+
+    count: int = 0
+
+
+_counting: ContextVar[TakenAsUtc | None] = ContextVar("taken_as_utc", default=None)
+
+
+@contextmanager
+def counting_taken_as_utc() -> Iterator[TakenAsUtc]:
+    """Within the block every time that is read and taken as UTC for want of a zone is counted, whoever reads it."""
+    counted = TakenAsUtc()
+    token = _counting.set(counted)
+    try:
+        yield counted
+    finally:
+        _counting.reset(token)
 
 
 def time_zone(name: str) -> tzinfo:
@@ -106,7 +131,11 @@ def _placed(moment: datetime, offset: str | None, area: str | None, zone: tzinfo
         return _in_range(moment.replace(tzinfo=_offset(offset.strip())))
     if area is not None:
         zone = time_zone(area)
-    return _in_range(_local(moment, zone, text)) if zone is not None else moment.replace(tzinfo=UTC)
+    if zone is not None:
+        return _in_range(_local(moment, zone, text))
+    if (counted := _counting.get()) is not None:
+        counted.count += 1
+    return moment.replace(tzinfo=UTC)
 
 
 def _in_range(moment: datetime) -> datetime:

@@ -13,7 +13,7 @@ from typing import Self
 from PIL import Image
 
 from vpmsearch.data.film import Film, film_hash, is_film
-from vpmsearch.data.fragment import Part, part_of
+from vpmsearch.data.fragment import Part, part_of, part_or_file
 from vpmsearch.data.images import MAX_PIXELS, cut, part_hash, printable, read_image, read_scene
 from vpmsearch.errors import ImageError
 
@@ -111,6 +111,6 @@ def scene_name(path: str | os.PathLike[str], *, stem: bool = False) -> str:
     Args:
         stem: without the extension.
     """
-    part = part_of(path)
+    part = part_or_file(path)
     name = printable(Path(part.file).stem if stem else Path(part.file).name)
     return name if part.seconds is None else f"{name} {part.seconds:.2f} s"

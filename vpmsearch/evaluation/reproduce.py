@@ -178,6 +178,7 @@ class Reproduction:
             for row in rows:
                 if (row.gamma, row.weighting) == (result.gamma, result.weighting):
                     file = self._file(row, weights)
+                    file.parent.mkdir(parents=True, exist_ok=True)
                     write_query_lines(file, query_lines(result, source.query))
                     made = {"made_of": self._made_of(row, print_), "revision": source_revision()}
                     with replacing(file.with_suffix(".json")) as temporary:  # last: this file makes the row complete

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.reading import SceneReader
 from vpmsearch.indexing.dry_run import NoWriter
 from vpmsearch.indexing.paths import stored_path
 from vpmsearch.indexing.report import IndexReport
@@ -72,15 +73,16 @@ def look_at_gallery(
     clear_labels: bool = False,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> IndexReport:
-    """What `index_gallery` would do, found out by the files' names and bytes alone; nothing is changed.
+    """What `index_gallery` would do; nothing is changed.
 
-    An image that would be embedded counts as indexed: that it cannot be decoded would show only then.
+    An image that would be embedded is decoded, as files that cannot be are rejected.
     """
     start = time.perf_counter()
     store.refresh()
     run = GalleryRun(store, NoWriter(), images, on_progress, clear_labels)
-    for request in run.requests():
-        run.would_take(request)
+    with SceneReader(1) as reader:
+        for request in run.requests():
+            run.would_take(request, reader)
     if prune_below is not None:
         run.prune(prune_below)
     else:

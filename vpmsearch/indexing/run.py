@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.fragment import file_of
+from vpmsearch.data.reading import SceneReader
 from vpmsearch.errors import ImageError
 from vpmsearch.indexing.dry_run import NoWriter
 from vpmsearch.indexing.hashes import ContentHashes
@@ -23,6 +24,9 @@ from vpmsearch.types import ImageRecord
 
 LOOKED_UP = 1024
 """Unchanged files whose labels are looked up at once: on a server each look is a round trip."""
+
+_GLANCE = (128, 64)
+"""(height, width) in which a dry run decodes: a damaged file shows in any size."""
 
 
 class GalleryRun:
@@ -103,11 +107,11 @@ class GalleryRun:
             self._reject(rejected)
         self._commit_if_due()
 
-    def would_take(self, request: Request) -> None:
-        """Count an image that a run would embed; a dry run's `take`."""
+    def would_take(self, request: Request, reader: SceneReader) -> None:
+        """Count an image that a run would embed, or reject; a dry run's `take`."""
         path = stored_path(request.path)
         try:
-            digest = self._hash.of(request.path)
+            digest, _ = reader.read(request.path, reader.ahead(request.path), shrink_to=_GLANCE)
         except ImageError as error:
             self._reject(Rejected(request.position, request.path, error.reason))
             return
@@ -135,14 +139,19 @@ class GalleryRun:
     def prune(self, below: Path) -> None:
         """Remove the images below a folder whose files have vanished, and the notes on rejected ones.
 
-        A part of a scene has vanished also when this gallery names other parts of that scene and not this one: the list
-        of boxes has changed.
+        Below a photograph or film are its parts. A part of a scene has vanished also when this gallery names other
+        parts of that scene and not this one: the list of boxes has changed.
         Elsewhere only those go of which this gallery has a living image with the same bytes: such an image has moved.
         Wherever it was, the living one gets the labels that it lacks.
         """
-        prefix = os.path.join(stored_path(below), "")  # noqa: PTH118 (the trailing separator)
+        whole = stored_path(below)
+        prefix = os.path.join(whole, "")  # noqa: PTH118 (the trailing separator)
+
+        def is_below(path: str) -> bool:
+            return path.startswith(prefix) or (path.startswith(f"{whole}#") and file_of(path) == whole)
+
         moved = dict(self._dead())
-        for path in [path for path in self.known if path.startswith(prefix) and self._is_gone(path)]:
+        for path in [path for path in self.known if is_below(path) and self._is_gone(path)]:
             if path not in moved:
                 self._forget(path)
                 self.report.count_pruned(path)
@@ -150,7 +159,7 @@ class GalleryRun:
             self._leave_to_twins(moved)
         named = {rejected_path(path) for path in self._named}
         for path in self.rejected_before:
-            if path.startswith(prefix) and path not in named:
+            if is_below(path) and path not in named:
                 self.writer.accept(path)
 
     def count_dead(self) -> None:

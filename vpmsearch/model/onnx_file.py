@@ -14,15 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vpmsearch.errors import WeightsError
-from vpmsearch.model.weights import PRETRAINED, LoadedWeights
+from vpmsearch.model.weights import EARLIER, SHIPPED, LoadedWeights
 from vpmsearch.model.weights_file import fingerprint
 from vpmsearch.system.atomic import replacing
 
 INPUT, OUTPUTS = "pixels", ("visibility", "embeddings", "probabilities")
 METADATA = "vpmsearch"
 """Key in the file's metadata. Its value is JSON with the weights' configuration and fingerprint."""
-PACKAGED = PRETRAINED.with_suffix(".onnx")
-"""The exported model of the weights in the package, made by `export.compact_bytes`."""
 CACHE = "XDG_CACHE_HOME"
 """Environment variable with the folder for caches of all programs; the default is ~/.cache."""
 _OTHERS_MAY_WRITE = 0o022
@@ -30,11 +28,19 @@ _SUM_BYTES = hashlib.sha256().digest_size
 
 
 def packaged(weights: LoadedWeights) -> bytes | None:
-    """The exported model in the package, or None if it was made from other weights."""
-    try:
-        return PACKAGED.read_bytes() if fingerprint(PRETRAINED) == weights.fingerprint else None
-    except (OSError, WeightsError):
+    """The exported model in the package, if these are weights of the package.
+
+    It lies beside them and is what `export.compact_bytes` makes of them.
+    """
+    if weights.fingerprint[:12] not in SHIPPED:
         return None
+    for path in EARLIER:
+        try:
+            if fingerprint(path) == weights.fingerprint:
+                return path.with_suffix(".onnx").read_bytes()
+        except (OSError, WeightsError):
+            continue
+    return None
 
 
 def exported_path(fingerprint: str) -> Path:

@@ -59,13 +59,14 @@ __all__ = [
 _TENSORS = ("check_tensors", "first_not_finite", "load_tensors", "read_tensors", "save_weights", "write_tensors")
 __getattr__ = lazy.names(__name__, dict.fromkeys(_TENSORS, "vpmsearch.model.tensors"))
 
-PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501.safetensors"
+PRETRAINED = Path(__file__).parent.parent / "pretrained" / "vpm-osnet-market1501-cuhk03.safetensors"
 SHIPPED = {
     "efb7aae0bce1": "vpm-osnet-market1501.safetensors, the third version of the weights in the package",
-    "d2827bddc82d": "vpm-osnet-market1501-cuhk03.safetensors, the fourth version of the weights in the package",
+    "d2827bddc82d": "vpm-osnet-market1501-cuhk03.safetensors as it first was, the fourth version of the weights",
+    "7637a9bb4acf": "vpm-osnet-market1501-cuhk03.safetensors, the fifth version of the weights in the package",
 }
 """Every weights file that ever shipped: the beginning of its fingerprint, and its name for messages."""
-EARLIER = tuple(PRETRAINED.with_name(name.split(",")[0]) for name in SHIPPED.values())
+EARLIER = tuple(dict.fromkeys(PRETRAINED.with_name(name.split()[0].strip(",")) for name in SHIPPED.values()))
 """The weights files that stay in the package, for indexes that were built with them."""
 DEFAULT_WEIGHTS = Path("weights/vpm.safetensors")
 ENVIRONMENT = "VPMSEARCH_WEIGHTS"

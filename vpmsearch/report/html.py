@@ -17,7 +17,7 @@ from vpmsearch.errors import DataError, VpmsearchError
 from vpmsearch.report.drawing import fitted
 from vpmsearch.report.panels import Loader
 from vpmsearch.report.scene import scene_of
-from vpmsearch.search.answers import labels_text, rate_text
+from vpmsearch.search.answers import answer_notes, labels_text
 from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Match, SearchResult
 from vpmsearch.words import number_of
@@ -108,8 +108,8 @@ def _section(answer: Answer, top: int, load: Loader, scene: SceneLoader) -> str:
     pictures = "".join(picture_tag(image, "query") for image in answer.images)
     pictures += "".join(picture_tag(image, "confirmed") for image in answer.confirmed)
     ranked = enumerate(result.matches[:top], start=answer.first_rank)
-    hits = "".join(_hit(rank, match, load, scene) for rank, match in ranked)
-    told = ""
+    hits = "".join(_hit(rank, match, load, scene, result.filled_from) for rank, match in ranked)
+    told = f"<b>{html.escape(result.no_person)}</b>; " if result.no_person else ""
     if result.verdict:
         told = f'<b class="{result.verdict.replace(" ", "-")}">{html.escape(result.verdict)}</b>; '
     found = f"{result.candidates} compared in {result.elapsed_ms:.0f} ms"
@@ -124,15 +124,15 @@ def _section(answer: Answer, top: int, load: Loader, scene: SceneLoader) -> str:
     )
 
 
-def _hit(rank: int, match: Match, load: Loader, scene: SceneLoader) -> str:
+def _hit(rank: int, match: Match, load: Loader, scene: SceneLoader, filled_from: int | None) -> str:
     try:
         picture = picture_tag(load(match.path), f"rank {rank}")
         if (around := scene(match.path)) is not None:
             picture += picture_tag(around, f"rank {rank} in its scene")
     except (VpmsearchError, OSError):
         picture = "<p>missing</p>"
-    notes = [*labels_text(match), rate_text(match), "the query itself" if match.itself else ""]
-    labels = "".join(f"<br>{html.escape(printable(note))}" for note in notes if note)
+    notes = [*labels_text(match), *answer_notes(match, filled_from)]
+    labels = "".join(f"<br>{html.escape(printable(note))}" for note in notes)
     rows = "".join(
         f"<tr><th>{part.region} {part.name}</th>"
         f'<td><span class="bar"><b style="width:{part.share:.1%}"></b></span></td>'

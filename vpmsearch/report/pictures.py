@@ -78,7 +78,8 @@ def rank_panel(
 
     Above a match stand its rank and distance. Under it is one bar a region: the region's share of the weight in
     Eq. 4, on one scale over the whole panel; an empty slot is a region that had no part. Then follow the file's name,
-    and person, camera and false-match rate where they are known. Under the query stands the verdict, if there is one.
+    and person, camera and false-match rate where they are known. Under the query stands the verdict,
+    if there is one, or that it shows no person.
 
     Args:
         query_images: one image a result, drawn at its own aspect: half a body is visibly half. Several images are
@@ -117,7 +118,8 @@ def rank_panel(
     for i, (images, row, pid) in enumerate(zip(query_images, rows, pids, strict=True)):
         x, y = MARGIN, head_height(title) + i * row_height
         shown = [] if images is None else [images] if isinstance(images, Image.Image) else list(images)
-        draw_query(axes, shown, pid, results[i].verdict, x, y)
+        said = "no person" if results[i].no_person else results[i].verdict
+        draw_query(axes, shown, pid, said, x, y)
         if not row:
             middle = y + LINE + CELL_H / 2
             put_text(axes, x + CELL_W + 3 * GAP, middle, "no result", size=LARGE, color=QUIET, va="center")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from vpmsearch.data.fragment import part_of
+from vpmsearch.data.fragment import part_or_file
 from vpmsearch.search.queries import only_regions, region_names
 from vpmsearch.types import Match, ModelInfo, RegionFeatures, SearchResult, as_utc
 
@@ -110,7 +110,7 @@ def place_in(path: str) -> dict[str, Any]:
     Returns:
         "box", [left, top, width, height] in pixels, and "seconds" of a film; None where it is the whole.
     """
-    part = part_of(path)
+    part = part_or_file(path)
     return {"box": None if part.box is None else list(part.box), "seconds": part.seconds}
 
 
@@ -131,3 +131,15 @@ def rate_text(match: Match) -> str:
     """The false-match rate for people, "" where there is none."""
     rate = match.false_match_rate
     return "" if rate is None else f"{rate:.1%} false matches" if 0 < rate < 0.1 else f"{rate:.0%} false matches"
+
+
+def answer_notes(match: Match, filled_from: int | None) -> list[str]:
+    """What else an answer says of a match, for people.
+
+    Args:
+        filled_from: id of the image that the query was filled from, None where it was not.
+    """
+    told = [rate_text(match)] if rate_text(match) else []
+    told += [f"{match.track_images} images of its track"] if (match.track_images or 0) > 1 else []
+    told += ["the query itself"] if match.itself else []
+    return told + (["the query was filled from this image"] if match.image_id == filled_from else [])

@@ -152,7 +152,7 @@ def test_features_and_records_are_checked(store, make_features, make_records):
             ImageRecord("a", pid=2**63),
             ImageRecord("a", camid=-(2**64)),
         ):
-            with pytest.raises(StoreError, match=r"path|64-bit"):
+            with pytest.raises(StoreError, match=r"path|64 bits"):
                 writer.add([record], make_features(1))
         with pytest.raises(StoreError, match="twice"):
             writer.add([ImageRecord("a"), ImageRecord("a")], make_features(2))

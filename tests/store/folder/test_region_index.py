@@ -217,6 +217,7 @@ def test_the_rule_for_types(monkeypatch):
 
 
 def test_devices(monkeypatch):
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)  # as faiss-gpu has it
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
     assert gpu_of("cpu") is None
     assert gpu_of("auto") is None
@@ -228,6 +229,11 @@ def test_devices(monkeypatch):
     assert gpu_of("cuda:1") == 1
     with pytest.raises(DeviceError, match="cuda:2"):
         gpu_of("cuda:2")
+    monkeypatch.delattr(faiss, "StandardGpuResources")  # faiss-cpu: lists stay on the CPU, torch uses the GPU
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    assert gpu_of("cuda") is None
+    with pytest.raises(DeviceError, match="unknown device"):
+        gpu_of("tpu")
 
 
 class FakeGpuIndex:

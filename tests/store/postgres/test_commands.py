@@ -174,7 +174,7 @@ def _serve(place: Place, weights: Path) -> None:
         image_id = int(view.snapshot.image_ids[2])
         query = service.stored_features(view, image_id)
         found = service.search(view, query, offset=0, limit=2, exact=False, only=SearchFilter(), regions=None)
-        assert found.matches[0][1].image_id == image_id
+        assert found.result.matches[0].image_id == image_id
         assert found.more
         assert service.thumbnail(image_id)
         assert not service.refresh()

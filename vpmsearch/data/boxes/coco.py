@@ -16,6 +16,7 @@ from vpmsearch.data import not_taken
 from vpmsearch.data.boxes.found import FoundBox
 from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
+from vpmsearch.labels import as_attributes, attribute_text
 from vpmsearch.system.regular import open_regular
 
 PERSON = "person"
@@ -52,7 +53,7 @@ def coco_boxes(path: Path, images: Path | None = None) -> Iterator[FoundBox]:
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or "image_id" not in row:
             raise DataError(f"{printable(path)}: annotation {number} has no image_id")
-        if row.get("category_id", _PERSON_ID) not in people:
+        if _id(row.get("category_id", _PERSON_ID), f"annotation {number}", path) not in people:
             not_taken.note("boxes of other categories than person", str(path))
         elif row.get("iscrowd"):
             not_taken.note("boxes of crowds", str(path))
@@ -69,9 +70,12 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
     score, more = row.get("score"), row.get("attributes")
     more = more if isinstance(more, dict) else {}
     track = row.get("track_id", more.get("track_id", row.get("instance_id")))
-    attributes = tuple(
-        (str(name), str(value)) for name, value in more.items() if isinstance(value, str | int | float) and value != ""
-    )
+    known = {name: value for name, value in more.items() if _is_known(value) and name != "track_id"}
+    try:
+        attributes = tuple(as_attributes(known).items())
+        track = attribute_text(track) if _is_known(track) else None
+    except DataError as error:
+        raise DataError(f"{printable(path)}: annotation {number}: {error}") from error
     x, y, width, height = map(float, box)
     return FoundBox(
         x,
@@ -82,15 +86,19 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
         picture.frame,
         picture.size,
         float(score) if score is not None and _is_number(score) else None,
-        None if track is None else str(track),
-        attributes=tuple(pair for pair in attributes if pair[0] != "track_id"),
+        track,
+        attributes=attributes,
     )
 
 
 def _people(categories: Any, path: Path) -> set[Any]:
     if not isinstance(categories, list) or not categories:
         return {_PERSON_ID}
-    names = {each["id"]: str(each.get("name", "")) for each in categories if isinstance(each, dict) and "id" in each}
+    names = {
+        _id(each["id"], "a category", path): str(each.get("name", ""))
+        for each in categories
+        if isinstance(each, dict) and "id" in each
+    }
     people = {number for number, name in names.items() if name.strip().lower() == PERSON}
     if not people:
         some = ", ".join(map(printable, list(names.values())[:10]))
@@ -108,13 +116,12 @@ def _pictures(images: Any, path: Path) -> dict[Any, _Picture] | None:
         size = (each.get("width"), each.get("height"))
         known = (int(size[0]), int(size[1])) if all(isinstance(n, int) and n > 0 for n in size) else None  # type: ignore[arg-type]
         frame = next((each[key] for key in ("frame_id", "frame") if isinstance(each.get(key), int)), None)
-        found[each["id"]] = _Picture(each["file_name"], frame, known)
+        found[_id(each["id"], "an image", path)] = _Picture(each["file_name"], frame, known)
     return found
 
 
 def _picture(pictures: dict[Any, _Picture] | None, image_id: Any, path: Path, number: int) -> _Picture:
-    if isinstance(image_id, list | dict):
-        raise DataError(f"{printable(path)}: annotation {number} has an image_id that is no number")
+    _id(image_id, f"annotation {number}", path)
     if pictures is not None:
         if image_id not in pictures:
             raise DataError(f"{printable(path)}: annotation {number} is of image {image_id}, which images do not have")
@@ -122,6 +129,17 @@ def _picture(pictures: dict[Any, _Picture] | None, image_id: Any, path: Path, nu
     if isinstance(image_id, int):
         return _Picture(None, image_id, None)
     return _Picture(str(image_id), None, None)
+
+
+def _id(value: Any, what: str, path: Path) -> Any:
+    """A number or a name that something is known by."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise DataError(f"{printable(path)}: {what} has an id that is neither a number nor text")
+    return value
+
+
+def _is_known(value: Any) -> bool:
+    return isinstance(value, str | int | float) and value != "" and value == value  # not NaN
 
 
 def frame_number(name: str) -> int | None:

@@ -7,6 +7,7 @@ class (1 is a pedestrian; 2 sits on a vehicle, 8 is a distractor and so on), the
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ def _line(text: str, path: Path, number: int) -> FoundBox | None:
         score = None
     elif score is not None and score < 0 and values[7:] == [-1.0] * len(values[7:]) and score == -1:
         score = None
-    known = values[1] >= 0
+    known = math.isfinite(values[1]) and values[1] >= 0
     return FoundBox(
         left - _FIRST_PIXEL,
         top - _FIRST_PIXEL,

@@ -98,6 +98,8 @@ class FolderPictures:
         self._only = os.path.abspath(root) if self._single else None  # noqa: PTH100
         self._outer, self._step = folder, every.frames
         self._sizes: dict[str, tuple[int, int] | None] = {}
+        self._guessed: dict[str, str] = {}
+        """Pictures that were found by the last part of a name alone, and that name."""
 
     @cached_property
     def _names(self) -> list[str]:
@@ -143,7 +145,17 @@ class FolderPictures:
                 continue
             if (self._only is None or path == self._only) and "\0" not in path and os.path.lexists(path):
                 return os.path.join(folder, name) if not os.path.isabs(name) else path  # noqa: PTH117, PTH118
-        return self._by_stem.get(name) or self._by_stem.get(os.path.splitext(os.path.basename(name))[0])  # noqa: PTH119, PTH122
+        return self._by_stem.get(name) or self._by_last_part(name)
+
+    def _by_last_part(self, name: str) -> str | None:
+        """The picture that lies elsewhere than its list says, as data sets are moved."""
+        found = self._by_stem.get(os.path.splitext(os.path.basename(name))[0])  # noqa: PTH119, PTH122
+        if found is not None and (other := self._guessed.setdefault(found, name)) != name:
+            raise DataError(
+                f"{printable(other)[:200]} and {printable(name)[:200]} are two pictures, and only {printable(found)} "
+                "is there for both; give the folder that their names begin in"
+            )
+        return found
 
     def size(self, part: Part) -> tuple[int, int] | None:
         """See `Pictures`."""

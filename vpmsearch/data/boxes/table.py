@@ -7,6 +7,7 @@ film the column frame is needed and path is not.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from datetime import tzinfo
 from itertools import islice
@@ -42,7 +43,7 @@ def table_boxes(path: Path, zone: tzinfo | None = None, film: Path | None = None
         # An empty field is an unknown number, which no box has: the box is counted among those that cannot be used.
         x, y, width, height = (_number(named.get(name, "nan"), name, where) for name in _BOX)
         frame = _number(named["frame"], "frame", where) if "frame" in named else None
-        if frame is not None and (frame < 1 or frame != int(frame)):
+        if frame is not None and not (math.isfinite(frame) and frame >= 1 and frame == int(frame)):
             raise DataError(f"{where}: the frame is no whole number from 1 on")
         yield FoundBox(
             x,
