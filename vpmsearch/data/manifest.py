@@ -29,7 +29,7 @@ from vpmsearch.data.manifest_values import (
     UNKNOWN,
     Header,
     LineError,
-    attributes_of,
+    attribute_of,
     label_of,
     shown,
     text_of,
@@ -44,7 +44,12 @@ MAX_ROW = 1 << 20
 """Most characters of a row, over all its lines. A longer one is refused before it fills the memory."""
 
 MAX_ROWS = 1_000_000
-"""Most rows of a list."""
+"""Rows of a list."""
+
+_REMEMBERED = 10_000
+"""How many texts are remembered with their values."""
+
+_Attributes = tuple[tuple[str, str], ...]
 
 _BLANK = ",;\t| \r\n"
 _DELIMITERS = ",;\t|"
@@ -68,12 +73,12 @@ class ManifestRow(NamedTuple):
     split: str | None
     track: str | None
     clothes: str | None
-    attributes: tuple[tuple[str, str], ...]
+    attributes: _Attributes
     line: int
 
     @property
     def path(self) -> Path:
-        """The image's path; a relative name is joined to the manifest's folder."""
+        """Below the manifest's folder, or as it stands where it is absolute."""
         return self.folder / self.name
 
 
@@ -83,10 +88,10 @@ def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> I
     Relative paths are relative to the manifest's folder. That the images exist is not checked here.
 
     Args:
-        zone: of times without a time zone; None is UTC.
+        zone: of times that name none; None is UTC.
 
     Raises:
-        DataError: the file cannot be read, has no path column or has a bad line. It names file and line.
+        DataError: the file cannot be read, lacks the path column or has a bad line; names file and line.
     """
     manifest = Path(path)
     line = 0
@@ -105,7 +110,7 @@ def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> I
     except UnicodeDecodeError as error:
         raise _failure(manifest, line + 1, "this line or one soon after is not UTF-8; save it as UTF-8") from error
     except (csv.Error, ValueError) as error:
-        # The reader fails without a line number: it is the line after the last good one.
+        # The reader fails before it can say where: on the line after the last good one.
         at = error.args[1] if isinstance(error, LineError) else line + 1
         raise _failure(manifest, at, printable(str(error.args[0]))[:500]) from error
     except OSError as error:
@@ -115,13 +120,13 @@ def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> I
 def rows_of(
     names: Sequence[str], values: Iterable[Sequence[Any]], folder: Path, called: str, zone: tzinfo | None = None
 ) -> Iterator[ManifestRow]:
-    """The rows of a table in memory, with values as in JSON. Rows count from 1.
+    """The rows of a table in memory, as JSON would have its values; rows count from 1.
 
     Args:
-        names: of the columns. called: the table's name in messages. Others as in `read_manifest`.
+        names: of the columns. called: the table, in messages. Others: as `read_manifest`.
 
     Raises:
-        DataError: there is no column path, or a row is bad.
+        DataError: there is no column path, or a row is not what it should be.
     """
     rows, line = _Rows(folder, zone), 0
     try:
@@ -135,26 +140,22 @@ def rows_of(
 class _Lines:
     """The lines of a file. A row, which may span several lines, has at most MAX_ROW characters.
 
-    number: of the last line, from 1. Call `row_ended` between rows.
+    number: of the last line, from 1. length: of the row so far; the caller sets it to 0 between rows.
     """
 
     def __init__(self, file: TextIO) -> None:
         self._read = file.readline
-        self._length = 0
+        self.length = 0
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
         # Reads are limited, so that a file with one endless line is never held whole.
-        while text := self._read(MAX_ROW + 1 - self._length):
+        while text := self._read(MAX_ROW + 1 - self.length):
             self.number += 1
-            self._length += len(text)
-            if self._length > MAX_ROW:
+            self.length += len(text)
+            if self.length > MAX_ROW:
                 raise LineError(f"a row of more than {MAX_ROW} characters", self.number)
             yield text
-
-    def row_ended(self) -> None:
-        """Start to count the characters of a new row."""
-        self._length = 0
 
 
 def _failure(manifest: Path, line: int, what: str) -> DataError:
@@ -169,6 +170,7 @@ def _csv_rows(file: _Lines, rows: _Rows) -> Iterator[ManifestRow]:
     before = file.number - 1
     reader = csv.reader(chain((first,), lines), strict=True, delimiter=_delimiter(first))
     header: Header | None = None
+    width = 0
     while True:
         try:
             values = next(reader, None)
@@ -176,12 +178,16 @@ def _csv_rows(file: _Lines, rows: _Rows) -> Iterator[ManifestRow]:
             raise LineError(f"not valid CSV ({error})", before + reader.line_num) from error
         if values is None:
             return
-        file.row_ended()
-        if not "".join(values).strip():
-            continue  # an empty line, such as the last one of many editors
+        file.length = 0
         line = before + reader.line_num
-        if header is None:
+        if len(values) == width and values[0] and header is not None:
+            values.append(None)  # type: ignore[arg-type] # of the columns that are absent
+            yield rows.row(values, header, line)
+        elif not "".join(values).strip():
+            continue  # an empty line, such as the last one of many editors
+        elif header is None:
             header = Header(values, line)
+            width = header.width
         elif len(values) != header.width:
             raise LineError(f"{len(values)} fields where the header has {header.width}", line)
         else:
@@ -201,7 +207,7 @@ def _delimiter(header: str) -> str:
 def _json_rows(file: _Lines, rows: _Rows) -> Iterator[ManifestRow]:
     line, headers = 0, dict[tuple[str, ...], Header]()
     for line, text in enumerate(file, start=1):
-        file.row_ended()
+        file.length = 0
         if not text.strip():
             continue
         try:
@@ -223,7 +229,7 @@ def _parsed(text: str) -> Any:
     try:
         value, end = _DECODER.raw_decode(text)
     except ValueError:
-        return json.loads(text)  # accepts white space in front, and says what is wrong
+        return json.loads(text)  # with white space before it, or it says what is wrong
     return value if text[end:] in ("\n", "", "\r\n") else json.loads(text)
 
 
@@ -233,15 +239,15 @@ class _Rows:
     def __init__(self, folder: Path, zone: tzinfo | None) -> None:
         self._folder, self._zone = folder, zone
         self._prefix = os.path.join(folder, "")  # noqa: PTH118 (as text, and with the separator)
+        self._labels: dict[str, Label | None] = {}
+        self._attributes: dict[tuple[str, str], tuple[str, str] | None] = {}
+        """The values of texts seen before, as most occur many times. Both are emptied when they grow large."""
 
     def row(self, values: Sequence[Any], header: Header, line: int) -> ManifestRow:
-        """One row.
-
-        Args:
-            values: the last one is None; absent columns point to it (place −1).
+        """One row; the last value is None, for the columns that are absent.
 
         Raises:
-            LineError: a value is bad.
+            LineError: a value is not what it should be.
         """
         path, pid, camid, captured_at, split, track, clothes = [values[place] for place in header.places]
         if not isinstance(path, str) or not path.strip():
@@ -253,21 +259,51 @@ class _Rows:
         return ManifestRow(
             self._folder,
             self._name(path, line),
-            label_of(pid, "pid", line),
-            label_of(camid, "camid", line),
+            self._label(pid, "pid", line),
+            self._label(camid, "camid", line),
             None if captured_at is None else self._time(captured_at, header.time_unit, line),
             split,
-            word_of(track),
-            word_of(clothes),
-            attributes_of(values, header.others, line) if header.others else (),
+            None if track is None else word_of(track),
+            None if clothes is None else word_of(clothes),
+            self._others(values, header.others, line) if header.others else (),
             line,
         )
 
+    def _label(self, value: Any, name: str, line: int) -> Label | None:
+        """`label_of` with a memory."""
+        if value.__class__ is not str:  # what is equal to 1 need not be the label 1
+            return None if value is None else label_of(value, name, line)
+        known = self._labels
+        if value in known:
+            return known[value]
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        label = known[value] = label_of(value, name, line)
+        return label
+
+    def _others(self, values: Sequence[Any], others: Sequence[tuple[str, int]], line: int) -> _Attributes:
+        """The attributes of a row that have a value."""
+        found = []
+        known = self._attributes
+        for name, place in others:
+            value = values[place]
+            if value.__class__ is not str:
+                pair = attribute_of(name, value, line)
+            elif (name, value) in known:
+                pair = known[name, value]
+            else:
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                pair = known[name, value] = attribute_of(name, value, line)
+            if pair is not None:
+                found.append(pair)
+        return tuple(found)
+
     def _name(self, path: str, line: int) -> str:
-        """The path as `Path` would write it, relative to the folder if it lies in it."""
+        """The path as `Path` would write it, and relative if it can be."""
         if "\\" in path:
             self._refuse_windows(path, line)
-        # Path changes "./a", "a//b", "a/./b" and "a/". Most names have none of these, and skip the slow `Path`.
+        # Path writes "./a", "a//b", "a/./b" and "a/" another way; of most names these signs show that it need not look.
         untidy = "//" in path or "/." in path or path[0] == "." or path[-1] == "/"
         name = str(Path(path)) if untidy else path
         if name.startswith("/") and name.startswith(self._prefix):
@@ -285,8 +321,10 @@ class _Rows:
         )
 
     def _time(self, value: Any, unit: float, line: int) -> datetime | None:
-        if unit and isinstance(value, int | float) and not isinstance(value, bool):
-            text: str | None = str(value)
+        if value.__class__ is str and value[:2] == "20":
+            text: str | None = value  # as nearly all are
+        elif unit and isinstance(value, int | float) and not isinstance(value, bool):
+            text = str(value)
         elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # not NaN
             raise LineError(
                 f"captured_at {shown(value)} may count seconds or milliseconds; call the column captured_at:unix or "
@@ -295,7 +333,7 @@ class _Rows:
             )
         else:
             text = None if isinstance(value, float) else text_of(value, "captured_at", line)
-        if text is None or text.lower() in UNKNOWN:
+        if text is None or (text[:2] != "20" and text.lower() in UNKNOWN):
             return None
         try:
             return as_utc(epoch(float(text) * unit, text) if unit else parse_moment(text, self._zone))

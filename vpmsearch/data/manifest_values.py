@@ -65,7 +65,7 @@ class Header:
         ]
         try:
             self.others = [(as_name(name), place) for name, place in others]
-            """Name and place of each attribute."""
+            """The attributes, by name and place."""
         except DataError as error:
             raise LineError(str(error), line) from error
         if len(others) > MAX_ATTRIBUTES:
@@ -81,7 +81,7 @@ class Header:
 
 
 def _no_path(names: Sequence[str]) -> str:
-    """A message about a first line that names no path."""
+    """What to do about a first line that names no path."""
     shown = ", ".join(names)[:200]
     if all(re.fullmatch(r"-?[0-9.]+", name.strip()) for name in names) and len(names) > 5:
         return (
@@ -94,25 +94,17 @@ def _no_path(names: Sequence[str]) -> str:
     return f"there is no column path, only: {shown}"
 
 
-def attributes_of(values: Sequence[Any], others: Sequence[tuple[str, int]], line: int) -> tuple[tuple[str, str], ...]:
-    """The attributes of a row that have a value.
-
-    Args:
-        others: name and place of each attribute's column, see `Header`.
+def attribute_of(name: str, value: Any, line: int) -> tuple[str, str] | None:
+    """Name and text of an attribute; None if its value is unknown.
 
     Raises:
-        LineError: a value is no attribute.
+        LineError: the value is no attribute.
     """
-    found = []
-    for name, place in others:
-        text = word_of(values[place])
-        if text is None:
-            continue
-        try:
-            found.append((name, attribute_text(text)))
-        except DataError as error:
-            raise LineError(f"column {name[:80]}: {error}", line) from error
-    return tuple(found)
+    text = word_of(value)
+    try:
+        return None if text is None else (name, attribute_text(text))
+    except DataError as error:
+        raise LineError(f"column {name[:80]}: {error}", line) from error
 
 
 def word_of(value: Any) -> str | None:
@@ -159,10 +151,10 @@ def label_of(value: Any, name: str, line: int) -> Label | None:
     if value is None:
         return None
     if isinstance(value, str) and len(value) < 19 and value.isascii() and value.isdigit() and value[0] != "0":
-        return int(value)  # the usual case, without further checks
+        return int(value)  # as nearly all are: nothing to strip, nothing to check
     if isinstance(value, float):
         if value != value:
-            return None  # NaN: pandas writes an unknown number so
+            return None  # pandas writes a column of whole numbers with gaps so
         value = int(value) if value.is_integer() else value
     if isinstance(value, bool | float | list | dict):
         raise LineError(f"{name} must be a whole number or text, not {shown(value)}", line)
