@@ -47,6 +47,11 @@ MAX_ROW = 1 << 20
 MAX_ROWS = 1_000_000
 """Rows of a list."""
 
+_REMEMBERED = 10_000
+"""Texts of which it is remembered what they stand for."""
+
+_Attributes = tuple[tuple[str, str], ...]
+
 _BLANK = ",;\t| \r\n"
 _DELIMITERS = ",;\t|"
 _DECODER = json.JSONDecoder()
@@ -73,7 +78,7 @@ class ManifestRow(NamedTuple):
     split: str | None
     track: str | None
     clothes: str | None
-    attributes: tuple[tuple[str, str], ...]
+    attributes: _Attributes
     line: int
 
     @property
@@ -144,26 +149,22 @@ class _LineError(ValueError):
 class _Lines:
     """The lines of a file, one row of them at most MAX_ROW characters: a quoted field may span many.
 
-    number: of the last line, from 1. `row_ended` is called between rows.
+    number: of the last line, from 1. length: of the row so far; who reads sets it to 0 between rows.
     """
 
     def __init__(self, file: TextIO) -> None:
         self._read = file.readline
-        self._length = 0
+        self.length = 0
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
         # A bounded read: a file of one endless line must not be held whole to find that out.
-        while text := self._read(MAX_ROW + 1 - self._length):
+        while text := self._read(MAX_ROW + 1 - self.length):
             self.number += 1
-            self._length += len(text)
-            if self._length > MAX_ROW:
+            self.length += len(text)
+            if self.length > MAX_ROW:
                 raise _LineError(f"a row of more than {MAX_ROW} characters", self.number)
             yield text
-
-    def row_ended(self) -> None:
-        """Begin to count anew."""
-        self._length = 0
 
 
 def _failure(manifest: Path, line: int, what: str) -> DataError:
@@ -233,6 +234,7 @@ def _csv_rows(file: _Lines, rows: _Rows) -> Iterator[ManifestRow]:
     before = file.number - 1
     reader = csv.reader(chain((first,), lines), strict=True, delimiter=_delimiter(first))
     header: _Header | None = None
+    width = 0
     while True:
         try:
             values = next(reader, None)
@@ -240,12 +242,16 @@ def _csv_rows(file: _Lines, rows: _Rows) -> Iterator[ManifestRow]:
             raise _LineError(f"not valid CSV ({error})", before + reader.line_num) from error
         if values is None:
             return
-        file.row_ended()
-        if not "".join(values).strip():
-            continue  # an empty line, such as the last one of many editors
+        file.length = 0
         line = before + reader.line_num
-        if header is None:
+        if len(values) == width and values[0] and header is not None:
+            values.append(None)  # type: ignore[arg-type] # of the columns that are absent
+            yield rows.row(values, header, line)
+        elif not "".join(values).strip():
+            continue  # an empty line, such as the last one of many editors
+        elif header is None:
             header = _Header(values, line)
+            width = header.width
         elif len(values) != header.width:
             raise _LineError(f"{len(values)} fields where the header has {header.width}", line)
         else:
@@ -265,7 +271,7 @@ def _delimiter(header: str) -> str:
 def _json_rows(file: _Lines, rows: _Rows) -> Iterator[ManifestRow]:
     line, headers = 0, dict[tuple[str, ...], _Header]()
     for line, text in enumerate(file, start=1):
-        file.row_ended()
+        file.length = 0
         if not text.strip():
             continue
         try:
@@ -297,6 +303,9 @@ class _Rows:
     def __init__(self, folder: Path, zone: tzinfo | None) -> None:
         self._folder, self._zone = folder, zone
         self._prefix = os.path.join(folder, "")  # noqa: PTH118 (as text, and with the separator)
+        self._labels: dict[str, Label | None] = {}
+        self._attributes: dict[tuple[str, str], tuple[str, str] | None] = {}
+        """What texts stand for, since most come again and again; forgotten where there are many."""
 
     def row(self, values: Sequence[Any], header: _Header, line: int) -> ManifestRow:
         """One row; the last value is None, for the columns that are absent.
@@ -314,15 +323,45 @@ class _Rows:
         return ManifestRow(
             self._folder,
             self._name(path, line),
-            _label(pid, "pid", line),
-            _label(camid, "camid", line),
+            self._label(pid, "pid", line),
+            self._label(camid, "camid", line),
             None if captured_at is None else self._time(captured_at, header.time_unit, line),
             split,
-            _word(track),
-            _word(clothes),
-            _attributes(values, header.others, line) if header.others else (),
+            None if track is None else _word(track),
+            None if clothes is None else _word(clothes),
+            self._others(values, header.others, line) if header.others else (),
             line,
         )
+
+    def _label(self, value: Any, name: str, line: int) -> Label | None:
+        """See `_label`."""
+        if value.__class__ is not str:  # what is equal to 1 need not be the label 1
+            return None if value is None else _label(value, name, line)
+        known = self._labels
+        if value in known:
+            return known[value]
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        label = known[value] = _label(value, name, line)
+        return label
+
+    def _others(self, values: Sequence[Any], others: Sequence[tuple[str, int]], line: int) -> _Attributes:
+        """The attributes of a row that have a value."""
+        found = []
+        known = self._attributes
+        for name, place in others:
+            value = values[place]
+            if value.__class__ is not str:
+                pair = _attribute(name, value, line)
+            elif (name, value) in known:
+                pair = known[name, value]
+            else:
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                pair = known[name, value] = _attribute(name, value, line)
+            if pair is not None:
+                found.append(pair)
+        return tuple(found)
 
     def _name(self, path: str, line: int) -> str:
         """The path as `Path` would write it, and relative if it can be."""
@@ -346,8 +385,10 @@ class _Rows:
         )
 
     def _time(self, value: Any, unit: float, line: int) -> datetime | None:
-        if unit and isinstance(value, int | float) and not isinstance(value, bool):
-            text: str | None = str(value)
+        if value.__class__ is str and value[:2] == "20":
+            text: str | None = value  # as nearly all are
+        elif unit and isinstance(value, int | float) and not isinstance(value, bool):
+            text = str(value)
         elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # not NaN
             raise _LineError(
                 f"captured_at {_shown(value)} may count seconds or milliseconds; call the column captured_at:unix or "
@@ -356,7 +397,7 @@ class _Rows:
             )
         else:
             text = None if isinstance(value, float) else _text(value, "captured_at", line)
-        if text is None or text.lower() in _UNKNOWN:
+        if text is None or (text[:2] != "20" and text.lower() in _UNKNOWN):
             return None
         try:
             return as_utc(epoch(float(text) * unit, text) if unit else parse_moment(text, self._zone))
@@ -364,17 +405,12 @@ class _Rows:
             raise _LineError(f"captured_at {printable(str(error))}", line) from error
 
 
-def _attributes(values: Sequence[Any], others: Sequence[tuple[str, int]], line: int) -> tuple[tuple[str, str], ...]:
-    found = []
-    for name, place in others:
-        text = _word(values[place])
-        if text is None:
-            continue
-        try:
-            found.append((name, attribute_text(text)))
-        except DataError as error:
-            raise _LineError(f"column {name[:80]}: {error}", line) from error
-    return tuple(found)
+def _attribute(name: str, value: Any, line: int) -> tuple[str, str] | None:
+    text = _word(value)
+    try:
+        return None if text is None else (name, attribute_text(text))
+    except DataError as error:
+        raise _LineError(f"column {name[:80]}: {error}", line) from error
 
 
 def _word(value: Any) -> str | None:

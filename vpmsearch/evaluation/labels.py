@@ -2,7 +2,7 @@
 
 Gallery images of the query's own person are left out of its ranking where they share a key with it: the camera, and
 the clothes too where the protocol says so. Keys are numbers, (n,) or (n, m); two images share one if any of their m
-columns is equal.
+columns is equal. The place of a camera is the attribute `place` of its images, else it is the camera itself.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def protocol_of(dataset: ReidDataset, left_out: LeftOut | None = None) -> Protoc
     """
     images = (*dataset.query, *dataset.gallery)
     wanted = dataset.protocol.left_out if left_out is None else left_out
-    if wanted in ("camera", "clothes") and without_cameras(images):
+    if wanted in ("camera", "place", "clothes") and without_cameras(images):
         if left_out is not None:
             raise DataError(f"no image of {dataset.name} has a camera; leave nothing out: --leave-out nothing")
         wanted = "nothing"
@@ -102,6 +102,8 @@ def _keys(sides: tuple[Sequence[LabelledImage], Sequence[LabelledImage]], left_o
     every = [image for images in sides for image in images]
     if left_out == "track":
         keys = _numbered((image.pid, image.camid, _known(image, image.track, "track")) for image in every)
+    elif left_out == "place":
+        keys = _numbered(dict(image.attributes).get("place", _known(image, image.camid, "camid")) for image in every)
     else:
         (keys,) = label_codes(_all_known(every, "camid"))
     if left_out == "clothes":
