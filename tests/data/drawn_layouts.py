@@ -9,16 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scipy.io import savemat
+
 
 @dataclass(frozen=True)
 class Drawn:
-    """files: path -> (split, pid, camid[, track[, clothes]]), or None for one that is not read; lists: texts.
+    """files: path -> (split, pid, camid[, track[, clothes]]), or None for one that is not read; lists: texts;
+    matrices: .mat files, their matrices by name.
 
     The split "query+gallery" is both.
     """
 
     files: dict[str, tuple | None]
     lists: dict[str, str] = field(default_factory=dict)
+    matrices: dict[str, dict[str, list]] = field(default_factory=dict)
 
     def write(self, root: Path) -> Path:
         for name in self.files:
@@ -27,6 +31,9 @@ class Drawn:
         for name, text in self.lists.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
+        for name, matrices in self.matrices.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            savemat(root / name, matrices)
         return root
 
     def of(self, split: str) -> list[tuple]:
@@ -153,10 +160,21 @@ DRAWN: dict[str, Drawn] = {
     "mars": Drawn(
         {
             "bbox_train/0001/0001C1T0001F001.jpg": ("train", 1, 1, "0001"),
+            "bbox_test/0002/0002C1T0001F001.jpg": ("query", 2, 1, "0001"),
+            "bbox_test/0002/0002C1T0001F002.jpg": ("query", 2, 1, "0001"),
             "bbox_test/0002/0002C3T0002F001.jpg": ("gallery", 2, 3, "0002"),
+            "bbox_test/0002/0002C3T0002F002.jpg": ("gallery", 2, 3, "0002"),
             "bbox_test/0000/0000C1T0001F001.jpg": ("gallery", 0, 1, "0001"),
             "bbox_test/00-1/00-1C1T0001F001.jpg": None,
-        }
+        },
+        {
+            "info/test_name.txt": "00-1C1T0001F001.jpg\n0000C1T0001F001.jpg\n0002C1T0001F001.jpg\n"
+            "0002C1T0001F002.jpg\n0002C3T0002F001.jpg\n0002C3T0002F002.jpg\n"
+        },
+        {
+            "info/tracks_test_info.mat": {"track_test_info": [[1, 1, -1, 1], [2, 2, 0, 1], [3, 4, 2, 1], [5, 6, 2, 3]]},
+            "info/query_IDX.mat": {"query_IDX": [3]},
+        },
     ),
     "dukemtmc-videoreid": Drawn(
         {
@@ -181,6 +199,21 @@ DRAWN: dict[str, Drawn] = {
             "gallery/0003-04-01-09.jpg": ("gallery", 3, 4, None, "01"),
         }
     ),
+    **{
+        f"vc-clothes-{name}": Drawn(
+            {
+                "train/0001-02-01-07.jpg": ("train", 1, 2, None, "01"),
+                **{
+                    f"{split}/0003-{camera:02d}-{clothes}-08.jpg": (split, 3, camera, None, clothes)
+                    if camera in cameras
+                    else None
+                    for split in ("query", "gallery")
+                    for camera, clothes in ((1, "01"), (2, "01"), (3, "01"), (4, "02"))
+                },
+            }
+        )
+        for name, cameras in (("same", (2, 3)), ("changed", (3, 4)))
+    },
     "ccvid": Drawn(
         {
             "session1/001_01/00001.jpg": ("train", 1, 1, "session1/001_01", "u0_l0_s0"),
@@ -306,17 +339,21 @@ DRAWN: dict[str, Drawn] = {
     "cuhk03-raw-labeled": raw_cuhk03("labeled"),
     "cuhk03-raw-detected": raw_cuhk03("detected"),
     "viper": Drawn({"cam_a/000_45.bmp": ("query", 0, 1), "cam_b/000_90.bmp": ("gallery", 0, 2)}),
-    "sysu-mm01": Drawn(
-        {
-            "cam1/0001/0001.jpg": ("gallery", 1, 1),
-            "cam1/0002/0001.jpg": ("train", 2, 1),
-            "cam2/0001/0001.jpg": ("gallery", 1, 2),
-            "cam3/0001/0001.jpg": ("query", 1, 3),
-            "cam3/0002/0001.jpg": ("train", 2, 3),
-            "cam6/0003/0001.jpg": ("train", 3, 6),
-        },
-        {"exp/train_id.txt": "2\n", "exp/val_id.txt": "3", "exp/test_id.txt": "1,7"},
-    ),
+    **{
+        name: Drawn(
+            {
+                "cam1/0001/0001.jpg": ("gallery", 1, 1),
+                "cam1/0002/0001.jpg": ("train", 2, 1),
+                "cam2/0001/0001.jpg": ("gallery", 1, 2),
+                "cam3/0001/0001.jpg": ("query", 1, 3),
+                "cam3/0002/0001.jpg": ("train", 2, 3),
+                "cam4/0001/0001.jpg": outdoor,
+                "cam6/0003/0001.jpg": ("train", 3, 6),
+            },
+            {"exp/train_id.txt": "2\n", "exp/val_id.txt": "3", "exp/test_id.txt": "1,7"},
+        )
+        for name, outdoor in (("sysu-mm01", ("gallery", 1, 4)), ("sysu-mm01-indoor", None))
+    },
     "veri": Drawn(
         {
             "image_train/0002_c002_00030600_0.jpg": ("train", 2, 2),

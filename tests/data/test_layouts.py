@@ -12,6 +12,8 @@ from vpmsearch.data.datasets import read_dataset, read_gallery
 from vpmsearch.data.labelled import SPLITS, LabelledImage
 from vpmsearch.data.layout_table import BY_NAME, LAYOUTS
 from vpmsearch.errors import DataError
+from vpmsearch.evaluation.labels import labels_of
+from vpmsearch.evaluation.metrics import shares_key
 
 
 def told(images, root: Path) -> list[tuple]:
@@ -180,3 +182,50 @@ def test_the_same_files_by_a_list(tmp_path: Path, name: str):
 
 def test_images_are_small():
     assert not hasattr(LabelledImage(Path("a")), "__dict__")  # a million of them
+
+
+@pytest.mark.parametrize(
+    ("name", "matrices", "message"),
+    [
+        ("tracks_test_info", {"a": [[1, 2, 3]]}, "no rows of four numbers"),
+        ("tracks_test_info", {"a": [[1, 9, 2, 1]]}, r"row 1: lines 1 to 9 of info/test_name\.txt, which has 6"),
+        ("tracks_test_info", {"a": [[3, 3, 7, 1]]}, "0002C1T0001F001.jpg is not of person 7 and camera 1"),
+        ("tracks_test_info", {"a": [[1.5, 1, 1, 1]]}, "no single matrix of whole numbers"),
+        ("query_IDX", {"a": [5]}, "names rows that"),
+        ("query_IDX", {"a": [1], "b": [1]}, "no single matrix"),
+    ],
+)
+def test_tracklets_that_do_not_fit(tmp_path: Path, name: str, matrices: dict, message: str):
+    drawn = DRAWN["mars"]
+    queries = {"info/query_IDX.mat": {"query_IDX": [1]}}
+    Drawn(drawn.files, drawn.lists, {**drawn.matrices, **queries, f"info/{name}.mat": matrices}).write(tmp_path)
+    with pytest.raises(DataError, match=message):
+        read_dataset("mars", tmp_path, ("query", "gallery"))
+
+
+def test_a_mat_file_that_is_none(tmp_path: Path):
+    DRAWN["mars"].write(tmp_path)
+    (tmp_path / "info" / "query_IDX.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
+    with pytest.raises(DataError, match=r"cannot be read as a \.mat file"):
+        read_dataset("mars", tmp_path, ("query",))
+
+
+def test_mars_without_its_lists_is_a_gallery_alone(tmp_path: Path):
+    drawn = DRAWN["mars"]
+    Drawn(drawn.files).write(tmp_path)
+    assert len(read_gallery("mars", tmp_path)) == 5  # the junk is left out
+    with pytest.raises(DataError, match=r"holds no info/test_name\.txt and info/tracks_test_info\.mat and"):
+        read_dataset("mars", tmp_path, ("query", "gallery"))
+
+
+def test_cameras_2_and_3_of_sysu_stand_at_one_place(tmp_path: Path):
+    DRAWN["sysu-mm01"].write(tmp_path)
+    dataset = read_dataset("sysu-mm01", tmp_path, ("query", "gallery"))
+    query, gallery = labels_of(dataset, dataset.protocol)
+    shared = shares_key(query.keys, gallery.keys)
+    # Camera 3 asks; of cameras 1, 2 and 4 the second is left out.
+    assert dict(zip([i.camid for i in dataset.gallery], shared[0].tolist(), strict=True)) == {
+        1: False,
+        2: True,
+        4: False,
+    }

@@ -162,3 +162,27 @@ def test_tables_that_are_none():
     assert read_frame(naive)[0].captured_at == datetime(2026, 10, 25, 2, 30, tzinfo=UTC)
     with pytest.raises(DataError, match="occurs twice"):
         read_frame(naive, zone=ZoneInfo("Europe/Berlin"))
+
+
+def test_equal_json_values_are_not_one_label(tmp_path: Path):
+    """1, true and 1.0 are equal in Python; the second is no label, and what was read before must not hide that."""
+    lines = [
+        '{"path": "a.jpg", "pid": 1, "x": 1}',
+        '{"path": "b.jpg", "pid": 1.0, "x": true}',
+        '{"path": "c.jpg", "pid": "1", "x": "1"}',
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    images = read_gallery("csv", tmp_path / "a.jsonl")
+    assert [image.pid for image in images] == [1, 1, 1]
+    assert [dict(image.attributes)["x"] for image in images] == ["1", "true", "1"]
+    (tmp_path / "b.jsonl").write_text("\n".join([lines[0], '{"path": "d.jpg", "pid": true, "x": 1}']))
+    with pytest.raises(DataError, match="line 2: pid must be a whole number or text"):
+        read_gallery("csv", tmp_path / "b.jsonl")
+
+
+def test_more_labels_than_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("vpmsearch.data.manifest._REMEMBERED", 3)
+    rows = [(f"{i}.jpg", str(i % 5), f"w{i % 7}") for i in range(40)]
+    (tmp_path / "a.csv").write_text("path,pid,site\n" + "".join(",".join(row) + "\n" for row in rows))
+    images = read_gallery("csv", tmp_path / "a.csv")
+    assert [(image.path.name, str(image.pid), dict(image.attributes)["site"]) for image in images] == rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from vpmsearch.data import moments
 from vpmsearch.data.moments import at_zone, epoch, parse_moment, time_zone
 from vpmsearch.errors import DataError
 from vpmsearch.types import as_utc
@@ -98,3 +100,17 @@ def test_iso_times_come_back(moment: datetime):
 def test_milliseconds_are_exact(count: int):
     expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=count)
     assert parse_moment(f"unix_ms:{count}") == expected == epoch(count / 1000)
+
+
+@pytest.mark.parametrize("text", ["2026-03-29T02:30:00Z", "2026-03-29 02:30:59.123456+05:45", "2026-12-31T23:59:00.5Z"])
+def test_the_short_way_reads_as_the_long_one(text: str, monkeypatch: pytest.MonkeyPatch):
+    short = parse_moment(text)
+    monkeypatch.setattr(moments, "_PLAIN", re.compile("(?!)"))
+    assert parse_moment(text) == short
+    assert parse_moment(text).utcoffset() == short.utcoffset()
+
+
+@pytest.mark.parametrize("text", ["2026-02-30T00:00:00Z", "2026-03-29T02:30:60Z", "0001-01-01T00:00:00+23:00"])
+def test_the_short_way_refuses_what_does_not_exist(text: str):
+    with pytest.raises(DataError, match="no time that exists"):
+        parse_moment(text)

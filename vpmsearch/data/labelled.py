@@ -16,12 +16,14 @@ JUNK_PID = -1
 SPLITS = ("train", "query", "gallery")
 """The splits of a data set."""
 
-LeftOut = Literal["camera", "nothing", "clothes", "track"]
-"""Gallery images of the query's own person that a protocol leaves out of its ranking: those of the same camera, none,
-those of the same camera and those in the same clothes, or those of the same tracklet."""
+LeftOut = Literal["camera", "place", "nothing", "clothes", "track"]
+"""Gallery images of the query's own person that a protocol leaves out of its ranking: those of the same camera, those
+of cameras at the same place, none, those of the same camera and those in the same clothes, or those of the same
+tracklet."""
 
 LEFT_OUT: dict[LeftOut, str] = {
     "camera": "the same person's images of the same camera left out",
+    "place": "the same person's images of cameras at the same place left out",
     "nothing": "nothing left out",
     "clothes": "the same person's images of the same camera or in the same clothes left out",
     "track": "the same person's images of the same tracklet left out",

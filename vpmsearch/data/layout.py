@@ -16,6 +16,21 @@ COMBINED = 1000
 
 
 @dataclass(frozen=True)
+class Tracklets:
+    """MARS's lists: which images are a tracklet, and which tracklets ask; read by `vpmsearch.data.tracklets`.
+
+    names: a text file with the images' names, one a line. table: a .mat file with a row (first line, last line, pid,
+    camera) for each tracklet, lines from 1. queries: a .mat file with the numbers of the rows that ask, from 1. asks:
+    whether these count here, or the others.
+    """
+
+    names: str
+    table: str
+    queries: str = ""
+    asks: bool = False
+
+
+@dataclass(frozen=True)
 class Listing:
     """A text file that names the images of a part, one a line.
 
@@ -38,7 +53,8 @@ class Part:
 
     folder: below the data set's root, "" for the root. pattern: of the names, in place of the layout's. labels: fixed
     ones, as text, in place of those in the name. skips: names that are there and do not count, as an expression.
-    listing: the file that names the images; without it all count whose name fits. pids: a file with the numbers that
+    listing: the file that names the images; without it all count whose name fits. tracklets: the files that do so for
+    tracklets. pids: a file with the numbers that
     count here, separated by commas; where it is not there all count, or nothing can be read if `needs_pids`. optional:
     the folder may be missing.
     """
@@ -48,6 +64,7 @@ class Part:
     labels: Mapping[str, str] = field(default_factory=dict)
     skips: str = ""
     listing: Listing | None = None
+    tracklets: Tracklets | None = None
     pids: str = ""
     needs_pids: bool = False
     optional: bool = False
@@ -55,7 +72,9 @@ class Part:
     @property
     def needs(self) -> tuple[str, ...]:
         """What must be there below the root."""
-        listing = (self.listing.name,) if self.listing else ()
+        listing: tuple[str, ...] = (self.listing.name,) if self.listing else ()
+        if self.tracklets:
+            listing = (self.tracklets.names, self.tracklets.table, self.tracklets.queries)
         folder = () if self.optional else (self.folder,)
         return (*folder, *listing, *((self.pids,) if self.needs_pids else ()))
 
@@ -89,10 +108,11 @@ class Layout:
     name: what `--dataset` takes. title: what people call it. pattern: a regular expression of a file's name, see
     `vpmsearch.data.patterns`, with groups pid, camid, track, clothes, captured_at (seconds since 1970), `again` (the
     pid once more: where it is a number it must agree), `group` (before the pid) and `scene` (before the camid): two
-    fields that make one number, see `COMBINED`. A single letter counts as a number, a or A as 1. variants: the first
-    that is there is read. example: a name. roots: what the data set's folder is usually called. distractors: pids of
-    many people, see `LabelledImage.distractor`. junk: pids that are dropped. meaning: of the fields, in words. note:
-    what else one should know. source: who made it, or what was read to know its layout.
+    fields that make one number, see `COMBINED`; `place`, where several cameras stand. A single letter counts as a
+    number, a or A as 1. variants: the first that is there is read. example: a name. roots: what the data set's folder
+    is usually called. distractors: pids of many people, see `LabelledImage.distractor`. junk: pids that are dropped.
+    meaning: of the fields, in words. note: what else one should know. source: who made it, or what was read to know
+    its layout.
     """
 
     name: str
@@ -133,7 +153,7 @@ class Layout:
             None if taken is None else epoch(float(taken)),
             fields.get("track"),
             fields.get("clothes"),
-            (),
+            (("place", fields["place"]),) if "place" in fields else (),
             pid in self.distractors,
         )
 

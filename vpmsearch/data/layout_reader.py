@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vpmsearch.data.images import first_images, image_names, printable
+from vpmsearch.data.image_files import first_images, image_names
+from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import ImageRow
-from vpmsearch.data.layout import Layout, Listing, Part, Variant, pattern_of
+from vpmsearch.data.layout import Layout, Listing, Part, Tracklets, Variant, pattern_of
 from vpmsearch.data.layout_table import LAYOUTS
 from vpmsearch.data.patterns import NamePattern, name_pattern
+from vpmsearch.data.tracklets import tracked_names
 from vpmsearch.errors import DataError
 
 SPLIT_FOLDERS = frozenset(
@@ -100,6 +102,8 @@ def read_split(layout: Layout, place: Place, split: str) -> Iterator[ImageRow]:
     for part in place.variant.parts(split):
         if part.listing is not None:
             yield from _listed(layout, place.root, part, part.listing)
+        elif part.tracklets is not None:
+            yield from _tracked(layout, place.root, part, part.tracklets)
         else:
             mine[part.folder].append(part)
     for folder, parts in mine.items():
@@ -178,6 +182,25 @@ def _image(layout: Layout, part: Part, fields: dict[str, str], name: str) -> Ima
     return image
 
 
+def _tracked(layout: Layout, root: Path, part: Part, tracklets: Tracklets) -> Iterator[ImageRow]:
+    """The images of the tracklets that a part has; their camera and person are checked against their names."""
+    pattern, folder, first = pattern_of(layout, part), root / part.folder, True
+    for name, pid, camid, where in tracked_names(root, tracklets):
+        if first and not (folder / name[:4] / name).exists():  # one look, as below
+            raise DataError(
+                f"{where}: {printable(folder / name[:4] / name)} is missing; unpack the images of {layout.title} there"
+            )
+        first = False
+        fields = pattern.fields(name)
+        if fields is None:
+            raise DataError(f"{where}: {printable(name)} is not named as in {layout.title} ({layout.example})")
+        row = _image(layout, part, fields, os.path.join(folder, name[:4], name))  # noqa: PTH118 (speed)
+        if (row.pid, row.camid) != (pid, camid):
+            raise DataError(f"{where}: {printable(name)} is not of person {pid} and camera {camid}; unpack info again")
+        if row.pid not in layout.junk:
+            yield row
+
+
 def _listed(layout: Layout, root: Path, part: Part, listing: Listing) -> Iterator[ImageRow]:
     """The images that a list names: their labels are its own and those of the names."""
     pattern, file, folder = pattern_of(layout, part), root / listing.name, root / part.folder
@@ -246,7 +269,7 @@ def variant_at(layout: Layout, root: Path, splits: Sequence[str]) -> Variant | N
 
 def _is_there(root: Path, name: str) -> bool:
     path = root / name
-    return path.is_file() if name.endswith(".txt") else path.is_dir()
+    return path.is_file() if name.endswith((".txt", ".mat")) else path.is_dir()
 
 
 def _folders(folder: Path) -> list[Path]:

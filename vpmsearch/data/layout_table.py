@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vpmsearch.data.labelled import Protocol
-from vpmsearch.data.layout import Layout, Listing, Part, Parts, Variant
+from vpmsearch.data.layout import Layout, Listing, Part, Parts, Tracklets, Variant
 
 _PID_FOLDER = r"(?:(?P<again>[^/]*)/)?"  # the folder around a file, often the identity's
 _PROBE_NAME = rf"{_PID_FOLDER}(?P<pid>\d{{1,18}})(?!\d)"
@@ -72,12 +72,23 @@ def _cuhk03(folder: str, labels: Mapping[str, str] | None = None) -> Parts:
     )
 
 
+def _mars(*, asks: bool) -> Part:
+    info = Tracklets("info/test_name.txt", "info/tracks_test_info.mat", "info/query_IDX.mat", asks)
+    return Part("bbox_test", tracklets=info)
+
+
 def _prcc(queries: str) -> Variant:
     def test(camera: str) -> Part:
         labels = {"camid": camera, "clothes": "2" if camera == "C" else "1"}
         return Part(f"rgb/test/{camera}", r"(?P<pid>\d+)/cropped_rgb\d+", labels)
 
     return Variant((Part("rgb/train"),), (test(queries),), (test("A"),))
+
+
+def _vc_clothes(cameras: str) -> Variant:
+    pattern = rf"(?P<pid>\d+)-(?P<camid>0*[{cameras}])-(?P<clothes>\d+)-\d+"
+    others = r"\d+-\d+-\d+-\d+"
+    return Variant((Part("train"),), (Part("query", pattern, skips=others),), (Part("gallery", pattern, skips=others),))
 
 
 def _cuhk02(pairs: str, *cameras: str) -> Parts:
@@ -90,7 +101,13 @@ def _cuhk02(pairs: str, *cameras: str) -> Parts:
 
 def _sysu(cameras: str, pids: str, *, needed: bool = False) -> Parts:
     return tuple(
-        Part(f"cam{camera}", labels={"camid": camera}, pids=f"exp/{pids}_id.txt", needs_pids=needed, optional=place > 0)
+        Part(
+            f"cam{camera}",
+            labels={"camid": camera, "place": "2" if camera == "3" else camera},
+            pids=f"exp/{pids}_id.txt",
+            needs_pids=needed,
+            optional=place > 0,
+        )
         for place, camera in enumerate(cameras)
     )
 
@@ -246,14 +263,18 @@ LAYOUTS: tuple[Layout, ...] = (
         "mars",
         "MARS",
         r"(?P<pid>\d{4}|00-1)C(?P<camid>\d)T(?P<track>\d{4})F\d+",
-        (Variant((Part("bbox_train"),), (), (Part("bbox_test"),)),),
+        (
+            Variant((Part("bbox_train"),), (_mars(asks=True),), (_mars(asks=False),)),
+            Variant((Part("bbox_train"),), (), (Part("bbox_test"),)),
+        ),
         "0001/0001C1T0001F001.jpg",
         "pid, camera after C, tracklet after T, frame after F; folder 00-1 is junk, 0000 are distractors",
         f"Zheng et al., MARS, ECCV 2016; {_TORCHREID}",
         roots=("MARS", "mars"),
         protocol=TRACKS,
         distractors=frozenset({0}),
-        note="Which tracklets ask stands in info/query_IDX.mat alone. To evaluate, name the queries in a list (csv).",
+        note="Which tracklets ask stands in info/query_IDX.mat alone, of the authors' evaluation code; .mat files need "
+        "`vpmsearch[mat]` (scipy). Without `info` all of bbox_test is the gallery and there are no queries.",
     ),
     Layout(
         "dukemtmc-videoreid",
@@ -288,7 +309,8 @@ LAYOUTS: tuple[Layout, ...] = (
         f"Yang et al., Person Re-identification by Contour Sketch, TPAMI 2021; {_CAL}",
         roots=("prcc", "PRCC"),
         protocol=Protocol("nothing", draws=10),
-        note="The draws of its evaluation code depend on the order of the file system; these depend on --seed.",
+        note="The draws of its evaluation code depend on the order of the file system; these depend on --seed. "
+        "Simple-CCReID ranks the whole gallery instead: index the gallery, or name it in a list (csv).",
     ),
     Layout(
         "prcc-same",
@@ -310,6 +332,19 @@ LAYOUTS: tuple[Layout, ...] = (
         "pid, camera, clothes, image",
         f"Wan et al., When Person Re-identification Meets Changing Clothes, CVPRW 2020; {_CAL}",
         roots=("VC-Clothes",),
+    ),
+    *(
+        Layout(
+            f"vc-clothes-{name}",
+            f"VC-Clothes, {title}",
+            r"(?P<pid>\d+)-(?P<camid>\d+)-(?P<clothes>\d+)-\d+",
+            (_vc_clothes(cameras),),
+            "0001-02-01-07.jpg",
+            f"as vc-clothes; only cameras {' and '.join(cameras)} ask and answer",
+            f"Wan et al., When Person Re-identification Meets Changing Clothes, CVPRW 2020; {_CAL}",
+            roots=("VC-Clothes",),
+        )
+        for name, title, cameras in (("same", "clothes the same", "23"), ("changed", "clothes changed", "34"))
     ),
     Layout(
         "ccvid",
@@ -635,23 +670,29 @@ LAYOUTS: tuple[Layout, ...] = (
         protocol=NOTHING,
         note="Published figures are means over ten random halves of the people, in both directions.",
     ),
-    Layout(
-        "sysu-mm01",
-        "SYSU-MM01",
-        r"(?P<pid>\d+)/\d+",
-        (
-            Variant(
-                (*_sysu("123456", "train", needed=True), *_sysu("123456", "val", needed=True)),
-                _sysu("36", "test"),
-                _sysu("1245", "test"),
+    *(
+        Layout(
+            name,
+            f"SYSU-MM01, {title}",
+            r"(?P<pid>\d+)/\d+",
+            (
+                Variant(
+                    (*_sysu("123456", "train", needed=True), *_sysu("123456", "val", needed=True)),
+                    _sysu("36", "test"),
+                    _sysu(cameras, "test"),
+                ),
             ),
-        ),
-        "cam1/0001/0001.jpg",
-        "camera (3 and 6 are infrared), pid, image. Infrared asks, the others answer; exp/*_id.txt split the people",
-        "Wu et al., RGB-Infrared Cross-Modality Person Re-identification, ICCV 2017",
-        roots=("SYSU-MM01",),
-        protocol=Protocol("nothing", draws=10),
-        note="Its evaluation code also keeps camera 2 from answering camera 3, which stands at the same place.",
+            "cam1/0001/0001.jpg",
+            f"camera (3 and 6 are infrared), pid, image. Infrared asks, cameras {', '.join(cameras)} answer; "
+            "exp/*_id.txt split the people. Cameras 2 and 3 stand at the same place",
+            "Wu et al., RGB-Infrared Cross-Modality Person Re-identification, ICCV 2017; its evaluation code",
+            roots=("SYSU-MM01",),
+            protocol=Protocol("place", draws=10),
+            note="Its evaluation code draws one image of each person and camera, where this draws one of each person; "
+            "and it leaves out what camera 2 has of all people where camera 3 asks, where this leaves out the same "
+            "person's. So published figures are not the same measure.",
+        )
+        for name, title, cameras in (("sysu-mm01", "all search", "1245"), ("sysu-mm01-indoor", "indoor search", "12"))
     ),
     Layout(
         "veri",

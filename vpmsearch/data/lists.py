@@ -6,6 +6,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import count
 from pathlib import Path
 from typing import overload
 
@@ -132,16 +133,15 @@ class _LabelColumn:
     def __init__(self) -> None:
         self._codes = array("i")
         self._labels: list[Label | None] = []
-        self._code_of: dict[Label | None, int] = {}
+        self._code_of: dict[Label | None, int] = defaultdict(count().__next__)  # in the order of the codes
 
     def append(self, label: Label | None) -> None:
         """Take in the next one."""
-        code = self._code_of.setdefault(label, len(self._labels))
-        if code == len(self._labels):
-            self._labels.append(label)
-        self._codes.append(code)
+        self._codes.append(self._code_of[label])
 
     def __getitem__(self, place: int) -> Label | None:
+        if len(self._labels) < len(self._code_of):
+            self._labels = list(self._code_of)
         return self._labels[self._codes[place]]
 
 
