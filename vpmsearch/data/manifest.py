@@ -4,7 +4,7 @@ A CSV has a header line; its columns are separated by commas, semicolons, tabs o
 is JSON lines if the file's suffix is `.jsonl` or `.ndjson`. The text is UTF-8 with or without BOM, with any line ends.
 Only `path` is required. `vpmsearch.data.manifest_values` has the names of the known columns. pid and camid are whole
 numbers or words, see `vpmsearch.labels`. Any other column is an attribute. Columns without a name (pandas writes its
-index so) are ignored. An empty field, NaN, NaT, None and what else pandas takes for one are unknown values; case counts.
+index so) are ignored. An empty field, NaN, NaT, None and what else pandas takes for one are unknown; case counts.
 `vpmsearch.data.moments` reads times; a column `captured_at:unix` or `captured_at:unix_ms` counts seconds or
 milliseconds since 1970. Rows are read one by one, so a million lines need no more memory than one.
 """
