@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vpmsearch.data.images import EXTENSIONS
+from vpmsearch.data.image_files import EXTENSIONS
 from vpmsearch.data.labelled import LEFT_OUT
 from vpmsearch.data.layout import Layout, Part
 from vpmsearch.data.layout_table import LAYOUTS
-from vpmsearch.data.manifest import ALIASES, COLUMNS
+from vpmsearch.data.manifest_values import ALIASES, COLUMNS
 
 PAGE = Path(__file__).parent / "datasets.md"
 HEAD = f"""# Data sets

@@ -1,14 +1,16 @@
-"""Labels and attributes: what people call the person and the camera of an image, and whatever else they note about it.
+"""What is known about an image besides its features: labels and attributes, the record of both, and the filter by them.
 
-A label (pid, camid) is a whole number or a word. What is written as a whole number is one: "7" is 7. Any other text
-is a word and stays as it is: "P-017", "lobby", and "007" too, whose zeros a number would lose. So a label and its text
-stand for one another, and a store may keep either. An attribute is any other column, as text.
+A label (pid, camid) is a whole number or a word. Text that is written as a whole number is a number: "7" is 7. Any
+other text is a word and stays as it is: "P-017", "lobby", and also "007", whose zeros a number would lose. So a label
+and its text determine each other, and a store may keep either. An attribute is any other column, as text.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from operator import index
 from typing import Any
 
@@ -168,3 +170,68 @@ def attribute_text(value: object) -> str:
 
 
 _LINES = str.maketrans("", "", "\t\n\r")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What the catalog knows about one image, besides embeddings and visibility.
+
+    path: the text as given; it is shown to the user, and unique among the images that are not removed. content_hash:
+    hex digest of the file's bytes, "" if there is no file. pid, camid: a whole number or a word, None if unlabelled.
+    captured_at: None if unknown; a moment without a time zone counts as UTC. width, height: in pixels. attributes: name
+    -> text.
+    """
+
+    path: str
+    content_hash: str = ""
+    pid: Label | None = None
+    camid: Label | None = None
+    captured_at: datetime | None = None
+    width: int = 0
+    height: int = 0
+    attributes: Attributes = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class SearchFilter:
+    """Which images may be results. Empty tuples and None mean "any".
+
+    pids, camids: any of these. captured_after is inclusive, captured_before exclusive; an image without a time passes
+    neither. path_prefix: the beginning of the path. where: attribute -> its value, or several values of which the image
+    has one: `{"site": "north", "floor": ["1", "2"]}`; stored as tuples of text. Names and values are case-sensitive.
+
+    Raises:
+        DataError: path_prefix is no text (UTF-8 without NUL), so no path can start so; a pid or camid is no label; or
+            no image can have such an attribute.
+    """
+
+    pids: tuple[Label, ...] = ()
+    camids: tuple[Label, ...] = ()
+    captured_after: datetime | None = None
+    captured_before: datetime | None = None
+    path_prefix: str = ""
+    where: Mapping[str, str | Sequence[str]] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        for name in ("pids", "camids"):
+            object.__setattr__(self, name, tuple(map(as_label, getattr(self, name))))  # frozen
+        wanted = {as_name(name): _texts(value) for name, value in sorted(self.where.items())}
+        object.__setattr__(self, "where", {name: values for name, values in wanted.items() if values})
+        try:
+            self.path_prefix.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"no path starts with {self.path_prefix!r}: it is not UTF-8") from error
+        if "\0" in self.path_prefix:
+            raise DataError(f"no path starts with {self.path_prefix!r}: it holds a NUL")
+
+    @property
+    def attributes(self) -> Mapping[str, tuple[str, ...]]:
+        """`where`: attribute -> the values of which an image must have one."""
+        return self.where  # type: ignore[return-value] # tuples since __post_init__
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """The values that are asked for of one attribute."""
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        return tuple(map(attribute_text, values))
+    return (attribute_text(values),)

@@ -5,7 +5,7 @@ Axes: n images, p regions (row-major over the grid: top to bottom, then left to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from operator import index
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.errors import DataError, FeatureError, ModelError
-from vpmsearch.labels import Attributes, Label, as_label, as_name, attribute_text
+from vpmsearch.errors import FeatureError, ModelError
+from vpmsearch.labels import Attributes, Label
+from vpmsearch.labels import ImageRecord as ImageRecord
+from vpmsearch.labels import SearchFilter as SearchFilter
 from vpmsearch.views import result_view
 from vpmsearch.words import number_of
 
@@ -113,26 +115,6 @@ class RegionFeatures:
         )
 
 
-@dataclass(frozen=True)
-class ImageRecord:
-    """What the catalog knows about one image, embeddings and visibility aside.
-
-    path: as given, or relative to nothing: the text shown to the user and unique among the images that are not
-        removed. content_hash: hex digest of the file's bytes, "" where there is no file. pid, camid: None where
-        unlabelled, else a whole number or a word; see `vpmsearch.labels`. captured_at: None where unknown; without a
-        time zone it is taken as UTC. attributes: whatever else is noted about it, as text by name.
-    """
-
-    path: str
-    content_hash: str = ""
-    pid: Label | None = None
-    camid: Label | None = None
-    captured_at: datetime | None = None
-    width: int = 0
-    height: int = 0
-    attributes: Attributes = field(default_factory=dict, hash=False)
-
-
 @dataclass(frozen=True, init=False)
 class ModelInfo:
     """The model an index was built with: one index, one model.
@@ -219,52 +201,6 @@ class ModelInfo:
             return cls(**info)
         except TypeError as error:
             raise ModelError(f"incomplete model_info: {error}") from error
-
-
-@dataclass(frozen=True)
-class SearchFilter:
-    """Which images may be results. Empty tuples and None mean "any".
-
-    captured_after is inclusive, captured_before exclusive; an image without a time passes neither. path_prefix: how
-    the path starts. where: attributes by name, each with its value or several, any of which will do:
-    `{"site": "north", "floor": ["1", "2"]}`; kept as tuples of text. Names and values are as given, in upper or lower
-    case.
-
-    Raises:
-        DataError: path_prefix is no text (UTF-8 without NUL), so no path starts so; or a pid or camid is no label, or
-            an attribute none that an image can have.
-    """
-
-    pids: tuple[Label, ...] = ()
-    camids: tuple[Label, ...] = ()
-    captured_after: datetime | None = None
-    captured_before: datetime | None = None
-    path_prefix: str = ""
-    where: Mapping[str, str | Sequence[str]] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        for name in ("pids", "camids"):
-            object.__setattr__(self, name, tuple(map(as_label, getattr(self, name))))  # frozen
-        wanted = {as_name(name): _texts(value) for name, value in sorted(self.where.items())}
-        object.__setattr__(self, "where", {name: values for name, values in wanted.items() if values})
-        try:
-            self.path_prefix.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"no path starts with {self.path_prefix!r}: it is not UTF-8") from error
-        if "\0" in self.path_prefix:
-            raise DataError(f"no path starts with {self.path_prefix!r}: it holds a NUL")
-
-    @property
-    def attributes(self) -> Mapping[str, tuple[str, ...]]:
-        """`where`: the values of which an image must have one, by the attribute's name."""
-        return self.where  # type: ignore[return-value] # tuples since __post_init__
-
-
-def _texts(values: object) -> tuple[str, ...]:
-    """The values that are asked for of one attribute."""
-    if isinstance(values, Iterable) and not isinstance(values, str):
-        return tuple(map(attribute_text, values))
-    return (attribute_text(values),)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def test_a_film(cli, weights, tmp_path):
 def test_what_does_not_go_together(cli, frames, weights, tmp_path):
     for options in (
         ["--min-score", "1"],
+        ["--min-score", "nan", "--boxes", "tracks.txt"],
         ["--every", "2"],
         ["--detector", "x.onnx"],
         ["--detect", "--boxes", "tracks.txt"],

@@ -147,3 +147,9 @@ def test_a_hole_in_a_film_is_never_answered_with_the_picture_before_it(tmp_path:
             assert shown.setdefault(pixels, time) == time
     assert len(shown) >= 80
     assert refused >= 1
+
+
+def test_what_is_wrong_with_a_film_is_said_in_words_alone(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_text("no film")
+    with pytest.raises(ImageError, match=r"or damaged \(Invalid data found when processing input\)"):
+        Film(tmp_path / "film.mp4", max_pixels=MAX_PIXELS)

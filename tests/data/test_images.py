@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vpmsearch.data import decoding, images
-from vpmsearch.data.images import content_hash, image_files, load_image, printable, read_image, to_array
+from vpmsearch.data.image_files import image_files
+from vpmsearch.data.images import content_hash, load_image, printable, read_image, to_array
 from vpmsearch.errors import DataError, ImageError
 
 

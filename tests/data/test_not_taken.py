@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vpmsearch.data import images
-from vpmsearch.data.images import image_names
+from vpmsearch.data import image_files
+from vpmsearch.data.image_files import image_names
 from vpmsearch.data.not_taken import HIDDEN, LINKED, VANISHED, counting_not_taken
 from vpmsearch.errors import DataError
 
@@ -54,13 +54,13 @@ def test_a_few_of_many_are_named(tmp_path: Path):
 def test_a_folder_that_vanishes_meanwhile_is_no_error(gallery: Path, monkeypatch: pytest.MonkeyPatch):
     (gallery / "gone").mkdir()
     (gallery / "gone" / "lost.jpg").touch()
-    real = images.is_image_name
+    real = image_files.is_image_name
 
     def tidy_up(name: str) -> bool:
         shutil.rmtree(gallery / "gone", ignore_errors=True)  # after the walk has seen it, before it looks inside
         return real(name)
 
-    monkeypatch.setattr(images, "is_image_name", tidy_up)
+    monkeypatch.setattr(image_files, "is_image_name", tidy_up)
     with counting_not_taken() as aside:
         assert len(image_names(gallery)) == 3
     assert aside.examples[VANISHED] == [str(gallery / "gone")]

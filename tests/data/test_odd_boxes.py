@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from vpmsearch.data.boxes.read import read_boxes
+from vpmsearch.data.not_taken import counting_not_taken
 from vpmsearch.errors import DataError
 
 IMAGES = [{"id": 1, "file_name": "000001.png"}]
@@ -76,3 +77,14 @@ def test_two_pictures_of_a_list_are_never_one(frames: Path) -> None:
     path.write_text("path,x,y,w,h\ncam1/000001.png,1,1,9,9\ncam2/000001.png,1,1,9,9\n")
     with pytest.raises(DataError, match=r"cam1/000001\.png and cam2/000001\.png are two pictures"):
         read_boxes(frames, path)
+
+
+def test_a_box_is_never_taken_for_the_file_of_its_name(frames: Path) -> None:
+    Image.new("RGB", (60, 40), "red").save(frames / "000001.png#xywh=1,2,9,9", "PNG")
+    path = frames.parent / "boxes.csv"
+    path.write_text("path,x,y,w,h\n000001.png,1,2,9,9\n000001.png,2,2,9,9\n000001.png,-1e9,2,9,9\n")
+    with counting_not_taken() as aside:
+        (found,) = read_boxes(frames, path)
+    assert found.path.name == "000001.png#xywh=2,2,9,9"
+    assert aside.counts["boxes whose name is that of a file"] == 1
+    assert aside.counts["boxes outside of their picture"] == 1

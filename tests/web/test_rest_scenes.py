@@ -66,3 +66,25 @@ def test_pictures_of_a_part_and_of_its_scene(client, tmp_path):
 
 def test_nobody(client):
     assert "one colour" in search(client, Image.new("RGB", (64, 128), (200, 0, 0)))["no_person"]
+
+
+def test_nothing_outside_of_the_index_is_read(client, tmp_path):
+    scene = Image.open(tmp_path / "scene.png")
+    scene.save(tmp_path / "secret.png")
+    hit = search(client, scene, box="xywh=60,5,40,70")["matches"][0]
+    for foreign in ("secret.png", "../secret.png", f"{tmp_path}/secret.png", "scene.png%23xywh=1,1,9,9", "999", "-1"):
+        for kind in ("", "/thumbnail", "/scene"):
+            assert client.get(f"/api/images/{foreign}{kind}").status_code in (404, 422)
+    for name in ("image", "images", "path"):
+        answer = client.post("/api/search", data={name: str(tmp_path / "secret.png")})
+        assert answer.status_code == 422
+    # A name of an upload is no path: what was sent is searched, and not the file.
+    uploaded = ("../secret.png#xywh=0,0,1,1", png(scene.crop((60, 5, 100, 75))))
+    found = client.post("/api/search", files={"photograph": uploaded}).json()
+    assert found["matches"][0]["image_id"] == hit["image_id"]
+    # Another photograph in a scene's place is not shown.
+    Image.new("RGB", scene.size, "red").save(tmp_path / "scene.png")
+    for kind in ("", "/scene"):
+        answer = client.get(f"/api/images/{hit['image_id']}{kind}")
+        assert answer.status_code == 404
+        assert str(tmp_path) not in answer.text

@@ -172,9 +172,9 @@ def index(
 
 
 def gallery_folder(gallery: Path) -> Path:
-    """The folder that --prune looks below: of a list the one it is in; of a single image or film no more than that."""
+    """The folder below which --prune looks: of a list its own folder; of a single image or film only that file."""
     from vpmsearch.data.film import is_film
-    from vpmsearch.data.images import is_image_name
+    from vpmsearch.data.image_files import is_image_name
 
     single = is_image_name(gallery.name) or is_film(gallery)
     return gallery if gallery.is_dir() or single else gallery.parent

@@ -32,7 +32,8 @@ def layout(
     With --pattern, what it reads of ten names.
     """
     from vpmsearch.data.guess import guesses, suggested_pattern, tried
-    from vpmsearch.data.images import first_images, printable
+    from vpmsearch.data.image_files import first_images
+    from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
 
     if not path.is_dir():

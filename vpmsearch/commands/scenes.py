@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ class BoxOptions:
             raise typer.BadParameter("--boxes brings the people that --detect would look for; give one of them")
         if self.boxes is None and (self.images is not None or not (self.detect or self._unused)):
             raise typer.BadParameter("--boxes-images, --min-score and --every go with --boxes or --detect")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise typer.BadParameter("--min-score takes a number, such as 0.5")
         if self.detector and not self.detect:
             raise typer.BadParameter("--detector goes with --detect")
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from vpmsearch.data import folders, lists
-from vpmsearch.data.images import is_image_name, printable
+from vpmsearch.data.image_files import is_image_name
+from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
 from vpmsearch.data.layout import Layout
 from vpmsearch.data.layout_reader import find, find_any, read_heap, read_split

@@ -265,4 +265,6 @@ def _package() -> Any:
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    # Of libav's own errors the words: str() has its number before them, and after them the name of no file.
+    told = getattr(error, "strerror", None) or str(error)
+    return " ".join(told.split())[:200] or type(error).__name__

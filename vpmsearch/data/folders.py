@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vpmsearch.data.images import image_files, image_names, printable
+from vpmsearch.data.image_files import image_files, image_names
+from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.layout_reader import SPLIT_FOLDERS
 from vpmsearch.data.patterns import NamePattern

@@ -11,7 +11,8 @@ from datetime import tzinfo
 from pathlib import Path
 
 from vpmsearch.data.folders import camera_of
-from vpmsearch.data.images import first_images, printable
+from vpmsearch.data.image_files import first_images
+from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import SPLITS, LabelledImage
 from vpmsearch.data.layout import Layout
 from vpmsearch.data.layout_reader import Place, names_fit, places_below, read_split, variant_at

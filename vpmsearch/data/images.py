@@ -10,14 +10,12 @@ import hashlib
 import math
 import os
 import stat
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vpmsearch.data import not_taken
-from vpmsearch.data.decoding import HEIC_EXTENSIONS, decoded, header_size, short, to_rgb
+from vpmsearch.data.decoding import decoded, header_size, short, to_rgb
 from vpmsearch.data.film import Film, film_hash, is_film
 from vpmsearch.data.fragment import Part, PixelBox, part_of, with_box
 from vpmsearch.errors import DataError, ImageError
@@ -31,15 +29,6 @@ WebP with transparency, the greediest, then takes 0.8 GiB for a moment.
 
 MAX_FILE_BYTES = 128 * 2**20
 """A larger file is refused: files are read whole, so that hash and pixels are of the same bytes."""
-
-EXTENSIONS = frozenset(HEIC_EXTENSIONS) | frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
-)
-"""File name extensions of images, lower case."""
-
-_SKIPPED_FOLDERS = frozenset(
-    {"@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
-)  # thumbnails and litter of file servers
 
 
 def load_image(
@@ -226,83 +215,10 @@ def to_array(
     return np.array(resized, dtype=np.uint8)
 
 
-def image_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """All image files below a folder, recursively, in an order that does not depend on the file system.
-
-    Goes by the extension, in any case. Skips hidden files and folders and thumbnail folders; follows links to
-    files but not to folders (loops). Whether a file really is an image shows when it is loaded.
-
-    Raises:
-        DataError: the folder or one below does not exist, is no folder or cannot be read.
-    """
-    return [Path(name) for name in image_names(folder)]
-
-
-def image_names(folder: str | os.PathLike[str]) -> list[str]:
-    """`image_files` as text: of a million files, a `Path` each would take most of the time and memory.
-
-    What is left aside is counted: see `vpmsearch.data.not_taken`. A folder that vanishes meanwhile is no error.
-
-    Raises:
-        DataError: as `image_files`.
-    """
-    root, found = str(Path(folder)), list[str]()
-    aside = not_taken.current(root)
-
-    def cannot_list(error: OSError) -> None:
-        if isinstance(error, FileNotFoundError) and error.filename != root:
-            aside.note(not_taken.VANISHED, error.filename)  # somebody is tidying up
-        else:
-            _refuse_folder(error)
-
-    for place, folders, names in os.walk(root, onerror=cannot_list):
-        inner = []
-        for name in folders:
-            path = os.path.join(place, name)  # noqa: PTH118
-            if name.startswith(".") or name in _SKIPPED_FOLDERS:
-                aside.note(not_taken.HIDDEN, path)
-            elif os.path.islink(path):  # noqa: PTH114
-                aside.note(not_taken.LINKED, path)
-            else:
-                inner.append(name)
-        folders[:] = inner
-        for name in names:
-            path = os.path.join(place, name)  # noqa: PTH118
-            if is_image_name(name):
-                found.append(path)
-            else:
-                aside.note_file(path)
-    found.sort(key=os.fsencode)
-    return found
-
-
-def first_images(folder: str | os.PathLike[str], count: int) -> list[str]:
-    """Some image files below a folder, quickly: the first that come, as text; none where it cannot be listed."""
-    found: list[str] = []
-    for place, folders, names in os.walk(str(Path(folder))):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)
-        found.extend(os.path.join(place, name) for name in sorted(names) if is_image_name(name))  # noqa: PTH118
-        if len(found) >= count:
-            break
-    return found[:count]
-
-
 def printable(path: str | os.PathLike[str]) -> str:
     """A path as text that prints on one line and encodes as UTF-8, whatever bytes the name holds."""
     text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file is called like an image that can be read, and not hidden. Its content is not looked at."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 (speed)
-
-
-def _refuse_folder(error: OSError) -> None:
-    reason = error.strerror or type(error).__name__
-    if isinstance(error, NotADirectoryError):
-        reason += "; a list of images is read with --dataset csv"
-    raise DataError(f"{printable(error.filename)}: the folder cannot be listed ({reason})") from error
 
 
 def hash_of(data: bytes) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vpmsearch.data.images import first_images, image_names, printable
+from vpmsearch.data.image_files import first_images, image_names
+from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import ImageRow
 from vpmsearch.data.layout import Layout, Listing, Part, Tracklets, Variant, pattern_of
 from vpmsearch.data.layout_table import LAYOUTS

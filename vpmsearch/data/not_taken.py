@@ -51,7 +51,7 @@ _counting: ContextVar[NotTaken | None] = ContextVar("not_taken", default=None)
 
 @contextmanager
 def counting_not_taken() -> Iterator[NotTaken]:
-    """Within the block, `vpmsearch.data.images.image_names` counts here what it leaves aside, whoever calls it."""
+    """In the block, `vpmsearch.data.image_files.image_names` counts here the files that it skips, whoever calls it."""
     counted = NotTaken()
     token = _counting.set(counted)
     try:

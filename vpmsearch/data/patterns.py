@@ -23,7 +23,8 @@ from datetime import datetime, tzinfo
 from functools import cached_property
 from pathlib import Path
 
-from vpmsearch.data.images import EXTENSIONS, printable
+from vpmsearch.data.image_files import EXTENSIONS
+from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import ImageRow, LabelledImage
 from vpmsearch.data.moments import at_zone, epoch, parse_moment
 from vpmsearch.errors import DataError

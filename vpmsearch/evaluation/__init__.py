@@ -1,1 +1,1 @@
-"""Measuring how well a model or an index finds people."""
+"""Measures how well a model or an index finds people."""

@@ -1,21 +1,21 @@
-"""Average query expansion (Chum et al., *Total Recall*, ICCV 2007) on Eq. 4: a query becomes the mean of its nearest.
+"""Average query expansion (Chum et al., *Total Recall*, ICCV 2007) on Eq. 4.
 
-A query is ranked, averaged with its K nearest gallery images, and ranked again. The mean for partial images is as if
-the pixels of all K + 1 images were one image's (Eq. 2 and 3 over their union), j = 0 being the query itself:
+A query is ranked, averaged with its K nearest gallery images, and ranked again. The mean of partial images is Eq. 2 and
+3 over the pixels of all K + 1 images together, where j = 0 is the query itself:
 
     f_i = Σ_j C_i^j f_i^j / Σ_j C_i^j        C_i = Σ_j C_i^j / (K + 1)
 
-So a region counts for an image as much as the image shows of it, and one that the query does not show is filled in from
-those neighbours that do, with no more weight than the share of the images that show it. Neighbours are found by what
-they share with the query; where they are of somebody else, their other regions are wrong too, and a half of a person
-has more to lose by that than a whole one.
+So each image counts in a region by how much of the region it shows. A region that the query does not show is filled in
+from its neighbours; its weight is the mean visibility over all K + 1 images. A neighbour is found by the regions that
+it shares with the query. If it is somebody else, its other regions are wrong too. Half a person has more to lose by
+that than a whole one.
 
 α-QE (Radenović, Tolias, Chum, *Fine-tuning CNN Image Retrieval*, TPAMI 2018) weighs neighbours by a power of their
-cosine similarity. Eq. 4 is a distance of embeddings that need not have length 1 and has no such similarity, so all K
-count alike here; nor is the mean scaled to a length.
+cosine similarity. Eq. 4 is a distance between embeddings of any length and has no such similarity. So here all K
+neighbours count the same, and the mean is not scaled to a length.
 
-Neighbours are the nearest gallery images that may help the query: see `vpmsearch.evaluation.helpers`. Figures with it
-use the gallery and are not those of one comparison at a time.
+Only images that may help the query can be neighbours, see `vpmsearch.evaluation.helpers`. Figures with expansion use
+the whole gallery, so they are not comparable with those of single comparisons.
 """
 
 from __future__ import annotations
@@ -37,15 +37,16 @@ def expanded_queries(
     neighbours: int,
     bars: Bars | None = None,
 ) -> RegionFeatures:
-    """Each query averaged with its nearest in the gallery.
+    """Each query averaged with its nearest images in the gallery.
 
     Args:
         query: Q images. query_weights: (Q, p), the visibility that counts. gallery, gallery_weights: the same of G.
-        ranker: of that gallery. neighbours: K ≥ 1; where fewer share a region with the query, those.
-        bars: who may not help whom; None: all may.
+        ranker: of that gallery. neighbours: K ≥ 1; fewer are used if fewer share a region with the query.
+        bars: which images may not help which; None: all may help.
 
     Returns:
-        (Q, p) and (Q, p, d); its visibility is all that counts. What no image shows is 0.
+        Visibility (Q, p), already without what does not count, and embeddings (Q, p, d). Both are 0 in a region that no
+        image shows.
 
     Raises:
         FeatureError: a region that counts is not finite.
@@ -69,6 +70,6 @@ def expanded_queries(
 
 
 def _weighted(embeddings: Float32, weights: Float32) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """(B, p, d) times (B, p); 0 where a region does not count, whatever the embedding is."""
+    """(B, p, d) times (B, p); 0 where a region does not count, even if its embedding is not finite."""
     wide = weights[:, :, None].astype(np.float64)
     return np.where(wide > 0, embeddings, 0) * wide

@@ -1,4 +1,4 @@
-"""The paper's tables and figures as data: which system is measured how, and what the paper has there."""
+"""The paper's tables and figures as data: which systems are measured in which way, and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from vpmsearch.errors import DataError
 from vpmsearch.evaluation.rows import Weighting
 
 Source = Literal["holistic", "partial-reid", "partial-ilids"]
-"""Where queries and gallery come from: "holistic" is the test split of the data set that is trained on, queries cut."""
+"""The data set of queries and gallery. "holistic" is the test split of the training data set, with cut queries."""
 
 GAMMAS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SHOT_DRAWS = 10
-"""Galleries drawn for Partial-REID, which is measured single-shot."""
+"""How many galleries are drawn for Partial-REID, which is measured single-shot."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One measurement.
 
-    label: as the paper calls it. system: of `training.systems.SYSTEMS`. matcher: orders the whole gallery by itself,
-    on the maps of that system, see `evaluation.matching`. paper: its figures as fractions, by the names of
-    `Evaluation.to_json`; empty where it has none.
+    label: the paper's name. system: a name in `training.systems.SYSTEMS`. matcher: if given, it alone orders the whole
+    gallery, on the feature maps of that system, see `evaluation.matching`. paper: the paper's figures as fractions,
+    under the names of `Evaluation.to_json`; empty if it has none.
     """
 
     label: str
@@ -35,15 +35,16 @@ class Row:
 
     @property
     def draws(self) -> int | None:
-        """Galleries drawn, where it is measured single-shot."""
+        """How many galleries are drawn if the row is measured single-shot, else None."""
         return SHOT_DRAWS if self.source == "partial-reid" else None
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """What the paper finds: by rank-1, `better` is above `worse`, both labels, in pairs of rows that are alike else.
+    """A finding of the paper: the system with label `better` has a higher rank-1 than the one with label `worse`.
 
-    Where the paper's own figures of a pair say otherwise, they count.
+    It is tested on pairs of rows with the same source and γ. If the paper's figures of a pair say the opposite, those
+    count.
     """
 
     better: str
@@ -52,7 +53,7 @@ class Ordering:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table or figure. columns: figures it gives. picture: rank-1 over γ, or the regions that a model sees."""
+    """A table or figure. columns: its metrics. picture: "curve" is rank-1 over γ, "regions" the regions of an image."""
 
     name: str
     title: str
@@ -63,7 +64,7 @@ class Experiment:
 
     @property
     def systems(self) -> tuple[str, ...]:
-        """What has to be trained, each once."""
+        """The systems to train, each once."""
         return tuple(dict.fromkeys(row.system for row in self.rows))
 
 
@@ -135,7 +136,7 @@ def _table2() -> Experiment:
     rows = []
     sources: tuple[tuple[Source, slice], ...] = (("partial-reid", slice(0, 2)), ("partial-ilids", slice(2, 4)))
     for source, some in sources:
-        # Their own features and trunks are not ours: here they see the maps of VPM (bilateral).
+        # We do not have their own features and networks. Here they get the feature maps of VPM (bilateral).
         rows += [
             Row(name, "vpm-bilateral", source, matcher=_MATCHERS[name], paper=_percent(_TABLE2, *values[some]))
             for name, values in _OTHERS.items()
@@ -154,7 +155,7 @@ def _table3() -> Experiment:
         weighting: Weighting = "uniform" if label == "MVPM-1" else "visibility"
         rows.append(Row(label, system, "partial-ilids", weighting=weighting, paper=_percent(_TABLE3[:3], *ilids)))
         rows.append(Row(label, system, weighting=weighting, paper=_percent(("rank1", "rank5", "map"), *market)))
-        # Not in the paper: 119 queries decide little, 3,368 half persons do.
+        # Not in the paper: with 119 queries little can be decided, so 3,368 cut queries are added.
         rows.append(Row(label, system, gamma=0.5, weighting=weighting))
     orderings = tuple(Ordering("VPM", label) for label in _VARIANTS if label != "VPM")
     return Experiment("table3", "Table 3: what self-supervision is worth", _TABLE3, tuple(rows), orderings)
@@ -194,7 +195,7 @@ def _table1_duke() -> Experiment:
 
 
 EXPERIMENTS = {found.name: found for found in (_table1(), _table1_duke(), _table2(), _table3(), _figure4(), _figure5())}
-"""By name. What the paper has is of Market-1501, but for table1-duke."""
+"""Experiments by name. The paper's holistic figures are of Market-1501, those of table1-duke of DukeMTMC-reID."""
 
 
 def get_experiment(name: str) -> Experiment:

@@ -1,4 +1,4 @@
-"""The features that an evaluation compares: of labelled images, of crops of them, or out of an index."""
+"""The features that an evaluation compares: of labelled images or crops of them, or from an index."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vpmsearch.types import Int64, RegionFeatures
 
 
 def query_crops(count: int, strategy: str, gamma: float, seed: int) -> list[CropBox | None]:
-    """The crop of each query, decided by (seed, position) alone; None is the whole image.
+    """The crop of each query; None is the whole image. A crop depends on the seed and the query's position only.
 
     Raises:
         DataError: an unknown strategy or γ outside (0, 1].
@@ -40,11 +40,12 @@ def extract_labelled(
     """Features of labelled images, or of a crop of each.
 
     Args:
-        labels: of the images under a protocol; None are their pids and camids. photo: see `vpmsearch.data.poor.POOR`.
+        labels: of the images under a protocol; None: their pids and camids. photo: how images are degraded first, see
+            `vpmsearch.data.poor.POOR`.
 
     Raises:
-        DataError: an image has no pid or camid, cannot be read, or there are none. Figures over a part of a data set
-            could not be compared with anybody's, so nothing is left out silently.
+        DataError: there are no images, or one has no pid or camid or cannot be read. No image is left out silently:
+            figures on a part of a data set could not be compared with others.
     """
     pids, camids = _labels(images) if labels is None else (labels.pids, labels.keys)
     requests = [Request(i, image.path, boxes[i] if boxes else None, photo) for i, image in enumerate(images)]
@@ -62,12 +63,12 @@ def extract_labelled(
 def indexed_gallery(
     snapshot: GalleryView, gallery: Sequence[LabelledImage], labels: Labels | None = None
 ) -> LabelledFeatures:
-    """A data set's gallery, its features taken from an index so that the images need not be seen again.
+    """A data set's gallery with features from an index, so that they need not be computed again.
 
-    An image is found by its path or, under another path, by its content.
+    An image is looked up by its path, then by its content.
 
     Args:
-        labels: of the gallery under a protocol; None are its pids and camids.
+        labels: of the gallery under a protocol; None: its pids and camids.
 
     Raises:
         DataError: an image of the gallery is not in the index, or has no pid or camid.
@@ -98,7 +99,7 @@ def seen_crops(
     labels: Labels | None,
     photo: str = AS_IT_IS,
 ) -> Iterator[tuple[str, LabelledFeatures]]:
-    """The queries as each strategy cuts them; what several cut alike is seen once, whole queries for instance."""
+    """The features of the queries under each strategy. If several give the same crop, it is computed only once."""
     row_of: dict[tuple[int, CropBox | None], int] = {}
     for boxes in plan.values():
         for position, box in enumerate(boxes):
@@ -114,7 +115,7 @@ def seen_crops(
 
 
 def queries_to_see(count: int, gammas: Sequence[float], crops: Sequence[str], seed: int) -> int:
-    """How many crops of `count` queries `evaluate_model` sees, for a progress bar."""
+    """How many crops of `count` queries `evaluate_model` computes, for a progress bar."""
     plans = ([query_crops(count, crop, gamma, seed) for crop in crops] for gamma in gammas)
     return sum(len({(i, box) for boxes in plan for i, box in enumerate(boxes)}) for plan in plans)
 
@@ -123,7 +124,7 @@ def _labels(images: Sequence[LabelledImage]) -> tuple[Int64, Int64]:
     """The pids and camids (n,) of images.
 
     Raises:
-        DataError: an image has none, or a word, whose number depends on the other images; or there are no images.
+        DataError: there are no images; an image has no label, or a word (numbers for words need all images at once).
     """
     if not images:
         raise DataError("there is nothing to evaluate: no images")

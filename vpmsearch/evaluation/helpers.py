@@ -1,9 +1,9 @@
-"""Which images may help a query where other images than the compared pair have a say: expansion and k-reciprocal.
+"""Which images may help a query, in methods that use more images than the compared pair: expansion and k-reciprocal.
 
-A query must not be helped by its own photograph: a file with the same content, in the gallery or among the queries, is
-barred always (of Occluded-DukeMTMC's 2,210 queries 1,870 are gallery files too). Images of the same person by the same
-camera are left out of the ranking that is measured. Whether they may help is the protocol: *strict*, the default, bars
-them too; with `own_camera` they may help, as in much published code, which ranks without looking at labels.
+A query must not be helped by its own photograph. So a file with the same content, in the gallery or among the queries,
+may never help (1,870 of Occluded-DukeMTMC's 2,210 queries are gallery files too). Images of the same person from the
+same camera are left out of the measured ranking. Two protocols differ in whether they may help: *strict*, the default,
+forbids it; `own_camera` allows it, as much published code does, which ranks without looking at labels.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ Text = NDArray[np.str_]
 
 @dataclass(frozen=True)
 class Bars:
-    """Who may not help whom, among Q queries and G gallery images.
+    """Which images may not help which, among Q queries and G gallery images.
 
-    query_contents, gallery_contents: (Q,), (G,) numbers of contents; no two images share −1 − row, which stands for an
-    unknown content. query_cameras, gallery_cameras: the same of person and camera; None where those may help.
+    query_contents, gallery_contents: (Q,), (G,), a number for each content. An unknown content has the number −1 − row,
+    which no other image has. query_cameras, gallery_cameras: (Q,), (G,), a number for each pair of person and camera;
+    None if images of the same person and camera may help.
     """
 
     query_contents: Int64
@@ -39,16 +40,16 @@ class Bars:
         *,
         own_camera: bool,
     ) -> Bars:
-        """From the pids, camids and content hashes (None or "": unknown) of both sides.
+        """Make it from the pids, camids and content hashes (None or "": unknown) of both sides.
 
         Args:
-            own_camera: images of the query's person by its own camera may help.
+            own_camera: images of the query's person from the query's camera may help.
         """
         count = len(query[0])
         contents = _numbered(np.concatenate([_known(query), _known(gallery)]))
         if own_camera:
             return cls(contents[:count], contents[count:])
-        # Of several keys the first is the camera.
+        # If there are several keys, the first is the camera.
         cameras_of = [side[1] if side[1].ndim == 1 else side[1][:, 0] for side in (query, gallery)]
         pids = np.concatenate([query[0], gallery[0]])
         both = np.stack([pids, np.concatenate(cameras_of)], axis=1)  # (Q + G, 2)
@@ -56,17 +57,17 @@ class Bars:
         return cls(contents[:count], contents[count:], cameras[:count], cameras[count:])
 
     def of_queries(self, some: slice) -> Bool:
-        """(B, G) which gallery images may not help queries."""
+        """(B, G), which gallery images may not help which of these queries."""
         barred: Bool = self.query_contents[some, None] == self.gallery_contents
         if self.query_cameras is not None:
             barred |= self.query_cameras[some, None] == self.gallery_cameras
         return barred
 
     def of_all(self, some: slice) -> Bool:
-        """(B, Q + G) which images may not be neighbours of images, queries first and then the gallery.
+        """(B, Q + G), which images may not be neighbours of these images; queries come first, then the gallery.
 
-        A pair is barred if one of the two is a query and may not be helped by the other. Gallery images with the
-        content of a query are nobody's neighbours: the query itself stands for that content.
+        A pair is barred if one of the two is a query that the other may not help. A gallery image with the content of a
+        query is no neighbour of any image, as the query itself is in the graph with that content.
         """
         contents = np.concatenate([self.query_contents, self.gallery_contents])
         barred: Bool = contents[some, None] == contents
@@ -80,7 +81,7 @@ class Bars:
 
     @property
     def twins(self) -> Bool:
-        """(G,) which gallery images have the content of a query."""
+        """(G,), which gallery images have the content of a query."""
         return np.isin(self.gallery_contents, self.query_contents)
 
 
@@ -89,7 +90,7 @@ def _known(side: tuple[Int64, Int64, Text | None]) -> Text:
 
 
 def _numbered(contents: Text) -> Int64:
-    """Numbers of contents; unknown ones are all different."""
+    """A number for each content; every unknown content gets a number of its own."""
     numbers = np.unique(contents, return_inverse=True)[1].reshape(-1).astype(np.int64)
     unknown = contents == ""
     numbers[unknown] = -1 - np.flatnonzero(unknown)

@@ -1,4 +1,4 @@
-"""Features and labels of the same images: what every way to rank is given."""
+"""Features and labels of the same images: the input of every way to rank."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from vpmsearch.types import Int64, RegionFeatures
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features of n images with their pids (n,) and camids, (n,) or (n, m) keys (see `metrics.shares_key`).
+    """Features of n images with their labels.
 
-    contents: (n,) content hashes of their files, "" where one is unknown; None where all are.
+    pids: (n,). camids: (n,), or (n, m) keys (see `metrics.shares_key`). contents: (n,) content hashes of their files,
+    "" for an unknown one; None if all are unknown.
     """
 
     features: RegionFeatures

@@ -1,8 +1,8 @@
-"""What a protocol takes from the labels: which gallery images it leaves out, what is one tracklet, who is a distractor.
+"""The labels under a protocol: which gallery images are left out, which images form a tracklet, who is a distractor.
 
-Gallery images of the query's own person are left out of its ranking where they share a key with it: the camera, and
-the clothes too where the protocol says so. Keys are numbers, (n,) or (n, m); two images share one if any of their m
-columns is equal. The place of a camera is the attribute `place` of its images, else it is the camera itself.
+A gallery image of the query's own person is left out of the ranking if the two share a key: the camera, or, under some
+protocols, the clothes. Keys are numbers, (n,) or (n, m); two images share a key if any of their m columns is equal. The
+place of a camera is the attribute `place` of its images, or else the camera itself.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 Known = TypeVar("Known")
 TrackFeatures = Literal["mean", "best"]
-"""What stands for a tracklet: the mean of its images region by region, weighted by visibility, or its one image that
-shows most regions."""
+"""The features of a tracklet: "mean" of its images, region by region and weighted by visibility, or those of the "best"
+image, which shows most regions."""
 
 
 @dataclass(frozen=True)
 class Labels:
     """The labels of n images under a protocol.
 
-    pids: (n,). keys: (n,) or (n, m), see the head of this module. distractors: (n,). tracks: (n,) numbers of
-    tracklets, from 0 in the order in which they first come; None where images are ranked.
+    pids: (n,). keys: (n,) or (n, m), see the module's docstring. distractors: (n,). tracks: (n,) numbers of tracklets,
+    from 0 in the order of their first image; None if single images are ranked.
     """
 
     pids: Int64
@@ -42,28 +42,28 @@ class Labels:
 
     @property
     def first_of_tracks(self) -> Int64:
-        """(tracklets,) the row of each tracklet's first image; every row where images are ranked."""
+        """(tracklets,), the row of each tracklet's first image; all rows if single images are ranked."""
         if self.tracks is None:
             return np.arange(len(self.pids))
         first: Int64 = np.unique(self.tracks, return_index=True)[1]
         return first
 
     def rows(self, rows: Int64) -> Labels:
-        """Those of some images, each by itself."""
+        """The labels of some images, as single images without tracklets."""
         return Labels(self.pids[rows], self.keys[rows], self.distractors[rows])
 
     def ranked(self) -> Labels:
-        """The labels of what is ranked: one row a tracklet."""
+        """The labels of what is ranked: one row for each tracklet, or image."""
         return self if self.tracks is None else self.rows(self.first_of_tracks)
 
 
 def protocol_of(dataset: ReidDataset, left_out: LeftOut | None = None) -> Protocol:
-    """The protocol to measure a data set by: its own, or with other images left out.
+    """The protocol for a data set: its own, or with other images left out.
 
-    Where no image has a camera nothing is left out.
+    By default nothing is left out if no image has a camera.
 
     Raises:
-        DataError: cameras or clothes are asked for and not known of any image.
+        DataError: `left_out` asks for cameras or clothes, but no image has a camera.
     """
     images = (*dataset.query, *dataset.gallery)
     wanted = dataset.protocol.left_out if left_out is None else left_out
@@ -124,13 +124,13 @@ def _known(image: LabelledImage, value: Known | None, name: str) -> Known:
 
 
 def _numbered(values: Iterable[object]) -> Int64:
-    """(n,) equal values get equal numbers, from 0 in the order in which they first come."""
+    """(n,), equal values get equal numbers, from 0 in the order of their first occurrence."""
     numbers: dict[object, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
 def without_match(query: Labels, gallery: Labels) -> int:
-    """How many queries have no image of their person in the gallery that is not left out: they are not counted."""
+    """How many queries are not counted because every gallery image of their person is left out, or there is none."""
     asked, answers = query.ranked(), gallery.ranked()
     alone = 0
     for pid in np.unique(asked.pids):
@@ -142,7 +142,7 @@ def without_match(query: Labels, gallery: Labels) -> int:
 
 
 def by_track(features: LabelledFeatures, labels: Labels, how: TrackFeatures) -> LabelledFeatures:
-    """One row a tracklet, see `TrackFeatures`; the features as they are where images are ranked."""
+    """Features with one row for each tracklet, see `TrackFeatures`; unchanged if single images are ranked."""
     if labels.tracks is None:
         return features
     rows = labels.first_of_tracks
@@ -152,7 +152,7 @@ def by_track(features: LabelledFeatures, labels: Labels, how: TrackFeatures) -> 
     total = np.zeros((len(rows), *seen.visibility.shape[1:]), np.float64)
     summed = np.zeros((len(rows), *seen.embeddings.shape[1:]), np.float64)
     np.add.at(total, labels.tracks, seen.visibility)
-    weighted = np.where(seen.visibility[..., None] > 0, seen.embeddings, 0)  # what is not seen may be anything
+    weighted = np.where(seen.visibility[..., None] > 0, seen.embeddings, 0)  # a hidden region may hold anything
     np.add.at(summed, labels.tracks, weighted.astype(np.float64) * seen.visibility[..., None])
     count = np.bincount(labels.tracks, minlength=len(rows))[:, None]
     embeddings = summed / np.where(total > 0, total, 1)[..., None]
@@ -161,9 +161,9 @@ def by_track(features: LabelledFeatures, labels: Labels, how: TrackFeatures) -> 
 
 
 def _best(visibility: Float32, tracks: Int64) -> Int64:
-    """(tracklets,) the row of each tracklet's image whose least visible region is seen most; the first of equals.
+    """(tracklets,), the row of the image whose least visible region is most visible; the first of equals.
 
-    Visibility sums to 1 over the regions, so an image that shows all of them shows all alike.
+    Visibility sums to 1 over the regions, so this prefers images that show all regions equally.
     """
     order = np.lexsort((np.arange(len(tracks)), -visibility.min(axis=1), tracks))
     first = np.unique(tracks[order], return_index=True)[1]

@@ -1,9 +1,9 @@
-"""The older matchers of Table 2 on images: their feature maps, seen once, and the distances of candidates.
+"""Runs the older matchers of Table 2 on images: computes feature maps, and the distances of candidates.
 
-DSR and SFR compare pair by pair (`evaluation.matchers`); for MTRC and AMC+SWM a query's candidates compete
-(`evaluation.sparse_matchers`). The gallery's maps are seen once for a whole evaluation, whatever γ, crop and weighting,
-and kept in a temporary file, as float16: 2·d·h·w bytes an image. Memory is bounded: matrices of queries are held in
-blocks, and candidates whose maps are too large together are refused.
+DSR and SFR compare pair by pair (`evaluation.matchers`). With MTRC and AMC+SWM the candidates of a query compete
+(`evaluation.sparse_matchers`). The gallery's maps are computed once for all γ, crops and weightings, and kept in a
+temporary file as float16: 2·d·h·w bytes for each image. Memory is limited: matrices of queries are held in blocks, and
+candidates whose maps together are too large are refused.
 """
 
 from __future__ import annotations
@@ -44,25 +44,26 @@ from vpmsearch.types import Int64
 
 MATCHERS = (*WINDOWS, *SPARSE)
 _LONGEST = 1024.0
-"""Length of a kept map's longest pixel: float16 then has room above, and full precision for pixels far shorter."""
+"""A kept map is scaled so that its longest pixel has this length. float16 cannot overflow then, and keeps its full
+precision for much shorter pixels."""
 _MOMENT_BYTES = 2**29
-"""Of d × d matrices of queries that are held at once."""
+"""Most bytes of the queries' d × d matrices that are held at once."""
 _CANDIDATE_BYTES = 2**32
-"""Of the maps, as float32, of candidates that compete for one query."""
+"""Most bytes of the maps, as float32, of the candidates of one query."""
 
 
 def check_matcher(name: str) -> None:
-    """Refuse a matcher that there is not.
+    """Check the name of a matcher.
 
     Raises:
-        DataError: it has no such name.
+        DataError: there is no such matcher.
     """
     if name not in MATCHERS:
         raise DataError(f"unknown matcher {name!r}; choose one of {', '.join(MATCHERS)}")
 
 
 def matcher_settings(name: str) -> dict[str, Any]:
-    """All that a matcher's distances depend on but its name and the maps, as JSON has it."""
+    """The constants that a matcher's distances depend on, as plain values for JSON."""
     if name in WINDOWS:
         return {"windows": list(WINDOWS[name]), "ridge": RIDGE}
     found: dict[str, Any] = {"penalty": PENALTY, "nearest": NEAREST, "admm": [STEPS, STIFFNESS, RELAXATION]}
@@ -70,10 +71,10 @@ def matcher_settings(name: str) -> dict[str, Any]:
 
 
 class KeptMaps:
-    """Feature maps of the gallery, each seen once, in a temporary file; a context manager that removes it.
+    """Feature maps of the gallery in a temporary file, each computed once. A context manager that removes the file.
 
     Args:
-        see: gives the maps (d, h, w) of rows of the gallery, in turn, all of one size.
+        see: computes the maps (d, h, w) of rows of the gallery, in order, all of one size.
     """
 
     def __init__(self, see: Callable[[Int64], Iterable[Tensor]]) -> None:
@@ -89,14 +90,14 @@ class KeptMaps:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # it is gone after; what found no room was said before
+        with suppress(OSError):  # the file is gone in any case, and a full disk was reported before
             self._file.close()
 
     def keep(self, rows: Int64) -> None:
-        """See those of the rows that are not kept yet.
+        """Compute and keep the maps of the rows that are not kept yet.
 
         Raises:
-            DataError: an image cannot be read any more, or the maps find no room.
+            DataError: an image cannot be read any more, or there is no room for the maps.
         """
         missing = np.array([row for row in rows.tolist() if row not in self._place], dtype=np.int64)
         needed = 0
@@ -115,7 +116,7 @@ class KeptMaps:
             self._file.flush()
 
     def maps(self, rows: Int64) -> Tensor:
-        """(k, d, h, w) float32 of rows that are kept, each scaled by a number of its own."""
+        """The kept maps of some rows, (k, d, h, w) float32, each scaled by a factor of its own."""
         if not len(rows):
             return torch.empty((0, *(self._shape or (1, 1, 1))))
         every = np.memmap(self._file, np.float16, "r", shape=(len(self._place), *self._shape))
@@ -124,11 +125,11 @@ class KeptMaps:
 
 @contextmanager
 def _no_room(what: str) -> Iterator[None]:
-    """Say what found no room, where."""
+    """Turn an OSError into a DataError that says what found no room and where."""
     try:
         yield
     except OSError as error:
-        # gettempdir itself fails where no folder can be written
+        # gettempdir itself fails if no folder can be written
         where = tempfile.tempdir or "any temporary folder"
         raise DataError(
             f"{what} find no room in {where} ({error.strerror or error}); set TMPDIR to a folder with more"
@@ -136,13 +137,13 @@ def _no_room(what: str) -> Iterator[None]:
 
 
 class ImageMatcher:
-    """An older matcher on images, for one evaluation; a context manager that removes what it kept.
+    """An older matcher on images, for one evaluation. A context manager that removes the maps it kept.
 
     Args:
         name: of the matcher. query: Q images. gallery: G images.
 
     Raises:
-        DataError: there is nowhere to keep maps.
+        DataError: there is no place for the maps.
     """
 
     def __init__(
@@ -163,20 +164,20 @@ class ImageMatcher:
         """Distances of the queries to their candidates in R galleries.
 
         Args:
-            boxes: the crop of each query, None is the whole image. candidates: (R, Q, k) rows of the gallery, −1 for
+            boxes: the crop of each query; None is the whole image. candidates: (R, Q, k) rows of the gallery, −1 for
                 none.
 
         Returns:
-            (R, Q, k); inf where there is none.
+            (R, Q, k); inf where there is no candidate.
 
         Raises:
-            DataError: an image cannot be read any more, the maps find no room, or too many candidates compete.
+            DataError: an image cannot be read any more, there is no room for the maps, or too many candidates compete.
         """
         return matched_maps(self._name, feature_maps(self._extractor, self._query, boxes), self._kept, candidates)
 
 
 def matched_maps(name: str, query: Iterable[Tensor], gallery: KeptMaps, candidates: Int64) -> Float64:
-    """The same from feature maps (d, h, w), in turn those of the queries."""
+    """`ImageMatcher.__call__` from the feature maps (d, h, w) of the queries, in order."""
     wanted = np.unique(candidates[candidates >= 0])
     if not len(wanted):
         return np.full(candidates.shape, np.inf)
@@ -189,7 +190,7 @@ def matched_maps(name: str, query: Iterable[Tensor], gallery: KeptMaps, candidat
 def feature_maps(
     extractor: Extractor, images: Sequence[LabelledImage], boxes: Sequence[CropBox | None] | None
 ) -> Iterator[Tensor]:
-    """The feature map (d, h, w) of each image, or of a crop of each, in turn.
+    """The feature map (d, h, w) of each image, or of a crop of each, in order.
 
     Raises:
         DataError: an image cannot be read any more.

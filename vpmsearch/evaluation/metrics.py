@@ -1,8 +1,8 @@
-"""How good a ranking is: CMC, mAP in both customary forms, mINP. numpy only.
+"""Metrics of rankings: CMC, mAP in both common forms, mINP. NumPy only.
 
-Market-1501's protocol: of a query's ranking, junk (pid −1) and images of the query's pid and camid are left out;
-distractors (pid 0, equal to no query's) stay. What remains with the query's pid is relevant. A query without
-relevant images is not counted. With n relevant images, of which the k-th is at rank r_k (from 1):
+Market-1501's protocol: junk (pid −1) and images with the query's pid and camid are left out of the query's ranking.
+Distractors (pid 0, which no query has) stay. The remaining images with the query's pid are relevant. A query without
+relevant images is not counted. With n relevant images, the k-th of them at rank r_k (from 1):
 
     CMC rank-k       share of queries with r_1 ≤ k
     AP               Σ_k (k / r_k) / n
@@ -10,9 +10,9 @@ relevant images is not counted. With n relevant images, of which the k-th is at 
                      evaluation of Market-1501 (Zheng et al., ICCV 2015)
     INP              n / r_n (Ye et al., TPAMI 2021)
 
-An infinite distance is "no result" (Eq. 4 of two images that share no region): what is relevant there is never
-retrieved. It misses in the CMC, adds 0 to the AP though n counts it, and makes the INP 0. Equal distances rank in
-the order of the gallery.
+An infinite distance means "no result" (Eq. 4 of two images that share no region). A relevant image at an infinite
+distance is never retrieved: it is a miss in the CMC, adds 0 to the AP although n counts it, and makes the INP 0. Equal
+distances rank in the order of the gallery.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _BLOCK_ELEMENTS = 2**22  # distances ranked at a time: about 100 MB of working m
 
 @dataclass(frozen=True)
 class RankMetrics:
-    """The mean over the valid queries; all in 0-1.
+    """Means over the valid queries, all in 0-1.
 
-    cmc: (max_rank,), cmc[k − 1] is rank-k; beyond the size of the gallery it stays at its last value.
+    cmc: (max_rank,), cmc[k − 1] is rank-k. Beyond the size of the gallery it keeps its last value.
     """
 
     cmc: Float64
@@ -47,9 +47,9 @@ class RankMetrics:
 
 @dataclass(frozen=True)
 class QueryMetrics:
-    """One value a query, (Q,) each, for confidence intervals; NaN where the query is not valid.
+    """The metrics of each query, (Q,) each, for confidence intervals; NaN where the query is not valid.
 
-    first_hit_rank: from 1; infinite where nothing relevant is retrieved. (Q, R) where a protocol draws the gallery R
+    first_hit_rank: from 1; infinite if nothing relevant is retrieved. It is (Q, R) if a protocol draws the gallery R
         times; the others are then means over the draws.
     """
 
@@ -60,11 +60,11 @@ class QueryMetrics:
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(Q,) whether the query has relevant images in the gallery."""
+        """(Q,), whether the query has relevant images in the gallery."""
         return ~np.isnan(self.ap)
 
     def hits(self, k: int) -> Float64:
-        """(Q,) 1 where the first relevant image is among the first k, else 0; its mean is rank-k of the CMC."""
+        """(Q,), 1 if a relevant image is among the first k, else 0. The mean is rank-k of the CMC."""
         hit = self.first_hit_rank.reshape(len(self.ap), -1) <= k  # (Q, R), R = 1 where nothing is drawn
         return np.where(self.valid, hit.mean(axis=1), np.nan)
 
@@ -101,10 +101,10 @@ def evaluate_rank(
     gallery_camids: ArrayLike,
     max_rank: int = 50,
 ) -> RankMetrics:
-    """Evaluate the rankings that a matrix of distances gives.
+    """Evaluate the rankings of a matrix of distances.
 
     Args:
-        distmat: (Q, G) distances, smaller is nearer; inf is "no result".
+        distmat: (Q, G) distances; smaller is nearer, inf is "no result".
         query_pids: (Q,) whole numbers.
         gallery_pids: (G,) whole numbers; −1 is junk, 0 a distractor.
         query_camids: (Q,) whole numbers.
@@ -112,8 +112,8 @@ def evaluate_rank(
         max_rank: length of the CMC.
 
     Raises:
-        FeatureError: distances that are NaN or of another shape than (Q, G).
-        DataError: labels of a wrong kind or number, or no query has a relevant image in the gallery.
+        FeatureError: a distance is NaN, or their shape is not (Q, G).
+        DataError: labels have a wrong type or number, or no query has a relevant image in the gallery.
     """
     accumulator = RankAccumulator(gallery_pids, gallery_camids, max_rank)
     distances = np.asarray(distmat)
@@ -127,15 +127,16 @@ def evaluate_rank(
 
 
 class RankAccumulator:
-    """`evaluate_rank` for blocks of queries, so that no (Q, G) matrix need exist.
+    """`evaluate_rank` for blocks of queries, so that no (Q, G) matrix is needed.
 
     Args:
         gallery_pids: (G,) whole numbers; −1 is junk, 0 a distractor.
-        gallery_camids: (G,) whole numbers, or (G, m) keys of which none may be shared (see `shares_key`).
+        gallery_camids: (G,) whole numbers, or (G, m) keys. An image of the query's pid that shares a key with the query
+            is left out (see `shares_key`).
         max_rank: length of the CMC, at least 1.
 
     Raises:
-        DataError: labels of a wrong kind or number.
+        DataError: labels have a wrong type or number.
     """
 
     def __init__(self, gallery_pids: ArrayLike, gallery_camids: ArrayLike, max_rank: int = 50) -> None:
@@ -152,8 +153,8 @@ class RankAccumulator:
         """Add a block of queries: distances (B, G), pids (B,) and camids (B,).
 
         Raises:
-            FeatureError: distances that are NaN or of another shape than (B, G).
-            DataError: labels of a wrong kind or number.
+            FeatureError: a distance is NaN, or their shape is not (B, G).
+            DataError: labels have a wrong type or number.
         """
         pids, camids = _label_pair("query", query_pids, query_camids)
         distances = np.asarray(distmat)
@@ -189,8 +190,8 @@ def _block_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_])
     """The metrics of B queries.
 
     Args:
-        distances: (B, G), inf for what is no result and for what is out of the ranking: both come last, where
-            nothing is retrieved any more and so no rank is asked for.
+        distances: (B, G), inf for no result and for images left out of the ranking. Both come last, behind everything
+            that is retrieved, so their rank does not matter.
         relevant: (B, G).
     """
     retrieved = relevant & (distances != np.inf)
@@ -200,11 +201,11 @@ def _block_metrics(distances: NDArray[np.floating], relevant: NDArray[np.bool_])
 
 
 def query_metrics(ranks: ArrayLike, num_hits: Int64, num_relevant: Int64) -> QueryMetrics:
-    """The metrics of B queries from the ranks of what is relevant.
+    """The metrics of B queries from the ranks of their relevant images.
 
     Args:
-        ranks: (hits,) r_k from 1 of all that is relevant and retrieved, query after query, ascending within one.
-        num_hits: (B,) how many of them each query has. num_relevant: (B,) how many there are to find.
+        ranks: (hits,), r_k from 1 of all relevant images that are retrieved, query after query, ascending in each.
+        num_hits: (B,), how many of the ranks belong to each query. num_relevant: (B,), its relevant images.
     """
     rank = np.asarray(ranks, dtype=np.float64)
     num_queries = len(num_hits)
@@ -233,10 +234,10 @@ def query_metrics(ranks: ArrayLike, num_hits: Int64, num_relevant: Int64) -> Que
 
 
 def _ranks(distances: NDArray[np.floating], columns: Int64) -> Float64:
-    """Ranks from 1, ascending, of some columns of one query's distances (G,); equal ones rank by column."""
+    """Ranks from 1, ascending, of some columns of one query's distances (G,). Equal distances rank by column."""
     if len(columns) == 0:
         return np.empty(0)
-    # Sorting values is several times faster than a stable argsort, and tells the ranks wherever there is no tie.
+    # Sorting values is several times faster than a stable argsort, and gives the ranks unless there is a tie.
     ordered = np.sort(distances)
     wanted = np.sort(distances[columns])
     rank = np.searchsorted(ordered, wanted, side="left")
@@ -248,7 +249,7 @@ def _ranks(distances: NDArray[np.floating], columns: Int64) -> Float64:
 
 
 def shares_key(query: Int64, gallery: Int64) -> NDArray[np.bool_]:
-    """(B, G) which images share a camera, or any column of several keys.
+    """(B, G), which images share a camera, or one of several keys (any equal column).
 
     Args:
         query: (B,) or (B, m). gallery: (G,) or (G, m).

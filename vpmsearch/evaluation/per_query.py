@@ -1,4 +1,4 @@
-"""One line a query: what the means of an evaluation are of, so that two models can be compared query by query."""
+"""The results of each query behind an evaluation's means, so that two models can be compared query by query."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from vpmsearch.system.atomic import check_folder_of, replacing
 
 @dataclass(frozen=True)
 class QueryLine:
-    """A query under one protocol.
+    """The result of one query under one protocol.
 
-    query: the image's file name and its folder's. pid, camid: its labels, −1 for an unknown camera.
+    query: the names of the image's folder and file. pid, camid: its labels, −1 for an unknown camera.
     gamma, crop, weighting: as in `Evaluation`.
-    left, top, right, bottom: what was kept of the image, in fractions of it. rank1, rank5, rank10: 1 for a hit, else 0;
-    a share of the draws where the gallery was drawn. ap, ap_trapezoid, inp: in 0-1. All six are NaN where the query
-    has nothing to find. ranking: what ordered the gallery, as `Ranking` says it; empty in files of before it was saved.
+    left, top, right, bottom: the part of the image that was kept, in fractions of it.
+    rank1, rank5, rank10: 1 for a hit, else 0; the share of draws with a hit if the gallery was drawn. ap, ap_trapezoid,
+    inp: in 0-1. These six are NaN if the query has nothing to find.
+    ranking: what ordered the gallery, the text of `Ranking`; empty in files that are older than this column.
     """
 
     query: str
@@ -57,7 +58,7 @@ class QueryLine:
 
     @property
     def shown(self) -> tuple[str, float, float, float, float]:
-        """What was asked: the query and its crop."""
+        """The query and its crop."""
         return self.query, self.left, self.top, self.right, self.bottom
 
 
@@ -105,12 +106,12 @@ def read_query_lines(path: Path) -> list[QueryLine]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
-            # A spreadsheet of a country with decimal commas saves semicolons between the columns.
+            # Where decimals have a comma, spreadsheets save semicolons between the columns.
             sign = max(",;\t", key=first.count)
             reader = csv.DictReader(file, strict=True, delimiter=sign)
             called = [name.strip() for name in reader.fieldnames or ()]
             kinds = {item.name: _KINDS[str(item.type)] for item in fields(QueryLine)}
-            if "ranking" not in called:  # of before `ranking` was saved
+            if "ranking" not in called:  # older files have no `ranking`
                 kinds.pop("ranking")
             missing = [name for name in kinds if name not in called]
             if missing:
@@ -141,7 +142,7 @@ _KINDS: dict[str, Callable[[str], Any]] = {"str": str, "Label": _label, "float":
 
 
 def _value(text: str | None, kind: Callable[[str], Any], sign: str) -> Any:
-    """A field as it was before a spreadsheet or pandas wrote it anew."""
+    """The value of a field, also if a spreadsheet or pandas has rewritten the file."""
     if text is None:
         raise ValueError("a line ends early")
     if kind is float:
@@ -151,10 +152,10 @@ def _value(text: str | None, kind: Callable[[str], Any], sign: str) -> Any:
 
 
 class Difference(NamedTuple):
-    """How much better the second of two models is under one protocol, by the same queries.
+    """The difference between two models under one protocol, on the same queries.
 
-    rank1, mean_ap: of the second less the first, in −1 to 1, with paired 95 % intervals. won, lost: queries whose AP is
-    higher or lower with the second. rankings: what ordered the gallery in the first and the second, see `QueryLine`.
+    rank1, mean_ap: the second model's minus the first's, in −1 to 1, with paired 95 % intervals. won, lost: how many
+    queries have a higher or lower AP with the second. rankings: what ordered the gallery in each, see `QueryLine`.
     """
 
     gamma: float
@@ -171,18 +172,18 @@ class Difference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """By mAP: "better", "worse", or "undecided" where the interval holds 0."""
+        """The second model by mAP: "better", "worse", or "undecided" if the interval contains 0."""
         low, high = self.mean_ap_interval
         return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
 
 def compare(first: Sequence[QueryLine], second: Sequence[QueryLine]) -> list[Difference]:
-    """Compare two evaluations under every protocol that both were measured by, in the order of the first.
+    """Compare two evaluations under every protocol that both have, in the order of the first.
 
-    Where they share no weighting and each has one, those are compared: that is what another weighting adds.
+    If each has a single weighting and these differ, they are compared with each other, γ by γ and crop by crop.
 
     Raises:
-        DataError: they share no protocol, or were shown other queries or crops there.
+        DataError: they share no protocol, or had other queries or crops under it.
     """
     sides = [_by_protocol(lines) for lines in (first, second)]
     shared = [(protocol, protocol) for protocol in sides[0] if protocol in sides[1]]
@@ -198,7 +199,7 @@ _Shown = tuple[float, str, str]
 
 
 def _of_two_weightings(first: list[_Shown], second: list[_Shown]) -> list[tuple[_Shown, _Shown]]:
-    """The pairs with one gamma and crop, of two evaluations with one weighting each."""
+    """The pairs of protocols with the same gamma and crop; empty unless each evaluation has a single weighting."""
     if len({weighting for *_, weighting in first}) > 1 or len({weighting for *_, weighting in second}) > 1:
         return []
     return [(one, other) for one in first for other in second if one[:2] == other[:2]]

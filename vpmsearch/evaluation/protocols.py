@@ -1,6 +1,6 @@
-"""Evaluate a model on a data set: queries cut to area ratio γ against a holistic gallery (paper Table 1).
+"""Evaluates a model on a data set: queries cut to area ratio γ against a holistic gallery (paper Table 1).
 
-No (Q, G) matrix is held: see `vpmsearch.evaluation.ranking`.
+It needs no (Q, G) matrix, see `vpmsearch.evaluation.ranking`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from vpmsearch.model.extraction import Extractor
 from vpmsearch.types import Float32
 
 CANDIDATES = 50
-"""Images that an older matcher orders anew."""
+"""How many images an older matcher reorders for each query."""
 
 
 def visible_set_f1(
     visibility: Float32, boxes: Sequence[CropBox | None], grid: tuple[int, int], map_size: tuple[int, int], least: float
 ) -> float:
-    """F1 over all regions of all images: a region is truly visible where its share of T is at least `least`.
+    """F1 of the model's visible sets over all regions of all images.
+
+    A region is truly visible if it covers a share of T of at least `least`.
 
     Args:
-        visibility: (n, p), as the model says. boxes: n crops; None is the whole image. grid: (m, k) with m·k = p.
+        visibility: (n, p), the model's. boxes: n crops; None is the whole image. grid: (m, k) with m·k = p.
         map_size: (h, w) of T. least: `min_visibility`; a share of 0 is never visible.
 
     Returns:
@@ -70,35 +72,36 @@ def evaluate_model(
     photo: str = AS_IT_IS,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> Iterator[Evaluation]:
-    """Evaluate a model with queries cut to each γ; the gallery stays holistic and is seen once.
+    """Evaluate a model with queries cut to each γ. The gallery stays holistic; its features are computed once.
 
     Args:
-        extractor: the model. query, gallery: with pids and camids; a gallery may have been seen already.
+        extractor: the model. query, gallery: with pids and camids. The gallery may be given as features.
         gammas: area ratios in (0, 1]. crops: strategies, see `vpmsearch.data.crops.STRATEGIES`.
-        weightings: a row for each. seed: of the crops.
+        weightings: there is a row for each. seed: of the crops and draws.
         min_visibility: None is the default of an index, 1/(2p).
-        draws: rank that many galleries of one image an identity instead of all of it; the seed decides them too.
-        fmr: false-match rates to give the FNMR of, over pairs with all of the gallery, always by plain Eq. 4.
-        matcher: order the nearest `candidates` of each query anew, see `vpmsearch.evaluation.matching`; it sees the
-            images of the gallery again. candidates: None is every image that counts, those too that show no region
-            that the query shows: the matcher ranks alone.
-        reciprocal: rank by neighbours in common, see `vpmsearch.evaluation.reciprocal`.
-        expand: average each query with so many of its nearest, see `vpmsearch.evaluation.expansion`.
-        own_camera: with either of the two, images of a query's person by its own camera may help it; else they may
-            not. Equal content never does.
-        labels: of queries and gallery under a protocol, see `vpmsearch.evaluation.labels`; None are pids and camids. A
-            gallery that has been seen already must have been given the same. track_features: what stands for a
-            tracklet, where the protocol ranks tracklets.
-        photo: what the queries' photographs are made into before they are cut, see `vpmsearch.data.poor.POOR`.
-        on_progress: told how many more images have been seen, of the gallery and of the queries for each γ.
+        draws: rank this many drawn galleries with one image for each identity, instead of the whole gallery.
+        fmr: false-match rates at which the FNMR is measured, over pairs with the whole gallery, always by plain Eq. 4.
+        matcher: reorders the nearest `candidates` of each query, see `vpmsearch.evaluation.matching`. It needs the
+            images of the gallery. candidates: None is every image that counts, also those that share no region with
+            the query: the matcher alone ranks.
+        reciprocal: rank by common neighbours, see `vpmsearch.evaluation.reciprocal`.
+        expand: average each query with this many of its nearest images, see `vpmsearch.evaluation.expansion`.
+        own_camera: whether, in the last two, images of the query's person from the query's camera may help. Images with
+            the query's content never help.
+        labels: of queries and gallery under a protocol, see `vpmsearch.evaluation.labels`; None: pids and camids. If
+            the gallery is given as features, these must have the same labels. track_features: the features of a
+            tracklet, if the protocol ranks tracklets.
+        photo: how the queries' photographs are degraded before they are cut, see `vpmsearch.data.poor.POOR`.
+        on_progress: called with the number of images computed since the last call: the gallery, then the queries for
+            each γ.
 
     Yields:
-        A row for each γ, crop and weighting, as soon as it is known. What two strategies cut alike is seen once.
+        A row for each γ, crop and weighting, as soon as it is known.
 
     Raises:
         DataError: γ, crop or an image cannot be used. ModelError: min_visibility outside [0, 1).
     """
-    # Refuse before the long work.
+    # Check before the long work.
     check_photos([photo])
     plans = {gamma: {crop: query_crops(len(query), crop, gamma, seed) for crop in crops} for gamma in gammas}
     threshold = replace(extractor.weights.info, min_visibility=min_visibility).threshold  # None: of its regions
@@ -129,7 +132,7 @@ def evaluate_model(
                     seen.features.visibility, plan[crop], extractor.model.grid, extractor.map_size, threshold
                 )
                 seen_query = seen if asked_by is None else by_track(seen, asked_by, track_features)
-                # What two strategies cut alike, as whole queries are, is ranked once.
+                # If two strategies give the same crops (whole queries at γ = 1), they are ranked once.
                 boxes = tuple(plan[crop])
                 if boxes not in known:
                     known[boxes] = {weighting: ranked(seen_query, boxes, weighting) for weighting in weightings}
@@ -154,5 +157,5 @@ def evaluate_model(
 
 
 def _gain(known: Mapping[Weighting, QueryMetrics]) -> Gain | None:
-    """What visibility adds, where the same queries were ranked without it too."""
+    """The gain by visibility over "uniform"; None if that was not measured."""
     return Gain.of(known["visibility"], known["uniform"]) if "uniform" in known else None

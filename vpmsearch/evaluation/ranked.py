@@ -1,4 +1,4 @@
-"""Ways to rank a gallery of labelled images for labelled queries: all of it, drawn single-shot, by an older matcher."""
+"""Ways to rank a labelled gallery for labelled queries: Eq. 4, drawn single-shot, an older matcher, and others."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CPU = torch.device("cpu")
 
 
 class How(TypedDict, total=False):
-    """What all ways to rank are told.
+    """The settings that all ways to rank share.
 
     min_visibility: a smaller visibility counts as 0, as in a search; 0 is the paper to the letter.
-    weighting: "uniform" lets all regions count equally, whatever is visible.
-    device: where the distances are computed; the CPU unless told.
+    weighting: "uniform" gives all regions the same weight, whatever is visible.
+    device: where the distances are computed; by default the CPU.
     """
 
     min_visibility: Required[float]
@@ -41,20 +41,20 @@ class How(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Weighing:
-    """`How`, with its defaults, and what follows from it."""
+    """`How` with its defaults, and the weights that follow from it."""
 
     min_visibility: float
     weighting: Weighting = "visibility"
     device: torch.device = CPU
 
     def weights(self, features: RegionFeatures) -> Float32:
-        """(n, p): the visibility that counts."""
+        """(n, p), the visibility that counts."""
         if self.weighting == "uniform":
             return np.ones_like(features.visibility)
         return np.where(features.visibility >= self.min_visibility, features.visibility, np.float32(0))
 
     def ranker(self, gallery: LabelledFeatures) -> tuple[StreamingRanker, Int64]:
-        """The gallery without junk, ready to rank; and the rows that it kept."""
+        """A ranker of the gallery without junk, and the rows of the gallery that it has."""
         kept = np.flatnonzero(gallery.pids != JUNK_PID)
         among = gallery.features if len(kept) == len(gallery.pids) else gallery.features[kept]
         ranker = StreamingRanker(among, self.weights(among), gallery.pids[kept], gallery.camids[kept], self.device)
@@ -66,7 +66,7 @@ def rank(
     gallery: LabelledFeatures,
     **how: Unpack[How],
 ) -> RankAccumulator:
-    """Rank all of the gallery for every query by Eq. 4; the accumulator has the metrics.
+    """Rank the whole gallery for every query by Eq. 4. The accumulator has the metrics.
 
     Args:
         query: Q images. gallery: G images.
@@ -90,7 +90,7 @@ def pair_errors(
     levels: Sequence[float],
     **how: Unpack[How],
 ) -> dict[float, float]:
-    """FNMR at false-match rates, see `vpmsearch.evaluation.verification`; other arguments as `rank`."""
+    """False-match rate -> FNMR, see `vpmsearch.evaluation.verification`. Other arguments as in `rank`."""
     errors = PairErrors(levels, query.pids, gallery.pids)
     weighing = _Weighing(**how)
     ranker, kept = weighing.ranker(gallery)
@@ -108,7 +108,7 @@ def rank_single_shot(
     draws: ShotDraws,
     **how: Unpack[How],
 ) -> QueryMetrics:
-    """Rank galleries of one image an identity by Eq. 4; arguments as `rank`, `draws` of that gallery."""
+    """Rank drawn galleries with one image of each identity by Eq. 4. Arguments as in `rank`; draws: of that gallery."""
     ranks = np.empty((len(query.pids), len(draws.drawn)))
     every = _shot_distances(query, gallery, draws, _Weighing(**how))
     for row, distances in enumerate(every):
@@ -122,7 +122,7 @@ def _shot_distances(
     draws: ShotDraws,
     weighing: _Weighing,
 ) -> Iterator[Float64]:
-    """Eq. 4 of each query to the gallery, (G,); inf for images that no draw needs. The array is used again."""
+    """Eq. 4 of each query to the gallery, (G,); inf for images that no draw needs. Each step overwrites the array."""
     columns = draws.columns()
     among = gallery.features[columns]
     g_embeddings = torch.from_numpy(among.embeddings).to(weighing.device)
@@ -148,7 +148,7 @@ def rank_reciprocal(
     """Rank by k-reciprocal neighbours, see `vpmsearch.evaluation.reciprocal`.
 
     Args:
-        own_camera: images of a query's person by its own camera may help it. Others: as `rank`.
+        own_camera: whether images of the query's person from the query's camera may help it. Others as in `rank`.
     """
     weighing = _Weighing(**how)
     among = gallery[np.flatnonzero(gallery.pids != JUNK_PID)]
@@ -171,11 +171,11 @@ def rank_expanded(
     own_camera: bool = False,
     **how: Unpack[How],
 ) -> QueryMetrics:
-    """Rank by Eq. 4 of queries averaged with their nearest, see `vpmsearch.evaluation.expansion`.
+    """Average queries with their nearest images, then rank by Eq. 4, see `vpmsearch.evaluation.expansion`.
 
     Args:
-        neighbours: gallery images that a query is averaged with. own_camera: images of a query's person by its own
-            camera may be among them. Others: as `rank`.
+        neighbours: how many gallery images a query is averaged with. own_camera: whether images of the query's person
+            from the query's camera may be among them. Others as in `rank`.
     """
     weighing = _Weighing(**how)
     ranker, kept = weighing.ranker(gallery)
@@ -196,8 +196,8 @@ def rank_expanded(
 
 
 Match = Callable[[Int64], Float64]
-"""Distances of candidates by an older matcher: (R, Q, k) rows of the gallery, −1 for none, in R galleries -> the same
-shape, inf where there is none."""
+"""An older matcher: candidates (R, Q, k) in R galleries, as rows of the gallery or −1 for none -> their distances, inf
+where there is no candidate."""
 
 
 def rank_matched(
@@ -208,12 +208,13 @@ def rank_matched(
     candidates: int | None,
     **how: Unpack[How],
 ) -> QueryMetrics:
-    """Rank the nearest by Eq. 4 anew by an older matcher; the rest follows as it was.
+    """Rank by Eq. 4, then reorder the nearest images by an older matcher. The other images follow in Eq. 4's order.
 
     Args:
-        match: see `Match`; asked once, with R = 1.
-        candidates: how many a query, images of its own identity and camera left out. None is all others, by the
-            matcher alone: those too that Eq. 4 cannot reach. Others: as `rank`.
+        match: see `Match`; it is called once, with R = 1.
+        candidates: how many images are reordered for each query; images of its own identity and camera are left out.
+            None is all others, also those that share no region with the query: the matcher alone ranks. Others as in
+            `rank`.
     """
     weighing = _Weighing(**how)
     ranker, kept = weighing.ranker(gallery)
@@ -245,9 +246,9 @@ def rank_matched_single_shot(
     candidates: int | None,
     **how: Unpack[How],
 ) -> QueryMetrics:
-    """Rank the nearest of each drawn gallery anew; arguments as `rank_matched` and `rank_single_shot`."""
+    """Reorder the nearest images of each drawn gallery. Arguments as in `rank_matched` and `rank_single_shot`."""
     asked = list(zip(query.pids.tolist(), query.camids, strict=True))
-    most = max(map(len, draws.drawn))  # of a gallery
+    most = max(map(len, draws.drawn))  # images of the largest gallery
     count = most if candidates is None else min(candidates, most)
     nearest = np.full((len(draws.drawn), len(asked), count), -1)
     for row, distances in enumerate(_shot_distances(query, gallery, draws, _Weighing(**how))):

@@ -1,12 +1,14 @@
-"""Ranks of relevant images by Eq. 4 without a (Q, G) matrix: matrix products count, doubtful pairs are computed.
+"""Ranks of relevant images by Eq. 4 without a (Q, G) matrix: fast approximate distances, and exact ones in doubt.
 
-The metrics ask only how many images are nearer than each relevant one. For most pairs an approximate distance settles
-that, so it comes from one float64 matrix product a region: ‖a − b‖² = ‖a‖² + ‖b‖² − 2ab, the gallery's mean taken off
-first, is wrong by at most γ (‖a‖ + ‖b‖)² with γ = n·2⁻⁵³ (Higham, "Accuracy and Stability", lemma 3.1; n = d + a few),
-so a distance by at most c = √γ (‖a‖ + ‖b‖), and so is a weighted mean of distances. What lies within that (and within
-the rounding of the direct computation) of a relevant image's distance is compared by
-`equations.visibility_weighted_distance` itself. The ranks are therefore those that its full matrix would give, to the
-last one, ties in the order of the gallery included.
+The metrics only need to know how many images are nearer than each relevant image. For most pairs an approximate
+distance decides that. It comes from one float64 matrix product for each region, after the gallery's mean is subtracted:
+
+    ‖a − b‖² = ‖a‖² + ‖b‖² − 2ab    is wrong by at most γ (‖a‖ + ‖b‖)², γ = n·2⁻⁵³, n = d + a few
+    ‖a − b‖                         is wrong by at most c = √γ (‖a‖ + ‖b‖), and so is a weighted mean of distances
+
+(Higham, "Accuracy and Stability", lemma 3.1). Images whose distance is within c (plus the rounding of the direct
+computation) of a relevant image's are compared by `equations.visibility_weighted_distance` itself. So every rank is the
+one that its full matrix would give. Ties are in the order of the gallery.
 """
 
 from __future__ import annotations
@@ -26,16 +28,16 @@ from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 BLOCK_ELEMENTS = 2**23
 """Approximate distances held at once: 64 MiB."""
 GALLERY_ROWS = 4096
-"""Gallery images in one matrix product. Fewer fit caches better, but beside other work threads wait at each product."""
+"""Gallery images in one matrix product. Fewer fit caches better, but on a busy machine threads wait at each product."""
 PAIR_NUMBERS = 2**23
-"""Numbers of embeddings gathered at once for direct comparisons: 32 MiB a side."""
+"""Numbers of embeddings that are copied at once for direct comparisons: 32 MiB for queries and gallery each."""
 _UNDERFLOW = 1e-18
-"""Below this a difference's square, in float32, is 0 in the direct computation."""
+"""The square of a smaller difference is 0 in float32, in the direct computation."""
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Images on the device: embeddings (n, p, d) float32 as given, weights (n, p) float32."""
+    """The queries or the gallery on the device: embeddings (n, p, d) float32, weights (n, p) float32."""
 
     embeddings: Tensor
     weights: Tensor
@@ -54,19 +56,19 @@ class _Side:
 
     @property
     def scaled(self) -> Tensor:
-        """(n, p) float64, over the largest of each image, as in Eq. 4's function; the factor cancels."""
+        """(n, p) float64, the weights divided by each image's largest, as in Eq. 4's function. The factor cancels."""
         wide = self.weights.double()
         largest = wide.amax(dim=1, keepdim=True)
         return wide / torch.where(largest > 0, largest, 1)
 
     def centred(self, region: int, mean: Tensor, rows: slice) -> Tensor:
-        """(m, d) float64, one region's embeddings less the mean (p, d); 0 where the region does not count."""
+        """(m, d) float64, one region's embeddings minus the mean (p, d); 0 where the region does not count."""
         wide = self.embeddings[rows, region].double() - mean[region]
         return torch.where(self.weights[rows, region, None] > 0, wide, 0)
 
 
 class StreamingRanker:
-    """The gallery, ready to rank for queries block by block.
+    """Ranks a gallery for queries, block by block.
 
     Args:
         gallery: G images, junk left out. weights: (G, p), the visibility that counts. pids: (G,). camids: (G,) or
@@ -86,7 +88,7 @@ class StreamingRanker:
         self._mean = self._visible_mean()
         self._squares = self._squared_norms(self._gallery)  # (G, p)
         self._radius = float(self._squares.max().sqrt()) if self._squares.numel() else 0.0
-        # A distance and the column it belongs to are sorted as one integer, the column in the last bits.
+        # A distance and its column are sorted together as one integer, with the column in the last bits.
         self._column_bits = max(1, int(len(pids) - 1).bit_length())
 
     def rank(self, queries: RegionFeatures, weights: Float32, pids: Int64, camids: Int64) -> Iterator[QueryMetrics]:
@@ -103,9 +105,10 @@ class StreamingRanker:
             )
 
     def distances(self, queries: RegionFeatures, weights: Float32) -> Iterator[tuple[slice, Float64]]:
-        """Eq. 4 of all pairs, block by block of queries: which, and (B, G); inf where no region is shared.
+        """Eq. 4 of all pairs: for each block of queries its rows and (B, G); inf where no region is shared.
 
-        Each is within 2·10⁻⁷ of the sum of the two images' largest region norms, less the gallery's mean.
+        The error is at most 2·10⁻⁷ times the sum of the two images' largest region norms, after the gallery's mean is
+        subtracted.
 
         Raises:
             FeatureError: a region that counts is not finite.
@@ -117,7 +120,7 @@ class StreamingRanker:
             yield some, self._approximate(side).cpu().numpy()
 
     def pairs(self, queries: RegionFeatures, weights: Float32, rows: Int64, columns: Int64) -> Float64:
-        """(n,) Eq. 4 of queries `rows` (n,) and gallery images `columns` (n,), by its own function."""
+        """(n,), Eq. 4 of queries `rows` (n,) and gallery images `columns` (n,), by the exact function."""
         return self._direct(_Side.of(queries, weights, self._device, "query"), rows, columns)
 
     def _block(self, queries: _Side, pids: Int64, camids: Int64) -> QueryMetrics:
@@ -128,7 +131,7 @@ class StreamingRanker:
         retrieved = np.isfinite(near)
         hits = _Hits.of(rows[retrieved], columns[retrieved], near[retrieved], len(pids))
         approximate = self._approximate(queries)
-        # Relevant images are counted among themselves, and the query's own camera not at all.
+        # `hits.place` counts the relevant images, and those of the query's own camera do not count at all.
         approximate[torch.from_numpy(same).to(self._device)] = torch.inf
         keys = self._sorted_keys(approximate)
         reach = self._reach(queries)  # (B,)
@@ -138,7 +141,7 @@ class StreamingRanker:
     def _approximate(self, queries: _Side) -> Tensor:
         """(B, G) float64, Eq. 4 within `_reach`; inf where no region is shared."""
         q_scaled, q_squares, everything = queries.scaled, self._squared_norms(queries), slice(None)
-        result = q_scaled @ self._scaled.T  # (B, G), the sum of weights, to be divided by
+        result = q_scaled @ self._scaled.T  # (B, G), the sums of weights, the divisors
         left = []  # (B, d + 2) by region
         for i in range(q_scaled.shape[1]):
             factor = q_scaled[:, i, None].square()
@@ -158,14 +161,14 @@ class StreamingRanker:
         return result
 
     def _reach(self, queries: _Side) -> Float64:
-        """(B,) c: how far an approximate distance may be from the true one."""
+        """(B,), c: the largest error of an approximate distance."""
         steps = (queries.embeddings.shape[2] + 16) * 2.0**-53
         radius = self._squared_norms(queries).amax(dim=1).sqrt().cpu().numpy()
         reach: Float64 = steps**0.5 * (radius + self._radius) + _UNDERFLOW
         return reach
 
     def _sorted_keys(self, distances: Tensor) -> Int64:
-        """(B, G) sorted along G: floats ≥ 0 sort as their bits do, so the column can have the last of them."""
+        """(B, G), distance and column as one integer, sorted along G. Floats ≥ 0 sort like their bits as integers."""
         keys: Int64 = distances.cpu().numpy().view(np.int64)
         keys &= ~self._column_mask
         keys |= np.arange(keys.shape[1])
@@ -177,9 +180,9 @@ class StreamingRanker:
         return (1 << self._column_bits) - 1
 
     def _nearer(self, queries: _Side, keys: Int64, hits: _Hits, reach: Float64) -> Int64:
-        """(hits,) how many images that are not relevant rank before each hit."""
-        rounding = (min(queries.embeddings.shape[2], RUN) / 2 + 8) * 2.0**-24  # of the direct computation, relative
-        cut = 2.0 ** (self._column_bits - 52)  # of a distance by its column, relative
+        """(hits,), how many images that are not relevant rank before each hit."""
+        rounding = (min(queries.embeddings.shape[2], RUN) / 2 + 8) * 2.0**-24  # relative, of the direct computation
+        cut = 2.0 ** (self._column_bits - 52)  # relative, of a distance whose last bits hold the column
         c = reach[hits.row]
         low = np.maximum(hits.distance * (1 - rounding - cut) - c, 0)
         high = (hits.distance * (1 + 2 * rounding) + c) * (1 + 2 * cut)
@@ -188,7 +191,7 @@ class StreamingRanker:
         for query, some in hits.by_row():
             begin[some] = np.searchsorted(keys[query], low_keys[some], side="left")
             end[some] = np.searchsorted(keys[query], high_keys[some], side="right")
-        # Intervals of one row ascend and may overlap: each place once.
+        # The intervals of one row ascend and may overlap; each place is taken once.
         first = begin.copy()
         first[1:] = np.where(hits.row[1:] == hits.row[:-1], np.maximum(begin[1:], end[:-1]), begin[1:])
         length = np.maximum(end - first, 0)
@@ -207,7 +210,7 @@ class StreamingRanker:
         return nearer
 
     def _direct(self, queries: _Side, rows: Int64, columns: Int64) -> Float64:
-        """(n,) Eq. 4 of pairs, as float32 has it."""
+        """(n,), Eq. 4 of pairs by the exact function, computed in float32."""
         step = max(1, PAIR_NUMBERS // max(1, queries.embeddings[0].numel()))
         parts = [np.empty(0, np.float32)]
         for start in range(0, len(rows), step):
@@ -223,7 +226,7 @@ class StreamingRanker:
         return np.concatenate(parts).astype(np.float64)
 
     def _visible_mean(self) -> Tensor:
-        """(p, d) float64 of the gallery where a region counts: distances stay, errors shrink with the norms."""
+        """(p, d) float64, the gallery's mean over regions that count. Subtracting it makes norms and errors smaller."""
         _, p, d = self._gallery.embeddings.shape
         total = torch.zeros(p, d, dtype=torch.float64, device=self._device)
         for start in range(0, len(self._gallery), GALLERY_ROWS):
@@ -233,7 +236,7 @@ class StreamingRanker:
         return total / (self._gallery.weights > 0).sum(dim=0).clamp(min=1)[:, None]
 
     def _squared_norms(self, side: _Side) -> Tensor:
-        """(n, p) float64 ‖f_i − mean‖²; 0 where a region does not count."""
+        """(n, p) float64, ‖f_i − mean‖²; 0 where a region does not count."""
         squares = torch.zeros_like(side.weights, dtype=torch.float64)
         for start in range(0, len(side), GALLERY_ROWS):
             some = slice(start, start + GALLERY_ROWS)
@@ -244,10 +247,10 @@ class StreamingRanker:
 
 @dataclass(frozen=True)
 class _Hits:
-    """Relevant images that are retrieved, by query and then by rank.
+    """Relevant images that are retrieved, sorted by query, then by rank.
 
-    row, column: (hits,) the query and the image. distance: (hits,). place: (hits,) from 1, among those of the query.
-    count: (B,) hits of each query.
+    row, column: (hits,), the query and the image. distance: (hits,). place: (hits,), from 1 among the query's hits.
+    count: (B,), hits of each query.
     """
 
     row: Int64
@@ -264,7 +267,7 @@ class _Hits:
         return cls(rows[order], columns[order], distances[order], place, count)
 
     def by_row(self) -> Iterator[tuple[int, slice]]:
-        """Each query that has hits, and where they are."""
+        """Each query that has hits, with the slice of its hits."""
         ends = np.cumsum(self.count)
         for row in np.flatnonzero(self.count).tolist():
             yield row, slice(int(ends[row] - self.count[row]), int(ends[row]))
@@ -273,7 +276,7 @@ class _Hits:
 def _count_before(
     distance: Float64, column: Int64, place: Int64, hits: _Hits, some: slice, begin: Int64, end: Int64
 ) -> Int64:
-    """(k,) how many doubtful images (m, 1) of one query rank before each of its k hits, if in that hit's interval."""
+    """(k,), how many of one query's doubtful images (m, 1) are in the interval of each of its k hits and before it."""
     within = (place >= begin[some]) & (place < end[some])  # (m, k)
     tie = (distance == hits.distance[some]) & (column < hits.column[some])
     before: Bool = within & ((distance < hits.distance[some]) | tie)

@@ -1,20 +1,20 @@
 """Re-ranking by k-reciprocal neighbours (Zhong et al., CVPR 2017), on the visibility-weighted distance of Eq. 4.
 
-Two images of one person have the same neighbours. For every image, query or gallery:
+Idea: two images of one person have the same neighbours. For every image i, query or gallery:
 
     N(i, k)   i itself and its k nearest by Eq. 4
-    R(i, k)   those of N(i, k) in whose N(j, k) i is
-    R*(i)     R(i, k1) with each R(j, k1 / 2), j of R(i, k1), of which more than two thirds are in R(i, k1)
+    R(i, k)   all j of N(i, k) for which i is in N(j, k)
+    R*(i)     R(i, k1), plus R(j, k1 / 2) for each j of R(i, k1) if more than two thirds of it are in R(i, k1)
     V_ij      exp(−d_ij) for j of R*(i), else 0; rows sum to 1; then the mean over N(i, k2 − 1) (local expansion)
     J         1 − Σ_j min(V_ij, V_gj) / Σ_j max(V_ij, V_gj)
     distance  (1 − λ) J + λ d
 
-d_ij is Eq. 4 squared over the largest of its row, as the authors' code has it. The graph holds all queries, so a query
-is ranked with the help of the others and of the whole gallery: figures with it are not those of a search for one
-image. Images that share no region are no neighbours, and stay no results. Nothing of size (Q + G)² is held.
+d_ij is the square of Eq. 4 divided by the largest of its row, as in the authors' code. The graph contains all queries,
+so the other queries and the whole gallery help to rank a query. Figures with it are not comparable with a search for
+one image. Images that share no region are no neighbours, and no results. Nothing of size (Q + G)² is held.
 
-Images that may not help a query (`vpmsearch.evaluation.helpers`) are no neighbours of it, nor it of them. What is
-compared for J are then both rows of V without the columns of those images, scaled to the sum 1 again.
+An image that may not help a query (`vpmsearch.evaluation.helpers`) is no neighbour of the query, and the query none of
+it. For J, both rows of V are compared without the columns of such images, and scaled to the sum 1 again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vpmsearch.evaluation.ranking import StreamingRanker
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 K1, K2, WEIGHT = 20, 6, 0.3
-"""k1, k2 and λ, as the paper sets them."""
+"""k1, k2 and λ of the paper."""
 
 
 class _Rows(NamedTuple):
@@ -55,9 +55,9 @@ class ReciprocalRanker:
     """The graph of Q queries and G gallery images.
 
     Args:
-        features: of the queries and then of the gallery, junk left out. weights: (Q + G, p), the visibility that
-            counts. num_queries: Q, at least 1. ranker: of the same features. k1, k2, weight: see above; k1, k2 ≥ 1.
-        bars: who may not help whom, junk left out; None: all may.
+        features: of the queries, then of the gallery without junk. weights: (Q + G, p), the visibility that counts.
+            num_queries: Q, at least 1. ranker: of the same features. k1, k2: ≥ 1, see above. weight: λ.
+        bars: which images may not help which, without junk; None: all may help.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ReciprocalRanker:
         self._gallery = self._by_column(expanded)
 
     def distances(self) -> Iterator[tuple[slice, Float64]]:
-        """The final distances, block by block of queries: which, and (B, G); inf where no region is shared."""
+        """The final distances: for each block of queries its rows and (B, G); inf where no region is shared."""
         asked = slice(0, self._num_queries)
         for some, distances in self._ranker.distances(self._features[asked], self._weights[asked]):
             rows = range(some.start, some.start + len(distances))
@@ -91,7 +91,7 @@ class ReciprocalRanker:
             yield some, np.where(unshared, np.inf, (1 - self._weight) * jaccard + self._weight * direct)
 
     def _neighbours(self, count: int) -> tuple[Int64, Float64]:
-        """(N, min(count, N)) nearest, each image its own first, −1 where there is none; (N,) the largest d², or 1."""
+        """(N, min(count, N)), each image and its nearest, −1 for none; (N,), the largest d² of each image, or 1."""
         near, largest = [], []
         for some, distances in self._ranker.distances(self._features, self._weights):
             rows = np.arange(len(distances))
@@ -99,13 +99,13 @@ class ReciprocalRanker:
                 distances[self._bars.of_all(some)] = np.inf
             finite = np.where(np.isfinite(distances), distances, 0).max(axis=1) ** 2
             largest.append(np.where(finite > 0, finite, 1))
-            distances[rows, some.start + rows] = -1  # rounding, or a twin, must not come before
+            distances[rows, some.start + rows] = -1  # the image itself comes first, also before an equal image
             found = np.argsort(distances, axis=1, kind="stable")[:, :count]
             near.append(np.where(np.isfinite(np.take_along_axis(distances, found, axis=1)), found, -1))
         return np.concatenate(near), np.concatenate(largest)
 
     def _reciprocal(self, k: int) -> Bool:
-        """(N, k + 1) which of N(i, k) have i in theirs."""
+        """(N, k + 1), which j of N(i, k) have i in N(j, k)."""
         some = self._near[:, : k + 1]
         back = some[some] == np.arange(len(some))[:, None, None]  # (N, k + 1, k + 1)
         mutual: Bool = back.any(axis=2) & (some >= 0)
@@ -130,7 +130,7 @@ class ReciprocalRanker:
         return found
 
     def _barred(self, image: int) -> Int64:
-        """Who may not help an image, itself aside."""
+        """The images that may not help an image, without itself."""
         if self._bars is None or image >= self._num_queries:
             return np.empty(0, np.int64)
         barred: Int64 = np.flatnonzero(self._bars.of_all(slice(image, image + 1))[0])
@@ -142,14 +142,14 @@ class ReciprocalRanker:
         rows = np.repeat(np.arange(len(neighbours)), [len(some) for some in neighbours])
         columns = np.concatenate([np.empty(0, np.int64), *neighbours])
         distances = self._ranker.pairs(self._features, self._weights, rows, columns)
-        distances[rows == columns] = 0  # of an image that shows no region too
+        distances[rows == columns] = 0  # also for an image that shows no region
         values = np.exp(-(distances**2) / self._largest[rows])
         totals = np.bincount(rows, weights=values, minlength=len(neighbours))
         starts = np.searchsorted(rows, np.arange(len(neighbours) + 1))
         return _Rows(starts, columns, values / totals[rows])
 
     def _averaged(self, encoded: _Rows, k2: int) -> _Rows:
-        """V: the mean of the rows of an image's nearest."""
+        """V after the expansion: the mean of the rows of an image's nearest."""
         rows = []
         for own in self._near[:, :k2]:
             there = [encoded.row(i) for i in own[own >= 0].tolist()]
@@ -159,7 +159,7 @@ class ReciprocalRanker:
         return _Rows.of(rows)
 
     def _by_column(self, rows: _Rows) -> _Rows:
-        """The gallery's part of V, transposed: for each image, whose V holds it."""
+        """The gallery's rows of V, transposed: for each image j, the gallery images i with V_ij > 0."""
         owner = np.repeat(np.arange(len(rows.starts) - 1), np.diff(rows.starts)) - self._num_queries
         order = np.argsort(rows.columns, kind="stable")
         order = order[owner[order] >= 0]
@@ -171,8 +171,8 @@ class ReciprocalRanker:
         shared, barred = np.zeros(len(self._near) - self._num_queries), self._barred(query)
         columns, own = self._queries[query]
         helping = ~np.isin(columns, barred)
-        columns, own = columns[helping], own[helping] / own[helping].sum()  # its own column is always there
-        left = np.ones(len(shared))  # (G,) sum of each image's row without those columns
+        columns, own = columns[helping], own[helping] / own[helping].sum()  # never empty: it has its own column
+        left = np.ones(len(shared))  # (G,), the sum of each image's row without the barred columns
         for column in barred.tolist():
             images, values = self._gallery.row(column)
             left[images] -= values

@@ -1,9 +1,10 @@
-"""Train and measure what an experiment needs, and nothing twice: what is there from an earlier run is taken.
+"""Trains and measures what an experiment needs. Results of an earlier run are used again.
 
-    output/<system>.safetensors             weights, with their log and checkpoint; half-trained ones go on
-    output/measured/<system>-<source>-….csv  a line a query; and .json beside it, the row with its fingerprint
+    output/<system>.safetensors              weights, with their log and checkpoint; an unfinished training continues
+    output/measured/<system>-<source>-….csv  one line for each query
+    output/measured/<system>-<source>-….json the row of results, and what it depends on
 
-A measurement counts for weights, seed and data set that it was made with: the JSON says which.
+A measurement is used again only for the weights, seed and data set in its JSON file.
 """
 
 from __future__ import annotations
@@ -42,18 +43,19 @@ from vpmsearch.training.systems import SYSTEMS, with_system
 from vpmsearch.training.trainer import Trainer
 
 CROP = "bilateral"
-"""How queries are cut: the paper does not say for Table 1 and Fig. 4."""
+"""How queries are cut. The paper does not say how for Table 1 and Fig. 4."""
 MIN_VISIBILITY = 0.0
-"""In the paper every region counts, however little is seen of it; an index leaves out what is below 1/(2p)."""
+"""In the paper every region counts, however little of it is visible. An index leaves out regions below 1/(2p)."""
 Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Given what begins and how many images it will see; told of each batch while it goes on."""
+"""Shows progress: called with the name of a measurement and its number of images. What the context gives is called with
+the size of each batch."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A row of an experiment and what was found.
+    """A row of an experiment with its results.
 
-    values: as `Evaluation.to_json`. lines: a query each. revision: of vpmsearch, that measured it.
+    values: as `Evaluation.to_json`. lines: one for each query. revision: of the vpmsearch that measured it.
     """
 
     row: Row
@@ -64,10 +66,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether one of the paper's orderings holds here, by rank-1 with its paired 95 % interval.
-
-    outcome: "holds", "does not hold", or "undecided" where the interval has 0 in it.
-    """
+    """Whether one of the paper's orderings holds here, by rank-1 with its paired 95 % interval."""
 
     better: str
     worse: str
@@ -77,7 +76,7 @@ class Verdict:
 
     @property
     def outcome(self) -> str:
-        """See the class."""
+        """One of "holds", "does not hold" and "undecided"; undecided if the interval contains 0."""
         low, high = self.difference.rank1_interval
         return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
 
@@ -86,10 +85,11 @@ class Reproduction:
     """Runs experiments on one data set.
 
     Args:
-        settings: that train VPM; the other systems are changes to them. They hold the seed, of the crops too.
-        holistic: to train on, and to test with cut queries. partial: the data sets of Table 2 and 3 that are there.
-        output: folder for all that is made. device: where models run. train: runs a trainer, resuming; given to show
-            progress. watch: shows how measuring gets on.
+        settings: train VPM; the other systems are changes to them. Their seed is also the seed of the crops.
+        holistic: the data set to train on and to test with cut queries. partial: the available data sets of Table 2
+            and 3.
+        output: folder for all results. device: where models run. train: runs a trainer and resumes it; a parameter so
+            that the caller can show progress. watch: shows the progress of measuring.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Reproduction:
         self._trained: dict[str, Path] = {}
 
     def weights(self, system: str) -> Path:
-        """The trained weights of a system; two systems that are the same under these settings share theirs."""
+        """The trained weights of a system. Systems that are equal under these settings share theirs."""
         settings = with_system(self._settings, system)
         name = next(other for other in SYSTEMS if with_system(self._settings, other) == settings)
         if name not in self._trained:
@@ -129,14 +129,14 @@ class Reproduction:
         return self._trained[name]
 
     def run(self, experiment: Experiment) -> Iterator[Measured]:
-        """Measure every row that can be; rows whose data set is not there are left out."""
+        """Measure every row whose data set is available."""
         for system in experiment.systems:
             wanted = [row for row in experiment.rows if row.system == system and row.source in self._sources]
             if wanted:
                 yield from self._measured(self.weights(system), wanted)
 
     def _measured(self, weights: Path, rows: Sequence[Row]) -> Iterator[Measured]:
-        """Rows of one system, in order; all that are missing are measured first, a source and matcher at a time."""
+        """The rows of one system, in order. Missing ones are measured first, one source and matcher at a time."""
         print_ = fingerprint(weights)
         missing = [row for row in rows if self._known(row, weights, print_) is None]
         for way in dict.fromkeys((row.source, row.matcher) for row in missing):
@@ -166,13 +166,13 @@ class Reproduction:
                 min_visibility=MIN_VISIBILITY,
                 draws=rows[0].draws,
                 matcher=matcher,
-                candidates=None,  # all of them: in its paper a matcher ranks alone
+                candidates=None,  # all: in its own paper a matcher ranks alone
                 on_progress=advance,
             )
             self._keep(found, rows, weights, print_)
 
     def _keep(self, found: Iterable[Evaluation], rows: Sequence[Row], weights: Path, print_: str) -> None:
-        """Write each result as it comes."""
+        """Write each result as soon as it is known."""
         source = self._sources[rows[0].source]
         for result in found:
             for row in rows:
@@ -181,7 +181,7 @@ class Reproduction:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     write_query_lines(file, query_lines(result, source.query))
                     made = {"made_of": self._made_of(row, print_), "revision": source_revision()}
-                    with replacing(file.with_suffix(".json")) as temporary:  # last: with it the row is there
+                    with replacing(file.with_suffix(".json")) as temporary:  # last: this file makes the row complete
                         temporary.write_text(json.dumps(made | {"row": result.to_json()}, indent=2) + "\n")
 
     def _known(self, row: Row, weights: Path, print_: str) -> Measured | None:
@@ -215,8 +215,8 @@ class Reproduction:
 def verdicts(experiment: Experiment, measured: Sequence[Measured]) -> list[Verdict]:
     """The experiment's orderings, for each source and γ that both systems were measured with.
 
-    Where the paper's own figures have it the other way round (PCB above VPM on whole persons), that is what is tested;
-    where they are equal (MVPM-1 on whole persons), nothing is. Where it has no figures, its text or picture counts.
+    If the paper's figures have the opposite order (PCB above VPM on whole persons), that one is tested. If they are
+    equal (MVPM-1 on whole persons), nothing is tested. Without figures, the paper's text or picture counts.
     """
     found = []
     for ordering in experiment.orderings:
@@ -227,7 +227,7 @@ def verdicts(experiment: Experiment, measured: Sequence[Measured]) -> list[Verdi
                 alike = (one.row.source, one.row.gamma) == (other.row.source, other.row.gamma)
                 if labels and alike and theirs[0] != theirs[1]:
                     better, worse = (one, other) if theirs[0] > theirs[1] else (other, one)
-                    # Rows may differ in their weighting (MVPM-1): pairs are of queries, whatever ranked them.
+                    # Rows may differ in their weighting (MVPM-1), which `compare` would not pair.
                     (difference,) = compare(_unweighted(worse.lines), _unweighted(better.lines))
                     found.append(Verdict(better.row.label, worse.row.label, one.row.source, one.row.gamma, difference))
     return found

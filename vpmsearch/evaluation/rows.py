@@ -1,4 +1,4 @@
-"""Rows of results: what `evaluate` prints for each γ, crop and weighting."""
+"""The rows of results that `evaluate` prints for each γ, crop and weighting."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.metrics import QueryMetrics, RankMetrics
 
 Weighting = Literal["visibility", "uniform"]
-"""How the regions count: "visibility" is Eq. 4; "uniform" lets all regions count equally (MVPM-1 of Table 3)."""
+"""The weights of regions: "visibility" is Eq. 4; with "uniform" all regions count the same (MVPM-1 of Table 3)."""
 
 
 @dataclass(frozen=True)
 class Ranking:
     """What ordered the gallery: Eq. 4 alone, or what came on top of it.
 
-    matcher: an older matcher, see `evaluation.matching`. candidates: how many of the nearest by Eq. 4 it orders anew;
-    None is all there are, by the matcher alone. reciprocal: by neighbours in common. expand: by Eq. 4 of queries that
-    are averaged with so many of their nearest. own_camera: with either of the two, whether images of the query's person
-    by its own camera may help; equal content never does.
+    matcher: an older matcher, see `evaluation.matching`. candidates: how many of the nearest by Eq. 4 it reorders; None
+    is all images, so the matcher alone ranks. reciprocal: rank by common neighbours. expand: average each query with
+    this many of its nearest, then rank by Eq. 4. own_camera: whether, in the last two, images of the query's person
+    from the query's camera may help. Images with the query's content never help.
     """
 
     matcher: str | None = None
@@ -44,7 +44,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Gain:
-    """What one way of answering the same queries adds to another: differences of means, with paired intervals."""
+    """The difference between two ways of answering the same queries: of their means, with paired intervals."""
 
     rank1: float
     rank1_interval: Interval
@@ -53,7 +53,7 @@ class Gain:
 
     @classmethod
     def of(cls, better: QueryMetrics, base: QueryMetrics) -> Gain:
-        """From the metrics of the same queries, in the same order; better is what is hoped of it."""
+        """`better` minus `base`: metrics of the same queries, in the same order."""
         hits, ap = better.hits(1) - base.hits(1), better.ap - base.ap
         intervals = (mean_interval(hits, bounds=DIFFERENCE), mean_interval(ap, bounds=DIFFERENCE))
         return cls(float(np.nanmean(hits)), intervals[0], float(np.nanmean(ap)), intervals[1])
@@ -61,13 +61,13 @@ class Gain:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One row of results: the protocol, its metrics (0-1), and how many images it rests on.
+    """One row of results: the protocol, its metrics (0-1), and the numbers of images.
 
-    boxes: the crop of each query; None is the whole image. draws: galleries drawn, where it is single-shot. fnmr: the
-    false-non-match rate by the false-match rate, where asked for; by Eq. 4 alone, whatever `ranking` is.
-    per_query: what the means are of. visible_f1: how well the model knows which regions a query shows, see
-    `visible_set_f1`. gain: over the row of "uniform", where that was asked for too. photo: how poor the queries'
-    photographs were made, see `vpmsearch.data.poor.POOR`.
+    boxes: the crop of each query; None is the whole image. draws: how many galleries were drawn, if it is single-shot.
+    fnmr: false-match rate -> false-non-match rate; always by Eq. 4 alone, whatever `ranking` is.
+    per_query: the values behind the means. visible_f1: how well the model knows which regions a query shows, see
+    `visible_set_f1`. gain: over the row of "uniform"; None if that was not measured. photo: how the queries'
+    photographs were degraded, see `vpmsearch.data.poor.POOR`.
     """
 
     gamma: float
@@ -87,16 +87,16 @@ class Evaluation:
 
     @property
     def rank1_interval(self) -> Interval:
-        """Of rank-1, over queries."""
+        """The confidence interval of rank-1, over queries."""
         return mean_interval(self.per_query.hits(1))
 
     @property
     def mean_ap_interval(self) -> Interval:
-        """Of mAP, over queries."""
+        """The confidence interval of mAP, over queries."""
         return mean_interval(self.per_query.ap)
 
     def to_json(self) -> dict[str, Any]:
-        """The row as `evaluate --json` prints it: CMC, mAP in both forms and mINP as fractions, intervals as pairs.
+        """The row for `evaluate --json`: CMC, mAP in both forms and mINP as fractions, intervals as pairs.
 
         The keys matcher, candidates, reciprocal, expand and own_camera are those of `Ranking`.
         """

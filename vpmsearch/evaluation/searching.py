@@ -1,4 +1,4 @@
-"""How good and how fast a search is on a user's own index: the default path against the exact one."""
+"""Measures how good and how fast a search is on a user's own index: the default path against the exact one."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vpmsearch.types import Float32, RegionFeatures, SearchResult
 
 RECALLS = (1, 10, 100)
 BUDGETS = (10, 25, 50, 100, 200, 400, 800, CANDIDATES_PER_REGION)
-"""k' at most, for the curve of recall over time."""
+"""The values of k' in the curve of recall over time."""
 EQUALS_SAMPLE = 4000
-"""Images that are looked at for equal ones."""
+"""How many images are searched for equal ones."""
 _WARM = 3
 
 
 @dataclass(frozen=True)
 class SearchMeasurement:
-    """What was measured with some queries, one after the other, k = 10 unless the name says otherwise.
+    """Results of a measurement with some queries, one after the other. k is 10 unless the name says otherwise.
 
-    recalls: by k, the share (0-1) of the exact k nearest that the default path finds, a tie being as good.
-    p50_ms, p95_ms, p99_ms: of the default path; exact_p50_ms: of the exact one. queries_a_second: the default path, all
-    queries in one call. complete, closed: shares of the queries. depth, candidates: medians. curve: (p50_ms, recall@10)
-    by the budget k', ascending.
+    recalls: k -> the share (0-1) of the exact k nearest that the default path finds; an image at the same distance is
+    as good. p50_ms, p95_ms, p99_ms: times of the default path; exact_p50_ms: of the exact one. queries_a_second: of the
+    default path, with all queries in one call. complete, closed: shares of the queries. depth, candidates: medians.
+    curve: budget k', ascending -> (p50_ms, recall@10).
     """
 
     queries: int
@@ -51,11 +51,11 @@ class SearchMeasurement:
 def measure_search(
     engine: Searcher, queries: RegionFeatures, on_progress: Callable[[int], None] = lambda queries: None
 ) -> SearchMeasurement:
-    """Search with each query by itself, by default and exactly.
+    """Search with each query on its own, by the default and the exact path.
 
     Args:
-        engine: over a gallery that is not empty. queries: at least one. on_progress: told how many more were searched,
-            of `rounds(len(queries))` in all.
+        engine: of a gallery that is not empty. queries: at least one. on_progress: called with the number of searches
+            since the last call; there are `rounds(len(queries))` in all.
     """
 
     def timed(k: int, exact: bool = False, candidates: int = CANDIDATES_PER_REGION) -> _Timed:
@@ -101,9 +101,9 @@ class _Timed:
 
 
 def share_of_equals(view: GalleryView, seed: int = 0) -> float:
-    """The share (0-1) of an index's images that another has exactly the features of: blank frames, copies.
+    """The share (0-1) of an index's images whose features equal another image's exactly, as blank frames and copies do.
 
-    Of a sample of `EQUALS_SAMPLE`, so copies of a few images among very many may be missed.
+    It looks at a sample of `EQUALS_SAMPLE` images, so it may miss copies of a few images among very many.
     """
     ids = view.image_ids
     if len(ids) == 0:
@@ -121,12 +121,12 @@ def _digest(visibility: Float32, embeddings: Float32) -> bytes:
 
 
 def rounds(queries: int) -> int:
-    """Searches that `measure_search` tells of."""
+    """The number of searches that `measure_search` reports to `on_progress`."""
     return queries * (2 * len(RECALLS) + len(BUDGETS))
 
 
 def recall(found: list[SearchResult], exact: list[SearchResult]) -> float:
-    """Mean share of the exact matches that were found; one as near as the last of them is as good. 1 without any."""
+    """Mean share of the exact matches that were found; 1 if there are none. An image as near as the last one counts."""
     shares = []
     for ours, right in zip(found, exact, strict=True):
         if right.matches:
@@ -136,7 +136,7 @@ def recall(found: list[SearchResult], exact: list[SearchResult]) -> float:
 
 
 def resident_memory() -> dict[str, float]:
-    """GiB of this process: "rss_anon_gib", its own, "rss_file_gib", mapped files; empty where the system tells none."""
+    """GiB of this process: "rss_anon_gib", its own; "rss_file_gib", mapped files. Empty if the system does not tell."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return {}

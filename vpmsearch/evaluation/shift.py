@@ -1,6 +1,6 @@
-"""How far a cut image's features are from those of the same image whole: what keeps half bodies from being found.
+"""Measures how far the features of a cut image are from those of the whole image. The larger, the harder is a search.
 
-It needs no labels, so any photographs tell it.
+It needs no labels, so any photographs will do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def whole_to_cut(
         extractor: the model. images: with pid and camid. gamma, crop, seed: of the cuts, as in `evaluate_model`.
 
     Returns:
-        ≥ 0, in units of the embeddings; of ones of length 1 at most 2.
+        ≥ 0, in units of the embeddings; at most 2 if the embeddings have length 1.
 
     Raises:
         DataError: an image cannot be used, or no image shares a region with its cut.

@@ -1,8 +1,8 @@
-"""Single-gallery-shot protocols: one image of each identity in the gallery, drawn and repeated.
+"""Single-gallery-shot protocols: the gallery has one image of each identity, drawn at random, several times.
 
-CUHK03's (Li et al., CVPR 2014) and that of Partial-REID and Partial-iLIDS. A query is ranked against one image of
-every identity, drawn from those that count for it (of its own identity, those of other cameras); what is reported is
-the mean over R draws. With one relevant image, AP and INP are 1 / rank.
+CUHK03 (Li et al., CVPR 2014), Partial-REID and Partial-iLIDS use such a protocol. A query is ranked against one image
+of every identity. The image of its own identity is drawn from those of other cameras. The result is the mean over R
+draws. With a single relevant image, AP and INP are 1 / rank.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from vpmsearch.evaluation.metrics import Float64, QueryMetrics, shares_key
 from vpmsearch.types import Bool, Int64
 
 DISTRACTOR_PID = 0
-"""Market-1501's, of images of many people: each is kept as an identity by itself."""
+"""Market-1501's pid for distractors, images of many people. Each image counts as an identity of its own."""
 
 
 class ShotDraws:
-    """R galleries of one image an identity, the same for all queries but for what their own camera rules out.
+    """R galleries with one image of each identity. All queries share them, except for the image of their own identity.
 
-    A draw orders all images by chance; the first of an identity stands for it. Of the query's identity it is the first
-    one of another camera, which is as if the draw had been among those.
+    A draw shuffles all images, and takes the first of each identity. Of the query's identity it takes the first that is
+    from another camera, which is the same as drawing among those.
 
     Args:
         pids, camids: (G,) of the gallery; junk is never drawn. camids may be (G, m) keys, see `metrics.shares_key`.
-        repeats: R. seed: decides the draws. distractors: (G,) images of nobody known, each kept as an identity by
-            itself; None is Market-1501's rule, pid 0.
+        repeats: R. seed: of the draws. distractors: (G,), images of unknown people, each an identity of its own; None
+            is Market-1501's rule, pid 0.
 
     Raises:
         DataError: fewer than one draw.
@@ -58,25 +58,27 @@ class ShotDraws:
             self.drawn.append(np.sort(order[first]))
 
     def columns(self) -> Int64:
-        """Every image that any draw may need, ascending; the rest of the gallery need not be compared."""
+        """Every image that a draw may need, ascending. Others need not be compared."""
         own = np.flatnonzero((self._pids != JUNK_PID) & ~self._distractors)
         return np.unique(np.concatenate([own, *self.drawn]))
 
     def galleries(self, pid: int, camid: int | Int64) -> Iterator[Int64]:
-        """The R galleries that a query is ranked against, ascending; without its identity where none of it counts."""
+        """The R galleries of a query, ascending. They lack its identity if all those images share its camera."""
         relevant = (self._pids == pid) & ~shares_key(np.asarray(camid)[None], self._camids)[0]
         for order, drawn in zip(self.orders, self.drawn, strict=True):
             yield np.sort(np.concatenate([drawn[self._pids[drawn] != pid], order[relevant[order]][:1]]))
 
     def ranks(self, distances: Float64, pid: int, camid: int | Int64) -> Float64:
-        """(R,) of the relevant image among the drawn, from 1; ties in the order of the gallery, inf if not retrieved.
+        """(R,), the rank of the relevant image in each draw, from 1; inf if it is not retrieved.
+
+        Ties are in the order of the gallery.
 
         Args:
-            distances: (G,) of one query, or (R, G) where a draw has its own; only `galleries`, all of them in
-                `columns`, are looked at. pid, camid: of the query.
+            distances: (G,) of one query, or (R, G) if each draw has its own. Only the images of `galleries` are read;
+                all of them are in `columns`. pid, camid: of the query.
 
         Returns:
-            NaN in all places where the gallery has no relevant image.
+            All NaN if the gallery has no relevant image.
         """
         if pid in self._nobody:
             return np.full(len(self.orders), np.nan)

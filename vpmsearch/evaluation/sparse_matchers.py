@@ -1,24 +1,25 @@
 """MTRC and AMC+SWM of the paper's Table 2: a query's pixels of T as sparse sums of its candidates' pixels.
 
-The pixels of all k candidates are the columns of one dictionary D, in which the images compete: every pixel y of the
-query is coded once, and a candidate c is as near as its own part of the codes rebuilds the query:
+The pixels of all k candidates are the columns of one dictionary D. Every pixel y of the query is coded once, so the
+candidates compete. The distance of a candidate c is how badly its own columns, with their codes, rebuild the query:
 
     x = argmin ½‖y − Dx‖² + λ Σ_a (1 + s_a) |x_a|        D_c = mean over pixels of ‖y − D_c x_c‖²
 
-"mtrc": sparse representation of local descriptors, each a task of its own, s = 0 (Liao, Jain, Li, *Partial Face
-Recognition: Alignment-Free Approach*, TPAMI 2013, whose MKD with multi-task sparse representation Table 2 calls MTRC).
-As there, a pixel is coded by the columns of the largest inner products with it, here 64, and not by all.
+"mtrc": sparse representation of local descriptors, each coded on its own, s = 0 (Liao, Jain, Li, *Partial Face
+Recognition: Alignment-Free Approach*, TPAMI 2013; Table 2 calls its MKD with multi-task sparse representation MTRC).
+As there, only the columns with the largest inner products code a pixel, here 64.
 
 "amc-swm": an ambiguity-sensitive matching classifier and sliding window matching (Zheng et al., *Partial Person
-Re-identification*, ICCV 2015). AMC makes pixels dear that say little about who it is: s_a is how like it the other
-candidates' pixels are, the mean over those images of their largest cosine with column a among the nearest columns, in
-[0, 1]. SWM is the layout as a whole: the query's map, pooled to windows of several sizes, slides over the candidate's,
-and the best place counts, with the mean of 1 − cosine over the window. The distance is the sum of both.
+Re-identification*, ICCV 2015). AMC makes it costly to use pixels that say little about the identity. s_a, in [0, 1],
+measures how similar the other candidates' pixels are to column a: the mean over those images of their largest cosine
+with it, among the nearest columns. SWM compares the layout: the query's map is pooled to windows of several sizes, each
+window slides over the candidate's map, and the best place counts, as the mean of 1 − cosine over the window. The
+distance is the sum of both.
 
-The papers' descriptors are made by hand (Gabor ternary patterns at keypoints; colour and texture of patches) and their
-images keep their sizes; here both see the pixels of T of the model that is evaluated, scaled to length 1, an image
-stretched to the input size, every gallery image a class by itself. The ideas are the papers', the formula of s, the
-sizes of windows, λ and the weights of the sum are not: they are set here and tuned on nothing.
+The papers use descriptors made by hand (Gabor ternary patterns at keypoints; colour and texture of patches), and images
+of their own sizes. Here both get the pixels of T of the evaluated model, scaled to length 1. Images are stretched to
+the input size, and every gallery image is a class of its own. The ideas are from the papers. The formula of s, the
+window sizes, λ and the weights of the sum are ours, and not tuned on any data.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ SPARSE = ("amc-swm", "mtrc")
 PENALTY = 0.1
 """λ, for pixels of length 1."""
 NEAREST = 64
-"""Columns that code a pixel."""
+"""How many columns code a pixel."""
 STEPS, STIFFNESS, RELAXATION = 100, 0.5, 1.6
-"""Of ADMM: how many, ρ, and by how much each goes too far. With 64 columns of 64 or more numbers, cosines up to 0.9,
-distances are right to 1e-3; fewer numbers than columns, as in no model here, would need more steps."""
+"""ADMM's number of steps, ρ and over-relaxation. With 64 columns of 64 or more numbers and cosines up to 0.9, the error
+of distances is below 1e-3. With fewer numbers than columns, which no model here has, it would need more steps."""
 AT_ONCE = 2**24
-"""Numbers that the ambiguities of a block of pixels take."""
+"""Most numbers in the intermediate tensor of `ambiguities`."""
 SIDES = (0.5, 0.75, 1.0)
-"""Height and width of SWM's windows, each as a share of T's."""
+"""Heights and widths of SWM's windows, as shares of T's."""
 
 
 def sparse_distances(name: str, query: Tensor, gallery: Tensor) -> Tensor:
@@ -50,8 +51,8 @@ def sparse_distances(name: str, query: Tensor, gallery: Tensor) -> Tensor:
         name: one of `SPARSE`. query: (d, h, w), its feature map. gallery: (k, d, h, w), pixels of length 1.
 
     Returns:
-        (k,), ≥ 0. What a candidate is given depends on the others, but not on their order, unless columns of several
-        are equally near a pixel where the nearest are cut off.
+        (k,), ≥ 0. A candidate's distance depends on the other candidates. It does not depend on their order, unless
+        columns of several are equally near a pixel at the cut-off of the nearest.
     """
     pixels = F.normalize(query.flatten(1).T, dim=1)  # (d, h, w) -> (h·w, d)
     columns = gallery.flatten(2).transpose(1, 2)  # (k, d, h, w) -> (k, h·w, d)
@@ -72,11 +73,11 @@ def coding_distances(
     """D_c of k images that compete for one query.
 
     Args:
-        pixels: (N, d) of the query. images: (k, M, d). Both of length 1, or 0. ambiguous: with s, else it is 0.
-        penalty: λ. nearest: columns that code a pixel. steps: of `sparse_codes`.
+        pixels: (N, d) of the query. images: (k, M, d). Pixels of both have length 1, or are 0. ambiguous: whether s is
+            used; otherwise it is 0. penalty: λ. nearest: how many columns code a pixel. steps: of `sparse_codes`.
 
     Returns:
-        (k,). 1 is nothing rebuilt; more than 1 is possible, as other images' columns may have to make up for it.
+        (k,). 1: the image rebuilds nothing. Values above 1 are possible, as other images' columns may compensate.
     """
     (k, m, d), n = images.shape, len(pixels)
     if not k:
@@ -102,14 +103,14 @@ def coding_distances(
 def sparse_codes(gram: Tensor, products: Tensor, penalties: Tensor, steps: int = STEPS) -> Tensor:
     """The x with the least ½xᵀGx − bᵀx + Σ_a penalty_a |x_a|, for n problems at once, from x = 0.
 
-    By ADMM with over-relaxation (Boyd et al., *Distributed Optimization and Statistical Learning*, 2011, section 6.4):
-    columns that are much alike, as pixels of deep features are, do not slow it down as they do gradient methods.
+    It uses ADMM with over-relaxation (Boyd et al., *Distributed Optimization and Statistical Learning*, 2011, section
+    6.4). Pixels of deep features are very similar, which slows down gradient methods but not ADMM.
 
     Args:
-        gram: (n, T, T), G. products: (n, T), b. penalties: (n, T), positive. steps: how often it goes on.
+        gram: (n, T, T), G. products: (n, T), b. penalties: (n, T), positive. steps: of ADMM.
 
     Returns:
-        (n, T). Equal columns with equal penalties get equal numbers, but for rounding.
+        (n, T). Equal columns with equal penalties get equal numbers, up to rounding.
     """
     ridge = STIFFNESS * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     inverse = torch.linalg.inv(gram + ridge)  # (n, T, T), once for all steps
@@ -124,13 +125,13 @@ def sparse_codes(gram: Tensor, products: Tensor, penalties: Tensor, steps: int =
 
 
 def ambiguities(gram: Tensor, owners: Tensor, count: int) -> Tensor:
-    """s: how like a column the other images' columns are, among those that code the same pixel.
+    """s: how similar the other images' columns are to a column, among the columns that code the same pixel.
 
     Args:
         gram: (N, T, T), cosines. owners: (N, T), the image of each column, 0 to count − 1. count: images, k.
 
     Returns:
-        (N, T) in [0, 1]; an image that has none of the columns is not like any, and 0 where there is no other image.
+        (N, T) in [0, 1]. An image without any of these columns counts as 0; all is 0 if there is no other image.
     """
     n, t = owners.shape
     size = max(1, AT_ONCE // (t * count))
@@ -145,7 +146,7 @@ def ambiguities(gram: Tensor, owners: Tensor, count: int) -> Tensor:
 
 
 def window_distances(query: Tensor, gallery: Tensor) -> Tensor:
-    """SWM: the mean of 1 − cosine over the window of a gallery image's map that is most like the query's, pooled to it.
+    """SWM: the mean of 1 − cosine between the query's pooled map and the most similar window of a gallery image's map.
 
     Args:
         query: (d, h, w), a feature map. gallery: (k, d, h', w'), pixels of length 1.

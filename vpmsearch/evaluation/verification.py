@@ -1,9 +1,9 @@
-"""Open set: is this the same person? FNMR at FMR over pairs of a query and a gallery image (ISO/IEC 19795-1).
+"""Verification: FNMR at FMR over pairs of a query and a gallery image (ISO/IEC 19795-1).
 
-A pair matches when its distance is below a threshold. The false-match rate FMR is the share of impostor pairs (two
-people; distractors are people, junk is left out) that match, the false-non-match rate FNMR the share of genuine pairs
-(one person, two cameras) that do not. One minus FNMR over FMR is the ROC. Two images that share no region have no
-distance: they never match, and count.
+A pair matches if its distance is below a threshold. The false-match rate FMR is the share of impostor pairs (two
+people; distractors count as people, junk is left out) that match. The false-non-match rate FNMR is the share of genuine
+pairs (one person, two cameras) that do not match. 1 − FNMR as a function of FMR is the ROC. Two images that share no
+region have no distance: such a pair counts, and never matches.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from vpmsearch.types import Bool, Int64
 
 
 def check_levels(levels: Sequence[float]) -> None:
-    """Refuse false-match rates that cannot be.
+    """Check false-match rates.
 
     Raises:
-        DataError: a level out of (0, 1).
+        DataError: a level is not in (0, 1).
     """
     for level in levels:
         if not 0 < level < 1:
@@ -32,13 +32,13 @@ def check_levels(levels: Sequence[float]) -> None:
 
 
 class PairErrors:
-    """Collects pairs block by block; of the impostors only the nearest are kept, as many as the levels need.
+    """Collects pairs block by block. Of the impostors it keeps only the nearest, as many as the levels need.
 
     Args:
-        levels: FMRs in (0, 1). query_pids: (Q,) of all queries to come. gallery_pids: (G,).
+        levels: FMRs in (0, 1). query_pids: (Q,), of all queries to come. gallery_pids: (G,).
 
     Raises:
-        DataError: a level out of its range, or there are no impostors.
+        DataError: a level is out of its range, or there are no impostors.
     """
 
     def __init__(self, levels: Sequence[float], query_pids: Int64, gallery_pids: Int64) -> None:
@@ -48,7 +48,7 @@ class PairErrors:
         pids, counts = np.unique(kept, return_counts=True)
         own = dict(zip(pids.tolist(), counts.tolist(), strict=True))
         self.impostors = sum(len(kept) - own.get(pid, 0) for pid in query_pids.tolist())
-        """Impostor pairs in all."""
+        """The number of all impostor pairs."""
         if self.impostors == 0:
             raise DataError("there is no pair of two people to measure false matches with")
         self._room = max((self._allowed(level) for level in levels), default=0) + 1
@@ -56,11 +56,11 @@ class PairErrors:
         self._genuine: list[Float64] = []
 
     def _allowed(self, level: float) -> int:
-        """Impostor pairs that may match at an FMR, by its decimals: 0.29 of 100 is 29, whatever floats say."""
+        """How many impostor pairs may match at an FMR. It is taken as a decimal: 0.29 of 100 is 29, not 28.99…."""
         return int(Fraction(str(level)) * self.impostors)
 
     def update(self, distances: Float64, genuine: Bool, impostor: Bool) -> None:
-        """Take in a block: (B, G) distances, inf for none, and which pairs are of one person or of two."""
+        """Add a block: distances (B, G), inf for none, and which pairs are genuine and which are impostors."""
         self._genuine.append(distances[genuine])
         nearest = np.concatenate([self._nearest, distances[impostor]])
         if len(nearest) > self._room:
@@ -68,7 +68,7 @@ class PairErrors:
         self._nearest = nearest
 
     def fnmr(self) -> dict[float, float]:
-        """FNMR (0-1) at each level: of the largest threshold whose FMR is at most that.
+        """FNMR (0-1) at each level, for the largest threshold whose FMR is at most the level.
 
         Raises:
             DataError: there are no genuine pairs.
@@ -79,7 +79,7 @@ class PairErrors:
         impostors = np.sort(self._nearest)
         found = {}
         for level in self._levels:
-            # The first impostor that must not match; distances below it do.
+            # The nearest impostor that must not match. Smaller distances match.
             threshold = impostors[self._allowed(level)] if len(impostors) else math.inf
             found[level] = float((genuine >= threshold).mean())
         return found

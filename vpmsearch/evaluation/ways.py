@@ -1,4 +1,4 @@
-"""The way to rank that an evaluation was asked for: picks one of `vpmsearch.evaluation.ranked`."""
+"""Picks the function of `vpmsearch.evaluation.ranked` that an evaluation's settings ask for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vpmsearch.model.extraction import Extractor
 
 @dataclass(frozen=True)
 class Way:
-    """The way to rank that `evaluate_model` was asked for; see there. shots: the drawn galleries, if any."""
+    """Ranks as the arguments of `evaluate_model` say. shots: the drawn galleries, if any."""
 
     extractor: Extractor
     gallery: LabelledFeatures
@@ -57,7 +57,7 @@ class Way:
         return rank_single_shot(*sides, self.shots, **how)
 
     def fnmr(self, query: LabelledFeatures, levels: Sequence[float], weighting: Weighting) -> dict[float, float]:
-        """FNMR at false-match rates over pairs with all of the gallery, by plain Eq. 4; nothing where none is given."""
+        """False-match rate -> FNMR, over pairs with the whole gallery, by plain Eq. 4; empty without levels."""
         return pair_errors(query, self.gallery, levels, **self._how(weighting)) if levels else {}
 
     def _how(self, weighting: Weighting) -> How:
@@ -65,10 +65,10 @@ class Way:
 
 
 def check_ways(ranking: Ranking, draws: int | None, seen_already: bool) -> None:
-    """Refuse ways to rank that do not go together.
+    """Check that the ways to rank fit together.
 
     Raises:
-        DataError: they do not, or there is no such matcher, or no neighbour to expand by.
+        DataError: they do not, there is no such matcher, or `expand` is below 1.
     """
     matcher, reciprocal, expand = ranking.matcher, ranking.reciprocal, ranking.expand
     if matcher is not None:
@@ -92,7 +92,7 @@ def check_ways(ranking: Ranking, draws: int | None, seen_already: bool) -> None:
 def matcher_of(
     ranking: Ranking, extractor: Extractor, query: Sequence[LabelledImage], gallery: Sequence[LabelledImage]
 ) -> AbstractContextManager[ImageMatcher | None]:
-    """The older matcher that was asked for, ready for these images; None where Eq. 4 ranks alone."""
+    """The older matcher that `ranking` names, ready for these images; None if Eq. 4 alone ranks."""
     if ranking.matcher is None:
         return nullcontext()
     return ImageMatcher(ranking.matcher, extractor, query, gallery)

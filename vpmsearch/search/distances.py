@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from vpmsearch.eq4 import distances_to
 from vpmsearch.search.products import Products, Stored, scaled_weights, squared_norms
-from vpmsearch.store.values import StoredModel
+from vpmsearch.store.values import OfModel
 from vpmsearch.system.parallel import spread
-from vpmsearch.types import Bool, Float32, Int64, ModelInfo, RegionFeatures
+from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 BLOCK_ROWS = 4096
 """Gallery images whose distances are held at once."""
@@ -39,16 +39,8 @@ Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
 NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
-class Scanned(Protocol):
+class Scanned(OfModel, Protocol):
     """Images that can be scanned, by rows that ascend with the image id: a `Snapshot`, or what comes from a server."""
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """The model whose embeddings they are."""
-
-    @property
-    def stored_model(self) -> StoredModel:
-        """And how they are stored."""
 
     @property
     def visibility(self) -> Float32:

@@ -25,12 +25,13 @@ from vpmsearch.search.queries import region_names
 from vpmsearch.search.searcher import Regions, Searcher
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import vector_text
+from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.schema import Layout, lists_for
 from vpmsearch.store.postgres.statements import Conditions, conditions
 from vpmsearch.store.postgres.store import ServerStore
 from vpmsearch.store.postgres.streaming import FeaturesMissingError, StreamedImages
 from vpmsearch.store.postgres.verify import STRANGERS
-from vpmsearch.store.postgres.view import Reading, ServerView
+from vpmsearch.store.postgres.view import ServerView
 from vpmsearch.types import Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
 EF_LEAST, EF_MOST = 100, 1000

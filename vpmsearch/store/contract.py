@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypedDict, Unpack
 
 import numpy as np
 
@@ -19,21 +19,13 @@ from vpmsearch.labels import Label
 from vpmsearch.store.intake import check_model
 from vpmsearch.store.place import Place
 from vpmsearch.store.selection import Selection, StoredImage
-from vpmsearch.store.values import OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
+from vpmsearch.store.values import OfModel, OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
 from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 from vpmsearch.views import result_view
 
 
-class GalleryView(Protocol):
+class GalleryView(OfModel, Protocol):
     """The images of a store. A snapshot is of one moment; a server's view may show what was committed since."""
-
-    @property
-    def model_info(self) -> ModelInfo:
-        """The model whose embeddings they are."""
-
-    @property
-    def stored_model(self) -> StoredModel:
-        """And how they are stored."""
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -71,6 +63,17 @@ class GalleryView(Protocol):
 
     def folder(self) -> str:
         """The folder that all images are in, with its last "/"; "" where there is none, or no image."""
+
+
+class Conditions(TypedDict, total=False):
+    """What `Gallery.filter` selects by, see `Gallery.find`."""
+
+    pids: Sequence[Label]
+    camids: Sequence[Label]
+    before: datetime | None
+    after: datetime | None
+    prefix: str
+    where: Mapping[str, str | Sequence[str]] | None
 
 
 class ImageWriter(Protocol):
@@ -201,19 +204,13 @@ class Gallery(ABC):
         self._check_open()
         return self._found(SearchFilter(tuple(pids), tuple(camids), after, before, prefix, where or {}), paths)
 
-    def filter(
-        self,
-        *,
-        pids: Sequence[Label] = (),
-        camids: Sequence[Label] = (),
-        before: datetime | None = None,
-        after: datetime | None = None,
-        prefix: str = "",
-        where: Mapping[str, str | Sequence[str]] | None = None,
-    ) -> Selection:
-        """The images that meet every condition given, to look through or to analyse; the conditions are `find`'s."""
-        found = self.find((), pids, camids, before, after, prefix, where)
-        return Selection(self.snapshot, np.array(found, np.int64))
+    def filter(self, **conditions: Unpack[Conditions]) -> Selection:
+        """The images that meet every condition given, to look through or to analyse.
+
+        Args:
+            conditions: pids, camids, before, after, prefix and where, see `find`.
+        """
+        return Selection(self.snapshot, np.array(self.find(**conditions), np.int64))
 
     def __len__(self) -> int:
         return len(self.snapshot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from vpmsearch.errors import StoreError
@@ -16,8 +17,9 @@ from vpmsearch.types import ImageRecord, RegionFeatures
 class PendingWriter(ABC):
     """Collects changes in memory until `commit` writes them; see `vpmsearch.store.contract.ImageWriter`.
 
-    A store's writer says where ids come from, which images exist, and how the pending changes are written. After a
-    commit that failed, what was pending still is.
+    A store's writer says where ids come from, which images exist, and how the pending changes are written. `__enter__`
+    of a store's writer puts its lock into `_held`; leaving releases it. After a commit that failed, what was pending
+    still is.
 
     Args:
         model: the model of the index; features of another are refused.
@@ -25,9 +27,23 @@ class PendingWriter(ABC):
 
     def __init__(self, model: StoredModel) -> None:
         self._model = model
+        self._held: ExitStack | None = None
         self.commit_seconds = 0.0
         """How long the last commit took until it would last; 0 before the first."""
         self._forget()
+
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        self._forget()
+        held, self._held = self._held, None
+        if held is None:
+            return
+        with held:
+            if kind is None:
+                self._finish()
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Work that is left when a writer ends without an error, done while it still holds its lock."""
 
     def _forget(self) -> None:
         """Start with nothing pending."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from vpmsearch.types import ModelInfo
 
@@ -21,11 +22,23 @@ def tell_nobody(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """The one model of an index, and how the index stores what it says."""
+    """The one model of an index, and how the index stores its embeddings."""
 
     info: ModelInfo
     embedding_dtype: str
     index_type: str
+
+
+class OfModel(Protocol):
+    """Images that were seen by one model."""
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """The model that made their embeddings."""
+
+    @property
+    def stored_model(self) -> StoredModel:
+        """The model, and how its embeddings are stored."""
 
 
 def common_folder(first: str | None, last: str | None) -> str:

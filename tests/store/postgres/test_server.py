@@ -19,9 +19,9 @@ from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import connection, encoding, schema
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.problems import ConnectionLostError
+from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.store import ServerStore
 from vpmsearch.store.postgres.streaming import StreamedImages
-from vpmsearch.store.postgres.view import Reading
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
 
 pytest.importorskip("psycopg", reason="needs pip install 'vpmsearch[postgres]'")

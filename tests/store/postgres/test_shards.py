@@ -27,8 +27,8 @@ from vpmsearch.store.open import create_index, open_index
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import vector_text
 from vpmsearch.store.postgres.problems import ConnectionLostError
+from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.store import ServerStore
-from vpmsearch.store.postgres.view import Reading
 from vpmsearch.types import Int64, ModelInfo, RegionFeatures, SearchFilter
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]

@@ -16,7 +16,8 @@ from vpmsearch.data.boxes.coco import frame_number
 from vpmsearch.data.boxes.found import FoundBox
 from vpmsearch.data.film import Film, is_film
 from vpmsearch.data.fragment import Part
-from vpmsearch.data.images import EXTENSIONS, MAX_PIXELS, image_names, image_size, printable
+from vpmsearch.data.image_files import EXTENSIONS, image_names
+from vpmsearch.data.images import MAX_PIXELS, image_size, printable
 from vpmsearch.errors import DataError, ImageError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 from pathlib import Path
@@ -86,8 +87,7 @@ def _path(scene: Part, box: FoundBox, pictures: Pictures) -> str | None:
     """The path of a box; None where it cannot be used, which is counted."""
     pixels = box_from(box.x, box.y, box.width, box.height)
     if pixels is None:
-        finite = all(map(math.isfinite, (box.x, box.y, box.width, box.height)))
-        not_taken.note("boxes that are empty" if finite else "boxes that are not finite", _called(box))
+        not_taken.note(_why_none(box), _called(box))
         return None
     size = pictures.size(scene)  # None: whoever indexes it says what is wrong with the picture
     if size is not None and box.size is not None and box.size != size:
@@ -97,7 +97,17 @@ def _path(scene: Part, box: FoundBox, pictures: Pictures) -> str | None:
     if inside is None:
         not_taken.note("boxes outside of their picture", _called(box))
         return None
-    return with_box(scene.path, inside)
+    path = with_box(scene.path, inside)
+    if os.path.lexists(path):
+        not_taken.note("boxes whose name is that of a file", path)
+        return None
+    return path
+
+
+def _why_none(box: FoundBox) -> str:
+    if not all(map(math.isfinite, (box.x, box.y, box.width, box.height))):
+        return "boxes that are not finite"
+    return "boxes that are empty" if box.width <= 0 or box.height <= 0 else "boxes outside of their picture"
 
 
 def _labelled(path: str, box: FoundBox, pictures: Pictures, scene: Part) -> LabelledImage:

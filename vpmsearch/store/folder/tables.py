@@ -1,26 +1,20 @@
-"""The catalog's tables, as SQLAlchemy sees them, and the engine that opens them; `catalog` reads and changes them."""
+"""The catalog's tables in SQLAlchemy, and the engine that opens them. `catalog` reads and changes them."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import (
     CheckConstraint,
-    DateTime,
-    Dialect,
     Engine,
-    Float,
     ForeignKey,
     Index,
-    Integer,
-    LargeBinary,
     MetaData,
-    String,
     UniqueConstraint,
     create_engine,
     event,
@@ -31,125 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.elements import ColumnElement
-from sqlalchemy.types import TypeDecorator
 
-from vpmsearch.labels import Attributes
-from vpmsearch.store.folder.attributes import packed, unpacked
+from vpmsearch.store.folder.column_types import AttributeValues, Bytes, Hash, LabelValue, Real, Text, UtcDateTime, Whole
 from vpmsearch.store.folder.sqlite import connect
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, stored as UTC without a zone and given back as UTC with one; a naive one is taken as UTC."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert to naive UTC."""
-        if value is None or value.tzinfo is None:
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Say that it is UTC."""
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-class Hash(TypeDecorator[str]):
-    """A hash in hex, stored as bytes, half as many; any other text as it is."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """To bytes, if the way back gives the same text."""
-        try:
-            raw = bytes.fromhex(value or "")
-        except ValueError:
-            return value
-        return raw if raw and raw.hex() == value else value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        """To hex."""
-        if value is not None and type(value) not in (bytes, str):
-            raise TypeError(f"{type(value).__name__} in place of a hash")
-        return value.hex() if isinstance(value, bytes) else value
-
-
-class _Checked(TypeDecorator[Any]):
-    """A column of which every value that is read has one type: SQLite takes any."""
-
-    kinds: tuple[type, ...] = ()
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """As it is.
-
-        Raises:
-            TypeError: it is of another type.
-        """
-        if value is not None and type(value) not in self.kinds:
-            raise TypeError(f"{type(value).__name__} in place of {self.kinds[0].__name__}")
-        return value
-
-
-class Whole(_Checked):
-    """Integers."""
-
-    impl = Integer
-    cache_ok = True  # each class has to say so
-    kinds = (int,)
-
-
-class Text(_Checked):
-    """Text."""
-
-    impl = String
-    cache_ok = True
-    kinds = (str,)
-
-
-class Bytes(_Checked):
-    """Bytes."""
-
-    impl = LargeBinary
-    cache_ok = True
-    kinds = (bytes,)
-
-
-class Real(_Checked):
-    """Numbers."""
-
-    impl = Float  # bare, a float is FLOAT or DOUBLE by SQLAlchemy's version
-    cache_ok = True
-    kinds = (float, int)
-
-
-class LabelValue(TypeDecorator[Any]):
-    """A whole number or a word, stored as it is: a column of BLOBs is the one that turns no text into a number."""
-
-    impl = LargeBinary
-    cache_ok = True
-
-    def bind_processor(self, dialect: Dialect) -> None:
-        """As it is."""
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> None:
-        """As it is."""
-
-
-class AttributeValues(TypeDecorator[Any]):
-    """Attributes as JSON; nothing where there are none."""
-
-    impl = String
-    cache_ok = True
-
-    def process_bind_param(self, value: Attributes | None, dialect: Dialect) -> str | None:
-        """To text."""
-        return packed(value or {})
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> dict[str, str]:
-        """From text."""
-        return {} if value is None else unpacked(value)
 
 
 class Base(DeclarativeBase):

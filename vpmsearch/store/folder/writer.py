@@ -48,7 +48,6 @@ class GalleryWriter(PendingWriter):
         self._catalog = catalog
         self._committed = committed
         self._on_build = on_build
-        self._held: ExitStack | None = None
         self._postponed = False
         super().__init__(model)
 
@@ -62,15 +61,10 @@ class GalleryWriter(PendingWriter):
             self._held = stack.pop_all()
         return self
 
-    def __exit__(self, kind: object = None, *_: object) -> None:
-        self._forget()
-        held, self._held = self._held, None
-        if held is None:
-            return
-        with held:
-            if kind is None and self._postponed:
-                with suppress(VpmsearchError):
-                    self._merge(sys.maxsize)
+    def _finish(self) -> None:
+        if self._postponed:
+            with suppress(VpmsearchError):
+                self._merge(sys.maxsize)
 
     def _check_entered(self) -> None:
         if self._held is None:

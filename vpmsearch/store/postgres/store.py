@@ -15,7 +15,8 @@ from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import schema
 from vpmsearch.store.postgres import verify as checks
 from vpmsearch.store.postgres.connection import Server
-from vpmsearch.store.postgres.view import Reading, ServerView
+from vpmsearch.store.postgres.reading import Reading
+from vpmsearch.store.postgres.view import ServerView
 from vpmsearch.store.postgres.writer import ServerWriter
 from vpmsearch.store.values import OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
 from vpmsearch.types import ModelInfo, SearchFilter

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError
+from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.statements import conditions
-from vpmsearch.store.postgres.view import Reading
 from vpmsearch.types import Float32, Int64, SearchFilter
 
 _BLOCK_BYTES = 32 << 20  # of embeddings at once

@@ -8,8 +8,8 @@ import numpy as np
 
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store.postgres.encoding import digests
+from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.schema import METHODS
-from vpmsearch.store.postgres.view import Reading
 from vpmsearch.types import Int64, SearchFilter
 
 _BLOCK_BYTES = 32 << 20

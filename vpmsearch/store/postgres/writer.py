@@ -55,7 +55,6 @@ class ServerWriter(PendingWriter):
         self._server, self._index_id = server, index_id
         self._committed, self._on_build = committed, on_build
         self._lock_name = int.from_bytes(bytes.fromhex(index_id)[:8], signed=True)
-        self._held: ExitStack | None = None
         super().__init__(model)
 
     def __enter__(self) -> Self:
@@ -64,15 +63,10 @@ class ServerWriter(PendingWriter):
             self._held = stack.pop_all()
         return self
 
-    def __exit__(self, kind: object = None, *_: object) -> None:
-        self._forget()
-        held, self._held = self._held, None
-        if held is None:
-            return
-        with held:
-            if kind is None and self._connection.is_last():
-                build_indexes(self._connection, self._model, self._index_id, self._on_build)
-                self._committed()
+    def _finish(self) -> None:
+        if self._connection.is_last():
+            build_indexes(self._connection, self._model, self._index_id, self._on_build)
+            self._committed()
 
     def _check_entered(self) -> None:
         if self._held is None:

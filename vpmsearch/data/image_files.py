@@ -1,0 +1,93 @@
+"""Finds image files below a folder, by their extensions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vpmsearch.data import not_taken
+from vpmsearch.data.decoding import HEIC_EXTENSIONS
+from vpmsearch.data.images import printable
+from vpmsearch.errors import DataError
+
+EXTENSIONS = frozenset(HEIC_EXTENSIONS) | frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905
+)
+"""File name extensions of images, lower case."""
+
+_SKIPPED_FOLDERS = frozenset(
+    {"@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found"}
+)  # thumbnails and litter of file servers
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """All image files below a folder, recursively, in an order that does not depend on the file system.
+
+    Goes by the extension, in any case. Skips hidden files and folders and thumbnail folders; follows links to
+    files but not to folders (loops). Whether a file really is an image shows when it is loaded.
+
+    Raises:
+        DataError: the folder or one below does not exist, is no folder or cannot be read.
+    """
+    return [Path(name) for name in image_names(folder)]
+
+
+def image_names(folder: str | os.PathLike[str]) -> list[str]:
+    """`image_files` as text: of a million files, a `Path` each would take most of the time and memory.
+
+    What is left aside is counted: see `vpmsearch.data.not_taken`. A folder that vanishes meanwhile is no error.
+
+    Raises:
+        DataError: as `image_files`.
+    """
+    root, found = str(Path(folder)), list[str]()
+    aside = not_taken.current(root)
+
+    def cannot_list(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError) and error.filename != root:
+            aside.note(not_taken.VANISHED, error.filename)  # somebody is tidying up
+        else:
+            _refuse_folder(error)
+
+    for place, folders, names in os.walk(root, onerror=cannot_list):
+        inner = []
+        for name in folders:
+            path = os.path.join(place, name)  # noqa: PTH118
+            if name.startswith(".") or name in _SKIPPED_FOLDERS:
+                aside.note(not_taken.HIDDEN, path)
+            elif os.path.islink(path):  # noqa: PTH114
+                aside.note(not_taken.LINKED, path)
+            else:
+                inner.append(name)
+        folders[:] = inner
+        for name in names:
+            path = os.path.join(place, name)  # noqa: PTH118
+            if is_image_name(name):
+                found.append(path)
+            else:
+                aside.note_file(path)
+    found.sort(key=os.fsencode)
+    return found
+
+
+def first_images(folder: str | os.PathLike[str], count: int) -> list[str]:
+    """Some image files below a folder, quickly: the first that come, as text; none where it cannot be listed."""
+    found: list[str] = []
+    for place, folders, names in os.walk(str(Path(folder))):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)
+        found.extend(os.path.join(place, name) for name in sorted(names) if is_image_name(name))  # noqa: PTH118
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is called like an image that can be read, and not hidden. Its content is not looked at."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 (speed)
+
+
+def _refuse_folder(error: OSError) -> None:
+    reason = error.strerror or type(error).__name__
+    if isinstance(error, NotADirectoryError):
+        reason += "; a list of images is read with --dataset csv"
+    raise DataError(f"{printable(error.filename)}: the folder cannot be listed ({reason})") from error
