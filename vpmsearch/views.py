@@ -12,13 +12,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from PIL.Image import Image
 
-    from vpmsearch.labels import Label
-
 
 class ResultView(Protocol):
     """What shows search results, stores and selections; the module `vpmsearch.report.notebook` is one."""
 
-    def result_picture(self, result: Any, query: Image | None, *, top: int, pid: Label | None) -> Image:
+    def result_picture(self, result: Any, query: Image | None, *, top: int, pid: int | str | None) -> Image:
         """The ranks as a picture; see `SearchResult.show`."""
 
     def result_frame(self, result: Any) -> DataFrame:
