@@ -29,7 +29,7 @@ added by a row in that table and a drawn example in `tests/data/drawn_layouts.py
 numbers are the pids, else they are numbered from 1 in their order. A camera is taken from `c3` or `cam3` in a file's name |
 | names that tell | `--pattern '{{camid}}/{{captured_at:unix}}-{{}}.jpg'`, a template, or a regular expression with named groups |
 | a list | `index people.csv`, or `--dataset csv`: columns {", ".join(f"`{name}`" for name in COLUMNS)}; any other is read \
-as an attribute, which an index does not keep yet |
+as an attribute, which an index keeps and filters by (`--where site=north`) |
 
 A template's fields are `{{pid}}`, `{{camid}}`, `{{captured_at}}`, `{{track}}`, `{{clothes}}`, `{{split}}`, any other name \
 (an attribute) and `{{}}`, which is anything. `{{name:int}}` takes digits alone; `{{captured_at:unix}}` and \

@@ -99,8 +99,10 @@ def pattern_heap(root: Path, pattern: NamePattern) -> Iterator[ImageRow]:
     Raises:
         DataError: a name does not fit.
     """
+    cut = len(str(root).rstrip("/")) + 1
     for name in image_names(root):
-        row = pattern.row(name, _fields(pattern, name, root))
+        fields = pattern.fields(name[cut:])
+        row = pattern.row(name, _fields(pattern, name, root) if fields is None else fields)
         if row.pid != JUNK_PID:
             yield row
 

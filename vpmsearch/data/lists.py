@@ -46,10 +46,10 @@ def collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequenc
     """
     images, names = _Listed(folder), set[str]()
     for row in rows:
-        if row.name in names:
+        names.add(row.name)
+        if len(names) == len(images):
             first = images.line_of(row.name)
             raise DataError(f"{called}, line {row.line}: the path of line {first} again; list it once")
-        names.add(row.name)
         if row.split is not None:  # to index it is as good as any other column
             row = row._replace(attributes=(*row.attributes, ("split", row.split)))
         images.append(row, row.line)

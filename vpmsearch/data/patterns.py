@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from functools import cached_property
 from pathlib import Path
 
 from vpmsearch.data.image_files import EXTENSIONS
@@ -52,6 +53,11 @@ class NamePattern:
     folders: int
     whole: bool
     read_time: _Times
+
+    @cached_property
+    def attributes(self) -> tuple[str, ...]:
+        """The fields that are attributes."""
+        return tuple(name for name in self.expression.groupindex if name not in LABELS)
 
     def fields(self, name: str) -> dict[str, str] | None:
         """The fields of a path with "/" that are there, by name; None where the pattern does not fit."""
@@ -93,7 +99,7 @@ class NamePattern:
                 None if taken is None else self.read_time(taken),
                 fields.get("track"),
                 fields.get("clothes"),
-                tuple((key, value) for key, value in fields.items() if key not in LABELS),
+                tuple((key, fields[key]) for key in self.attributes if key in fields) if self.attributes else (),
             )
         except DataError as error:
             raise DataError(f"{printable(name)}: {error}") from error
