@@ -11,7 +11,8 @@ from vpmsearch.types import NoMatches, SearchResult
 from vpmsearch.web.fields import MAX_RANK
 from vpmsearch.web.schemas import RegionsSeen, SearchAnswer
 from vpmsearch.web.searching import Searched
-from vpmsearch.web.service import Photograph, SearchService, View
+from vpmsearch.web.service import SearchService
+from vpmsearch.web.state import Photograph, View
 
 
 def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:

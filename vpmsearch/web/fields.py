@@ -20,7 +20,7 @@ from vpmsearch.labels import as_label, as_name, attribute_text, wanted_attribute
 from vpmsearch.types import SearchFilter, as_utc
 
 if TYPE_CHECKING:
-    from vpmsearch.web.service import View
+    from vpmsearch.web.state import View
 
 FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 MAX_PHOTOGRAPHS = 8

@@ -25,7 +25,8 @@ from vpmsearch.web.fields import (
     filter_of,
     whole_uploads,
 )
-from vpmsearch.web.service import Box, Found, SearchService, View, shows_nobody
+from vpmsearch.web.service import Box, SearchService, shows_nobody
+from vpmsearch.web.state import Found, View
 from vpmsearch.web.waiting import Place
 
 Id = Annotated[int, Form(ge=1, le=LARGEST_ID)]

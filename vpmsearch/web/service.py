@@ -6,8 +6,7 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,9 +14,8 @@ from PIL import Image
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.fragment import PixelBox, part_of
-from vpmsearch.data.images import decode_image, hash_of, part_hash, printable, read_image, read_scene, to_array
+from vpmsearch.data.images import decode_image, hash_of, part_hash, read_image, read_scene, to_array
 from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
-from vpmsearch.labels import Label
 from vpmsearch.model.extraction import Extractor, spread_of
 from vpmsearch.report.scene import outlined
 from vpmsearch.search.itself import NOWHERE, Answered, Source, search_others
@@ -25,13 +23,13 @@ from vpmsearch.search.judged import judged
 from vpmsearch.search.no_person import no_person
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
-from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.tracks import by_track as nearest_tracks
-from vpmsearch.search.verdict import Calibration, load_calibration, notice_of
-from vpmsearch.store import Gallery, GalleryView
+from vpmsearch.search.verdict import load_calibration, notice_of
+from vpmsearch.store import Gallery
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
-from vpmsearch.types import ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter, SearchResult
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
 from vpmsearch.web.problems import problem_of
+from vpmsearch.web.state import Found, Photograph, View
 
 Value = TypeVar("Value")
 Box = CropBox | PixelBox
@@ -41,84 +39,7 @@ THUMBNAIL = (192, 256)
 """Largest width and height of a thumbnail, in pixels."""
 PICTURE = (1024, 1024)
 """Largest width and height of a picture that is shown whole."""
-EXAMPLES, MOST_LISTED = 8, 1_000_000
 KEPT_PHOTOGRAPHS, KEPT_THUMBNAILS = 128, 4096
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """What the model sees in a photograph or a part of it.
-
-    features: one query, (1, p) and (1, p, d). labels: (h, w) int, the likeliest region of each pixel of T. size: of the
-    part that was seen, (width, height) in pixels. content: hash of the file that it was seen in. spread: of its
-    colours.
-    """
-
-    features: RegionFeatures
-    labels: Int64
-    size: tuple[int, int]
-    content: str
-    spread: float = 255.0
-
-
-@dataclass(frozen=True)
-class View:
-    """One state of the index: what a request sees from its beginning to its end."""
-
-    engine: Searcher
-    images: int
-    camids: tuple[Label, ...]
-    attributes: tuple[str, ...]
-    captured: tuple[datetime, datetime] | None
-    folder: str
-    calibration: Calibration | None
-    calibration_notice: str
-
-    def shown_path(self, path: str) -> str:
-        """A path as answers hold it: without the folder that all images are in, which is the server's own affair.
-
-        Where they have none in common but the root, or an image came since, it is the file's name.
-        """
-        inside = len(self.folder) > 1 and path.startswith(self.folder)
-        if inside:
-            return printable(path[len(self.folder) :])
-        return printable(path.rpartition("/")[2] if path.startswith("/") else path)
-
-    def whole_prefix(self, prefix: str) -> str:
-        """What stored paths begin with where shown ones begin with `prefix`; one from "/" on is taken as it is."""
-        return prefix if not prefix or prefix.startswith("/") else self.folder + prefix
-
-    def examples(self) -> list[int]:
-        """Ids of a few images from all over the index; none where to list the ids of all would take long."""
-        if self.images > MOST_LISTED:
-            return []
-        image_ids = self.snapshot.image_ids
-        return list(map(int, image_ids[:: max(1, -(-len(image_ids) // EXAMPLES))]))
-
-    @property
-    def snapshot(self) -> GalleryView:
-        """The images of that state."""
-        return self.engine.snapshot
-
-    def record(self, image_id: int) -> ImageRecord:
-        """What the catalog knows of an image.
-
-        Raises:
-            StoreError: it is not in the index.
-        """
-        return self.snapshot.records_of([image_id])[0]
-
-
-@dataclass(frozen=True)
-class Found:
-    """One page of an answer.
-
-    result: with the matches of the page alone, judged. offset: ranks before it. more: whether there is another page.
-    """
-
-    result: SearchResult
-    offset: int
-    more: bool
 
 
 class SearchService:
