@@ -132,6 +132,12 @@ def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(cli, weights: P
     with GalleryStore.open(index) as store:
         assert len(store.snapshot) == 5
         assert store.model_info.fingerprint.endswith("+bfloat16") == (wanted == "bfloat16")
+    if wanted == "bfloat16":  # no index mixes images of two precisions
+        write_pictures(gallery, 6)
+        refused = cli("index", gallery, *options, "--runtime", "torch", code=1).stderr
+        assert "was built in bfloat16, and images computed in float32 would differ" in refused
+        with GalleryStore.open(index) as store:
+            assert len(store.snapshot) == 5
     other = "float32" if wanted == "bfloat16" else "bfloat16"
     monkeypatch.setattr(openvino_runtime, "computes_in", lambda precision: True)
     assert f"built in {wanted}, not in {other}" in cli("index", gallery, *options, "--precision", other, code=1).stderr

@@ -249,7 +249,7 @@ def _open_or_create(
     """
     from dataclasses import replace
 
-    from vpmsearch.errors import StoreNotFoundError
+    from vpmsearch.errors import DataError, StoreNotFoundError
     from vpmsearch.model.weights import find_weights, read_weights
     from vpmsearch.store.open import create_or_open, open_index
 
@@ -271,7 +271,13 @@ def _open_or_create(
         if index_type not in ("auto", store.index_type) or min_visibility not in (None, info.threshold):
             own = f"index type ({store.index_type}) and min_visibility ({info.threshold:.4g})"
             say(f"{place} exists: its own {own} stay")
-        return store, extractor_of(loaded)
+        extractor = extractor_of(loaded)
+        if loaded.precision != "float32" and extractor.runtime.name != "openvino":
+            raise DataError(
+                f"{place} was built in {loaded.precision}, and images computed in float32 would differ from its own; "
+                "index where OpenVINO runs on a CPU that has it, or make a new index"
+            )
+        return store, extractor
     except BaseException:
         store.close()
         raise
