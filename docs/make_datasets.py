@@ -38,7 +38,7 @@ the last n folders of a path. `vpmsearch layout PATH --pattern …` tries one on
 
 A list is CSV, separated by commas, semicolons, tabs or bars, or JSON lines (`.jsonl`, `.ndjson`); paths are relative to
 the list or absolute. Other names of its columns: {"; ".join(f"{', '.join(others)} for {name}" for name, others in ALIASES.items())}.
-An empty field, NaN, NaT and None are unknown; 17.0 is 17; a column without a name (pandas's index) is left out. In
+An empty field, NaN, NaT, None, NULL, NA and what else pandas takes for one are unknown (case counts: Na is a name); 17.0 is 17; a column without a name (pandas's index) is left out. In
 Python, `vpmsearch.read_frame` takes a pandas frame or an Arrow table.
 
 Times are `2026-03-29`, `2026-03-29T02:30:00+02:00` (ISO 8601), `2026:03:29 02:30:00` (EXIF),

@@ -62,6 +62,17 @@ def as_label(value: object) -> Label:
     return text
 
 
+def as_labels(values: Label | Iterable[Label]) -> tuple[Label, ...]:
+    """Labels as an index keeps them. One by itself counts as a list of it: a word is no list of letters.
+
+    Raises:
+        DataError: as `as_label`.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return (as_label(values),)
+    return tuple(map(as_label, values))
+
+
 def _whole(value: object) -> int:
     try:
         number = index(value)  # type: ignore[arg-type]
@@ -214,7 +225,7 @@ class SearchFilter:
 
     def __post_init__(self) -> None:
         for name in ("pids", "camids"):
-            object.__setattr__(self, name, tuple(map(as_label, getattr(self, name))))  # frozen
+            object.__setattr__(self, name, as_labels(getattr(self, name)))  # frozen
         wanted = {as_name(name): _texts(value) for name, value in sorted(self.where.items())}
         object.__setattr__(self, "where", {name: values for name, values in wanted.items() if values})
         try:

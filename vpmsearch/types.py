@@ -305,7 +305,7 @@ class SearchResult:
         """The same, shown with the photographs that were searched with: several where they are one person."""
         return replace(self, query=photographs)
 
-    def show(self, query: Image | None = None, *, top: int = 10, pid: int | None = None) -> Image:
+    def show(self, query: Image | None = None, *, top: int = 10, pid: Label | None = None) -> Image:
         """The ranks as a picture, which a notebook displays; `.save` and `.show` of it do elsewhere.
 
         Args:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ResultView(Protocol):
     """What shows search results, stores and selections; the module `vpmsearch.report.notebook` is one."""
 
-    def result_picture(self, result: Any, query: Image | None, *, top: int, pid: int | None) -> Image:
+    def result_picture(self, result: Any, query: Image | None, *, top: int, pid: int | str | None) -> Image:
         """The ranks as a picture; see `SearchResult.show`."""
 
     def result_frame(self, result: Any) -> DataFrame:

@@ -116,6 +116,7 @@ def test_tables_in_memory(tmp_path: Path, of):
         ("+07", "+07"), ("1e3", "1e3"), ("1.5", "1.5"), ("alice", "alice"), (" P-017 ", "P-017"),
         ("Łódź, 2", "Łódź, 2"), ("٣", "٣"),
         ("9223372036854775807", 2**63 - 1), ("9223372036854775808", "9223372036854775808"), ("NaN", None), ("", None),
+        ("Na", "Na"), ("none", "none"), ("Null", "Null"), ("NAN", "NAN"), ("NA", None), ("None", None), ("NULL", None),
     ],
 )  # fmt: skip
 def test_a_label_is_a_number_or_a_word_as_given(tmp_path, given, label):
@@ -149,6 +150,12 @@ def test_every_other_column_is_an_attribute(tmp_path):
     (tmp_path / "list.csv").write_text(f"path,site\na,b\nc,{'x' * 4001}\n")
     with pytest.raises(DataError, match=r"line 3: column site: an attribute has up to 4000 characters"):
         list_gallery(tmp_path / "list.csv")
+
+
+def test_unknown_values_are_those_of_pandas(tmp_path: Path):
+    for text in pd._libs.parsers.STR_NA_VALUES:
+        (image,) = listed(tmp_path, f"path,pid,site\na.jpg,{text},{text}\n")
+        assert (image.pid, image.attributes) == (None, ()), text
 
 
 def test_tables_that_are_none():

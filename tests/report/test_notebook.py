@@ -99,6 +99,14 @@ def test_show_is_a_picture(tmp_path: Path, query):
     assert (np.ptp(left, axis=(0, 1)).max() > 100) == (query is not None)
 
 
+def test_show_takes_a_pid_as_everything_does(tmp_path: Path):
+    (path,) = map(str, write_pictures(tmp_path, 1))
+    found = result(path)
+    right, wrong = (np.asarray(found.show(pid=pid)) for pid in (7, "bob"))
+    assert np.array_equal(np.asarray(found.show(pid="7")), right)
+    assert not np.array_equal(right, wrong)
+
+
 def test_to_pandas_says_what_is_missing(monkeypatch):
     real = builtins.__import__
 

@@ -13,7 +13,7 @@ import vpmsearch
 from vpmsearch.errors import DataError, FeatureError
 from vpmsearch.store import GalleryStore
 from vpmsearch.store import selection as selections
-from vpmsearch.types import ImageRecord, RegionFeatures
+from vpmsearch.types import ImageRecord, RegionFeatures, SearchFilter
 
 P, D, N = 3, 4, 7
 RECORDS = [
@@ -53,6 +53,15 @@ def test_looked_through_in_blocks(store: GalleryStore, monkeypatch):
     assert repr(some) == "<Selection: 1 image>"
     assert len(store.filter(prefix="/nowhere")) == 0
     assert list(store.filter(after=datetime(2026, 11, 6, tzinfo=UTC)).image_ids) == [6, 7]
+
+
+def test_a_label_by_itself_is_no_list_of_letters(store: GalleryStore):
+    with store.writer() as writer:
+        features = RegionFeatures(np.ones((2, P), np.float32), np.zeros((2, P, D), np.float32))
+        bob, _ = writer.add([ImageRecord("bob.jpg", pid="bob", camid=71), ImageRecord("b.jpg", pid="b")], features)
+        writer.commit()
+    assert store.find(pids="bob") == store.find(camids="71") == store.find(camids=71) == [bob]
+    assert SearchFilter(pids="bob") == SearchFilter(pids=("bob",))
 
 
 def test_as_arrays(store: GalleryStore, monkeypatch):

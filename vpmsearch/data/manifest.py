@@ -4,9 +4,9 @@ A CSV has a header line; its columns are separated by commas, semicolons, tabs o
 is JSON lines if the file's suffix is `.jsonl` or `.ndjson`. The text is UTF-8 with or without BOM, with any line ends.
 Only `path` is required. `vpmsearch.data.manifest_values` has the names of the known columns. pid and camid are whole
 numbers or words, see `vpmsearch.labels`. Any other column is an attribute. Columns without a name (pandas writes its
-index so) are ignored. An empty field, NaN, NaT and None are unknown values. `vpmsearch.data.moments` reads times; a
-column `captured_at:unix` or `captured_at:unix_ms` counts seconds or milliseconds since 1970. Rows are read one by one,
-so a million lines need no more memory than one.
+index so) are ignored. An empty field, NaN, NaT, None and what else pandas takes for one are unknown; case counts.
+`vpmsearch.data.moments` reads times; a column `captured_at:unix` or `captured_at:unix_ms` counts seconds or
+milliseconds since 1970. Rows are read one by one, so a million lines need no more memory than one.
 """
 
 from __future__ import annotations
@@ -333,7 +333,7 @@ class _Rows:
             )
         else:
             text = None if isinstance(value, float) else text_of(value, "captured_at", line)
-        if text is None or (text[:2] != "20" and text.lower() in UNKNOWN):
+        if text is None or text in UNKNOWN:
             return None
         try:
             return as_utc(epoch(float(text) * unit, text) if unit else parse_moment(text, self._zone))

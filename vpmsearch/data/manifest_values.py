@@ -25,8 +25,11 @@ ALIASES = {
 }
 """Other names of the known columns. They count only if the column's own name is not there."""
 
-UNKNOWN = frozenset({"", "nan", "nat", "none", "null", "<na>", "na", "n/a"})
-"""Texts that mean an unknown value, in lower case."""
+UNKNOWN = frozenset(
+    {"", "NaN", "nan", "-NaN", "-nan", "NaT", "None", "NULL", "null", "<NA>", "NA", "N/A", "n/a"}
+    | {"#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+)
+"""What stands for no value: what pandas takes for one, and its NaT. Case counts: a person may be called Na."""
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})(?:\.0*)?")
 _UNNAMED = re.compile(r"(unnamed: [0-9]+)?")  # pandas's name of a column without one
 
@@ -113,7 +116,7 @@ def word_of(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         text = value.strip()
-        return None if text.lower() in UNKNOWN else text
+        return None if text in UNKNOWN else text
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict):
@@ -134,7 +137,7 @@ def text_of(value: Any, name: str, line: int) -> str | None:
     if not isinstance(value, str):
         raise LineError(f"{name} must be text, not {shown(value)}", line)
     text = value.strip()
-    return None if text.lower() in UNKNOWN else text
+    return None if text in UNKNOWN else text
 
 
 def shown(value: Any) -> str:
@@ -160,7 +163,7 @@ def label_of(value: Any, name: str, line: int) -> Label | None:
         raise LineError(f"{name} must be a whole number or text, not {shown(value)}", line)
     if isinstance(value, str):
         value = value.strip()
-        if value.lower() in UNKNOWN:
+        if value in UNKNOWN:
             return None
         if _DECIMAL.fullmatch(value):  # pandas again: 17.0
             value = value.partition(".")[0].removeprefix("+")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from vpmsearch.data.images import load_image, printable
 from vpmsearch.errors import DataError, VpmsearchError
+from vpmsearch.labels import Label
 from vpmsearch.model.device import choose_device
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import find_by_fingerprint, find_weights, read_weights
@@ -60,7 +61,7 @@ def load_model(weights: str | os.PathLike[str] | Gallery | None = None, *, devic
 
 
 def result_picture(
-    result: SearchResult, query: Image.Image | None, *, top: int, pid: int | None, load: Loader = load_image
+    result: SearchResult, query: Image.Image | None, *, top: int, pid: Label | None, load: Loader = load_image
 ) -> Image.Image:
     """The ranks of one query as a picture; see `vpmsearch.report.pictures.rank_panel`."""
     with tempfile.TemporaryDirectory() as folder:

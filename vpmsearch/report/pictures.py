@@ -24,7 +24,7 @@ from PIL import Image
 
 from vpmsearch.data.images import load_image
 from vpmsearch.errors import DataError
-from vpmsearch.labels import Label
+from vpmsearch.labels import Label, as_label
 from vpmsearch.report.drawing import (
     CELL_H,
     CELL_W,
@@ -97,7 +97,8 @@ def rank_panel(
         `output`.
     """
     output = checked_output(output)
-    pids = [None] * len(results) if query_pids is None else list(query_pids)
+    given = [None] * len(results) if query_pids is None else query_pids
+    pids = [None if pid is None else as_label(pid) for pid in given]
     if not results or len(query_images) != len(results) or len(pids) != len(results) or top < 1:
         raise DataError(
             "a rank panel needs one image and pid a result, one result and top 1 or more; "

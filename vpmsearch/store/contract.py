@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, Self, TypedDict, Unpack
 import numpy as np
 
 from vpmsearch.errors import StoreError
-from vpmsearch.labels import Label
+from vpmsearch.labels import Label, as_labels
 from vpmsearch.store.intake import check_model
 from vpmsearch.store.place import Place
 from vpmsearch.store.selection import Selection, StoredImage
@@ -202,7 +202,7 @@ class Gallery(ABC):
                 from `after` on, and earlier than `before`. where: attributes, see `SearchFilter`.
         """
         self._check_open()
-        return self._found(SearchFilter(tuple(pids), tuple(camids), after, before, prefix, where or {}), paths)
+        return self._found(SearchFilter(as_labels(pids), as_labels(camids), after, before, prefix, where or {}), paths)
 
     def filter(self, **conditions: Unpack[Conditions]) -> Selection:
         """The images that meet every condition given, to look through or to analyse.

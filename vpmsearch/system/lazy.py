@@ -39,4 +39,5 @@ class module:  # noqa: N801 (it is used like a module)
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(sys.modules.get(self._name) or importlib.import_module(self._name), name)
+        # Not out of `sys.modules`, where it stands half made while another thread imports it: this waits for that.
+        return getattr(importlib.import_module(self._name), name)

@@ -527,6 +527,32 @@ def test_an_index_of_the_second_revision_is_read_as_it_is_and_upgraded_to_be_cha
         assert store.verify().ok
 
 
+@pytest.mark.parametrize("work", ["compact", "repair", "snapshot", "restore"])
+def test_what_would_change_an_index_of_the_second_revision_is_refused_before_the_work(tmp_path, monkeypatch, work):
+    path, target = tmp_path / "index", tmp_path / "copy"
+    shutil.copytree(OLDER_INDEX, path)
+    if work == "repair":
+        damaged = next(path.glob("segments/*/region_0.faiss"))
+        damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")  # it opens, and is not what was written
+    before = {file.name: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+    def too_late(*args, **kwargs):
+        raise AssertionError("the work has begun")
+
+    for module, name in (("rewriting", "write_segment"), ("copies", "_copy_segments")):
+        monkeypatch.setattr(f"vpmsearch.store.folder.{module}.{name}", too_late)
+    with pytest.raises(StoreVersionError, match=f"vpmsearch upgrade --index {path}`"):
+        {
+            "compact": lambda: compact(path),
+            "repair": lambda: repair(path),
+            "snapshot": lambda: GalleryStore.open(path).snapshot_to(target),
+            "restore": lambda: restore(path, target),
+        }[work]()
+    after = {file.name: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name in before}
+    assert after == before
+    assert not target.exists()
+
+
 def test_hashes_take_half_the_room_and_come_back(store, make_features):
     hashes = ["0f" * 16, "no hash", "", "ABCD", "abc", "ab" * 32]
     records = [ImageRecord(str(i), text) for i, text in enumerate(hashes)]

@@ -55,6 +55,7 @@ def compact(
     if dry_run:
         return _look(folder, catalog)
     with writer_lock(folder):
+        catalog.check_writable()
         before = bytes_by_kind(folder)["total"]
         found = _found(folder, catalog)
         remove_unreferenced(folder, found.segments)

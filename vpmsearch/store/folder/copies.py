@@ -240,7 +240,7 @@ def restore(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> i
     if not path.is_file():
         raise StoreNotFoundError(f"there is no snapshot at {folder}; give a folder that `vpmsearch snapshot` made")
     catalog = Catalog(path)
-    catalog.check_revision()
+    catalog.check_writable()  # the new index notes which snapshot it is of
     where = Path(os.path.abspath(target))  # noqa: PTH100
 
     def note(temporary: Path, total: int) -> None:

@@ -220,13 +220,17 @@ class GalleryStore(Gallery):
 
         Raises:
             StoreError: the target is not empty, or cannot be written. StoreDamagedError: a file is damaged.
+            StoreVersionError: an older vpmsearch wrote the index, and it can be upgraded.
         """
         self._check_open()
         folder = Path(os.path.abspath(target))  # noqa: PTH100 (a link is the user's name for it)
+        noted = os.access(self.path / FILE_NAME, os.W_OK)  # else nothing can be removed here either
+        if noted:
+            self._catalog.check_writable()
 
         def note(_: Path, total: int) -> None:
             # Before the copy appears: to know of one that is not there does no harm.
-            if os.access(self.path / FILE_NAME, os.W_OK):  # else nothing can be removed here either
+            if noted:
                 self._catalog.note_copies({str(folder): total})
 
         return copy_index(self.path, self._catalog, folder, note)

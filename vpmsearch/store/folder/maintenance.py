@@ -54,7 +54,8 @@ def repair(path: str | os.PathLike[str]) -> VerifyReport:
         What is still wrong.
 
     Raises:
-        StoreLockedError: somebody writes. StoreError: the disk is full. Else as `verify`.
+        StoreLockedError: somebody writes. StoreError: the disk is full. StoreVersionError: an older vpmsearch wrote the
+        index, and something is to be mended. Else as `verify`.
     """
     folder = Path(path)
     _, problems = _problems(folder)
@@ -62,6 +63,7 @@ def repair(path: str | os.PathLike[str]) -> VerifyReport:
     if mendable:
         catalog = open_catalog(folder)
         with writer_lock(folder):
+            catalog.check_writable()
             with catalog.read() as reader:
                 here = [segment_id for segment_id in reader.segments() if segment_id in mendable]
                 remove_unreferenced(folder, reader.segments())
