@@ -76,22 +76,22 @@ def rank_panel(
 ) -> Path:
     """Draw one row a query: the query, then its best matches with the reasons for their rank.
 
-    Above a match stand its rank and distance. Under it is one bar a region: the region's share of the weight in
-    Eq. 4, on one scale over the whole panel; an empty slot is a region that had no part. Then follow the file's name,
-    and person, camera and false-match rate where they are known. Under the query stands the verdict,
-    if there is one, or that it shows no person.
+    Above a match are its rank and distance. Below it is a bar for each region: the region's share of the weight in
+    Eq. 4, on one scale for the whole panel. A region without a bar had no part in the match. Then follow the file's
+    name, and person, camera and false-match rate if they are known. Below the query is the verdict, if there is one, or
+    that it shows no person.
 
     Args:
-        query_images: one image a result, drawn at its own aspect: half a body is visibly half. Several images are
-            photographs of one person. None leaves its place empty.
-        results: what the search answered, in the same order; without matches the row says "no result".
+        query_images: one for each result, drawn with its own aspect, so that half a body looks like half. Several
+            images are photographs of one person. None leaves the place empty.
+        results: the answers of the search, in the same order. If one has no matches, its row says "no result".
         output: where to write.
-        query_pids: whom each query shows. Where both pids are known, a match is framed green with ✓ or
-            orange-red with ✗.
-        load: reads a match's `path`; "missing" is drawn where it raises VpmsearchError or OSError.
-        top: matches a row at most.
-        title: a line above it all.
-        num_regions: p, where the matches name only some regions; default: up to the largest region named.
+        query_pids: the person of each query. If both pids are known, a match has a green frame with ✓ or an orange-red
+            one with ✗.
+        load: reads a match's `path`. If it raises VpmsearchError or OSError, "missing" is drawn.
+        top: most matches in a row.
+        title: a line above everything.
+        num_regions: p, if the matches name only some regions; default: up to the largest region named.
 
     Returns:
         `output`.
