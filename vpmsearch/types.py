@@ -93,7 +93,7 @@ class RegionFeatures:
         return int(self.embeddings.shape[2])
 
     def check_finite(self) -> None:
-        """Refuse what no distance can be computed from.
+        """Check that distances can be computed from these features.
 
         Raises:
             FeatureError: a value is NaN or infinite, or a visibility is negative.
@@ -109,7 +109,7 @@ class RegionFeatures:
 
     @classmethod
     def concatenate(cls, parts: Sequence[RegionFeatures]) -> RegionFeatures:
-        """Join along the images; at least one part."""
+        """Join features along the images. There must be at least one part."""
         return cls(
             np.concatenate([part.visibility for part in parts]), np.concatenate([part.embeddings for part in parts])
         )
@@ -181,7 +181,7 @@ class ModelInfo:
         return self.min_visibility
 
     def visible(self, visibility: Float32) -> Bool:
-        """Which regions count where images are compared: of the shape of `visibility`, float32 C_i / (h·w)."""
+        """Which regions count in comparisons: a bool array of the shape of `visibility`, C_i / (h·w) in float32."""
         visible: Bool = (visibility >= np.float32(self.threshold)) & (visibility > 0)
         return visible
 
@@ -205,9 +205,9 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class RegionMatch:
-    """One region's part in a match: distance D_i, weight C_i^q·C_i^g and its share of all weights (0-1).
+    """One region's part in a match: distance D_i, weight C_i^q·C_i^g, and its share of all weights (0-1).
 
-    name: the part of a body that it covers, see `vpmsearch.search.queries.region_names`; several may have one name.
+    name: of the body part, see `vpmsearch.search.queries.region_names`; several regions may have the same name.
     """
 
     region: int
@@ -219,12 +219,12 @@ class RegionMatch:
 
 @dataclass(frozen=True)
 class Match:
-    """One gallery image, and why it stands where it does: Σ weight·distance / Σ weight = distance (Eq. 4).
+    """One gallery image with the reasons for its rank: Σ weight·distance / Σ weight = distance (Eq. 4).
 
     pid, camid, attributes, captured_at, width, height: as in its `ImageRecord`. false_match_rate: the share of searches
-    for people who are not in the index that find an image as near, 0 to 1; None where nobody judged the result (see
-    `vpmsearch.search.judged`). itself: it is the query itself, or has its content, so it is no match. track_images: how
-    many images of its track were found, where tracks were asked for.
+    for people who are not in the index that find an image as near, 0 to 1; None if the result was not judged (see
+    `vpmsearch.search.judged`). itself: whether it is the query itself, or has the query's content; then it is no match.
+    track_images: how many images of its track were found, if the search was for tracks.
     """
 
     image_id: int
@@ -315,7 +315,7 @@ class SearchResult:
         return result_view().result_picture(self, query, top=top, pid=pid)
 
     def to_pandas(self) -> DataFrame:
-        """One row a match, with the fields of docs/answers.md, and distance_i, weight_i and share_i of each region i.
+        """A row for each match: the fields of docs/answers.md, and distance_i, weight_i and share_i of each region i.
 
         Raises:
             DataError: pandas is not installed.

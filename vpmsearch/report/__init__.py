@@ -1,1 +1,1 @@
-"""What a result looks like: pictures, HTML, notebooks."""
+"""Shows results: pictures, HTML, notebooks."""

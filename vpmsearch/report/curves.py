@@ -1,6 +1,6 @@
-"""Curves for people: how training went, and how well a system works over the share of a person that is left.
+"""Curves as pictures: the losses of a training, rank-1 over γ, and recall over time.
 
-They are drawn, checked and written as `vpmsearch.report.pictures` says.
+Style, checks and files are as in `vpmsearch.report.pictures`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from vpmsearch.report.panels import (
 def loss_curves(rows: Sequence[Mapping[str, float]], output: Path, *, title: str | None = None) -> Path:
     """Draw each loss term and the learning rate in a panel of its own.
 
-    The faint line is every row (of long logs: the smallest and largest of each bin), the strong one the mean
-    over a centred window of 2 % of the rows, at most 501; the number at the top right is its last value.
+    The faint line shows every row (for long logs, the smallest and largest of each bin). The strong line is the mean
+    over a centred window of 2 % of the rows, at most 501. The number at the top right is its last value.
 
     Args:
         rows: as read from the trainer's log: `step`, every key that begins with `loss`, `lr`; others are
@@ -81,10 +81,10 @@ def loss_curves(rows: Sequence[Mapping[str, float]], output: Path, *, title: str
 def robustness_curve(
     results: Mapping[str, Sequence[tuple[float, float]]], output: Path, *, title: str | None = None
 ) -> Path:
-    """Draw rank-1 over γ, the share of the query that is left (Table 1 and Fig. 4), one line a system.
+    """Draw rank-1 over γ, the share of the query that is left (Table 1 and Fig. 4), with one line for each system.
 
     Args:
-        results: (γ, rank-1) pairs in any order by the name of the system; both in 0-1.
+        results: name of the system -> pairs (γ, rank-1) in any order, both in 0-1.
         output: where to write.
         title: a line above it all.
 
@@ -98,10 +98,10 @@ def robustness_curve(
 def recall_curve(
     results: Mapping[str, Sequence[tuple[float, float]]], output: Path, *, title: str | None = None
 ) -> Path:
-    """Draw recall@10 over the median time of a search, one line a kind of query.
+    """Draw recall@10 over the median time of a search, with one line for each kind of query.
 
     Args:
-        results: (milliseconds, recall in 0-1) pairs by the name of the kind of query.
+        results: name of the kind of query -> pairs (milliseconds, recall in 0-1).
         output: where to write.
         title: a line above it all.
 
@@ -139,7 +139,7 @@ def _curves(
         style = STROKE | {"color": shade(i, LINES), "marker": MARKERS[i % len(MARKERS)]}
         axes.plot(*curve.T, **style, markersize=5, markeredgewidth=0)
         draw_line(sheet, (right + 0.05, ends[i]), (right + 0.3, places[i]), style["color"])
-        # The marker too: where two lines end at one place, colour alone would say which name is whose.
+        # Also the marker: if two lines end at the same place, only the colour would tell whose name is whose.
         sheet.plot(
             [right + 0.3], [places[i]], color=style["color"], marker=style["marker"], markersize=5, markeredgewidth=0
         )

@@ -1,6 +1,6 @@
-"""What the pictures are made of: a sheet whose units are inches from the top left corner, and what is drawn on it.
+"""The drawing primitives of all pictures: a sheet in inches from the top left corner, and functions that draw on it.
 
-The one style of all pictures is set here; `vpmsearch.report.pictures` says why matplotlib is imported late.
+The style of all pictures is set here. `vpmsearch.report.pictures` says why matplotlib is imported late.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LINES = (*PALETTE[:6], "#000000")  # a yellow line is hard to see on white
 MARKERS = "osD^vPX"
 STROKE: dict[str, Any] = {"linewidth": 1.6, "linestyle": "-"}
 FONT, LARGE = 9.0, 11.0  # points
-# Tried after DejaVu Sans, where installed, for scripts that it lacks; what is in none is drawn as □.
+# If installed, these follow DejaVu Sans for scripts that it lacks. A character that no font has is drawn as □.
 WIDE_FAMILIES = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Micro Hei", "Noto Sans", "Unifont")
 
 # Inches. A crop is about 1:2; LINE is one line of text.
@@ -47,7 +47,7 @@ Box = tuple[float, float, float, float]  # left, top, width, height in inches
 
 
 def shrunk(image: Image.Image, width: float, height: float) -> Image.Image:
-    """In RGB, and no larger than these inches show: a photograph costs no more memory than what is seen."""
+    """The image in RGB, scaled down to the pixels of this many inches, so that it takes no more memory than needed."""
     limit = max(1, math.ceil(width * DPI)), max(1, math.ceil(height * DPI))
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     if image.width <= limit[0] and image.height <= limit[1]:
@@ -57,7 +57,7 @@ def shrunk(image: Image.Image, width: float, height: float) -> Image.Image:
 
 
 def draw_image(axes: Axes, pixels: NDArray[Any], box: Box, *, smooth: bool = True) -> None:
-    """Pixels (h, w, 3 or 4), stretched to the box; unless `smooth`, each is a rectangle."""
+    """Draw pixels (h, w, 3 or 4), stretched to the box. Without `smooth`, each pixel is a rectangle."""
     left, top, width, height = box
     extent = (left, left + width, top + height, top)
     interpolation = "hanning" if smooth else "nearest"
@@ -99,7 +99,7 @@ def put_text(
     halo: bool = False,
     **align: Any,
 ) -> None:
-    """Write one line as it is: no mathtext or TeX, so that `$` in a file name is a `$`."""
+    """Write one line literally, without mathtext or TeX: `$` in a file name stays a `$`."""
     from matplotlib.patheffects import withStroke
 
     effects = [withStroke(linewidth=2.5, foreground="white")] if halo else []
@@ -126,7 +126,7 @@ def _font(size: float, weight: str = "normal") -> FontProperties:
 
 @cache
 def glyphs() -> frozenset[int]:
-    """The code points that some font of ours can draw; any other makes matplotlib warn."""
+    """The code points that one of our fonts can draw. matplotlib warns about any other."""
     from matplotlib.font_manager import findfont, get_font
 
     files = [findfont(family, fallback_to_default=False) for family in _families()]
@@ -134,13 +134,13 @@ def glyphs() -> frozenset[int]:
 
 
 def printable(text: str) -> str:
-    """The composed text, with □ for what has no glyph: unknown scripts, control characters, surrogates."""
+    """The text in composed form (NFC), with □ for characters without a glyph: unknown scripts, controls, surrogates."""
     text = unicodedata.normalize("NFC", text)
     return "".join(char if char.isprintable() and ord(char) in glyphs() else "□" for char in text)
 
 
 def text_width(text: str, size: float = FONT) -> float:
-    """Inches that a line of text takes."""
+    """The width of a line of text, in inches."""
     from matplotlib.textpath import text_to_path
 
     return float(text_to_path.get_text_width_height_descent(text, _font(size), ismath=False)[0]) / 72
@@ -155,13 +155,13 @@ def shorten(text: str, inches: float, size: float = FONT) -> str:
     def cut(keep: int) -> str:
         return text[: (keep + 1) // 2] + "…" + text[len(text) - keep // 2 :]
 
-    # Hardly a letter is narrower than a fifth of its height: no need to measure more than so many.
+    # Hardly any letter is narrower than a fifth of its height, so longer texts need not be measured.
     most = min(len(text), int(400 * inches / size))
     return cut(bisect_left(range(1, most), True, key=lambda keep: text_width(cut(keep), size) > inches))
 
 
 def fitted(size: tuple[int, int], width: float, height: float) -> tuple[float, float]:
-    """Width and height of an image of `size` (width, height) pixels as large as fits, at its own aspect."""
+    """The largest width and height that fit, with the aspect of an image of `size` (width, height) pixels."""
     scale = min(width / max(1, size[0]), height / max(1, size[1]))
     return max(1, size[0]) * scale, max(1, size[1]) * scale
 
@@ -179,7 +179,7 @@ def to_rgb(color: str) -> NDArray[np.float64]:
 
 
 def shade(index: int, palette: Sequence[str] = PALETTE) -> str:
-    """The colour of region or system `index`: the palette, then darker, then lighter, and again."""
+    """The colour of region or system `index`: from the palette, then darker, then lighter, then all again."""
     turn, position = divmod(index, len(palette))
     target, part = ((0.0, 0.0), (0.0, 0.4), (1.0, 0.5))[turn % 3]
     mixed = (1 - part) * to_rgb(palette[position]) + part * target
@@ -187,7 +187,7 @@ def shade(index: int, palette: Sequence[str] = PALETTE) -> str:
 
 
 def new_sheet(width: float, height: float, title: str | None) -> Axes:
-    """A white figure of that many inches, and axes over all of it in inches from the top left corner."""
+    """A white figure of this size in inches. Its axes cover all of it, in inches from the top left corner."""
     from matplotlib.figure import Figure
 
     pixels = (width * DPI, height * DPI)
@@ -209,12 +209,12 @@ def new_sheet(width: float, height: float, title: str | None) -> Axes:
 
 
 def head_height(title: str | None) -> float:
-    """Inches above the picture proper."""
+    """The height of margin and title above the picture, in inches."""
     return MARGIN + (1.8 * LINE if title else 0)
 
 
 def new_plot(sheet: Axes, box: Box) -> Axes:
-    """Axes for curves at a place of the sheet: two spines, horizontal grid, plain numbers."""
+    """Axes for curves at a place on the sheet, with two spines, a horizontal grid and plain numbers."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
     left, top, width, height = box
@@ -250,7 +250,7 @@ def checked_numbers(values: ArrayLike, what: str, ndim: int, *, finite: bool = T
 
 
 def checked_regions(grid: tuple[int, int], count: int, what: str) -> int:
-    """The number of regions m·n, checked against what came along."""
+    """The number of regions m·n, checked against `count`. what: has `count` regions, for the message."""
     if min(grid) < 1 or grid[0] * grid[1] != count:
         raise DataError(f"a grid of {grid[0]} × {grid[1]} regions does not fit the {count} regions of {what}")
     return count
@@ -260,7 +260,7 @@ def checked_output(output: Path) -> Path:
     """The path to write to.
 
     Raises:
-        DataError: an unknown suffix, or the folder is not there.
+        DataError: the suffix is unknown, or the folder does not exist.
     """
     output = Path(output)
     if output.suffix.lower() not in SUFFIXES:

@@ -1,6 +1,6 @@
-"""The panels that pictures are put together from: queries and matches, bars, labels over an image, curves.
+"""The panels of pictures: queries and matches, bars, labels over an image, curves.
 
-Each is drawn on a sheet of `vpmsearch.report.drawing`, whose units are inches from the top left corner.
+Each is drawn on a sheet of `vpmsearch.report.drawing`, in inches from the top left corner.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Loader = Callable[[str], Image.Image]
 
 
 def share_scale(rows: Sequence[Sequence[Match]], num_regions: int | None) -> tuple[int, float]:
-    """The number of bars a match and the share of the highest."""
+    """The number of bars for each match, and the share that the highest bar shows."""
     parts = [part for row in rows for match in row for part in match.regions]
     named = max((part.region + 1 for part in parts), default=1)
     if num_regions is not None and num_regions < named:
@@ -63,7 +63,7 @@ def share_scale(rows: Sequence[Sequence[Match]], num_regions: int | None) -> tup
 
 
 def verdict(match: Match, pid: Label | None) -> bool | None:
-    """Whether the match shows the query's person; None where unknown (a negative pid is junk)."""
+    """Whether the match shows the query's person; None if a pid is unknown or junk (negative)."""
     known = pid is not None and match.pid is not None and not is_junk(pid) and not is_junk(match.pid)
     return match.pid == pid if known else None
 
@@ -71,7 +71,7 @@ def verdict(match: Match, pid: Label | None) -> bool | None:
 def draw_query(
     axes: Axes, images: Sequence[Image.Image], pid: Label | None, verdict: str | None, x: float, y: float
 ) -> None:
-    """The query's photographs one below the other in its cell, their true aspects kept; pid above, verdict below."""
+    """Draw the query's photographs below each other in a cell, with their aspects; pid above, verdict below."""
     height = (CELL_H - (len(images) - 1) * GAP / 2) / max(len(images), 1)
     for number, image in enumerate(images):
         box = centred(image.size, (x, y + LINE + number * (height + GAP / 2), CELL_W, height))
@@ -87,7 +87,7 @@ def draw_query(
 
 
 def draw_match(axes: Axes, match: Match, rank: int, verdict: bool | None, load: Loader, x: float, y: float) -> None:
-    """One match with its frame; the caller adds the bars."""
+    """Draw one match with its frame. The caller adds the bars."""
     color = {None: NEUTRAL, True: RIGHT, False: WRONG}[verdict]
     mark = {None: "", True: "✓", False: "✗"}[verdict]
     put_text(axes, x, y + LINE - 0.06, str(rank), weight="bold")
@@ -117,7 +117,7 @@ def _labels(match: Match) -> str:
 
 
 def draw_shares(axes: Axes, match: Match, p: int, peak: float, box: Box) -> None:
-    """One bar a region, as high as its share of the weight; `peak` fills the box."""
+    """Draw a bar for each region, as high as its share of the weight. A share of `peak` fills the box."""
     left, top, width, height = box
     slot = width / p
     shares = {part.region: part.share for part in match.regions}
@@ -142,7 +142,7 @@ def draw_labels(axes: Axes, image: Image.Image | None, labels: NDArray[np.int64]
             continue
         paint[rows, columns, :3] = to_rgb(shade(region))
         paint[rows, columns, 3] = 0.45 if image is not None else 1.0
-        # The pixel of the region next to its middle: the middle itself may lie in another region.
+        # The region's pixel that is nearest to its centre: the centre itself may lie in another region.
         middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
         x, y = left + (columns[middle] + 0.5) * width / w, top + (rows[middle] + 0.5) * height / h
         put_text(axes, x, y, str(region), size=LARGE, ha="center", va="center", halo=True)
@@ -150,7 +150,7 @@ def draw_labels(axes: Axes, image: Image.Image | None, labels: NDArray[np.int64]
 
 
 def draw_visibility(axes: Axes, seen: Floats, threshold: float | None, box: Box) -> None:
-    """One horizontal bar a region; hollow under the threshold, which is a dashed line."""
+    """Draw a horizontal bar for each region, hollow below the threshold. The threshold is a dashed line."""
     left, top, width, height = box
     row = height / len(seen)
     bar_left, bar_width = left + 0.28, width - 0.28 - 0.45
@@ -170,7 +170,7 @@ def draw_visibility(axes: Axes, seen: Floats, threshold: float | None, box: Box)
 
 
 def draw_series(axes: Axes, steps: Floats, values: Floats, smooth: bool) -> str:
-    """Draw one term; gives its last (smoothed) value in words."""
+    """Draw one term. Returns its last (smoothed) value as text."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     good = np.isfinite(values) & np.isfinite(steps)
@@ -191,7 +191,7 @@ def draw_series(axes: Axes, steps: Floats, values: Floats, smooth: bool) -> str:
 
 
 def checked_curve(name: str, pairs: Sequence[tuple[float, float]]) -> Floats:
-    """(N, 2): γ, ascending, and rank-1 in percent."""
+    """(N, 2), γ in ascending order, and rank-1 in percent."""
     curve = checked_numbers(pairs, f"the curve of {name!r}", 2)
     if curve.shape[1] != 2 or not len(curve) or curve.min() < 0 or curve.max() > 1:
         raise DataError(f"the curve of {name!r} needs pairs of γ and rank-1, both fractions from 0 to 1")
@@ -199,7 +199,7 @@ def checked_curve(name: str, pairs: Sequence[tuple[float, float]]) -> Floats:
 
 
 def frame_curves(axes: Axes, points: Floats, *, ticks: bool) -> tuple[float, float]:
-    """Give percents whole tens and, if `ticks`, γ a tick a value; gives the lower and upper end."""
+    """Set the limits of the percents to whole tens, and return them. With `ticks`, each γ gets a tick."""
     from matplotlib.ticker import MultipleLocator
 
     low, high = 10 * math.floor(points[:, 1].min() / 10), 10 * math.ceil(points[:, 1].max() / 10)
@@ -218,7 +218,7 @@ def _brief(value: float) -> str:
 
 
 def spread(places: Sequence[float], gap: float, bottom: float) -> list[float]:
-    """The places moved apart, in their order, until neighbours are `gap` away and none is below `bottom`."""
+    """The places, moved apart in their order until neighbours are `gap` apart and none is below `bottom`."""
     spread = list(places)
     previous = -math.inf
     for rank, index in enumerate(np.argsort(places, kind="stable")):
@@ -230,14 +230,14 @@ def spread(places: Sequence[float], gap: float, bottom: float) -> list[float]:
 def running_mean(values: Floats) -> Floats:
     """Mean of the finite values in a centred window; NaN stays NaN."""
     good = np.isfinite(values)
-    # A sum a window: differences of one cumulative sum would lose all digits after a spike of 1e20.
+    # Each window is summed on its own: with one cumulative sum, a spike of 1e20 would destroy all later digits.
     window = np.ones(2 * min(250, len(values) // 100) + 1)
     sums = np.convolve(np.where(good, values, 0.0), window, mode="same")
     return np.where(good, sums / np.maximum(1, np.convolve(good, window, mode="same")), np.nan)
 
 
 def thinned(x: Floats, y: Floats, bins: int = 1000) -> tuple[Floats, Floats]:
-    """At most two points a bin, its smallest and largest: Agg refuses lines of millions of points."""
+    """At most two points for each bin, its smallest and largest: Agg refuses lines of millions of points."""
     if len(x) <= 2 * bins:
         return x, y
     starts = np.linspace(0, len(x), bins, endpoint=False).astype(np.int64)

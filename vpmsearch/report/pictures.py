@@ -1,15 +1,15 @@
-"""Pictures for people: what was found and why, and what a model sees. `vpmsearch.report.curves` has the curves.
+"""Pictures of results and of what a model sees. `vpmsearch.report.curves` has the curves.
 
-Every function checks its arguments, draws, and writes one file whole or not at all. The kind of file follows
-the suffix of `output`: png, jpg, svg or pdf, at 150 dpi. All raise DataError where the arguments do not fit
-together, the suffix is unknown, the folder is not there or the file cannot be written.
+Every function checks its arguments, draws, and writes one file, whole or not at all. The suffix of `output` decides the
+kind of file: png, jpg, svg or pdf, at 150 dpi. All functions raise DataError if the arguments do not fit together, the
+suffix is unknown, the folder does not exist or the file cannot be written.
 
-One style: white ground, DejaVu Sans of 9 points or more, the colours of Okabe and Ito ("Color Universal
-Design", 2008), which people with any kind of colour vision can tell apart; what a colour says is also said by
-a mark or a number. Regions are numbered from 0, row by row, as in `query --json`.
+All pictures have one style: a white ground, DejaVu Sans of 9 points or more, and the colours of Okabe and Ito ("Color
+Universal Design", 2008), which people with any kind of colour vision can tell apart. A mark or a number repeats what a
+colour says. Regions are numbered from 0, row by row, as in `query --json`.
 
-matplotlib is imported by the first drawing, never by importing this module. Its global state (pyplot,
-rcParams) is not written, and a user's matplotlibrc does not show (docs/decisions/0002-matplotlib.md).
+Importing this module does not import matplotlib; the first drawing does. matplotlib's global state (pyplot, rcParams)
+is not changed, and a user's matplotlibrc has no effect (docs/decisions/0002-matplotlib.md).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from vpmsearch.report.panels import (
 from vpmsearch.types import SearchResult
 
 QueryImages = Image.Image | Sequence[Image.Image] | None
-"""What a row of a panel begins with: the photograph, several of one person, or nothing."""
+"""The query in a row of a panel: one photograph, several of one person, or none."""
 
 
 def rank_panel(
@@ -76,22 +76,22 @@ def rank_panel(
 ) -> Path:
     """Draw one row a query: the query, then its best matches with the reasons for their rank.
 
-    Above a match stand its rank and distance. Under it is one bar a region: the region's share of the weight in
-    Eq. 4, on one scale over the whole panel; an empty slot is a region that had no part. Then follow the file's name,
-    and person, camera and false-match rate where they are known. Under the query stands the verdict,
-    if there is one, or that it shows no person.
+    Above a match are its rank and distance. Below it is a bar for each region: the region's share of the weight in
+    Eq. 4, on one scale for the whole panel. A region without a bar had no part in the match. Then follow the file's
+    name, and person, camera and false-match rate if they are known. Below the query is the verdict, if there is one, or
+    that it shows no person.
 
     Args:
-        query_images: one image a result, drawn at its own aspect: half a body is visibly half. Several images are
-            photographs of one person. None leaves its place empty.
-        results: what the search answered, in the same order; without matches the row says "no result".
+        query_images: one for each result, drawn with its own aspect, so that half a body looks like half. Several
+            images are photographs of one person. None leaves the place empty.
+        results: the answers of the search, in the same order. If one has no matches, its row says "no result".
         output: where to write.
-        query_pids: whom each query shows. Where both pids are known, a match is framed green with ✓ or
-            orange-red with ✗.
-        load: reads a match's `path`; "missing" is drawn where it raises VpmsearchError or OSError.
-        top: matches a row at most.
-        title: a line above it all.
-        num_regions: p, where the matches name only some regions; default: up to the largest region named.
+        query_pids: the person of each query. If both pids are known, a match has a green frame with ✓ or an orange-red
+            one with ✗.
+        load: reads a match's `path`. If it raises VpmsearchError or OSError, "missing" is drawn.
+        top: most matches in a row.
+        title: a line above everything.
+        num_regions: p, if the matches name only some regions; default: up to the largest region named.
 
     Returns:
         `output`.
@@ -145,17 +145,17 @@ def region_overlay(
 ) -> Path:
     """Draw which region each pixel of T most likely belongs to, as the paper's Fig. 5 does.
 
-    From left to right: the image, the image under the colours of the likeliest regions, the grid on a whole
-    person as a key, and the visibility of each region.
+    From left to right: the image; the image under the colours of the likeliest regions; the grid on a whole person, as
+    a legend; and the visibility of each region.
 
     Args:
-        image: what was given to the model, before it was resized.
+        image: the model's input, before it was resized.
         probabilities: (p, h, w), Eq. 1.
         visibility: (p,), C_i / (h·w) of Eq. 2, in 0-1.
         output: where to write.
         grid: (m, n) rows and columns of regions, m·n = p.
-        min_visibility: a line is drawn there; regions under it, which count as not visible, get empty bars.
-        title: a line above it all.
+        min_visibility: drawn as a line. Regions below it count as not visible and get hollow bars.
+        title: a line above everything.
 
     Returns:
         `output`.
@@ -194,18 +194,18 @@ def label_sheet(
     *,
     title: str | None = None,
 ) -> Path:
-    """Draw crops under the region labels they are trained with, to check self-supervision by eye.
+    """Draw crops under the region labels that they are trained with, to check self-supervision by eye.
 
-    Under each crop one box a region: full where the region counts as visible.
+    Below each crop is a box for each region, filled if the region counts as visible.
 
     Args:
         images: B crops, as given to the model.
-        labels: (B, h, w) int, the region of each pixel of T (Eq. 5); negative: none, left uncoloured.
+        labels: (B, h, w) int, the region of each pixel of T (Eq. 5); a negative label is no region, without colour.
         visible: (B, p) bool, the set V.
         grid: (m, n) rows and columns of regions, m·n = p.
         output: where to write.
-        captions: a line a crop.
-        title: a line above it all.
+        captions: a line for each crop.
+        title: a line above everything.
 
     Returns:
         `output`.

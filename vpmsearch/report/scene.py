@@ -14,7 +14,7 @@ _OUTLINE, _AROUND = (255, 190, 0), (0, 0, 0)
 
 
 def outlined(scene: Image.Image, box: PixelBox) -> Image.Image:
-    """A copy of a picture with a box outlined so that it is seen on any ground: bright between two dark lines."""
+    """A copy of a picture with the outline of a box: a bright line between two dark ones, visible on any ground."""
     shown = scene.convert("RGB") if scene.mode != "RGB" else scene.copy()
     pen = ImageDraw.Draw(shown)
     width = max(1, round(max(shown.size) / 400))
@@ -26,7 +26,7 @@ def outlined(scene: Image.Image, box: PixelBox) -> Image.Image:
 
 
 def scene_of(path: str | os.PathLike[str]) -> Image.Image | None:
-    """The picture that an image was cut from, its box outlined; None where it is no part, or cannot be read."""
+    """The picture that an image was cut from, with its box outlined; None if it is no part, or cannot be read."""
     try:
         part = part_of(path)
         return None if part.box is None else outlined(read_scene(part)[1], part.box)

@@ -1,11 +1,11 @@
-"""Eq. 4 against every image of a gallery: products select, then the selected are computed directly.
+"""Eq. 4 against every image of a gallery: matrix products select images, whose distances are then computed directly.
 
-‖a − b‖² = ‖a‖² + ‖b‖² − 2ab makes a scan one matrix product a region, limited by memory for one query and by the
-processor for many, but loses digits where embeddings are alike: by at most what `expansion_error` says. So the product
-gives a lower bound of every distance; the k + m images of the least lower bounds are computed by `vpmsearch.eq4`, and
-where the k-th of those is not below the last lower bound, m was too small and is quadrupled.
+With ‖a − b‖² = ‖a‖² + ‖b‖² − 2ab a scan is one matrix product for each region. Its speed is limited by memory for one
+query, and by the processor for many. It loses digits for similar embeddings, by at most `expansion_error`. So the
+product gives a lower bound of every distance. The k + m images with the smallest bounds are computed by
+`vpmsearch.eq4`. If the k-th of these is not below the last bound, m was too small and is multiplied by four.
 
-`Distances` computes on the CPU, in NumPy. `vpmsearch.search.gpu` overrides its arithmetic with torch's.
+`Distances` computes on the CPU, in NumPy. `vpmsearch.search.gpu` replaces its arithmetic by torch's.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 BLOCK_ROWS = 4096
 """Gallery images whose distances are held at once."""
 SPREAD_BLOCKS = 16
-"""Blocks that are handed to the cores at once; what they found is then put together."""
+"""Blocks that the cores share at once. Their results are then merged."""
 QUERY_ROWS = 512
 """Queries that share one pass over the gallery."""
 EXTRA = 32
-"""m: images computed directly beyond k, at first."""
+"""The first value of m: how many images beyond k are computed directly."""
 SLACK = 2e-5
-"""Rounding of what follows the squares, relative: sqrt, a sum over regions, a quotient, all in float32."""
+"""Relative rounding error of the steps after the squares: sqrt, a sum over regions, a quotient, all in float32."""
 
 Found = tuple[Int64, Float32]  # rows and distances of one query, nearest first
 NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -68,11 +68,11 @@ class Distances:
 
     def __init__(self, snapshot: Scanned) -> None:
         self._snapshot = snapshot
-        # What is below `min_visibility` counts as 0 wherever images are compared.
+        # A visibility below `min_visibility` counts as 0 wherever images are compared.
         self.visibility: Float32 = np.where(snapshot.visible, snapshot.visibility, np.float32(0))
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found = NOTHING) -> Found:
-        """The k nearest of `rows` (ascending) and of what is `known` to one query, ties by image id."""
+        """The k nearest to one query among `rows` (ascending) and the images already in `known`; ties by image id."""
         kept_rows, kept = known
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]

@@ -1,7 +1,7 @@
-"""What a gallery store is, wherever it keeps its images: in a folder or on a server. No I/O.
+"""The interface of a gallery store, in a folder or on a server. No I/O.
 
-Code that needs no more than this works on every store. `tests/store/postgres/test_store_contract.py` runs the same
-tests on all of them. Images are named by their ids.
+Code that uses only this interface works on every store. `tests/store/postgres/test_store_contract.py` runs the same
+tests on all stores. Images are identified by their ids.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class GalleryView(OfModel, Protocol):
     def __len__(self) -> int: ...
 
     def records_of(self, image_ids: Sequence[int] | Int64) -> list[ImageRecord]:
-        """What is known about images, in the order asked; StoreError where one is not in the index."""
+        """What is known about images, in the order asked. StoreError if one is not in the index."""
 
     def features_of(self, image_ids: Sequence[int] | Int64) -> RegionFeatures:
-        """Their features, in the order asked; what is not visible may be 0, as it is never compared."""
+        """Features of images, in the order asked. Embeddings of regions that are not visible may be 0."""
 
     def is_sound(self, image_id: int) -> bool:
         """Whether its features are what was written."""
@@ -77,7 +77,7 @@ class Conditions(TypedDict, total=False):
 
 
 class ImageWriter(Protocol):
-    """Adds, removes and rejects images; nothing is seen before `commit`, then all of it."""
+    """Adds, removes and rejects images. Readers see nothing of it before `commit`, and all of it afterwards."""
 
     def __enter__(self) -> Self: ...
 
@@ -92,10 +92,10 @@ class ImageWriter(Protocol):
         """How long the last commit took until it would last; 0 before the first."""
 
     def add(self, records: Sequence[ImageRecord], features: RegionFeatures) -> list[int]:
-        """Take in images; their ids."""
+        """Add images. Returns their ids."""
 
     def remove(self, image_ids: Iterable[int]) -> int:
-        """Remove images; how many go."""
+        """Remove images. Returns how many."""
 
     def update(self, image_id: int, record: ImageRecord) -> None:
         """Change path, pid, camid, captured_at and attributes of an image."""
@@ -104,17 +104,17 @@ class ImageWriter(Protocol):
         """Note that a file cannot be indexed."""
 
     def accept(self, path: str) -> None:
-        """Take that note back."""
+        """Remove the note that `reject` made."""
 
     def commit(self) -> None:
-        """Make everything pending visible, and make it last."""
+        """Make everything pending visible and durable."""
 
 
 class Gallery(ABC):
-    """A store: what the folder's `GalleryStore` and a server's `ServerStore` have in common. A context manager.
+    """A store: the common part of the folder's `GalleryStore` and the server's `ServerStore`. A context manager.
 
-    path: where it is, for messages: a Path, or a server's address without its password. device: where the client
-    computes. Several threads may use one.
+    path: for messages, a Path or a server's address without its password. device: where the client computes. Several
+    threads may use one store.
     """
 
     path: Path | Place
@@ -130,7 +130,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of it; snapshots that somebody holds stay valid in a folder."""
+        """Close the store. Snapshots of a folder that are still in use stay valid."""
 
     def _check_open(self) -> None:
         if self._closed:
@@ -148,7 +148,7 @@ class Gallery(ABC):
 
     @property
     def index_type(self) -> str:
-        """The type asked for when it was created; `stats` has the types that there are."""
+        """The type that was asked for when the index was created; `stats` has the types that it really has."""
         return self._model.index_type
 
     @property
@@ -173,8 +173,8 @@ class Gallery(ABC):
         """A writer, to be entered: `with store.writer() as writer:`.
 
         Args:
-            on_build: told, while region indexes are built, how many vectors are in and how many there will be; by any
-                thread.
+            on_build: called while region indexes are built, from any thread, with the number of vectors so far and in
+                all.
         """
 
     @abstractmethod
@@ -230,20 +230,20 @@ class Gallery(ABC):
 
     @abstractmethod
     def calibration(self) -> dict[str, Any] | None:
-        """What `keep_calibration` was given last; None where nothing was. See `vpmsearch.search.verdict`.
+        """The calibration that `keep_calibration` stored last; None if there is none. See `vpmsearch.search.verdict`.
 
         Raises:
-            StoreDamagedError: it is not what was written.
+            StoreDamagedError: it is damaged.
         """
 
     @abstractmethod
     def keep_calibration(self, values: dict[str, Any]) -> object:
-        """Replace the calibration, whole or not at all; says where it is."""
+        """Replace the calibration, whole or not at all. Returns its place."""
 
     @abstractmethod
     def stats(self) -> StoreStats:
-        """What it holds, and the bytes it takes now."""
+        """What the store contains, and how many bytes it takes."""
 
     @abstractmethod
     def verify(self) -> VerifyReport:
-        """Check that everything is what was written; damage is reported, never raised."""
+        """Check everything against its checksum. Damage is in the report and never raised."""
