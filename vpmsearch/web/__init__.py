@@ -2,6 +2,7 @@
 
     settings     who may ask, how much and how often
     service      an index and its model, shared by requests; knows no HTTP
+    pictures     of images of the index and parts of photographs; recent keeps those asked for last
     guard        refuses before anything is read: foreign hosts and pages, missing tokens, floods, large bodies
     asking       who asks: the address behind a trusted proxy, the token or a session (sessions)
     allowances   how often one may ask
