@@ -11,6 +11,7 @@
     fields       what the fields of a request mean
     schemas      what goes over the wire; answers fills them, problems are its errors
     waiting      the line in which searches stand
+    responding   how endpoints respond: in turn, in lines of JSON, or with a picture
     endpoints    what is under /api; reference describes it on a page
     app          the application; running listens and serves until told to stop
     static/      the page: HTML, CSS and JavaScript without a build step, nothing loaded from elsewhere
