@@ -16,7 +16,7 @@ from vpmsearch.indexing.dry_run import NoWriter
 from vpmsearch.indexing.hashes import ContentHashes
 from vpmsearch.indexing.labels import keeps_labels, labelled, unlabelled, with_missing
 from vpmsearch.indexing.pace import Pace
-from vpmsearch.indexing.paths import is_text, rejected_path, stored_path
+from vpmsearch.indexing.paths import file_is_gone, is_text, rejected_path, stored_path
 from vpmsearch.indexing.report import IndexReport
 from vpmsearch.model.extraction import ExtractedBatch, Rejected, Request
 from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
@@ -210,15 +210,7 @@ class GalleryRun:
 
         An existing file has not vanished, so a shorter list or another layout removes no image.
         """
-        if path in self._named:
-            return False
-        try:
-            os.lstat(file_of(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return True
-        except OSError:  # the disk cannot be read just now
-            return False
-        return False
+        return path not in self._named and file_is_gone(path)
 
     def _is_same(self, path: str, image: LabelledImage) -> bool:
         """Whether a file has the same bytes as before. Labels are compared later, many at once."""
