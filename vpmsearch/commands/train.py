@@ -221,7 +221,8 @@ def _settings(
     """The preset's settings, changed by the options; --set has the last word.
 
     Args:
-        changes: of `TrainSettings`, by name; None leaves a setting as it is; an embedding_dim of None is the trunk's.
+        changes: values of `TrainSettings` by name. None leaves a setting as it is, but an embedding_dim of None means
+            the trunk's own.
     """
     from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.systems import with_system

@@ -34,7 +34,7 @@ def run(app: FastAPI, settings: ServeSettings, tell: Callable[[str], None]) -> N
     logging.getLogger("uvicorn.error").addFilter(_is_told)
     with listening(settings) as sock:
         tell(address_of(settings, sock))
-        # uvicorn raises the signal that stopped it once more when it has stopped; that is no failure.
+        # After it has stopped, uvicorn raises the signal that stopped it again. That is no failure.
         before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             uvicorn.Server(config).run(sockets=[sock])

@@ -1,4 +1,4 @@
-"""What a search is asked for by a form, and the search itself: the same for an answer and for a file of it."""
+"""The fields of a search, and the search itself. Answers and exported files both use it."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def search(service: SearchService, asked: Asked, place: Place) -> Searched:
     view, ids = service.view, asked.image_ids
     chosen = parse_regions(asked.regions, view.snapshot.model_info.num_regions)
     place.now("seeing" if asked.uploads else "searching")
-    # Read only now: who waits for a thread keeps his photographs in a temporary file, not in memory.
+    # Photographs are read only now. While a search waits for a thread, they stay in a temporary file.
     seen = [service.see(upload.file.read(), part) for upload, part in zip(asked.uploads, asked.boxes, strict=True)]
     parts = [photograph.features for photograph in seen] + [service.stored_features(view, each) for each in ids]
     source = Source.of(*(photograph.content for photograph in seen)).with_images(view.engine, [*ids, *asked.cut_from])

@@ -1,4 +1,4 @@
-"""Sessions of browsers: what stands in the cookie instead of the token."""
+"""Sessions of browsers. The cookie holds a session id instead of the token."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 SECONDS = 12 * 3600.0
-"""A session ends when it was not used for so long, and all do when the server stops."""
+"""A session ends if it was not used for so long. All sessions end when the server stops."""
 
 
 class Sessions:
-    """Session ids that stand for the token. In memory only; the one used longest ago makes room for a new one.
+    """Session ids that replace the token. Kept in memory only; a new one may drop the one used longest ago.
 
     Args:
         clock: seconds, for tests.
@@ -35,9 +35,9 @@ class Sessions:
         return session
 
     def is_known(self, session: str) -> bool:
-        """Whether a session goes on; it was used then.
+        """Whether a session is valid. The call counts as a use of it.
 
-        Looked up by hash, so the time taken tells nothing of how much of a guess is right.
+        Ids are looked up by hash, so the time taken does not tell how much of a guess is right.
         """
         now = self._clock()
         with self._lock:

@@ -78,7 +78,7 @@ class ServeSettings:
         return tuple(map(_network, self.trusted_proxies))
 
     def is_proxy(self, address: str) -> bool:
-        """Whether what an address says of others is believed."""
+        """Whether an address is a trusted proxy, whose X-Forwarded headers are believed."""
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
@@ -107,7 +107,7 @@ def is_loopback(host: str) -> bool:
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: who knows where it leads
+    except ValueError:  # a name, which may lead anywhere
         return False
 
 

@@ -32,7 +32,7 @@ class Photograph:
 
 @dataclass(frozen=True)
 class View:
-    """One state of the index. A request uses the same one from its beginning to its end."""
+    """One state of the index. A request uses the same state from beginning to end."""
 
     engine: Searcher
     images: int
@@ -82,7 +82,7 @@ class View:
 class Found:
     """One page of an answer.
 
-    result: with the matches of the page alone, judged. offset: ranks before it. more: whether there is another page.
+    result: judged, with the matches of this page only. offset: ranks before it. more: whether there is another page.
     """
 
     result: SearchResult
