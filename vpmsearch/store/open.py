@@ -100,7 +100,7 @@ def folder_of(where: Where, instead: str) -> Path:
     """The folder of an index, for commands that work on files only.
 
     Raises:
-        StoreError: the index is on a server; the message is `instead`.
+        StoreError: the index is on a server; the message ends with `instead`.
     """
     place = Place.of(where)
     if place.folder is None:
