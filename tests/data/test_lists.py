@@ -188,7 +188,7 @@ def test_equal_json_values_are_not_one_label(tmp_path: Path):
 
 
 def test_more_labels_than_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vpmsearch.data.manifest._REMEMBERED", 3)
+    monkeypatch.setattr("vpmsearch.data.manifest_rows._REMEMBERED", 3)
     rows = [(f"{i}.jpg", str(i % 5), f"w{i % 7}") for i in range(40)]
     (tmp_path / "a.csv").write_text("path,pid,site\n" + "".join(",".join(row) + "\n" for row in rows))
     images = read_gallery("csv", tmp_path / "a.csv")

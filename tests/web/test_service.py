@@ -17,7 +17,8 @@ from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.weights import read_weights
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import SearchFilter
-from vpmsearch.web.service import SearchService, _Recent
+from vpmsearch.web.recent import Recent
+from vpmsearch.web.service import SearchService
 
 
 def grow(service: SearchService, folder, count: int) -> None:
@@ -140,7 +141,7 @@ def test_a_photograph_is_seen_once(own_service, monkeypatch):
 
 
 def test_the_cache_forgets_what_was_asked_for_longest_ago():
-    recent: _Recent[int] = _Recent(2)
+    recent: Recent[int] = Recent(2)
     made = []
 
     def value(key: int) -> int:

@@ -19,6 +19,7 @@ from vpmsearch.errors import FeatureError
 from vpmsearch.web import endpoints, waiting
 from vpmsearch.web.app import SEARCHES_AT_ONCE
 from vpmsearch.web.problems import problem_of
+from vpmsearch.web.responding import in_turn
 from vpmsearch.web.settings import ServeSettings
 from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
 
@@ -201,7 +202,7 @@ def test_nothing_begins_for_one_whose_request_is_cancelled_though_the_loop_has_o
 
         async def request_of_uvicorn():
             try:
-                await endpoints._in_turn(request, lambda place: worked.append(1))
+                await in_turn(request, lambda place: worked.append(1))
             except asyncio.CancelledError:  # it answers 500 in the same breath; only then the loop goes on
                 hold.free.set()
                 time.sleep(0.2)

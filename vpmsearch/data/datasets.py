@@ -20,7 +20,8 @@ from vpmsearch.data.image_files import is_image_name
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
 from vpmsearch.data.layout import Layout
-from vpmsearch.data.layout_reader import find, find_any, read_heap, read_split
+from vpmsearch.data.layout_finder import find, find_any
+from vpmsearch.data.layout_reader import read_heap, read_split
 from vpmsearch.data.layout_table import BY_NAME
 from vpmsearch.data.patterns import NamePattern, name_pattern
 from vpmsearch.errors import DataError

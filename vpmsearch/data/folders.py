@@ -12,7 +12,7 @@ from pathlib import Path
 from vpmsearch.data.image_files import image_files, image_names
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
-from vpmsearch.data.layout_reader import SPLIT_FOLDERS
+from vpmsearch.data.layout_finder import SPLIT_FOLDERS
 from vpmsearch.data.patterns import NamePattern
 from vpmsearch.errors import DataError
 

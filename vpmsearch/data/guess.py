@@ -15,7 +15,8 @@ from vpmsearch.data.image_files import first_images
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import SPLITS, LabelledImage
 from vpmsearch.data.layout import Layout
-from vpmsearch.data.layout_reader import Place, names_fit, places_below, read_split, variant_at
+from vpmsearch.data.layout_finder import Place, names_fit, places_below, variant_at
+from vpmsearch.data.layout_reader import read_split
 from vpmsearch.data.layout_table import LAYOUTS
 from vpmsearch.data.patterns import LABELS, name_pattern
 from vpmsearch.errors import DataError

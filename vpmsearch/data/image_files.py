@@ -86,6 +86,11 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 (speed)
 
 
+def name_below(name: str, folder: Path) -> str:
+    """The part of a path that follows its folder, without the "/" between them."""
+    return name[len(str(folder).rstrip("/")) + 1 :]
+
+
 def _refuse_folder(error: OSError) -> None:
     reason = error.strerror or type(error).__name__
     if isinstance(error, NotADirectoryError):

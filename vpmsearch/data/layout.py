@@ -179,6 +179,15 @@ def pattern_of(layout: Layout, part: Part) -> NamePattern:
     return _compiled(part.pattern or layout.pattern)
 
 
+def is_known(layout: Layout, parts: list[Part], name: str) -> bool:
+    """Whether a name belongs to one of some parts, or is known not to count there."""
+    return any(pattern_of(layout, part).fields(name) is not None or _skipped(part, name) for part in parts)
+
+
+def _skipped(part: Part, name: str) -> bool:
+    return bool(part.skips) and _compiled(f"(?P<any>{part.skips})").fields(name) is not None
+
+
 _patterns: dict[str, NamePattern] = {}
 
 

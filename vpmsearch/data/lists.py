@@ -12,7 +12,8 @@ from typing import overload
 
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
-from vpmsearch.data.manifest import ManifestRow, read_manifest
+from vpmsearch.data.manifest import read_manifest
+from vpmsearch.data.manifest_rows import ManifestRow
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label
 

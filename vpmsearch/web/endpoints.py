@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Path, Query, Request, Response, Security, UploadFile
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from vpmsearch.errors import ImageError
 from vpmsearch.search.pairs import PAIRS_ASKED, choose_pairs
 from vpmsearch.search.queries import region_names
 from vpmsearch.version import VERSION
 from vpmsearch.web import searching
 from vpmsearch.web.answers import regions_seen, search_answer
-from vpmsearch.web.asking import Asker, cookie_name
+from vpmsearch.web.asking import cookie_name
 from vpmsearch.web.exports import MEDIA_TYPES, FileForm, exported
 from vpmsearch.web.fields import LARGEST_ID, box_of, known_fields
-from vpmsearch.web.guard import Exchange, route_of
 from vpmsearch.web.reference import reference_page
+from vpmsearch.web.responding import asker_of, in_turn, picture, service_of, shown, waited
 from vpmsearch.web.schemas import Health, IndexStats, Pair, Pairs, Problem, RegionsSeen, SearchAnswer
 from vpmsearch.web.searching import Asked, asked
-from vpmsearch.web.service import SearchService
-from vpmsearch.web.waiting import MEDIA_TYPE, Line, Place
-
-Value = TypeVar("Value")
-Answer = TypeVar("Answer", bound=BaseModel)
+from vpmsearch.web.waiting import MEDIA_TYPE, Place
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
@@ -56,8 +47,6 @@ _IMAGE_ERRORS = _ERRORS | {
 _LINES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _FILES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not changed"}}
-HUNG_UP = 499
-"""Counted for whoever hung up before the answer, as nginx does; nobody is sent it."""
 
 router = APIRouter(prefix="/api")
 guarded = APIRouter(
@@ -76,18 +65,12 @@ Box = Annotated[
 ]
 
 
-def service_of(request: Request) -> SearchService:
-    """The service behind the application."""
-    service: SearchService = request.app.state.service
-    return service
-
-
 @router.get("/health")
 async def health(request: Request) -> Health:
     """Whether the server answers, and from the newest commit. Needs no token."""
     service = service_of(request)
     status = "stale" if service.problem else "ok"
-    images, problem = (service.view.images, service.problem) if _asker(request).known else (None, None)
+    images, problem = (service.view.images, service.problem) if asker_of(request).known else (None, None)
     return Health(status=status, version=VERSION, images=images, problem=problem)
 
 
@@ -97,7 +80,7 @@ async def session(request: Request) -> Response:
 
     Its id is kept in a cookie, which ends with the browser, when the server stops, or unused for twelve hours.
     """
-    settings, asker = request.app.state.settings, _asker(request)
+    settings, asker = request.app.state.settings, asker_of(request)
     if not asker.known:
         raise HTTPException(401, "that is not the token", {"WWW-Authenticate": "Bearer"})
     answer = Response(status_code=204)
@@ -133,7 +116,7 @@ async def search(request: Request, wanted: Annotated[Asked, Depends(asked)]) -> 
         request.app.state.metrics.searched(searched.found.result)
         return search_answer(searched)
 
-    return await _in_turn(request, work)
+    return await in_turn(request, work)
 
 
 @guarded.post("/export", responses=_UPLOAD_ERRORS | _FILES, response_class=Response)
@@ -153,7 +136,7 @@ async def export(
         request.app.state.metrics.searched(searched.found.result)
         return exported(service, searched, form)
 
-    return await _waited(request, work)
+    return await waited(request, work)
 
 
 @guarded.post("/regions", responses=_UPLOAD_ERRORS | _LINES, response_model=RegionsSeen)
@@ -170,7 +153,7 @@ async def regions(
         place.now("seeing")
         return regions_seen(service, service.see(photograph.file.read(), part))
 
-    return await _in_turn(request, work)
+    return await in_turn(request, work)
 
 
 @guarded.post("/pairs", responses=_UPLOAD_ERRORS | _LINES, response_model=Pairs)
@@ -190,7 +173,7 @@ async def pairs(
         chosen = choose_pairs(service.view.engine, count, seed)
         return Pairs(pairs=[Pair(image=image_id, other=other) for image_id, other in chosen])
 
-    return await _in_turn(request, work)
+    return await in_turn(request, work)
 
 
 @guarded.get("/images/{image_id}/regions", responses=_IMAGE_ERRORS | _LINES, response_model=RegionsSeen)
@@ -202,23 +185,23 @@ async def image_regions(
 
     def work(place: Place) -> RegionsSeen:
         place.now("seeing")
-        return regions_seen(service, _shown(lambda: service.see_stored(image_id, part)))
+        return regions_seen(service, shown(lambda: service.see_stored(image_id, part)))
 
-    return await _in_turn(request, work)
+    return await in_turn(request, work)
 
 
 @guarded.get("/images/{image_id}", responses=_IMAGE_ERRORS | _JPEG, response_class=Response)
 def image(request: Request, image_id: ImageId) -> Response:
     """An image of the index as a JPEG of at most 1024 × 1024 pixels, without the metadata of its file."""
     service = service_of(request)
-    return _picture(request, service, image_id, "whole", service.picture)
+    return picture(request, service, image_id, "whole", service.picture)
 
 
 @guarded.get("/images/{image_id}/thumbnail", responses=_IMAGE_ERRORS | _JPEG, response_class=Response)
 def thumbnail(request: Request, image_id: ImageId) -> Response:
     """The same, at most 192 × 256 pixels."""
     service = service_of(request)
-    return _picture(request, service, image_id, "small", service.thumbnail)
+    return picture(request, service, image_id, "small", service.thumbnail)
 
 
 @guarded.get("/images/{image_id}/scene", responses=_IMAGE_ERRORS | _JPEG, response_class=Response)
@@ -228,7 +211,7 @@ def scene(request: Request, image_id: ImageId) -> Response:
     Of an image that is no part of a picture it is the image.
     """
     service = service_of(request)
-    return _picture(request, service, image_id, "scene", service.scene)
+    return picture(request, service, image_id, "scene", service.scene)
 
 
 @guarded.get("/stats", responses=_ERRORS)
@@ -253,7 +236,7 @@ def stats(request: Request) -> IndexStats:
 @guarded.get("/docs", include_in_schema=False)
 async def reference(request: Request) -> HTMLResponse:
     """The interface, described for people."""
-    scheme = "https" if _asker(request).secure else "http"
+    scheme = "https" if asker_of(request).secure else "http"
     base = f"{scheme}://{request.headers.get('host', '')}{request.scope['root_path']}"
     return HTMLResponse(reference_page(request.app.openapi(), base))
 
@@ -262,78 +245,6 @@ async def reference(request: Request) -> HTMLResponse:
 async def metrics(request: Request) -> Response:
     """The server's own numbers for Prometheus."""
     return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _asker(request: Request) -> Asker:
-    exchange: Exchange = request.state.exchange
-    return exchange.asker
-
-
-async def _in_turn(request: Request, work: Callable[[Place], Answer]) -> Answer | Response:
-    """The answer itself, or lines of JSON for whoever accepts them, see `_waited`.
-
-    Whoever hangs up gives up his place in either case: the response takes care of that for lines.
-    """
-    if MEDIA_TYPE in request.headers.get("accept", ""):
-        line: Line = request.app.state.searching
-        at_once = {"X-Accel-Buffering": "no"}  # nginx would else keep the lines back until there are many
-        told = line.told(work, functools.partial(_failed, request))
-        return StreamingResponse(told, media_type=MEDIA_TYPE, headers=at_once)
-    return await _waited(request, work)
-
-
-def _failed(request: Request, error: Exception) -> tuple[int, str]:
-    """Count a failure; its status and text."""
-    status, text = service_of(request).problem_of(error)
-    request.app.state.metrics.failed.labels(route_of(request.scope), status).inc()
-    exchange: Exchange = request.state.exchange
-    exchange.failed = status
-    return status, text
-
-
-async def _waited(request: Request, work: Callable[[Place], Value]) -> Value | Response:
-    """Run what keeps a core busy in one of few threads, so that pictures and health do not wait behind it."""
-    line: Line = request.app.state.searching
-    place = Place()
-    watching = asyncio.ensure_future(_hung_up(request))
-    try:
-        with line.in_line(lambda: work(place), place) as searching:
-            either: set[asyncio.Future[Any]] = {searching, watching}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not searching.done():
-                watching.result()  # raises where what came was no end of the connection, but a body that may not be
-                return Response(status_code=HUNG_UP)
-            return searching.result()
-    except Exception as error:
-        status, text = _failed(request, error)
-        raise HTTPException(status, text) from error
-    finally:
-        watching.cancel()
-
-
-async def _hung_up(request: Request) -> None:
-    """Until the client has gone, which uvicorn tells but does not cancel a request for."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _shown(load: Callable[[], Value]) -> Value:
-    """What the file of an image of the index gives; without the file there is nothing to show."""
-    try:
-        return load()
-    except ImageError as error:
-        raise HTTPException(404, f"the image cannot be shown: {error.reason}") from error
-
-
-def _picture(
-    request: Request, service: SearchService, image_id: int, kind: str, load: Callable[[int], bytes]
-) -> Response:
-    """A JPEG that a browser may keep but must ask about: a removed image is gone at once."""
-    tag = f'"{service.view.record(image_id).content_hash}-{kind}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return Response(_shown(functools.partial(load, image_id)), media_type="image/jpeg", headers=headers)
 
 
 router.include_router(guarded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,8 +11,9 @@ from fastapi import File, Form, Request, UploadFile
 from vpmsearch.data.images import printable
 from vpmsearch.search.confirm import Taken, joined
 from vpmsearch.search.itself import Source
+from vpmsearch.search.no_person import no_person
 from vpmsearch.search.queries import parse_regions, together
-from vpmsearch.types import RegionFeatures, SearchFilter
+from vpmsearch.types import ModelInfo, RegionFeatures, SearchFilter
 from vpmsearch.web.fields import (
     LARGEST_ID,
     MAX_CONFIRMED,
@@ -25,8 +27,9 @@ from vpmsearch.web.fields import (
     filter_of,
     whole_uploads,
 )
-from vpmsearch.web.service import Box, SearchService, shows_nobody
-from vpmsearch.web.state import Found, View
+from vpmsearch.web.pictures import Box
+from vpmsearch.web.service import SearchService
+from vpmsearch.web.state import Found, Photograph, View
 from vpmsearch.web.waiting import Place
 
 Id = Annotated[int, Form(ge=1, le=LARGEST_ID)]
@@ -204,6 +207,15 @@ def search(service: SearchService, asked: Asked, place: Place) -> Searched:
         by_track=asked.by_track,
         fill=asked.fill,
         refused=asked.refused,
-        nobody="" if ids else shows_nobody(view.snapshot.model_info, seen),
+        nobody="" if ids else _shows_nobody(view.snapshot.model_info, seen),
     )
     return Searched(asked, view, query, taken or sources, chosen, found)
+
+
+def _shows_nobody(info: ModelInfo, photographs: Sequence[Photograph]) -> str:
+    """Why none of several photographs shows a person, in a sentence; "" where one may."""
+    told = [
+        no_person(*each.size, each.spread, int(info.visible(each.features.visibility[0]).sum()), info.p)
+        for each in photographs
+    ]
+    return told[0] if told and all(told) else ""

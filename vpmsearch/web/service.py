@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from PIL import Image
 
-from vpmsearch.data.crops import CropBox
-from vpmsearch.data.fragment import PixelBox, part_of
-from vpmsearch.data.images import decode_image, hash_of, part_hash, read_image, read_scene, to_array
-from vpmsearch.errors import ImageError, ModelMismatchError, VpmsearchError
+from vpmsearch.data.images import decode_image, hash_of, to_array
+from vpmsearch.errors import ModelMismatchError, VpmsearchError
 from vpmsearch.model.extraction import Extractor, spread_of
-from vpmsearch.report.scene import outlined
 from vpmsearch.search.itself import NOWHERE, Answered, Source, search_others
 from vpmsearch.search.judged import judged
-from vpmsearch.search.no_person import no_person
 from vpmsearch.search.open import searcher
 from vpmsearch.search.queries import only_regions
 from vpmsearch.search.tracks import by_track as nearest_tracks
 from vpmsearch.search.verdict import load_calibration, notice_of
 from vpmsearch.store import Gallery
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
-from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
+from vpmsearch.types import RegionFeatures, SearchFilter
+from vpmsearch.web.pictures import PICTURE, THUMBNAIL, Box, cropped, jpeg, read_stored, read_whole
 from vpmsearch.web.problems import problem_of
+from vpmsearch.web.recent import Recent
 from vpmsearch.web.state import Found, Photograph, View
 
-Value = TypeVar("Value")
-Box = CropBox | PixelBox
-"""A part of a photograph, in fractions or in pixels."""
-
-THUMBNAIL = (192, 256)
-"""Largest width and height of a thumbnail, in pixels."""
-PICTURE = (1024, 1024)
-"""Largest width and height of a picture that is shown whole."""
 KEPT_PHOTOGRAPHS, KEPT_THUMBNAILS = 128, 4096
 
 
@@ -60,8 +47,8 @@ class SearchService:
         self._view = self._look()
         self._model = threading.Lock()
         self._refreshing = threading.Lock()
-        self._photographs: _Recent[Photograph] = _Recent(KEPT_PHOTOGRAPHS)
-        self._thumbnails: _Recent[bytes] = _Recent(KEPT_THUMBNAILS)
+        self._photographs: Recent[Photograph] = Recent(KEPT_PHOTOGRAPHS)
+        self._thumbnails: Recent[bytes] = Recent(KEPT_THUMBNAILS)
 
     @property
     def view(self) -> View:
@@ -135,7 +122,7 @@ class SearchService:
         """
         record = self.view.record(image_id)
         key = ("stored", image_id, record.content_hash, box)
-        return self._photographs.get(key, lambda: self._see(self._read(record), box, record.content_hash))
+        return self._photographs.get(key, lambda: self._see(read_stored(record), box, record.content_hash))
 
     def stored_features(self, view: View, image_id: int) -> RegionFeatures:
         """The features that the index holds of an image: a query that needs no model and no file.
@@ -205,7 +192,7 @@ class SearchService:
         Raises:
             StoreError: it is not in the index. ImageError: its file is gone or has changed.
         """
-        return _jpeg(self._read(self.view.record(image_id)), PICTURE, quality=92)
+        return jpeg(read_stored(self.view.record(image_id)), PICTURE, quality=92)
 
     def thumbnail(self, image_id: int) -> bytes:
         """The same, of at most `THUMBNAIL` pixels.
@@ -215,7 +202,7 @@ class SearchService:
         """
         record = self.view.record(image_id)  # before the cache: what was removed is not shown
         key = (image_id, record.content_hash)
-        return self._thumbnails.get(key, lambda: _jpeg(self._read(record), THUMBNAIL, quality=85))
+        return self._thumbnails.get(key, lambda: jpeg(read_stored(record), THUMBNAIL, quality=85))
 
     def scene(self, image_id: int) -> bytes:
         """The whole picture that an image is a part of, its box outlined, as `picture` gives one.
@@ -223,7 +210,7 @@ class SearchService:
         Raises:
             StoreError: it is not in the index. ImageError: its file is gone or has changed.
         """
-        return _jpeg(self.scene_image(image_id), PICTURE, quality=92)
+        return jpeg(self.scene_image(image_id), PICTURE, quality=92)
 
     def scene_image(self, image_id: int) -> Image.Image:
         """The same as a picture of any size.
@@ -231,19 +218,7 @@ class SearchService:
         Raises:
             StoreError: it is not in the index. ImageError: its file is gone or has changed.
         """
-        record = self.view.record(image_id)
-        part = part_of(record.path)
-        digest, image = read_scene(part)
-        _check_same(record, part_hash(digest, part))
-        if part.box is not None:
-            image = outlined(image, part.box)
-        return image
-
-    def _read(self, record: ImageRecord) -> Image.Image:
-        """The picture that was indexed, and no other: what has come to be at its path since is not shown to anybody."""
-        digest, image = read_image(record.path)
-        _check_same(record, digest)
-        return image
+        return read_whole(self.view.record(image_id))
 
     def _decode(self, data: bytes, box: Box | None) -> Image.Image:
         # As the indexer does: a whole photograph may be decoded smaller, of a part all pixels are needed.
@@ -256,7 +231,7 @@ class SearchService:
         Raises:
             ImageError: the bytes are no image that can be used.
         """
-        return _cropped(self._decode(data, box), box)
+        return cropped(self._decode(data, box), box)
 
     def stored_image(self, image_id: int) -> Image.Image:
         """An image of the index as a picture.
@@ -264,12 +239,12 @@ class SearchService:
         Raises:
             StoreError: it is not in the index. ImageError: its file is gone or has changed.
         """
-        return self._read(self.view.record(image_id))
+        return read_stored(self.view.record(image_id))
 
     def _see(self, image: Image.Image, box: Box | None, content: str) -> Photograph:
         full_size = image.info.get("full_size", image.size)
         if box is not None:
-            image = _cropped(image, box)
+            image = cropped(image, box)
             full_size = image.size
         with self._model:  # one at a time: it uses all cores, or the whole GPU
             seen = self.extractor.see(image)
@@ -277,51 +252,3 @@ class SearchService:
         features.check_finite()
         spread = spread_of(to_array(image, self.extractor.weights.config.input_size))
         return Photograph(features, seen.labels[0], full_size, content, spread)
-
-
-class _Recent(Generic[Value]):
-    """The values asked for last. Two threads that miss at once both compute: harmless, and rare."""
-
-    def __init__(self, size: int) -> None:
-        self._size, self._values, self._lock = size, OrderedDict[Hashable, Value](), threading.Lock()
-
-    def get(self, key: Hashable, compute: Callable[[], Value]) -> Value:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = compute()
-        with self._lock:
-            self._values[key] = value
-            if len(self._values) > self._size:
-                self._values.popitem(last=False)
-        return value
-
-
-def _cropped(image: Image.Image, box: Box | None) -> Image.Image:
-    if box is None:
-        return image
-    left, top, right, bottom = box.pixels(image.width, image.height)
-    return image.crop((int(left), int(top), max(int(left) + 1, round(right)), max(int(top) + 1, round(bottom))))
-
-
-def shows_nobody(info: ModelInfo, photographs: Sequence[Photograph]) -> str:
-    """Why none of several photographs shows a person, in a sentence; "" where one may."""
-    told = [
-        no_person(*each.size, each.spread, int(info.visible(each.features.visibility[0]).sum()), info.p)
-        for each in photographs
-    ]
-    return told[0] if told and all(told) else ""
-
-
-def _check_same(record: ImageRecord, digest: str) -> None:
-    if not record.content_hash or digest != record.content_hash:
-        raise ImageError("the file has changed since it was indexed; index the gallery again")
-
-
-def _jpeg(image: Image.Image, largest: tuple[int, int], quality: int) -> bytes:
-    image.thumbnail(largest, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    image.info = {}
-    target = io.BytesIO()
-    image.save(target, "JPEG", quality=quality)
-    return target.getvalue()

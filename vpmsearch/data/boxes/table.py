@@ -15,7 +15,8 @@ from pathlib import Path
 
 from vpmsearch.data.boxes.found import FoundBox
 from vpmsearch.data.images import printable
-from vpmsearch.data.manifest import MAX_ROWS, ManifestRow, read_manifest, rows_of
+from vpmsearch.data.manifest import MAX_ROWS, read_manifest, rows_of
+from vpmsearch.data.manifest_rows import ManifestRow
 from vpmsearch.errors import DataError
 
 _BOX = ("x", "y", "w", "h")
