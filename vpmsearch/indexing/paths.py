@@ -1,10 +1,11 @@
-"""How the catalog names files."""
+"""How the catalog names files, and whether a file that it names is still there."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from vpmsearch.data.fragment import file_of
 from vpmsearch.data.images import printable
 
 
@@ -36,3 +37,14 @@ def is_text(path: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def file_is_gone(path: str) -> bool:
+    """Whether the file of a stored path, or the file that it is a part of, does not exist any more."""
+    try:
+        os.lstat(file_of(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # a disk that cannot be read just now
+        return False
+    return False

@@ -16,7 +16,7 @@ from vpmsearch.indexing.dry_run import NoWriter
 from vpmsearch.indexing.hashes import ContentHashes
 from vpmsearch.indexing.labels import keeps_labels, labelled, unlabelled, with_missing
 from vpmsearch.indexing.pace import Pace
-from vpmsearch.indexing.paths import is_text, rejected_path, stored_path
+from vpmsearch.indexing.paths import file_is_gone, is_text, rejected_path, stored_path
 from vpmsearch.indexing.report import IndexReport
 from vpmsearch.model.extraction import ExtractedBatch, Rejected, Request
 from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
@@ -207,15 +207,7 @@ class GalleryRun:
 
     def _vanished(self, path: str) -> bool:
         """Not named by the gallery, and not there: a shorter list or another layout takes no image away."""
-        if path in self._named:
-            return False
-        try:
-            os.lstat(file_of(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return True
-        except OSError:  # a disk that cannot be read just now
-            return False
-        return False
+        return path not in self._named and file_is_gone(path)
 
     def _is_same(self, path: str, image: LabelledImage) -> bool:
         """The same bytes as before; labels are compared later, many at once."""

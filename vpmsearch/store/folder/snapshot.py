@@ -17,8 +17,8 @@ from vpmsearch.store.folder.checksums import is_as_written
 from vpmsearch.store.folder.columns import MOMENT
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
-from vpmsearch.store.folder.files import REMEDY
 from vpmsearch.store.folder.labels import ImageLabels
+from vpmsearch.store.folder.line_up import line_up
 from vpmsearch.store.folder.moment import Moment, Part
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import Allowed
@@ -43,7 +43,8 @@ class Snapshot:
         self.stored_model = moment.model
         self.model_info: ModelInfo = moment.model.info
         opened = moment.open(folder, device, before.parts if before is not None else {})
-        self._line_up(list(opened.values()), moment.removed)
+        lined_up = line_up(list(opened.values()), moment.removed, self.model_info.p)
+        self.image_ids, self.visibility, self._part_of, self._row_in_part = lined_up
         self.visible: Bool = self.model_info.visible(self.visibility)
         self.parts: dict[int, Part] = {}
         self._sound: dict[int, bool] = {}
@@ -56,24 +57,6 @@ class Snapshot:
         self._live = Allowed(self.image_ids)
         for array in (self.image_ids, self.visibility, self.visible):
             array.flags.writeable = False
-
-    def _line_up(self, segments: Sequence[OpenSegment], removed: Int64) -> None:
-        """Put the images of all segments that are not removed in one order, ascending by id."""
-        p = self.model_info.p
-        ids = np.concatenate([np.empty(0, np.int64), *(files.image_ids for files in segments)])
-        visibility = np.concatenate([np.empty((0, p), np.float32), *(files.visibility for files in segments)])
-        counts = [len(files.image_ids) for files in segments]
-        parts = np.repeat(np.arange(len(counts)), counts)
-        inside = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])
-        order = np.argsort(ids, kind="stable")  # merged segments overlap in ids
-        if len(removed):
-            order = order[~np.isin(ids[order], removed, assume_unique=True)]
-        self.image_ids: Int64 = ids[order]
-        self.visibility: Float32 = visibility[order]
-        self._part_of: Int64 = parts[order]
-        self._row_in_part: Int64 = inside[order]
-        if (self.image_ids[:-1] == self.image_ids[1:]).any():
-            raise StoreDamagedError(f"two segments hold one image; {REMEDY}")
 
     @classmethod
     def take(cls, folder: Path, catalog: Catalog, device: str, before: Snapshot | None = None) -> Snapshot:
