@@ -19,7 +19,7 @@ _QUALITY = (20, 75)
 
 
 def jittered(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """The image with brightness, contrast and saturation each times a number drawn from [1 − strength, 1 + strength]."""
+    """The image with brightness, contrast and saturation each times a number from [1 − strength, 1 + strength]."""
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(float(rng.uniform(1 - strength, 1 + strength)))
     return image

@@ -51,7 +51,7 @@ _counting: ContextVar[NotTaken | None] = ContextVar("not_taken", default=None)
 
 @contextmanager
 def counting_not_taken() -> Iterator[NotTaken]:
-    """Within the block, `vpmsearch.data.image_files.image_names` counts here the files that it skips, for any caller."""
+    """Within the block, `vpmsearch.data.image_files.image_names` counts here the files that it skips."""
     counted = NotTaken()
     token = _counting.set(counted)
     try:
