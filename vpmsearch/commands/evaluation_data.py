@@ -1,4 +1,4 @@
-"""What `vpmsearch evaluate` measures on: data sets under their protocols, and a gallery that an index has already."""
+"""The data of `vpmsearch evaluate`: data sets with their protocols, and galleries that are already in an index."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def measured(
     images = _drawn(images, queries, seed)
     protocol = _protocol(images, leave_out, tracks, draws)
     labels = labels_of(images, protocol)
-    _check_matches(*labels)  # from the labels alone, before the first image is seen
+    _check_matches(*labels)  # needs only labels, so it comes before the first image is read
     return MeasuredSet(images, protocol, labels)
 
 

@@ -183,7 +183,7 @@ def gallery_folder(gallery: Path) -> Path:
 def _look(
     index: Place, weights: Path | None, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool
 ) -> IndexReport:
-    """What a run would do; where there is no index, to the new one that it would make."""
+    """What a run would do. If there is no index, it says so for the new one that the run would make."""
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
@@ -243,9 +243,9 @@ def _open_or_create(
     precision: str,
     extractor_of: Callable[[LoadedWeights], Extractor],
 ) -> tuple[Gallery, Extractor]:
-    """The store at `place` and what sees for it: with the weights it was built with, or a new one.
+    """The store at `place` and an extractor with its weights. If there is no store, a new one is made.
 
-    A new one is made only when there is something that sees: a runtime that is not there leaves no empty index behind.
+    A new store is made only after the extractor, so that a missing runtime leaves no empty index behind.
     """
     from dataclasses import replace
 

@@ -32,7 +32,7 @@ def weights_of_index(info: ModelInfo, given: Path | None = None, precision: str 
     """The weights that an index was built with, in its precision.
 
     Args:
-        given: the file that was named, of whatever weights. precision: that was asked for; "" is the index's.
+        given: a weights file that was named; may hold other weights. precision: the one asked for; "" is the index's.
 
     Raises:
         DataError: another precision was asked for. WeightsError: the weights are not found.

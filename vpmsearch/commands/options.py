@@ -169,13 +169,13 @@ def default_workers() -> int:
 
 @dataclass(frozen=True)
 class Shard:
-    """Share number (from 1) of so many."""
+    """One share of the work: its number, from 1, and the number of shares."""
 
     number: int
     shares: int
 
     def takes(self, name: str) -> bool:
-        """Whether it is this share's: by the name alone, so that the same process resumes with the same images."""
+        """Whether a file belongs to this share. Only its name decides, so a process resumes with the same images."""
         if self.shares == 1:
             return True
         digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()

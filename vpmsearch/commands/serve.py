@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "VPMSEARCH_TOKEN"
 LARGEST_TOKEN_FILE = 10_000
-"""Bytes; a file that is larger is another."""
+"""Bytes. A larger file is not a token file."""
 _PROXY = "Behind a proxy"
 
 
@@ -128,10 +128,10 @@ def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: 
 
 
 def given_token(file: Path | None) -> str:
-    """The token of a file, else of the environment; "" where neither is given.
+    """The token from a file, else from the environment; "" if neither is given.
 
     Raises:
-        DataError: one is given and empty, which would serve without any token, or the file is none of a token.
+        DataError: the token given is empty, so the server would run without one, or the file is not a token file.
     """
     if file is None:
         text = os.environ.get(TOKEN_VARIABLE)

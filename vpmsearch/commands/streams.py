@@ -1,6 +1,6 @@
-"""The process's surroundings: streams that may be closed, of another encoding or gone, and signals that ask it to stop.
+"""Handles standard streams that are closed or have another encoding, and signals that ask the process to stop.
 
-A service, a cron job or a closed terminal must not stop the work, and no name of a file may.
+The work must go on in a service, in a cron job, after its terminal was closed, and with any file name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Talk(io.TextIOBase):
     """A stream for messages. What cannot be written is dropped: messages accompany the work and never end it.
 
     Args:
-        stream: where they go; None is stderr as it is at that moment, which a progress bar replaces by one of its own.
+        stream: where messages go; None is the present stderr, which a progress bar replaces while it is shown.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -114,7 +114,7 @@ def stopped_by_signals() -> Iterator[None]:
     owner, before = os.getpid(), dict[int, Any]()
 
     def stop(number: int, _: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked child ends as it would have without us
+        if os.getpid() != owner:  # a forked child ends as it would without this handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

@@ -1,4 +1,4 @@
-"""What all commands do alike: errors, messages, progress. Talk goes to stderr, so that stdout is the answer alone."""
+"""Errors, messages and progress of all commands. Messages go to stderr, so that stdout has only the answer."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _told_warnings() -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """One line to the person: on stderr. Nobody there to read it is no failure."""
+    """Print a line for the user on stderr. It is no failure if that cannot be written."""
     typer.echo(message, file=TALK)
 
 
@@ -127,7 +127,7 @@ def progress(what: str, total: int) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """As `progress`, for work that says only while it goes on how much there is of it.
+    """As `progress`, for work whose total is known only while it runs.
 
     Yields:
         tell(done, total).
@@ -210,7 +210,7 @@ def _quit_on_broken_pipe(error: BaseException) -> None:
 
 
 def _drop_unwritten() -> None:
-    """Let go of what stdout could not take, or the interpreter tries again when it ends, and complains."""
+    """Drop what stdout could not take. Else the interpreter would try again at its end and print an error."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -182,7 +182,7 @@ def train(
 
 
 def _check_unused(output: Path, *, resume: bool) -> None:
-    """Days of training are not replaced by a word that was left out."""
+    """Refuse an output that holds a trained model, so that a forgotten --resume does not replace days of training."""
     from vpmsearch.errors import TrainingError
     from vpmsearch.training.log import TrainingFiles
 
@@ -196,7 +196,7 @@ def _check_unused(output: Path, *, resume: bool) -> None:
 
 
 def _say_start(trainer: Trainer) -> None:
-    """Say what is trained, from where, and what of the settings comes to nothing with these images."""
+    """Say what is trained, from which weights, and which settings have no effect with these images."""
     from vpmsearch.model.initial import PUBLISHED
 
     settings, ranks = trainer.settings, trainer.ranks

@@ -1,4 +1,4 @@
-"""A writer for those who only want to know what would be written."""
+"""A writer that writes nothing, for dry runs."""
 
 from __future__ import annotations
 

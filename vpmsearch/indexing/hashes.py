@@ -1,4 +1,4 @@
-"""Content hashes of a gallery's files, of which a scene that has many parts is read once."""
+"""Content hashes of a gallery's files. A scene with many parts is read once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vpmsearch.data.images import content_hash, part_hash
 
 
 class ContentHashes:
-    """`content_hash`, with the file of the last part remembered: the parts of a scene come one after another."""
+    """As `content_hash`, but remembers the file of the last part: the parts of a scene come one after another."""
 
     def __init__(self) -> None:
         self._last: tuple[str, str] = ("", "")

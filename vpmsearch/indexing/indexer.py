@@ -1,4 +1,4 @@
-"""Brings an index up to date with a gallery, committing as it goes: an interrupted run resumes where it was."""
+"""Brings an index up to date with a gallery. It commits as it goes, so an interrupted run can be continued."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def index_gallery(
         store: open, made for the extractor's weights.
         extractor: sees the images.
         images: the gallery; a path named twice counts once.
-        prune_below: remove indexed images below this folder whose files have vanished; elsewhere, those of which an
-            image of this gallery has the same bytes.
-        clear_labels: take away the labels that the gallery does not know; else they stay.
-        on_progress: told how many more images are dealt with.
-        on_build: told, while a commit builds region indexes, how many vectors are in and how many there will be.
+        prune_below: remove indexed images whose files have vanished: all of them below this folder; elsewhere only
+            those whose bytes an image of this gallery has too.
+        clear_labels: remove labels that the gallery does not know; else they stay.
+        on_progress: called with the number of images newly done.
+        on_build: called while a commit builds region indexes, with the number of vectors added so far and in all.
 
     Raises:
         ModelMismatchError: the store was made for other weights.
@@ -54,7 +54,7 @@ def index_gallery(
             for batch in extractor.extract(run.requests()):
                 run.take(batch)
         finally:
-            # Interrupted or failed, what is done is kept; after a commit that failed this is its second chance.
+            # Keep what is done, even if the run was interrupted or failed. A commit that failed is tried again here.
             run.commit()
         if prune_below is not None:
             run.prune(prune_below)

@@ -1,4 +1,4 @@
-"""Labels that a source gives, put together with those that the index has."""
+"""Merges the labels that a source gives with those that the index has."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class LabelChanges:
 
 
 def labelled(record: ImageRecord, path: str, image: LabelledImage, *, clear: bool) -> ImageRecord:
-    """What is known of an image, once a source has named it.
+    """The record of an image with the labels that a source gives.
 
-    A source that does not know a label says nothing about it: a folder of photographs has none at all, and a list of
-    identities no times. Such a label stays, unless `clear` asks for what this source knows and nothing else.
+    A label that the source does not know stays as it is: a folder of photographs has no labels at all, and a list of
+    identities has no times. With `clear` such a label is removed.
 
     Args:
-        record: as the index has it. path: the image's now. image: as the source names it.
+        record: the record in the index. path: the image's present path. image: the image with the source's labels.
     """
     return replace(record, path=path, **_chosen(record, image, clear=clear))
 
@@ -57,7 +57,7 @@ def keeps_labels(record: ImageRecord, image: LabelledImage) -> bool:
 
 
 def with_missing(record: ImageRecord, other: ImageRecord) -> ImageRecord:
-    """A record with the labels that it lacks taken from another record."""
+    """A record in which missing labels are taken from another record."""
     missing = {name: getattr(other, name) for name in LABELS if getattr(record, name) is None}
     return replace(record, attributes=_merged(other.attributes, record.attributes), **missing)
 
@@ -68,10 +68,10 @@ def unlabelled(record: ImageRecord) -> ImageRecord:
 
 
 def attributes_of(image: LabelledImage) -> dict[str, str]:
-    """What a source notes of an image beside its labels, in the order of the names; tracklet and clothes too.
+    """The attributes that a source gives an image beside its labels, sorted by name; tracklet and clothes too.
 
     Raises:
-        DataError: one is none that an image can have.
+        DataError: an attribute is not one that an image can have.
     """
     found: dict[str, str | None] = {"track": image.track, "clothes": image.clothes, **dict(image.attributes)}
     return as_attributes(found)

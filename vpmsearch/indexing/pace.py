@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 
 COMMIT_IMAGES = 4096
-"""Images a commit takes at most: a segment of 4,096 × 6 × 256 float32 is 24 MiB, and as much again in FAISS."""
+"""Largest number of images in a commit. A segment of 4,096 × 6 × 256 float32 is 24 MiB, and as much again in FAISS."""
 LOST_SECONDS = 20.0
-"""Work, in seconds, that a kill at any moment may cost. A batch that alone takes longer costs itself."""
-_SPARE_SECONDS = 2.0  # images that threads have decoded ahead, and a commit that takes longer than the one before
+"""Seconds of work that may be lost if the process is killed. If one batch takes longer, that batch may be lost."""
+_SPARE_SECONDS = 2.0  # for images that threads have decoded ahead, and for a commit slower than the one before
 
 
 class Pace:
-    """Says after each batch whether to commit now, as the next batch and the commit itself take time as well.
+    """Decides after each batch whether to commit now. It counts in the time of the next batch and of the commit.
 
     Args:
         clock: seconds, such as `time.monotonic`.
@@ -25,7 +25,7 @@ class Pace:
         self._longest = self._commit = 0.0
 
     def is_due(self, pending: int) -> bool:
-        """Whether to commit. To be asked once after each batch of work.
+        """Whether to commit. To be called once after each batch.
 
         Args:
             pending: images that wait for the commit.
@@ -33,7 +33,7 @@ class Pace:
         now = self._clock()
         self._longest = max(self._longest, now - self._last)
         self._last = now
-        # Without a commit now, the next chance comes after one more batch, and what it commits lasts a commit later.
+        # Without a commit now, the next chance is after one more batch, and the work is safe when that commit is done.
         expected = now - self._begun + self._longest + self._commit + _SPARE_SECONDS
         return pending >= COMMIT_IMAGES or expected > LOST_SECONDS
 
@@ -41,8 +41,8 @@ class Pace:
         """Begin anew after a commit.
 
         Args:
-            seconds: what it took until it would last.
+            seconds: duration of the commit.
         """
-        # The slowest batch since the last commit is what the next ones are expected to take: machines get busy.
+        # The next batches may be as slow as the slowest before, as machines get busy. Its time is halved per commit.
         self._longest, self._commit = self._longest / 2, seconds
         self._begun = self._last = self._clock()

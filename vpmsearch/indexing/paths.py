@@ -15,9 +15,9 @@ def stored_path(path: Path) -> str:
 
 
 def stored_prefix(start: str) -> str:
-    """What stored paths begin with where a path as a user writes it begins with `start`; "" for any path.
+    """The beginning of stored paths that matches `start`, the beginning of a path as a user writes it; "" matches all.
 
-    A last "/" is kept, so "cam1" begins the paths in cam1 and in cam10, and "cam1/" those in cam1 alone.
+    A last "/" is kept: "cam1" matches paths in cam1 and in cam10, "cam1/" only those in cam1.
     """
     if not start:
         return ""
@@ -26,12 +26,12 @@ def stored_prefix(start: str) -> str:
 
 
 def rejected_path(path: str) -> str:
-    """How the catalog names a rejected file: as it would name the image, but a name that is no text is escaped."""
+    """How the catalog names a rejected file: as it would name the image, but a name that is not UTF-8 is escaped."""
     return path if is_text(path) else printable(path)
 
 
 def is_text(path: str) -> bool:
-    """Whether a path can be kept: as UTF-8."""
+    """Whether a path can be stored, which means as UTF-8."""
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -10,19 +10,20 @@ from vpmsearch.indexing.labels import LABELS, LabelChanges
 from vpmsearch.model.extraction import Rejected
 
 EXAMPLES = 10
-"""Equal files that a report names; it counts all."""
+"""A report names at most so many equal files; it counts all."""
 
 
 @dataclass
 class IndexReport:
-    """What a run did or, of a dry run, would do.
+    """What a run did, or what a dry run would do. Counts are of images.
 
-    indexed: taken in, `replaced` of them changed files. unchanged: same path, bytes and labels as before.
-    relabelled: same bytes, other pid, camid or time; `labels` says which. moved: same bytes under a new path, the old
-    file gone. Both keep embedding and image id. kept_labels: those of these three kinds that kept a label which the
-    source does not know. duplicates: indexed images whose bytes another image has too; `equal` names some, each with
-    that other. pruned: vanished and removed; `pruned_paths` names all. dead: images whose files are gone and whose
-    bytes an image of this gallery has too; a run that prunes removes them. images: what the index holds now.
+    indexed: added; `replaced` of them are changed files. unchanged: same path, bytes and labels as before.
+    relabelled: same bytes, but another pid, camid or time; `labels` says which. moved: same bytes under a new path, and
+    the old file is gone. Relabelled and moved images keep embedding and image id. kept_labels: unchanged, relabelled
+    and moved images that kept a label which the source does not know. duplicates: indexed images with the same bytes as
+    another image; `equal` names some, each with that other. pruned: removed, as their files have vanished;
+    `pruned_paths` names all. dead: images whose files are gone and whose bytes an image of this gallery has too; a run
+    that prunes removes them. images: in the index now.
     """
 
     indexed: int = 0
@@ -42,13 +43,13 @@ class IndexReport:
     rejected: list[Rejected] = field(default_factory=list)
 
     def count_duplicate(self, path: str, other: str) -> None:
-        """An image was indexed whose bytes another one has."""
+        """Count an indexed image with the same bytes as another."""
         self.duplicates += 1
         if len(self.equal) < EXAMPLES:
             self.equal.append((path, other))
 
     def count_pruned(self, path: str) -> None:
-        """An image was removed, as its file has vanished."""
+        """Count an image that was removed, as its file has vanished."""
         self.pruned += 1
         self.pruned_paths.append(path)
 

@@ -23,10 +23,10 @@ from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
 from vpmsearch.types import ImageRecord
 
 LOOKED_UP = 1024
-"""Unchanged files whose labels are looked up at once: on a server each look is a round trip."""
+"""Unchanged files whose labels are looked up at once, as each look-up on a server is a round trip."""
 
 _GLANCE = (128, 64)
-"""(height, width) in which a dry run decodes: a damaged file shows in any size."""
+"""(height, width) to which a dry run decodes. Any size shows whether a file is damaged."""
 
 
 class GalleryRun:
@@ -55,17 +55,17 @@ class GalleryRun:
         self._named: set[str] = set()
         self._rejected_now: set[str] = set()
         self._taken: dict[str, str] = {}  # path -> content hash, of what this run took in
-        self._same: list[tuple[str, LabelledImage]] = []  # of the same bytes; labels not compared yet
+        self._same: list[tuple[str, LabelledImage]] = []  # same bytes as before; labels not compared yet
         self._pace = Pace()
         self._hash = ContentHashes()
         self._scenes: set[str] = set()
         """Files of which the gallery names parts."""
 
     def requests(self) -> Iterator[Request]:
-        """The images to embed; deals with all others itself.
+        """The images to embed. All other images are handled here.
 
-        What has no image yet comes first: a run that is killed again and again gets on, although each one has to read
-        the files that are known once more.
+        Files without an image in the index come first. So runs that are killed again and again make progress, although
+        each has to read the known files once more.
         """
         known_before = self.known.copy()
         for is_known in (False, True):
@@ -98,7 +98,7 @@ class GalleryRun:
             record = labelled(record, path, image, clear=self.clear)
             self._note(record.content_hash, path)
             records.append(record)
-        # Their successors first: were the run to stop in between, a removal alone would lose images and labels.
+        # New images are added before old ones are removed: a run that stops in between loses no image and no label.
         self.writer.add(records, batch.features)
         self.report.replaced += self.writer.remove([self.known[path][0] for path in replaced])
         self.report.indexed += len(records)
@@ -108,7 +108,7 @@ class GalleryRun:
         self._commit_if_due()
 
     def would_take(self, request: Request, reader: SceneReader) -> None:
-        """Count an image that a run would embed, or reject; a dry run's `take`."""
+        """Count an image that a run would embed or reject. A dry run calls it instead of `take`."""
         path = stored_path(request.path)
         try:
             digest, _ = reader.read(request.path, reader.ahead(request.path), shrink_to=_GLANCE)
@@ -121,14 +121,14 @@ class GalleryRun:
         self.tell(1)
 
     def _note(self, digest: str, path: str) -> None:
-        """An image that was taken in, and whether another has its bytes."""
+        """Note an image that was added, and count it as a duplicate if another has its bytes."""
         if others := self._by_hash[digest]:
             self.report.count_duplicate(path, others[0])
         others.append(path)
         self._taken[path] = digest
 
     def commit(self) -> None:
-        """Make what is done so far visible and lasting."""
+        """Make what was done so far visible and durable."""
         self.writer.commit()
         self._pace.committed(self.writer.commit_seconds)
 
@@ -139,10 +139,10 @@ class GalleryRun:
     def prune(self, below: Path) -> None:
         """Remove the images below a folder whose files have vanished, and the notes on rejected ones.
 
-        Below a photograph or film are its parts. A part of a scene has vanished also when this gallery names other
-        parts of that scene and not this one: the list of boxes has changed.
-        Elsewhere only those go of which this gallery has a living image with the same bytes: such an image has moved.
-        Wherever it was, the living one gets the labels that it lacks.
+        The parts of a photograph or film count as below it. A part of a scene has also vanished if this gallery names
+        other parts of that scene but not this one, as the list of boxes has changed.
+        Elsewhere an image is removed only if an image of this gallery has the same bytes and its file exists: then it
+        has moved. In both cases that image gets the labels that it lacks.
         """
         whole = stored_path(below)
         prefix = os.path.join(whole, "")  # noqa: PTH118 (the trailing separator)
@@ -182,7 +182,7 @@ class GalleryRun:
         return (self._taken[path] if path in self._taken else self.known[path][1]) == digest
 
     def _leave_to_twins(self, moved: Mapping[str, str]) -> None:
-        """Remove dead images; their living twins (path -> path) get the labels that they lack, of each in turn."""
+        """Remove dead images. Their living twins (dead path -> living path) get the labels that they lack."""
         if not isinstance(self.writer, NoWriter):
             self.commit()  # so that the twins can be looked up as they are now
             self.store.refresh()
@@ -200,22 +200,25 @@ class GalleryRun:
             self.report.count_pruned(path)
 
     def _is_gone(self, path: str) -> bool:
-        """Vanished, or a part that a new list of its scene's boxes lacks."""
+        """Whether an image has vanished, or is a part that the new list of its scene's boxes lacks."""
         if self._vanished(path):
             return True
         return "#" in path and path not in self._named and (file := file_of(path)) != path and file in self._scenes
 
     def _vanished(self, path: str) -> bool:
-        """Not named by the gallery, and not there: a shorter list or another layout takes no image away."""
+        """Whether the gallery does not name a path and its file does not exist.
+
+        An existing file has not vanished, so a shorter list or another layout removes no image.
+        """
         return path not in self._named and file_is_gone(path)
 
     def _is_same(self, path: str, image: LabelledImage) -> bool:
-        """The same bytes as before; labels are compared later, many at once."""
+        """Whether a file has the same bytes as before. Labels are compared later, many at once."""
         try:
             if self._hash.of(image.path) != self.known[path][1]:
                 return False
         except ImageError:
-            return False  # extraction says what is wrong with it
+            return False  # extraction will report what is wrong with it
         self._same.append((path, image))
         if len(self._same) >= LOOKED_UP:
             self._compare_labels()
@@ -227,7 +230,7 @@ class GalleryRun:
         ids = [self.known[path][0] for path, _ in same]
         for (path, image), image_id, record in zip(same, ids, self.snapshot.records_of(ids), strict=True):
             now = self._relabel(record, path, image)
-            if path in self.rejected_before:  # it was damaged for a while
+            if path in self.rejected_before:  # it could not be read for a while
                 self.writer.accept(path)
             if now == record:
                 self.report.unchanged += 1
@@ -236,24 +239,24 @@ class GalleryRun:
                 self.report.relabelled += 1
                 self._commit_if_due()
             self.tell(1)
-        self._commit_if_due()  # also where nothing changed: on a server it finds out whether the writer still is one
+        self._commit_if_due()  # even if nothing changed: on a server it checks that the writer still holds its lock
 
     def _relabel(self, record: ImageRecord, path: str, image: LabelledImage) -> ImageRecord:
-        """A known image as the source labels it; counts what that changes."""
+        """The record of a known image with the source's labels. Counts what changes."""
         now = labelled(record, path, image, clear=self.clear)
         self.report.labels.count(record, now)
         self.report.kept_labels += not self.clear and keeps_labels(record, image)
         return now
 
     def _is_elsewhere(self, path: str, image: LabelledImage) -> bool:
-        """The bytes of an image known under another path: moved, if that file is gone, else a duplicate."""
-        if not self._had_images:  # a new index: the files need not be read twice
+        """Whether the image is known under another path: it has moved if that file is gone, else it is a duplicate."""
+        if not self._had_images:  # a new index knows no image, so the file need not be read here
             return False
         try:
             digest = self._hash.of(image.path)
         except ImageError:
             return False
-        # A path may have other bytes by now than the embedding that is known of it.
+        # A file at a known path may have changed since it was embedded.
         others = [p for p in self._by_hash.get(digest, []) if p in self.known and self.known[p][1] == digest]
         if not others:
             return False
@@ -268,7 +271,7 @@ class GalleryRun:
             self._by_hash[digest].append(path)
             self.report.moved += 1
         else:
-            blank = unlabelled(record)  # it is another image, so far unlabelled
+            blank = unlabelled(record)  # a duplicate is another image and has no labels yet
             self.writer.add([labelled(blank, path, image, clear=self.clear)], self.snapshot.features_of([image_id]))
             self._note(digest, path)
             self.report.indexed += 1
@@ -277,12 +280,12 @@ class GalleryRun:
         return True
 
     def _left(self, others: Sequence[str]) -> str | None:
-        """Which of several paths with the same bytes a file has left; within this gallery rather than elsewhere."""
+        """The path that a file was moved from, of several with the same bytes. Paths in this gallery are preferred."""
         gone = [other for other in others if self._vanished(other)]
         return next((other for other in gone if other.startswith(self._root)), gone[0] if gone else None)
 
     def _reject(self, rejected: Rejected) -> None:
-        """Note why. An image indexed from this path before stays: the file may be unreadable for a moment only."""
+        """Note why. An image indexed from this path before stays, as the file may be unreadable only for a moment."""
         path = stored_path(rejected.path)
         self._rejected_now.add(path)
         self.writer.reject(rejected_path(path), rejected.reason)

@@ -1,4 +1,4 @@
-"""A query's answer as one HTML file: pictures inside, nothing loaded from anywhere, no script. Light and dark."""
+"""A query's answer as one HTML file. It contains its pictures, loads nothing and has no script. Light and dark."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from vpmsearch.types import Match, SearchResult
 from vpmsearch.words import number_of
 
 SceneLoader = Callable[[str], Image.Image | None]
-"""The picture that an image was cut from, by the image's path; None where it is the whole."""
+"""Returns the picture that an image was cut from, by the image's path; None if the image is a whole picture."""
 SIZE = (160, 240)
-"""Pixels of a picture at most: width, height."""
+"""Largest size of a picture in pixels: width, height."""
 _STYLE = """
 :root{color-scheme:light dark;--g:#fff;--p:#f4f5f7;--i:#1c1f23;--q:#55595f;--l:#c9cdd3;--b:#0072b2;--t:#dfe3e8}
 @media(prefers-color-scheme:dark){:root{--g:#15181c;--p:#1f2329;--i:#e9ecef;--q:#a9b0b8;--l:#434a53;--b:#56b4e9;--t:#343b44}}
@@ -47,8 +47,8 @@ td:nth-child(2){width:50%}.bar{display:block;height:.7rem;background:var(--t)}.b
 class Answer:
     """One query and what was found.
 
-    query: its name. images: the photographs. result: the matches, as `vpmsearch.search.judged` gives them. confirmed:
-    images that were added to the query. first_rank: of the first match.
+    query: name of the query. images: its photographs. result: the matches, as returned by `vpmsearch.search.judged`.
+    confirmed: images that were added to the query. first_rank: rank of the first match.
     """
 
     query: str
@@ -64,9 +64,9 @@ def write_report(
     """Write all answers into one file, whole or not at all.
 
     Args:
-        answers: one a query. output: a file that ends in .html or .htm.
-        top: matches a query at most. load: reads a match's `path`; "missing" where it raises VpmsearchError or OSError.
-        scene: the picture that a match was cut from.
+        answers: one per query. output: a file that ends in .html or .htm.
+        top: matches per query at most. load: reads a match's `path`; if it raises VpmsearchError or OSError, the report
+            shows "missing". scene: returns the picture that a match was cut from.
 
     Returns:
         `output`.
@@ -92,10 +92,10 @@ def write_report(
 
 
 def check_report(output: Path) -> None:
-    """Refuse before the work what could not be written after it.
+    """Refuse, before the work begins, a report that could not be written.
 
     Raises:
-        DataError: another suffix than .html or .htm, or no such folder.
+        DataError: the suffix is not .html or .htm, or the folder does not exist.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise DataError(f"{printable(output)}: a report is a file that ends in .html")
@@ -149,8 +149,8 @@ def _hit(rank: int, match: Match, load: Loader, scene: SceneLoader, filled_from:
 def picture_tag(image: Image.Image, alt: str, size: tuple[int, int] = SIZE) -> str:
     """An <img> that holds its picture, without the metadata of its file.
 
-    It is shown as large as fits into `size` (width, height) pixels, small pictures enlarged: a query is as large as its
-    matches. What it holds has no more pixels than the picture.
+    The picture is scaled to fit `size` (width, height) in pixels. Small pictures are enlarged for display, so that a
+    query looks as large as its matches; the stored picture has no more pixels than the original.
     """
     shown = fitted(image.size, *size)
     small = image.convert("RGB")

@@ -1,7 +1,7 @@
-"""What a notebook asks of the package: a model by one call, and results that show themselves.
+"""Support for notebooks: loads a model by one call, and shows results as tables and pictures.
 
-The package sets this module as the view of every `SearchResult` (`vpmsearch.views`) and imports it when a
-result is first shown: the types themselves know neither pictures nor pandas.
+The package sets this module as the view of every `SearchResult` (`vpmsearch.views`). It is imported when a result is
+first shown, so the types themselves need neither pictures nor pandas.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SHOWN = 10
-"""Matches that a result shows of itself."""
+"""Matches that a notebook shows of a result by default."""
 
 
 def load_model(weights: str | os.PathLike[str] | Gallery | None = None, *, device: str = "auto") -> Extractor:
@@ -108,10 +108,10 @@ def _small(path: str, alt: str, load: Loader) -> str:
 
 
 def result_frame(result: SearchResult) -> DataFrame:
-    """One row a match: the fields of docs/answers.md, and distance_i, weight_i and share_i of each region i.
+    """One row per match: the fields of docs/answers.md, and distance_i, weight_i and share_i of each region i.
 
-    A region that had no part in a match is NaN there. pid and camid are nullable integers, or as they are where one is
-    a word. An attribute has a column of its name.
+    A region that had no part in a match is NaN in its row. pid and camid are nullable integers, but keep their types if
+    one of them is a word. Each attribute has a column with its name.
 
     Raises:
         DataError: pandas is not installed.
@@ -130,7 +130,7 @@ def _pandas() -> Any:
 
 
 def _labelled_frame(pandas: Any, rows: list[dict[str, Any]], columns: list[str]) -> DataFrame:
-    """Rows as a frame: labels as nullable integers where none is a word, times as UTC."""
+    """Rows as a frame. Labels are nullable integers if none is a word; times are UTC."""
     frame: DataFrame = pandas.DataFrame(rows, columns=columns)
     whole = [name for name in ("pid", "camid") if not any(isinstance(row[name], str) for row in rows)]
     frame = frame.astype(dict.fromkeys(whole, "Int64"))
@@ -176,7 +176,7 @@ def _pictures(images: Selection, load: Loader) -> str:
 
 
 def selection_frame(selection: Selection) -> DataFrame:
-    """One row an image: image_id and what is known of it; an attribute has a column of its name.
+    """One row per image: its image_id and labels. Each attribute has a column with its name.
 
     Raises:
         DataError: pandas is not installed.
@@ -193,7 +193,7 @@ def selection_frame(selection: Selection) -> DataFrame:
 
 
 def selection_arrow(selection: Selection) -> Any:
-    """A `pyarrow.Table`, one row an image, with the columns of `vpmsearch export`.
+    """A `pyarrow.Table` with one row per image and the columns of `vpmsearch export`.
 
     Raises:
         DataError: pyarrow is not installed.
@@ -203,5 +203,5 @@ def selection_arrow(selection: Selection) -> Any:
 
 
 def selection_faiss(image_ids: Int64, vectors: Float32) -> Any:
-    """A flat FAISS index (L2) of vectors (m, d) under the ids of their images (m,)."""
+    """A flat FAISS index (L2) of vectors (m, d); their ids are those of the images (m,)."""
     return flat_index(image_ids, vectors)

@@ -1,4 +1,4 @@
-"""Answers as tables: a row an image, for spreadsheets and for people's own analysis."""
+"""Answers as tables with one row per image, for spreadsheets and for people's own analysis."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def result_rows(result: SearchResult, first_rank: int = 1) -> tuple[list[str], list[Row]]:
-    """Columns, and a row a match: the fields of docs/answers.md, and distance_i, weight_i, share_i of each region i.
+    """Columns, and a row per match: the fields of docs/answers.md, and distance_i, weight_i, share_i of each region i.
 
-    A region that had no part in a match is missing in its row. An attribute has a column of its name.
+    A region that had no part in a match is missing in its row. Each attribute has a column with its name.
     """
     regions = sorted({part.region for match in result.matches for part in match.regions})
     plain = [*PLAIN, *JUDGED]
@@ -43,7 +43,7 @@ def result_rows(result: SearchResult, first_rank: int = 1) -> tuple[list[str], l
 
 
 def decided_rows(columns: Sequence[str], rows: Sequence[Row], decided: Decided) -> tuple[list[str], list[Row]]:
-    """The same with a column `decision`, and below the matches a row for each image that was decided on."""
+    """The table with a column `decision`, and after the matches a row for each confirmed or refused image."""
     more = []
     for decision, image_id, record in decided:
         moment = None if record.captured_at is None else as_utc(record.captured_at).isoformat()
@@ -55,7 +55,7 @@ def decided_rows(columns: Sequence[str], rows: Sequence[Row], decided: Decided) 
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """As CSV with a head. Text that a spreadsheet would take for a formula begins with an apostrophe."""
+    """The table as CSV with a header. Text that a spreadsheet would take for a formula gets an apostrophe before it."""
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\r\n")
     writer.writerow([_cell(name) for name in columns])
@@ -74,7 +74,7 @@ def _cell(value: object) -> object:
 
 
 def parquet_bytes(columns: Sequence[str], rows: Sequence[Row]) -> bytes:
-    """As a Parquet file. Labels are whole numbers unless one is a word: then they are text.
+    """The table as a Parquet file. Labels are whole numbers, but text if one of them is a word.
 
     Raises:
         DataError: pyarrow is not installed.

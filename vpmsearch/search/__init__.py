@@ -1,6 +1,6 @@
-"""Search: candidates from the region indexes, Eq. 4 on what is left, and how sure a match is.
+"""Search: finds candidates in the region indexes, ranks them by Eq. 4, and says how sure a match is.
 
-`SearchEngine` searches an index in a folder; `open.searcher` gives the search of any store.
+`SearchEngine` searches an index in a folder. `open.searcher` returns the search of any store.
 """
 
 from __future__ import annotations

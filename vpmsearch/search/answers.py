@@ -19,7 +19,8 @@ SCHEMA = 2
 class QueryRegion:
     """What a query shows of one region.
 
-    counts: enough of it is visible, and it was asked for. photograph: the one it was taken from, from 0.
+    counts: whether the region is compared: enough of it is visible, and it was asked for. photograph: the number,
+    from 0, of the photograph that the region was taken from.
     """
 
     region: int
@@ -32,11 +33,11 @@ class QueryRegion:
 def query_regions(
     query: RegionFeatures, info: ModelInfo, chosen: Sequence[int] | None = None, sources: Sequence[int] | None = None
 ) -> list[QueryRegion]:
-    """What one query, (1, p) and (1, p, d), shows.
+    """What one query, (1, p) and (1, p, d), shows of each region.
 
     Args:
-        info: of the index. chosen: regions that were asked for, None for all. sources: for each region the photograph
-            it was taken from; None where there is one.
+        info: model of the index. chosen: regions that were asked for, None for all. sources: for each region the
+            number of the photograph it was taken from; None where the query is one photograph.
     """
     names, seen = region_names(info.num_regions), query.visibility[0]
     counts = info.visible(only_regions(query, chosen).visibility[0])
@@ -47,7 +48,7 @@ def query_regions(
 
 
 def match_values(rank: int, match: Match) -> dict[str, Any]:
-    """One match, as JSON can hold it; Σ weight·distance / Σ weight over its regions = distance."""
+    """One match as JSON values. Over its regions, Σ weight·distance / Σ weight is the match's distance."""
     return {
         "rank": rank,
         "image_id": match.image_id,
@@ -71,10 +72,11 @@ def match_values(rank: int, match: Match) -> dict[str, Any]:
 
 
 def answer_values(name: str, seen: Sequence[QueryRegion], result: SearchResult, first_rank: int = 1) -> dict[str, Any]:
-    """An answer, as JSON can hold it.
+    """An answer as JSON values.
 
     Args:
-        name: of the query. seen: what it shows. result: as `judged` gives it. first_rank: of its first match.
+        name: name of the query. seen: what the query shows. result: what `judged` returned. first_rank: rank of the
+            first match.
     """
     matches = [match_values(rank, match) for rank, match in enumerate(result.matches, start=first_rank)]
     return {
@@ -100,15 +102,15 @@ def answer_values(name: str, seen: Sequence[QueryRegion], result: SearchResult, 
 
 
 def _written(moment: datetime) -> str:
-    """As RFC 3339 has it, in UTC."""
+    """The moment in UTC, as RFC 3339 writes it."""
     return as_utc(moment).isoformat().replace("+00:00", "Z")
 
 
 def place_in(path: str) -> dict[str, Any]:
-    """Where in its file an image is, by its path.
+    """Where in its file an image is. The path says it.
 
     Returns:
-        "box", [left, top, width, height] in pixels, and "seconds" of a film; None where it is the whole.
+        "box", [left, top, width, height] in pixels, None for a whole picture; "seconds" of a film, None without film.
     """
     part = part_or_file(path)
     return {"box": None if part.box is None else list(part.box), "seconds": part.seconds}
@@ -120,7 +122,7 @@ def shares_text(match: Match) -> str:
 
 
 def labels_text(match: Match) -> list[str]:
-    """What is noted about an image, for people: person, camera, time, attributes, each where it is known."""
+    """The labels of an image as text for people: person, camera, time and attributes, as far as they are known."""
     told = [f"{name} {value}" for name, value in (("pid", match.pid), ("camid", match.camid)) if value is not None]
     if match.captured_at is not None:
         told.append(f"{as_utc(match.captured_at):%Y-%m-%d %H:%M:%S}Z")
@@ -128,16 +130,16 @@ def labels_text(match: Match) -> list[str]:
 
 
 def rate_text(match: Match) -> str:
-    """The false-match rate for people, "" where there is none."""
+    """The false-match rate as text for people; "" where there is none."""
     rate = match.false_match_rate
     return "" if rate is None else f"{rate:.1%} false matches" if 0 < rate < 0.1 else f"{rate:.0%} false matches"
 
 
 def answer_notes(match: Match, filled_from: int | None) -> list[str]:
-    """What else an answer says of a match, for people.
+    """Further notes on a match, as text for people.
 
     Args:
-        filled_from: id of the image that the query was filled from, None where it was not.
+        filled_from: id of the image that the query was filled from; None if it was not filled.
     """
     told = [rate_text(match)] if rate_text(match) else []
     told += [f"{match.track_images} images of its track"] if (match.track_images or 0) > 1 else []

@@ -1,12 +1,12 @@
-"""When to stop looking: no image that the lists have not named can be nearer than this.
+"""When to stop a search: a lower bound of the distance of every image that the lists have not named.
 
-An image in none of the lists has D_i ≥ τ_i in every region that it shares with the query, τ_i being the last distance
-of list i. So by Eq. 4 its distance is at least Σ w_i τ_i / Σ w_i over the shared regions, w_i = C_i^q C_i^g with its
-own visibility, which is known for every image. A list that ran out named every image in which its region is visible.
+Let τ_i be the last distance of list i. An image in none of the lists has D_i ≥ τ_i in every region that it shares with
+the query. So by Eq. 4 its distance is at least Σ w_i τ_i / Σ w_i over the shared regions. Here w_i = C_i^q C_i^g, and
+the visibility C_i^g is known for every image. A list that ended has named every image in which its region is visible.
 
-A million images are bounded in groups of alike visibility: all of a group show the same regions, each within a range,
-and over such a box the least value of the ratio is known in closed form. Only images of groups whose least value is not
-above the limit are looked at one by one.
+A million images are bounded in groups of similar visibility. All images of a group show the same regions, and the
+visibility of each region lies in a range. Over such a box the least value of the ratio is known in closed form. Images
+are bounded one by one only in groups whose least value is not above the limit.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from vpmsearch.types import Bool, Float32, Int64
 Float64 = NDArray[np.float64]
 
 GROUPS = 2048
-"""About how many groups there are: bounding them takes about as long as bounding so many images."""
+"""Groups, about. Bounding a group takes about as long as bounding an image."""
 SMALLEST = 16
-"""Images below which a group is not split."""
+"""A group of fewer images is not split."""
 SLACK = 5e-5
-"""What float32 may cost: Eq. 4 is computed to 1e-5, here and in what it is compared with."""
+"""Allowance for float32 rounding: both the bound and the distance it is compared with are exact to 1e-5."""
 
 
 def certain_distance(reported: Float32, norm: float, dim: int) -> Float64:
-    """The least that a Euclidean distance can be which FAISS reports in float32 as this or more.
+    """A lower bound of the true Euclidean distance where FAISS reports at least `reported` in float32.
 
-    FAISS expands ‖a‖² + ‖b‖² − 2ab for batches, where rounding costs up to γ (‖a‖ + ‖b‖)², see `expansion_error`; and
-    ‖b‖ ≤ ‖a‖ + ‖a − b‖. Differences, which it takes for single queries, cost less. Squares too small for float32 are
-    lost in either form, see `underflow_error`.
+    For batches FAISS expands ‖a‖² + ‖b‖² − 2ab. Its rounding error is at most γ (‖a‖ + ‖b‖)², see `expansion_error`,
+    and ‖b‖ ≤ ‖a‖ + ‖a − b‖. For single queries FAISS computes differences, whose error is smaller. Both forms lose
+    squares that are too small for float32, see `underflow_error`.
 
     Args:
-        reported: any shape, infinite allowed. norm: ‖a‖ of the query's embedding. dim: d.
+        reported: distances of any shape, may be infinite. norm: ‖a‖ of the query's embedding. dim: d.
     """
     distance = np.asarray(reported, np.float64)
     with np.errstate(invalid="ignore"):  # ∞ − ∞
@@ -44,10 +44,10 @@ def certain_distance(reported: Float32, norm: float, dim: int) -> Float64:
 
 
 class VisibilityGroups:
-    """The images of a snapshot by visibility.
+    """The images of a snapshot in groups of similar visibility.
 
     Args:
-        visibility: (N, p) ≥ 0, what counts: 0 where a region is not visible.
+        visibility: (N, p) ≥ 0; 0 where a region does not count as visible.
     """
 
     def __init__(self, visibility: Float32) -> None:
@@ -64,7 +64,7 @@ class VisibilityGroups:
         self._order: Int64 = order
         self._sizes = np.diff(np.append(self._starts, images))
         sorted_visibility = visibility[order]
-        # (p, G): the ranges of each group, a region's side by side, as they are computed with.
+        # (p, G): the range of each region in each group. One region's ranges are contiguous, as computations need them.
         self._low: Float64 = _reduced(np.minimum, sorted_visibility, self._starts)
         self._high: Float64 = _reduced(np.maximum, sorted_visibility, self._starts)
 
@@ -72,7 +72,7 @@ class VisibilityGroups:
         return len(self._starts)
 
     def holding(self, allowed: Bool) -> Bool:
-        """Which groups (G,) hold any of the images allowed (N,)."""
+        """Which groups (G,) hold at least one of the allowed images (N,)."""
         if len(self) == 0:
             return np.zeros(0, np.bool_)
         held: Bool = np.logical_or.reduceat(allowed[self._order], self._starts)
@@ -81,15 +81,17 @@ class VisibilityGroups:
     def within(
         self, weights: Float32, nearest: Float64, limit: float, most: int, alive: Bool | None = None
     ) -> Int64 | None:
-        """Images that may be unnamed by the lists and as near as `limit`: a superset, named ones included.
+        """Rows of all images that the lists may not have named and that may be as near as `limit`.
+
+        The result is a superset: it can also hold images that the lists have named.
 
         Args:
-            weights: (p,) visibility of the query, 0 where it does not count. nearest: (p,) τ_i, ∞ where the list ran
-                out or the region is not visible in the query. limit: a distance.
-            most: images to look at one by one. alive: (G,) the groups to look at, all by default.
+            weights: (p,) visibility of the query, 0 where it does not count. nearest: (p,) τ_i, ∞ where the list
+                ended or the query does not show the region. limit: a distance.
+            most: how many images may be bounded one by one. alive: (G,) the groups to consider, all by default.
 
         Returns:
-            Rows ascending; None where that would mean to look at more than `most` images.
+            Rows, ascending; None if more than `most` images would have to be bounded.
         """
         reached = boxes_within(self._low, self._high, weights, nearest, limit)
         groups = np.flatnonzero(reached if alive is None else reached & alive)
@@ -108,7 +110,7 @@ def boxes_within(low: Float64, high: Float64, weights: Float32, nearest: Float64
     """Which of G boxes of visibilities may hold an image that no list names and that is as near as `limit`.
 
     Args:
-        low, high: (p, G) the ranges of each box; a region is shown by all images of a box (high > 0) or by none.
+        low, high: (p, G) ends of each box's ranges. Either all images of a box show a region (high > 0) or none does.
         weights, nearest, limit: as in `VisibilityGroups.within`.
 
     Returns:
@@ -117,7 +119,7 @@ def boxes_within(low: Float64, high: Float64, weights: Float32, nearest: Float64
     shown = high > 0
     regions = np.flatnonzero(weights > 0)
     regions = regions[np.argsort(nearest[regions], kind="stable")]
-    # A list that ran out has named all that show its region.
+    # A list that ended has named all images that show its region.
     possible = shown[regions].any(axis=0) & ~shown[regions[np.isinf(nearest[regions])]].any(axis=0)
     regions = regions[np.isfinite(nearest[regions])]
     w, tau = weights[regions].astype(np.float64), nearest[regions]
@@ -126,14 +128,14 @@ def boxes_within(low: Float64, high: Float64, weights: Float32, nearest: Float64
 
 
 def images_within(visibility: Float32, weights: Float32, nearest: Float64, limit: float) -> Bool:
-    """The same for images of such boxes, by their own visibility (m, p), 0 where it does not count: (m,)."""
+    """As `boxes_within`, for single images by their visibility (m, p), 0 where it does not count: (m,)."""
     regions = np.flatnonzero((weights > 0) & np.isfinite(nearest))
     own = visibility[:, regions] * weights[regions].astype(np.float64)
     return _may_reach(_ratio(own @ nearest[regions], own.sum(axis=1)), limit)
 
 
 def _may_reach(bound: Float64, limit: float) -> Bool:
-    """Whether images whose distance is at least `bound` can be as near as `limit`, or tie with it."""
+    """Whether images whose distance is at least `bound` can be nearer than `limit` or tie with it."""
     reaches: Bool = bound * (1 - SLACK) <= limit * (1 + SLACK)
     return reaches
 
@@ -141,8 +143,9 @@ def _may_reach(bound: Float64, limit: float) -> Bool:
 def _least(low: Float64, high: Float64, weights: Float64, tau: Float64) -> Float64:
     """The least Σ w_i v_i τ_i / Σ w_i v_i with low ≤ v ≤ high, for each of G boxes: (r, G), w and τ (r,), τ ascending.
 
-    A ratio of linear functions is least at a corner, where what is nearer than the least weighs all it can and what is
-    farther as little: one of the r + 1 corners at which the first j visibilities are high. Without any region, ∞.
+    A ratio of linear functions takes its least value at a corner of the box. There every region with τ below that
+    value has its highest visibility, and every other region its lowest. So only r + 1 corners need be tried: those
+    where the first j visibilities are high. ∞ where there is no region.
     """
     weighed, total = (weights * tau) @ low, weights @ low
     least = _ratio(weighed, total)
@@ -155,21 +158,21 @@ def _least(low: Float64, high: Float64, weights: Float64, tau: Float64) -> Float
 
 
 def _ratio(weighed: Float64, total: Float64) -> Float64:
-    """What is weighed over the total; ∞ where the total is 0, which no image shares."""
+    """`weighed` / `total`; ∞ where the total is 0, as no region is shared there."""
     ratio = np.full_like(total, np.inf)
     np.divide(weighed, total, out=ratio, where=total > 0)
     return ratio
 
 
 def _reduced(function: np.ufunc, values: Float32, starts: Int64) -> Float64:
-    """(n, p) by groups that start at (G,): (p, G)."""
+    """Values (n, p), reduced over each of the groups that start at `starts` (G,): (p, G)."""
     if len(starts) == 0:
         return np.zeros((values.shape[1], 0))
     return np.ascontiguousarray(function.reduceat(values, starts, axis=0).T, dtype=np.float64)
 
 
 def _split(visibility: Float32, order: Int64, starts: Int64, largest: int) -> Int64:
-    """Halve groups at the median of their widest range until they are small; reorders `order` within each."""
+    """Halve groups at the median of their widest range until they are small. Reorders `order` within each group."""
     done: list[int] = []
     waiting = list(zip(starts.tolist(), np.append(starts, len(order))[1:].tolist(), strict=True))
     while waiting:

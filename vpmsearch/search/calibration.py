@@ -1,21 +1,23 @@
 """The experiment behind a verdict: how near do strangers come in this gallery, and how far do right answers lie?
 
-Images of the gallery, whole and cut to halves and larger parts, are searched for in it, each without itself and without
-whatever has its content. What comes back is a list of distances, nearest first, of images of the same person and of
-strangers. What tells them apart is the basis:
+Images of the gallery are searched for in it: whole, and cut to halves and larger parts. Each search leaves out the
+image itself and every image with the same content. Its result is a list of distances, nearest first, to images of the
+same person and of strangers. The two are told apart in one of three ways, the basis:
 
-- **pids**, where both images have one. Right answers are those of other cameras where cameras are known, since
-  photographs by the same camera lie nearer than those that one searches with.
-- **pairs**: a person said of some pairs whether they show the same (`vpmsearch.search.pairs`). From those follows how
-  likely a pair at a distance does; who each image of a list shows is drawn with that probability.
-- **likeness**, where nothing is known. A person is supposed to occur at most `MOST` times, so from rank `MOST` on there
-  are strangers for certain. How their distances thin out from there to rank `FAR` says how near the nearest stranger is
-  likely to be: the normal distribution through those two ranks is followed down to the first, and all images before
-  rank `MOST` are taken for strangers. That expects strangers nearer than they are: fewer matches, not more false ones.
-  Right answers: the nearer, the more often right. So a distance that 5 % of all searches exceed is exceeded by no more
-  of those whose first image is right. Where cameras are known, first means the first by another camera.
+- **pids**, where both images have one. Where cameras are known, only images by other cameras are right answers, since
+  photographs by the same camera lie nearer than real queries do.
+- **pairs**: a person said of some pairs whether they show one person (`vpmsearch.search.pairs`). These answers tell how
+  likely two images at a distance show one person. Who each image of a list shows is drawn with that probability.
+- **likeness**, where nothing is known. A person is assumed to occur at most `MOST` times, so images from rank `MOST` on
+  are certainly strangers. Their distances from there to rank `FAR` tell how near the nearest stranger is likely to be:
+  a normal distribution is laid through these two ranks and followed down to the first rank, as if all images before
+  rank `MOST` were strangers too. This places strangers nearer than they are, so there are fewer matches, not more
+  false ones.
+  Right answers: the nearer a first image is, the more often it is right. So a distance that 5 % of all searches exceed
+  is exceeded by at most 5 % of the searches whose first image is right. Where cameras are known, the first image is
+  the first by another camera.
 
-A list may hold all three, as in a gallery with labels for some.
+One list may need all three, as in a gallery where only some images have labels.
 """
 
 from __future__ import annotations
@@ -43,19 +45,19 @@ from vpmsearch.words import number_of
 
 PROBES = 400
 BOXES = (None, CropBox(bottom=0.5), CropBox(top=0.5), CropBox(bottom=0.7), CropBox(top=0.3))
-"""What is searched for of each image: all, and the halves and larger parts that partial photographs show."""
+"""The parts of each image that are searched for: all of it, and halves and larger parts as in partial photographs."""
 MOST, FAR = 20, 60
-"""How often a person occurs at most in a gallery without pids, and the rank up to which strangers are looked at."""
+"""How often a person is assumed to occur at most without pids, and the last rank at which strangers are looked at."""
 LEAST = 300
-"""Images without pids from which on strangers are told by likeness: `FAR` ranks must be the near fifth of them."""
+"""Images without pids that the basis likeness needs: `FAR` ranks must be at most the nearest fifth of them."""
 RANKS = 96
-"""Ranks that are looked at, and eight times as many where all of them show the person searched for."""
+"""Ranks that are looked at; eight times as many where all of these show the person searched for."""
 LOOKED_UP = 1024
 """Images whose pids are looked up at once when probes are drawn."""
 FIRST = 64
-"""Searches after which is told how long all will take."""
+"""After so many searches the time that all will take is reported."""
 OWN, STRANGER, UNKNOWN, NOBODY = "own", "stranger", "unknown", "nobody"
-"""Who an image shows: NOBODY that counts is junk, or the same person by the same camera."""
+"""Who an image shows. NOBODY: the image does not count, as it is junk or the same person by the same camera."""
 Floats = NDArray[np.float64]
 
 
@@ -68,22 +70,22 @@ class Probe:
 
     @property
     def known(self) -> bool:
-        """Whether it is known who it shows."""
+        """Whether the image has a pid."""
         return self.record.pid is not None and self.record.pid != 0 and not is_junk(self.record.pid)
 
     @property
     def source(self) -> Source:
-        """What the search is not to find: the image itself, under any name."""
+        """What the search must not find: the image itself, under any path."""
         return replace(Source.of(self.record.content_hash), image_ids=frozenset({self.image_id}))
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One search: the distances of its list by what is known of who the images show, ascending each.
+    """One search: the distances of its list, sorted by what is known of the person, each ascending.
 
-    visible: regions that the query shows. own: of the same person, by another camera where cameras are known.
-    stranger: of somebody else. unknown: of nobody knows whom; by_another: which of them are by another camera, or all
-    where cameras are not known. answered: pairs of which a person said it.
+    visible: number of regions that the query shows. own: distances to the same person, by another camera where cameras
+    are known. stranger: to somebody else. unknown: to images whose person is not known. by_another: which of the
+    unknown are by another camera; all where cameras are not known. answered: pairs that a person has answered.
     """
 
     visible: int
@@ -104,17 +106,17 @@ def calibrate(
     on_progress: Callable[[int], None] = lambda searches: None,
     on_estimate: Callable[[float], None] = lambda seconds: None,
 ) -> Calibration:
-    """Search for images of the gallery, whole and in part, and keep how near strangers come and right answers lie.
+    """Measure how near strangers come and how far right answers lie, by searches for whole and cut gallery images.
 
     Args:
-        engine: over the index. extractor: of its weights. probes: images to search with. seed: which.
-        answers: what a person said of pairs of images, see `vpmsearch.search.pairs`.
-        on_progress: told how many more searches are done, of `probes` × len(BOXES). on_estimate: told once, early, how
-            many seconds all of it will take.
+        engine: search of the index. extractor: has the weights of the index. probes: number of images to search with.
+        seed: seed by which they are drawn. answers: a person's answers about pairs, see `vpmsearch.search.pairs`.
+        on_progress: called with the number of searches newly done, of `probes` × len(BOXES). on_estimate: called once,
+            early, with the seconds that all searches will take.
 
     Raises:
-        DataError: too few images, or too few whose files are still there; or nothing tells strangers from other images
-            of the same person: the message says what would.
+        DataError: there are too few images, or too few whose files still exist; or nothing tells strangers from other
+            images of the same person. The message says what would.
     """
     chosen, unlabelled = draw_probes(engine, probes, seed, first=answers.probes if answers else ())
     known = [probe for probe in chosen if probe.known]
@@ -142,12 +144,12 @@ def calibrate(
 def draw_probes(engine: Searcher, count: int, seed: int, first: Sequence[int] = ()) -> tuple[list[Probe], int]:
     """Images to search with, drawn at random; and about how many images of the index have no pid.
 
-    Images of known people alone where there are `FEWEST` of them, else those first. Of distractors (pid 0) nobody knows
-    which other images show the same person. Junk (pid below 0) is no photograph of a person. Where there is one camera
-    only, it tells nothing and is left out of the records.
+    If at least `FEWEST` images have a known person, only those are drawn; else those come first. Of a distractor
+    (pid 0) nobody knows which other images show the same person. Junk (pid below 0) shows no person. A camera is left
+    out of the records if it is the only one, as it then tells nothing.
 
     Args:
-        first: ids of images that come before any other.
+        first: ids of images that are taken before any other.
     """
     snapshot, several = engine.snapshot, engine.snapshot.counts()["cameras"] > 1
     every = snapshot.image_ids[np.random.default_rng(seed).permutation(len(snapshot.image_ids))]
@@ -178,7 +180,7 @@ def _what_would_do(engine: Searcher, unlabelled: int) -> str:
 
 
 def _by_regions(p: int, visible: Sequence[int], distances: Sequence[float | None]) -> tuple[tuple[float, ...], ...]:
-    """Distances of searches, ascending, for each number of visible regions from 1 to p."""
+    """For each number of visible regions, 1 to p: the distances of the searches with so many, ascending."""
     pairs = [(shown, each) for shown, each in zip(visible, distances, strict=True) if each is not None]
     return tuple(tuple(sorted(each for shown, each in pairs if shown == number)) for number in range(1, p + 1))
 
@@ -210,7 +212,7 @@ def _searched(
 
 
 def _lists(engine: Searcher, queries: RegionFeatures, probed: Sequence[Probe], answers: Answers | None) -> list[Listed]:
-    """The list of each query. All share a pass over the gallery; those whose own images fill the ranks take another."""
+    """The list of each query. All share one pass; a second one serves queries whose own images fill all ranks."""
     visible = engine.snapshot.model_info.visible(queries.visibility).sum(axis=1).tolist()
     listed: list[Listed | None] = [None] * len(probed)
     waiting, k = list(range(len(probed))), RANKS
@@ -229,7 +231,7 @@ def _lists(engine: Searcher, queries: RegionFeatures, probed: Sequence[Probe], a
 
 
 def _told_apart(probe: Probe, visible: int, matches: Sequence[Match], answers: Answers | None) -> Listed:
-    """The distances of a list by who its images show."""
+    """The distances of a list, sorted by who the images show."""
     kinds: dict[str, list[float]] = {kind: [] for kind in (OWN, STRANGER, UNKNOWN, NOBODY)}
     answered, by_another = list[Sample](), list[bool]()
     for match in matches:
@@ -245,7 +247,7 @@ def _told_apart(probe: Probe, visible: int, matches: Sequence[Match], answers: A
 
 
 def _kind(probe: ImageRecord, match: Match) -> str:
-    """Who an image shows, as far as pids tell."""
+    """Who an image shows, as far as its pid tells."""
     if is_junk(match.pid):
         return NOBODY
     if probe.pid is None or match.pid is None or (probe.pid == 0 and match.pid == 0):
@@ -256,7 +258,7 @@ def _kind(probe: ImageRecord, match: Match) -> str:
 
 
 def _by_another(probe: ImageRecord, match: Match) -> bool:
-    """Whether another camera saw it, as far as is known."""
+    """Whether the match is by another camera, as far as is known."""
     return probe.camid is None or match.camid is None or probe.camid != match.camid
 
 
@@ -275,21 +277,21 @@ def _drawn(
         nearer = certain + drawn
     elif item.unknown.size:
         drawn = [_nearest_unknown(item.unknown, unlabelled, rng)]
-        own = own or item.unknown[item.by_another][:1].tolist()  # right or not: see the top of this page
+        own = own or item.unknown[item.by_another][:1].tolist()  # may be wrong; "likeness" in the module says why
     right = own[0] if own and own[0] <= min(nearer, default=np.inf) else None
     return min(certain + drawn, default=None), right
 
 
 def _nearest_unknown(distances: Floats, images: int, rng: np.random.Generator) -> float:
-    """A distance that the nearest stranger may have in a list that images of the same person are among.
+    """Draw a distance for the nearest stranger, from a list that may also hold images of the same person.
 
     Args:
-        distances: ascending. images: that the list is of.
+        distances: ascending. images: number of images that were searched for the list.
     """
     if images < LEAST or len(distances) < FAR:
         return float(distances[0])  # too few to tell: as if all were strangers
     near, far = distances[MOST - 1], distances[FAR - 1]
-    # The first of n uniform numbers is about an exponential one over n.
+    # The least of n uniform numbers is about an exponential number divided by n.
     shares = np.array([rng.standard_exponential(), MOST - 1.0, FAR - 1.0]) / images
     first, at_near, at_far = map(NormalDist().inv_cdf, np.clip(shares, 1e-12, 0.5).tolist())
     drawn = near + (far - near) * (first - at_near) / (at_far - at_near)

@@ -1,7 +1,7 @@
-"""The default search: candidates from the region indexes, as deep as it takes, compared by Eq. 4.
+"""The default search: takes candidates from the region indexes, as many as needed, and compares them by Eq. 4.
 
-A list costs its scan whatever is taken of it, so `LIST_DEPTH` neighbours are fetched at once and compared in doubling
-prefixes until the bound of `vpmsearch.search.bound` closes; only then is it fetched deeper.
+Fetching a list costs a scan, however short the list is. So `LIST_DEPTH` neighbours are fetched at once and compared in
+prefixes of doubling length, until the bound of `vpmsearch.search.bound` closes. If it does not, more are fetched.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from vpmsearch.system.parallel import spread
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 FIRST_DEPTH = 50
-"""k' at first, doubled until the bound closes."""
+"""The first k'. It is doubled until the bound closes."""
 LIST_DEPTH = 400
-"""Neighbours that are asked of an index at first."""
+"""Neighbours that an index is asked for first."""
 SETTLED_FROM = 200
-"""k' from which an answer that a doubling has not changed is taken where lists are approximate and prove nothing."""
+"""Approximate lists prove nothing. From this k' on an answer is final if a doubling has not changed it."""
 CLOSE_BELOW = 256
-"""So few images that the bound leaves open are compared instead of going deeper."""
+"""If the bound leaves at most so many images open, they are compared and no list is fetched deeper."""
 BOUND_AT_MOST = 8192
-"""Images that are bounded one by one; were it more, going deeper is the better way to close the bound."""
+"""Images that are bounded one by one at most. Beyond that, deeper lists close the bound faster."""
 
 
 @dataclass
@@ -47,18 +47,19 @@ class Timer:
         self.add(name, 1e3 * (time.perf_counter() - start))
 
     def add(self, name: str, milliseconds: float) -> None:
-        """Count time towards a stage."""
+        """Add time to a stage."""
         self.stages[name] = self.stages.get(name, 0.0) + milliseconds
 
 
 @dataclass
 class Answer:
-    """What is known of the answer to one query: features of one image, visibility 0 where it does not count.
+    """What is known of the answer to one query.
 
-    best: rows and distances, nearest first. compared: rows, ascending. depth: k' so far. closed: by the bound, no image
-    but those compared can be as near as the last of `best`. proved: and no list that the bound rests on is approximate.
-    settled: the lists are approximate, and going deeper has changed nothing. short: a list ended before it had named
-    all that it can name, so the lists say nothing about the other images and only comparing all of them helps.
+    query: features of one image, visibility 0 where it does not count. best: rows and distances, nearest first.
+    compared: rows, ascending. depth: k' so far. closed: the bound says that no other image than those compared can be
+    as near as the last of `best`. proved: closed, and no list that the bound rests on is approximate. settled: the
+    lists are approximate, and going deeper has changed nothing. short: a list ended before it had named all that it
+    can name. The lists then say nothing about the other images, and only comparing all images helps.
     """
 
     query: RegionFeatures
@@ -81,9 +82,9 @@ class Answer:
 class RegionList:
     """The images that one region's index names for one query.
 
-    rows, distances: (m,), nearest first. whole: it names every image that it can, as counted: those that may be found
-    and show the region. A list that is shorter than what was asked for need not be whole, as a server's index may give
-    up early. exact: it names exactly the nearest.
+    rows, distances: (m,), nearest first. whole: the list names every image that may be found and shows the region, by
+    count. A list shorter than asked for need not be whole, as a server's index may stop early. exact: the list names
+    exactly the nearest images.
     """
 
     rows: Int64
@@ -94,7 +95,7 @@ class RegionList:
 
 @dataclass(frozen=True)
 class Scope:
-    """What one call wants: k images of those allowed (N,), of all where None; k' at most."""
+    """What one call asks for: k images among those allowed (N,), or among all if None; and the largest k'."""
 
     k: int
     allowed: Bool | None
@@ -105,13 +106,13 @@ class Lists(Protocol):
     """Where one search's lists and distances come from. Rows are int64 that ascend with the image id."""
 
     def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, RegionList]]:
-        """For each query the `count` nearest images that may be found, in each region that it shows."""
+        """For each query and each region that it shows: the `count` nearest images that may be found."""
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found) -> Found:
-        """The k nearest by Eq. 4 of `rows` (ascending) and of what is `known`."""
+        """The k nearest by Eq. 4 among `rows` (ascending) and the images in `known`."""
 
     def within(self, query: RegionFeatures, tau: Float64, limit: float) -> Int64 | None:
-        """Rows, ascending, that no list may name and that may be as near as `limit`; None where they are too many.
+        """Rows, ascending, of images that may be in no list and as near as `limit`; None if they are too many.
 
         tau: (p,) the least distance of an image that a region's list does not name.
         """
@@ -146,7 +147,7 @@ def _compare_lists(source: Lists, answer: Answer, lists: dict[int, RegionList], 
         named = [found.rows[:depth] for found in lists.values()]
         _compare(source, answer, np.unique(np.concatenate([np.zeros(0, np.int64), *named])), k)
         answer.depth = depth
-        # Where a list is whole and named to its end, no other image shows its region.
+        # If a list is whole and was compared to its end, no other image shows its region.
         cut = {region: found for region, found in lists.items() if len(found.rows) > depth or not found.whole}
         exact = all(found.exact for found in cut.values())
         answer.closed = _close(source, answer, cut, k)
@@ -166,7 +167,7 @@ def _compare(source: Lists, answer: Answer, rows: Int64, k: int) -> None:
 
 
 def _close(source: Lists, answer: Answer, cut: dict[int, RegionList], k: int) -> bool:
-    """Whether no image but those compared can be as near as the k-th; compares the last few that can."""
+    """Whether no other image than those compared can be as near as the k-th. Compares the last few that can."""
     with answer.timer.stage("bound"):
         query = answer.query
         tau = np.full(query.num_regions, np.inf)
@@ -201,7 +202,7 @@ class RegionLists:
 
 
 class _SnapshotLists:
-    """The lists of a snapshot, for one search among the images allowed (N,), all where None."""
+    """The lists of a snapshot, for one search among the allowed images (N,), or among all if None."""
 
     def __init__(
         self, snapshot: Snapshot, distances: Distances, groups: VisibilityGroups, allowed: Bool | None
@@ -220,12 +221,12 @@ class _SnapshotLists:
             return seeing, self._snapshot.search_region(region, asked, count, self._selection)
 
         found: list[dict[int, RegionList]] = [{} for _ in range(len(queries))]
-        # One query keeps one core busy a region; many FAISS spreads over all cores by itself.
+        # FAISS spreads many queries over all cores by itself. A single query uses one core, so regions run in parallel.
         hits = spread(search, shown) if len(queries) == 1 else [search(region) for region in shown]
         for region, (seeing, pairs) in zip(shown, hits, strict=True):
             exact = self._snapshot.exact_lists(region)
             for query, (rows, distances) in zip(seeing.tolist(), pairs, strict=True):
-                # `search_region` promises all there are where there are fewer than asked for.
+                # If a region has fewer images than were asked for, `search_region` returns all of them.
                 found[query][region] = RegionList(rows, distances, len(rows) < count, exact)
         return found
 

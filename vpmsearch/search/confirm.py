@@ -1,13 +1,13 @@
-"""Confirm and go on: hits of which a person has said that they show whoever is searched for join the query.
+"""Confirm and go on: hits that a person has confirmed as the person searched for join the query.
 
-Region by region the query and the confirmed images are averaged, weighted by what each shows of the region (`summed`),
-as `vpmsearch.search.fill` does with an image that nobody has confirmed. So a region that the query does not show comes
-from the confirmed images, and one that several show is a mean, which depends less on pose and light than each of them.
-(`together`, for photographs that are one query from the start, takes each region from the one that shows most of it.)
+The query and the confirmed images are averaged region by region, weighted by what each shows of the region (`summed`).
+`vpmsearch.search.fill` does the same with an image that nobody has confirmed. So a region that the query does not show
+comes from the confirmed images. A region that several images show is a mean, which depends less on pose and light.
+(`together` joins photographs that are one query from the start: each region comes from the one that shows most of it.)
 
-Confirmed images are a part of the query, so they are left out of the ranks where the query itself is. Images that were
-refused are left out always: `search_others` takes them. There is no verdict of a query with confirmed images, as a
-person has given it, and distances to a mean are not those that a calibration knows.
+Confirmed images are part of the query, so the ranks leave them out where they leave out the query itself. Refused
+images are always left out: `search_others` takes their ids. A query with confirmed images has no verdict, as a person
+has given it, and a calibration does not know distances to a mean.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vpmsearch.search.searcher import Searcher
 from vpmsearch.types import RegionFeatures
 
 Taken = tuple[int, ...]
-"""For each region the photograph of a query that it is shown by."""
+"""For each region the number of the query's photograph that shows it."""
 
 
 def joined(
@@ -36,13 +36,14 @@ def joined(
     """A query and the images of the index that were confirmed, as one query.
 
     Args:
-        query: one, (1, p) and (1, p, d). taken: for each region the photograph it was taken from, see `together`; None
-            where there is one. source: what the query was made of. confirmed: ids, each counts once. first: how many
-            photographs the query has, so the number of the first confirmed image.
+        query: one query, (1, p) and (1, p, d). taken: for each region the photograph it was taken from, see
+            `together`; None for a single photograph. source: what the query was made of. confirmed: image ids; a
+            repeated one counts once. first: number of photographs in the query, which is the number of the first
+            confirmed image.
 
     Returns:
-        The query, (1, p) and (1, p, d); taken, where a region that the query does not show has the number of the
-        confirmed image that shows most of it; and what the query is made of now.
+        The query, (1, p) and (1, p, d); `taken`, with the number of the confirmed image that shows most of a region
+        where the query does not show it; and what the query is now made of.
 
     Raises:
         StoreError: an image is not in the index.

@@ -1,9 +1,9 @@
 """Eq. 4 against every image of a gallery: matrix products select images, whose distances are then computed directly.
 
-With ‖a − b‖² = ‖a‖² + ‖b‖² − 2ab a scan is one matrix product for each region. Its speed is limited by memory for one
-query, and by the processor for many. It loses digits for similar embeddings, by at most `expansion_error`. So the
-product gives a lower bound of every distance. The k + m images with the smallest bounds are computed by
-`vpmsearch.eq4`. If the k-th of these is not below the last bound, m was too small and is multiplied by four.
+With ‖a − b‖² = ‖a‖² + ‖b‖² − 2ab a scan is one matrix product for each region. For one query its speed is limited by
+memory, for many by the processor. It loses digits for similar embeddings, by at most `expansion_error`. So the product
+gives a lower bound of every distance. `vpmsearch.eq4` computes the distances of the k + m images with the smallest
+bounds. If the k-th of these is not below the last bound, m was too small and is multiplied by four.
 
 `Distances` computes on the CPU, in NumPy. `vpmsearch.search.gpu` replaces its arithmetic by torch's.
 """
@@ -40,7 +40,7 @@ NOTHING: Found = (np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 class Scanned(OfModel, Protocol):
-    """Images that can be scanned, by rows that ascend with the image id: a `Snapshot`, or what comes from a server."""
+    """Images that can be scanned: a `Snapshot`, or images read from a server. Rows ascend with the image id."""
 
     @property
     def visibility(self) -> Float32:
@@ -48,7 +48,7 @@ class Scanned(OfModel, Protocol):
 
     @property
     def visible(self) -> Bool:
-        """(N, p), which of them count."""
+        """(N, p), which visibilities count."""
 
     def __len__(self) -> int: ...
 
@@ -72,7 +72,7 @@ class Distances:
         self.visibility: Float32 = np.where(snapshot.visible, snapshot.visibility, np.float32(0))
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found = NOTHING) -> Found:
-        """The k nearest to one query among `rows` (ascending) and the images already in `known`; ties by image id."""
+        """The k nearest to one query among `rows` (ascending) and the images in `known`. Ties go by image id."""
         kept_rows, kept = known
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
@@ -91,7 +91,7 @@ class Distances:
         )
 
     def scan(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
-        """The k nearest of all images, or of those allowed (N,), to each query, ties by image id."""
+        """The k nearest to each query among all images, or among those allowed (N,). Ties go by image id."""
         order = in_order_of_regions(queries)
         found: list[Found] = [NOTHING] * len(queries)
         for start in range(0, len(queries), QUERY_ROWS):
@@ -120,12 +120,15 @@ class Distances:
         return found
 
     def _nearest_listed(self, queries: RegionFeatures, rows: Int64, listed: Bool, k: int) -> list[Found]:
-        """The k nearest to each query of its own list, rows (Q, c) where listed (Q, c), ties by image id."""
+        """The k nearest to each query in its own list: rows (Q, c) where listed (Q, c). Ties go by image id."""
         places = list(range(len(queries)))
         return spread(lambda i: self.nearest(queries[i : i + 1], np.sort(rows[i][listed[i]]), k), places)
 
     def _least_lower_bounds(self, queries: RegionFeatures, count: int, allowed: Bool | None) -> tuple[Int64, Float32]:
-        """Rows (Q, count) of the images with the least lower bounds of Eq. 4, and those, ascending; ∞ is none."""
+        """Rows (Q, count) of the images with the least lower bounds of Eq. 4, and these bounds, ascending.
+
+        Where a bound is ∞ there is no image.
+        """
         products = Products(queries)
 
         def least(block: tuple[Int64, Stored]) -> tuple[Int64, Float32]:
@@ -144,7 +147,7 @@ class Distances:
         return np.take_along_axis(best_rows, order, axis=1), np.take_along_axis(best, order, axis=1)
 
     def _blocks(self, allowed: Bool | None, size: int) -> Iterator[tuple[Int64, Stored]]:
-        """The images, or those allowed: rows (m,) and embeddings (m, p, d), m up to `size`."""
+        """All images, or those allowed, in blocks: rows (m,) and embeddings (m, p, d), m up to `size`."""
         if allowed is None:
             yield from self._snapshot.blocks(size)
             return
@@ -159,11 +162,11 @@ class Distances:
 
     @functools.cached_property
     def _norms(self) -> Float32:
-        """‖b‖² (N, p) as far as it was computed, NaN elsewhere."""
+        """‖b‖² (N, p); NaN where it was not computed yet."""
         return np.full(self.visibility.shape, np.nan, np.float32)
 
     def _norms_of(self, rows: Int64, embeddings: Stored) -> Float32:
-        """‖b‖² of some images (m, p, d): (m, p). The same for every query, so computed by the first that comes."""
+        """‖b‖² of some images (m, p, d): (m, p). All queries share it, so only the first computes it."""
         known = self._norms[rows]
         if np.isnan(known).any():
             known = squared_norms(embeddings)
@@ -172,7 +175,11 @@ class Distances:
 
 
 def _least(rows: Int64, lower: Float32, count: int) -> tuple[Int64, Float32]:
-    """The `count` least of each query's bounds (Q, m), in any order, and their rows, (1, m) or (Q, m)."""
+    """The rows and values of the `count` least bounds of each query, in any order.
+
+    Args:
+        rows: (1, m) or (Q, m). lower: (Q, m).
+    """
     rows = np.broadcast_to(rows, lower.shape)
     if lower.shape[1] <= count:
         return rows, lower
@@ -181,15 +188,15 @@ def _least(rows: Int64, lower: Float32, count: int) -> tuple[Int64, Float32]:
 
 
 def in_order_of_regions(queries: RegionFeatures) -> Int64:
-    """An order (Q,) of queries in which those that show the same regions stand beside each other.
+    """An order (Q,) in which queries that show the same regions are neighbours.
 
-    A product, or a pass over a block of images, then leaves out the regions that none of its queries shows.
+    A product or a pass over a block of images can then leave out the regions that none of its queries shows.
     """
     return np.argsort(_middle(queries.visibility), kind="stable")
 
 
 def _middle(visibility: Float32) -> NDArray[np.float64]:
-    """The mean number of the regions that images (n, p) show: (n,), 0 where there is none."""
+    """The mean of the indices of the regions that each image (n, p) shows: (n,), 0 where it shows none."""
     shown = visibility > 0
     middle: NDArray[np.float64] = shown @ np.arange(shown.shape[1], dtype=np.float64) / np.maximum(shown.sum(axis=1), 1)
     return middle

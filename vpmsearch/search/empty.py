@@ -12,7 +12,7 @@ from vpmsearch.types import NoMatches, RegionFeatures, SearchFilter
 
 
 class Contents(Protocol):
-    """What an index holds: a folder's snapshot, or what one transaction sees on a server."""
+    """The content of an index: a folder's snapshot, or what one transaction sees on a server."""
 
     def count(self, search_filter: SearchFilter) -> int:
         """Images that pass a filter."""
@@ -34,8 +34,8 @@ def why_empty(contents: Contents, query: RegionFeatures, wanted: SearchFilter) -
     """Why a query has no match.
 
     Args:
-        contents: of the index, as the search saw it. query: one, its visibility 0 where it does not count. wanted: the
-            filter of the search.
+        contents: the index as the search saw it. query: one query, its visibility 0 where it does not count.
+        wanted: the filter of the search.
     """
     known = contents.counts()
     if not known["images"]:
@@ -74,7 +74,7 @@ def _lacking_labels(contents: Contents, wanted: SearchFilter, identities: int) -
 
 
 def _unmet(contents: Contents, wanted: SearchFilter) -> Iterator[str]:
-    """The conditions that no image meets even alone."""
+    """The conditions of the filter that no image meets, each taken alone."""
     if wanted.pids and not contents.count(SearchFilter(pids=wanted.pids)):
         yield f"no image has pid {_listed(wanted.pids)}"
     if wanted.camids and not contents.count(SearchFilter(camids=wanted.camids)):

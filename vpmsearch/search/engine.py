@@ -1,6 +1,6 @@
-"""SearchEngine: candidates from the region indexes, as deep as it takes, re-ranked by Eq. 4; the exact path beside it.
+"""SearchEngine: takes as many candidates from the region indexes as needed and re-ranks them by Eq. 4.
 
-Whatever finds the candidates, one function computes the distances, so both paths agree to the last bit.
+The exact path compares every image instead. One function computes the distances of both, so they agree to the last bit.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from vpmsearch.types import (
 from vpmsearch.words import number_of
 
 SCAN_BELOW = 1024
-"""So few images (that a filter leaves, say) are all compared, which is faster than to look for the nearest."""
+"""So few images (left by a filter, say) are all compared. That is faster than a search for the nearest."""
 PAIRS = 4096
-"""Matches that are taken apart by region at once."""
+"""Matches whose distances by region are computed at once."""
 SPARSE = 32
-"""Where a filter leaves less than 1 of so many images, theirs are fetched instead of passing over all codes."""
+"""If a filter leaves less than one image of so many, their embeddings are compared and not the codes of all images."""
 SCAN_BATCH = 16
-"""From so many queries on flat indexes are not asked: they compute every distance too, and a scan needs no re-rank."""
+"""From so many queries on a scan replaces flat indexes: both compute every distance, and a scan needs no re-rank."""
 
 
 _Unexplained = tuple[Found, SearchResult]  # rows and distances, and the result without its matches
@@ -52,7 +52,7 @@ _Unexplained = tuple[Found, SearchResult]  # rows and distances, and the result 
 
 @dataclass(frozen=True)
 class _View:
-    """What a search looks at from beginning to end, whatever is refreshed meanwhile."""
+    """What one search reads from beginning to end, even if the engine is refreshed meanwhile."""
 
     snapshot: Snapshot
     distances: Distances
@@ -61,7 +61,7 @@ class _View:
 
 
 class SearchEngine(Searcher):
-    """Answers queries from one snapshot of a store; `refresh` moves on to the newest.
+    """Answers queries from one snapshot of a store. `refresh` switches to the newest.
 
     Args:
         store: an open gallery store.
@@ -90,8 +90,8 @@ class SearchEngine(Searcher):
         return self._view.snapshot
 
     def refresh(self) -> bool:
-        """See the newest snapshot of the store; True if anything was committed since the last."""
-        self.store.refresh()  # may be up to date already: another engine, or a commit of this store's own writer
+        """Switch to the newest snapshot of the store. True if anything was committed since the last."""
+        self.store.refresh()  # the result does not tell: another engine or this store's writer may have refreshed it
         before, now = self.snapshot, self.store.snapshot
         if now is not before:
             self._view = self._look_at(now, self._view.scan)
@@ -105,7 +105,7 @@ class SearchEngine(Searcher):
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
         images = len(view.snapshot) if allowed is None else int(allowed.sum())
         scope = Scope(k, allowed, max(candidates, k))
-        every = exact or _all_flat(view.snapshot)  # whose lists compute every distance too
+        every = exact or _all_flat(view.snapshot)  # flat indexes compute every distance too
         joint = every and images > SCAN_BELOW and view.scan is not None and view.scan.ready(len(queries))
         scanned = exact or joint or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and every)
         found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
@@ -114,7 +114,7 @@ class SearchEngine(Searcher):
 
 
 def _with_reason(view: _View, query: RegionFeatures, wanted: SearchFilter | None, result: SearchResult) -> SearchResult:
-    """The result with the size of the index; where it is empty, with why."""
+    """The result with the size of the index, and with the reason if it is empty."""
     result = replace(result, images=len(view.snapshot))
     if result.matches:
         return result
@@ -122,9 +122,9 @@ def _with_reason(view: _View, query: RegionFeatures, wanted: SearchFilter | None
 
 
 def distances_of(images: Scanned, store: Gallery, *, keep: bool | None = None) -> Distances:
-    """What compares queries with the images of a store: on the CPU without torch, on a GPU with it.
+    """The `Distances` between queries and the images of a store: on the CPU without torch, on a GPU with torch.
 
-    keep: whether the embeddings stay on a GPU after the first scan; by default where it has the memory.
+    keep: whether the embeddings stay on a GPU after the first scan; by default if it has the memory.
     """
     device = choose_device(store.device)
     if device.type == "cpu":
@@ -137,11 +137,11 @@ def distances_of(images: Scanned, store: Gallery, *, keep: bool | None = None) -
 def counted_queries(
     info: ModelInfo, place: object, features: RegionFeatures, k: int, regions: Sequence[int] | None
 ) -> RegionFeatures:
-    """The queries of a search with visibility 0 where it does not count.
+    """The checked queries of a search, with visibility 0 where it does not count.
 
     Raises:
-        FeatureError: k < 1, features that are not finite or beyond 1e17, or no such region.
-        ModelMismatchError: another p or d than the index at `place`.
+        FeatureError: k < 1, features are not finite or beyond 1e17, or there is no such region.
+        ModelMismatchError: p or d differs from that of the index at `place`.
     """
     if k < 1:
         raise FeatureError(f"k must be at least 1, got {k}")
@@ -161,7 +161,7 @@ def _all_flat(snapshot: Snapshot) -> bool:
 
 
 def _scanned(view: _View, queries: RegionFeatures, scope: Scope, exact: bool, images: int) -> list[_Unexplained]:
-    """Compare every image: by their codes where there are some, unless a filter leaves few."""
+    """Compare every image: by codes if there are some and the filter leaves many images, else by embeddings."""
     start = time.perf_counter()
     joint = images * SPARSE >= len(view.snapshot) and view.scan is not None and view.scan.made
     scan = view.scan.search if joint and view.scan is not None else view.distances.scan
@@ -174,7 +174,7 @@ def _scanned(view: _View, queries: RegionFeatures, scope: Scope, exact: bool, im
 
 
 def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> list[_Unexplained]:
-    """Search the lists; or compare every image where they missed so much that k were not found."""
+    """Search the lists. Compare every image if the lists missed so much that k were not found."""
     found = []
     for answer in view.lists.search(queries, scope):
         stages, compared = answer.timer.stages, len(answer.compared)
@@ -190,7 +190,7 @@ def _listed(view: _View, queries: RegionFeatures, scope: Scope, images: int) -> 
 
 
 def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) -> list[SearchResult]:
-    """The results with their matches; those of all queries are looked up and taken apart together."""
+    """The results with their matches. The records and distances by region of all queries are read together."""
     start = time.perf_counter()
     counts = [len(best[0]) for best, _ in found]
     asked = np.repeat(np.arange(len(found)), counts)
@@ -214,7 +214,7 @@ def _explained(view: _View, queries: RegionFeatures, found: list[_Unexplained]) 
 
 
 def _by_region(view: _View, queries: RegionFeatures, asked: Int64, rows: Int64) -> tuple[Float32, Float64]:
-    """D_i and C_i^q·C_i^g, (m, p) each, of pairs: of a query (m,) and a row (m,) each."""
+    """D_i and C_i^q·C_i^g, (m, p) each, of m pairs: the queries `asked` (m,) and the images `rows` (m,)."""
     by_region = region_distances(queries.embeddings[asked], view.snapshot.stored(rows))  # (m, p, d) each
     return by_region, queries.visibility[asked].astype(np.float64) * view.distances.visibility[rows]
 
@@ -227,11 +227,11 @@ def explained(
     weights: Float64,
     names: Sequence[str],
 ) -> list[Match]:
-    """Matches that say why they stand where they do.
+    """Matches with the part that each region had in their distance.
 
     Args:
         image_ids, records, distances: (m,). by_region: (m, p), D_i. weights: (m, p), C_i^q·C_i^g, 0 where a region is
-            not shared; each match shares one. names: of the p regions.
+            not shared; each match shares at least one. names: names of the p regions.
     """
     shares = weights / weights.sum(axis=1, keepdims=True)
     numbers = zip(by_region.tolist(), weights.tolist(), shares.tolist(), strict=True)

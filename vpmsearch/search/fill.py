@@ -1,11 +1,11 @@
-"""Fill a query from its nearest image: what the query does not show is taken from the image that looks most like it.
+"""Fill a query from its nearest image: regions that the query does not show are taken from the most similar image.
 
-An extension beside the paper, off by default. It is average query expansion with one neighbour (Chum et al., *Total
+This extends the paper and is off by default. It is average query expansion with one neighbour (Chum et al., *Total
 Recall*, ICCV 2007) on Eq. 4; `vpmsearch evaluate --expand 1` measures it. The mean is that of
-`vpmsearch.evaluation.expansion`: as if the pixels of both photographs were one photograph's.
+`vpmsearch.evaluation.expansion`: as if the pixels of both photographs were those of one.
 
-A half body becomes a whole one this way. Where the nearest image shows somebody else, its regions are somebody else's
-too, so whoever searches is told which image was used.
+So a half body becomes a whole one. If the nearest image shows somebody else, its regions are wrong too. So the answer
+names the image that was used.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from vpmsearch.types import Bool, RegionFeatures
 
 
 def filled(query: RegionFeatures, nearest: RegionFeatures, known: Bool, threshold: float) -> RegionFeatures:
-    """Each query, region by region the mean of itself and its nearest image, weighted by what each shows of it.
+    """The mean of each query and its nearest image, region by region, weighted by what each shows of the region.
 
         f_i = (C_i^q f_i^q + C_i^g f_i^g) / (C_i^q + C_i^g)        C_i = C_i^q + C_i^g
 
-    The sum is not halved: Eq. 4 does not change with the scale of a query's visibility, and half of what a whole image
-    shows of a region lies right at the default `min_visibility`.
+    The visibility is a sum and not halved. Eq. 4 does not depend on the scale of a query's visibility, and half of
+    what a whole image shows of a region is about the default `min_visibility`.
 
     Args:
-        query: n queries, (n, p) and (n, p, d). nearest: the nearest image of each, of the same shapes. known: (n,),
-            False: the query has no nearest image and stays what it is. threshold: `min_visibility`; a region below
+        query: n queries, (n, p) and (n, p, d). nearest: the nearest image of each, of the same shapes. known: (n,);
+            where False the query has no nearest image and is not changed. threshold: `min_visibility`; a region below
             it counts as not shown.
 
     Returns:

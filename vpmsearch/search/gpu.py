@@ -1,6 +1,6 @@
-"""The arithmetic of `vpmsearch.search.distances` by torch, on a GPU; Eq. 4 is that of `vpmsearch.equations`.
+"""The arithmetic of `vpmsearch.search.distances` in torch, for a GPU. Eq. 4 is that of `vpmsearch.equations`.
 
-It computes on the CPU too, as the tests have it do where there is no GPU.
+It also runs on the CPU; tests use that on machines without a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 TILE_ROWS = 1024
 """Gallery images that are widened to float32 at once for a single query on the CPU."""
 FACTOR_ROUNDING = {"none": 0.0, "ieee": 0.0, "tf32": 2.0**-10, "bf16": 2.0**-7}
-"""What the factors of a float32 product lose before it, relative, by torch's name for the precision of products."""
+"""Relative rounding error of the factors of a float32 product, by torch's name for the precision of products."""
 
 _Block = tuple[Tensor, Tensor, Tensor, Tensor]  # rows (m,), embeddings (m, p, d), weights and ‖b‖² (m, p)
 
@@ -34,8 +34,8 @@ class DeviceDistances(Distances):
     """Eq. 4 between queries and the images of a snapshot, on one device.
 
     Args:
-        snapshot: what is searched. device: where distances are computed. keep: whether the embeddings stay there after
-            the first scan, as stored; by default on a GPU that has the memory.
+        snapshot: the images. device: where distances are computed. keep: whether the embeddings stay on the device
+            after the first scan, in their stored type; by default on a GPU that has the memory.
     """
 
     def __init__(self, snapshot: Scanned, device: torch.device, *, keep: bool | None = None) -> None:
@@ -45,7 +45,7 @@ class DeviceDistances(Distances):
         self._kept: list[_Block] | None = None
 
     def _float32(self) -> AbstractContextManager[object]:
-        """Computes in float32 even where the host program has told torch to use a smaller type for what it does."""
+        """Compute in float32, even if the host program has switched torch to a smaller type (autocast)."""
         return torch.autocast(self._device.type, enabled=False)
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found = NOTHING) -> Found:
@@ -65,7 +65,7 @@ class DeviceDistances(Distances):
         return computed[0].cpu().numpy()
 
     def _nearest_listed(self, queries: RegionFeatures, rows: Int64, listed: Bool, k: int) -> list[Found]:
-        """The k nearest to each query of its own list, rows (Q, c) where listed (Q, c), ties by image id."""
+        """The k nearest to each query in its own list: rows (Q, c) where listed (Q, c). Ties go by image id."""
         count, found = rows.shape[1], list[Found]()
         if count > distances.BLOCK_ROWS:
             return [self.nearest(queries[i : i + 1], np.sort(rows[i][listed[i]]), k) for i in range(len(queries))]
@@ -85,7 +85,7 @@ class DeviceDistances(Distances):
         return found
 
     def _least_lower_bounds(self, queries: RegionFeatures, count: int, allowed: Bool | None) -> tuple[Int64, Float32]:
-        """Rows (Q, count) of the images with the least lower bounds of the distance, and those; ∞ is none."""
+        """Rows (Q, count) of the images with the least lower bounds, and these bounds. Where ∞, there is no image."""
         q = torch.from_numpy(queries.embeddings).to(self._device).transpose(0, 1)  # (Q, p, d) -> (p, Q, d)
         weights = torch.from_numpy(scaled_weights(queries.visibility)).to(self._device)
         shown = spans(queries.visibility)
@@ -103,11 +103,11 @@ class DeviceDistances(Distances):
         return best_rows.cpu().numpy(), best.cpu().numpy()
 
     def _block_rows(self, queries: int) -> int:
-        """Images whose distances are held at once: more where there is one query, or a GPU to keep busy."""
+        """Images whose distances are held at once: more for a single query, and more on a GPU to keep it busy."""
         return distances.BLOCK_ROWS * (32 if self._device.type == "cuda" else 8 if queries == 1 else 1)
 
     def _device_blocks(self, allowed: Bool | None, size: int) -> Iterator[_Block]:
-        """The gallery on the device; of images that are not allowed, either nothing or weights of 0."""
+        """The gallery in blocks on the device. Images that are not allowed are left out or have weights of 0."""
         if allowed is None:
             yield from self._kept if self._kept is not None else self._read(size)
         elif self._kept is not None:
@@ -135,7 +135,7 @@ class DeviceDistances(Distances):
         return torch.from_numpy(rows).to(self._device), block, weights, self._norms_on_device(rows, block)
 
     def _norms_on_device(self, rows: Int64, block: Tensor) -> Tensor:
-        """‖b‖² of some images (m, p, d): (m, p). The same for every query, so computed by the first that comes."""
+        """‖b‖² of some images (m, p, d): (m, p). All queries share it, so only the first computes it."""
         known = self._norms[rows]
         if np.isnan(known).any():
             known = squared_norms(block).cpu().numpy()
@@ -152,12 +152,12 @@ class DeviceDistances(Distances):
 
 
 def torch_device(device: Device) -> torch.device:
-    """The same device, by number: which GPU plain "cuda" means is the thread's affair, and searches have several."""
+    """The same device, by number. Plain "cuda" means the current GPU of a thread, and searches use several threads."""
     return torch.device(device.type, device.index or 0)
 
 
 def _tensor(array: NDArray[np.floating[Any]]) -> Tensor:
-    """A tensor over the memory of an array, which may be a read-only map: torch knows none, and nothing here writes."""
+    """A tensor over the memory of an array. That may be a read-only map: torch has none, but nothing here writes."""
     if array.flags.writeable or array.size == 0:
         return torch.from_numpy(np.array(array) if array.size == 0 else array)
 
@@ -175,24 +175,28 @@ def squared_norms(block: Tensor) -> Tensor:
 
 
 def factor_rounding(device: torch.device) -> float:
-    """What products of float32 lose in their factors on a device, as the host program has set torch: see
-    `FACTOR_ROUNDING`.
+    """Relative rounding error of the factors of float32 products on a device, see `FACTOR_ROUNDING`.
 
-    torch has two ways to set it, and `torch.get_float32_matmul_precision` refuses to answer once the newer one
-    (`torch.backends.….fp32_precision`) was used; that newer one knows what either has set.
+    It depends on how the host program has set torch. torch has two settings for it. Once the newer one
+    (`torch.backends.….fp32_precision`) was used, `torch.get_float32_matmul_precision` raises an error. The newer one
+    also knows what the older one has set, so it is read.
     """
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
     return FACTOR_ROUNDING.get(backend.matmul.fp32_precision, FACTOR_ROUNDING["bf16"])
 
 
 def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, shown: Mapping[int, slice]) -> Iterator[Tensor]:
-    """‖b‖² − 2ab of each region for the queries in its span: (p, Q, d), (m, p, d) and (m, p) -> (span, m)."""
+    """‖b‖² − 2ab of each region for the queries in its span, (span, m).
+
+    Args:
+        q: (p, Q, d). block: (m, p, d). g_norms: (m, p). shown: by region, its span of queries.
+    """
     if q.shape[1] > 1 or q.device.type != "cpu":
         for region, span in shown.items():
-            g = block[:, region].float()  # (m, d), strided: the product reads it where it is
+            g = block[:, region].float()  # (m, d), strided: the product needs no copy
             yield torch.addmm(g_norms[None, :, region], q[region, span], g.T, alpha=-2)
         return
-    # One query reads each number once, so memory is what limits it: widen what fits the cache, multiply, go on.
+    # One query reads each number once, so memory limits its speed. Parts that fit the cache are widened and multiplied.
     m, d, regions = len(block), q.shape[2], list(shown)
     first, last = min(regions, default=0), max(regions, default=-1) + 1
     wide = None if block.dtype == torch.float32 else q.new_empty(min(m, TILE_ROWS), last - first, d)
@@ -209,11 +213,11 @@ def _expanded(q: Tensor, block: Tensor, g_norms: Tensor, shown: Mapping[int, sli
 def lower_bounds(
     q: Tensor, q_weights: Tensor, shown: Mapping[int, slice], block: Tensor, g_weights: Tensor, g_norms: Tensor
 ) -> Tensor:
-    """At most Eq. 4, up to `SLACK`; ∞ where no region is shared.
+    """Lower bounds of Eq. 4, up to `SLACK`; ∞ where no region is shared.
 
     Args:
-        q: (p, Q, d). q_weights: (Q, p). shown: by region, the queries that matter to it. block: (m, p, d). g_weights,
-            g_norms (‖b‖²): (m, p).
+        q: (p, Q, d). q_weights: (Q, p). shown: by region, the span of queries that show it. block: (m, p, d).
+        g_weights, g_norms (‖b‖²): (m, p).
 
     Returns:
         (Q, m).
@@ -227,10 +231,10 @@ def lower_bounds(
         error = gamma * (norms.sqrt() + g_norms[:, region].max().sqrt()).square() + underflow_error(d)
         squares += (norms - error)[:, None]  # (Q, m)
         distance = squares.clamp_(min=0).sqrt_()
-        if not error.isfinite().all():  # beyond float32's range nothing is known: 0 is always a lower bound
+        if not error.isfinite().all():  # nothing is known beyond float32's range; 0 is always a lower bound
             distance.nan_to_num_(nan=0.0, posinf=0.0)
         lower[span].addcmul_(distance.mul_(g_weights[:, region]), q_weights[span, region, None])
     shared = (q_weights > 0).float() @ (g_weights > 0).float().T > 0
-    # Weights too small for float32 tell nothing either; the sum of the others is a product too, and rounds as one.
+    # Weights too small for float32 tell nothing either. The sum of the others is a product too and has its rounding.
     lower = torch.where(total > 1e-30, lower / total * (1 - 2 * rounding), 0.0)
     return torch.where(shared, lower, torch.inf)

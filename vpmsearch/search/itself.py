@@ -1,8 +1,8 @@
-"""A query that is itself in the index is told apart from other images, so that no photograph is its own match.
+"""Recognises the query itself among the images of the index, so that no photograph is its own match.
 
-The index may hold the very file that is searched with, under any name and more than once, or the search goes on from
-one of its hits. Such an image says nothing about whether the person was seen elsewhere: the verdict is of the nearest
-*other* image, and the ranks leave it out where that is asked for.
+The index may hold the file that is searched with, under any path and more than once. Or a hit is searched with in turn.
+Such an image does not tell whether the person was seen elsewhere. So the verdict is that of the nearest *other* image,
+and the ranks leave the query itself out where that is asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vpmsearch.search.searcher import CANDIDATES_PER_REGION, Searcher
 from vpmsearch.types import Match, NoMatches, RegionFeatures, SearchFilter, SearchResult
 
 MORE = 8
-"""Ranks that are asked for in addition where the first were not enough others, and four times as many each time."""
+"""Further ranks to search if the first held too few other images; four times as many at each further try."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Source:
     """What a query was made of.
 
     contents: content hashes of its files, see `vpmsearch.data.images.content_hash`. image_ids: images of the index that
-    it was made from. confirmed: those of them that a person has confirmed, see `vpmsearch.search.confirm`.
+    it was made from. confirmed: the images among them that a person has confirmed, see `vpmsearch.search.confirm`.
     """
 
     contents: frozenset[str] = frozenset()
@@ -36,14 +36,14 @@ class Source:
 
     @classmethod
     def of(cls, *contents: str) -> Source:
-        """Of files with these content hashes."""
+        """The source of a query made of files with these content hashes."""
         return cls(frozenset(contents) - {""})
 
     def with_images(self, engine: Searcher, image_ids: Sequence[int]) -> Source:
-        """And of images of the index: whatever has their content is the query itself too.
+        """This source and images of the index. Every image with the same content is then the query itself too.
 
         Raises:
-            StoreError: one is not in the index.
+            StoreError: an image is not in the index.
         """
         if not image_ids:
             return self
@@ -52,11 +52,11 @@ class Source:
 
 
 NOWHERE = Source()
-"""Of a query that is made of no file."""
+"""The source of a query that was made of no file."""
 
 
 def merged(sources: Sequence[Source]) -> Source:
-    """Of several photographs that are one query."""
+    """The source of several photographs that are one query."""
     return Source(
         frozenset().union(*(source.contents for source in sources)),
         frozenset().union(*(source.image_ids for source in sources)),
@@ -68,11 +68,11 @@ def merged(sources: Sequence[Source]) -> Source:
 class Answered:
     """The answer to one query.
 
-    result: as asked for. itself: ids of its matches that are the query itself. nearest: the nearest image that is not,
-    to the query as it was asked; None where none shares a region with it. filled_from: the image that the query was
-    filled from, see `vpmsearch.search.fill`; None where it was not. confirmed, refused: images that a person has said
-    to show whoever is searched for, or somebody else. Distances to a filled query, or to one with confirmed images, are
-    not those that a calibration knows.
+    result: the result that was asked for. itself: ids of its matches that are the query itself. nearest: the nearest
+    other image to the query before filling; None if no other image shares a region with it. filled_from: the image
+    that the query was filled from, see `vpmsearch.search.fill`; None if it was not filled. confirmed, refused: images
+    that show the person searched for, or somebody else, as a person has said. A calibration does not know distances to
+    a query that was filled or has confirmed images.
     """
 
     result: SearchResult
@@ -97,15 +97,15 @@ def search_others(
     fill: bool = False,
     refused: Collection[int] = (),
 ) -> list[Answered]:
-    """The k nearest for each query, and which of them are the query itself.
+    """The k nearest images for each query, and which of them are the query itself.
 
-    Of equally distant images those whose files are there come first, see `living_first`.
+    Among equally distant images those whose files exist come first, see `living_first`.
 
     Args:
         sources: what each query was made of. exclude_self: leave the query itself out of the ranks. fill: fill each
             query from its nearest image and search again, see `vpmsearch.search.fill`. That image may be any of the
-            index but the query itself: `filter` says what may be a result. refused: ids of images that show somebody
-            else; they are in no rank, are not the nearest and fill nothing. Others: as `SearchEngine.search`.
+            index but the query itself; `filter` limits only the results. refused: ids of images that show somebody
+            else; they get no rank, are not the nearest and fill no query. Others: as `SearchEngine.search`.
 
     Raises:
         FeatureError, ModelMismatchError: as `SearchEngine.search`.
@@ -165,7 +165,7 @@ _NONE_LEFT = (
     NoMatches("itself", "the only image that could be a match is the query itself"),
     NoMatches("itself", "all images that could be a match are the query itself or were refused"),
 )
-"""Where there were matches and none is left; the second where some were refused."""
+"""Reasons for an empty result where all matches were left out. The second is for searches with refused images."""
 
 
 def _search_filled(

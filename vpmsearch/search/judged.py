@@ -1,4 +1,4 @@
-"""What a calibration says of an answer: the verdict and the false-match rates, for all who show one."""
+"""What a calibration says of an answer: the verdict and the false-match rates. All interfaces use this function."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def judged(
     track_images: Sequence[int] = (),
     no_person: str = "",
 ) -> SearchResult:
-    """The result with all that is known of it.
+    """The result with its verdict, rates and notices.
 
-    The verdict is of the nearest image that is not the query itself, and of the query as it was asked. The query itself
-    has no rate, and no match of a filled query has, or of one with confirmed images: a calibration does not know such
-    distances. With confirmed images there is no verdict either: a person has given it.
+    The verdict is that of the nearest image that is not the query itself, and of the query before filling. The query
+    itself has no rate. If the query was filled or has confirmed images, no match has a rate: a calibration does not
+    know such distances. With confirmed images there is no verdict either, as a person has given it.
 
     Args:
-        answered: of `search_others`. query: one, (1, p) and (1, p, d), as it was searched with; regions that were not
-            asked for have visibility 0. info: of the index. known: its calibration, None where there is none.
-        notice: why that should be made anew, or "". track_images: for each match how many images of its track were
-            found, see `vpmsearch.search.tracks`; none where tracks were not asked for. no_person: why the query shows
-            nobody, see `vpmsearch.search.no_person`, or "": nothing is a match then.
+        answered: result of `search_others`. query: one, (1, p) and (1, p, d), as it was searched with; regions that
+            were not asked for have visibility 0. info: model of the index. known: its calibration, None if there is
+            none. notice: why the calibration should be made anew, or "". track_images: for each match how many images
+            of its track were found, see `vpmsearch.search.tracks`; empty if tracks were not asked for. no_person: why
+            the query shows nobody, see `vpmsearch.search.no_person`, or "". If it shows nobody, nothing is a match.
     """
     visible, is_mean = visible_regions(info, query), answered.filled_from is not None or bool(answered.confirmed)
 

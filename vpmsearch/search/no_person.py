@@ -1,21 +1,21 @@
-"""What is no picture of a person, told apart by what can be said for certain, so that no answer calls it a match.
+"""Recognises queries that certainly show no person, so that no answer calls them a match.
 
-The model always sees a person: regions are shares of what it is shown. Only the picture itself can say that it shows
-nobody: it has hardly any pixels, it is of one colour, or it is a whole scene.
+The model sees a person in every picture, as it only divides what it is shown into regions. So the picture itself is
+checked: it shows nobody if it has hardly any pixels, has one colour, or is a whole scene.
 """
 
 from __future__ import annotations
 
 LEAST_SIDE = 8
-"""Pixels: a picture narrower or lower than that shows nobody to anyone."""
+"""Pixels. In a picture narrower or lower than this nobody can be recognised."""
 LEAST_SPREAD = 3.0
-"""Standard deviation of the colours, of 255, below which a picture is of one colour. Crops of Market-1501 have 16 and
-more."""
+"""A picture has one colour if the standard deviation of its colours (0 to 255) is below this. Crops of Market-1501
+have 16 and more."""
 SCENE_ASPECT, SCENE_SIDE = 1.2, 160
-"""Width by height, and pixels of the shorter side, from which on a picture in which nearly all of a person's regions
-are seen is a scene: nobody who is seen from head to feet is wider than high."""
+"""A picture is a scene if its width over height and its shorter side in pixels are at least these, and nearly all
+regions of a person are seen: nobody who is seen from head to feet is wider than high."""
 SCENE_REGIONS = 0.8
-"""Share of the regions that are then seen."""
+"""The share of the regions that counts as nearly all."""
 
 
 def no_person(width: int, height: int, spread: float, visible: int, regions: int) -> str:

@@ -1,4 +1,4 @@
-"""Which search answers queries over a store; the only place that decides."""
+"""Chooses the search for a store; nothing else decides it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from vpmsearch.store import Gallery, GalleryStore
 
 
 def searcher(store: Gallery) -> Searcher:
-    """The search of a store: of a folder's files here, of a server's rows in the server."""
+    """The search of a store. A folder's files are searched in this process, a server's rows in the server."""
     if isinstance(store, GalleryStore):
         return SearchEngine(store)
-    from vpmsearch.search.server import ServerSearch  # a folder needs no PostgreSQL driver
+    from vpmsearch.search.server import ServerSearch  # imported here: a folder needs no PostgreSQL driver
     from vpmsearch.store.postgres.store import ServerStore
 
     assert isinstance(store, ServerStore)

@@ -1,7 +1,7 @@
-"""Pairs of images of which a person says whether they show the same person: what stands in for labels in a calibration.
+"""Pairs of images about which a person says whether they show the same person. They replace labels in a calibration.
 
 A file of pairs is CSV with the columns `image`, `other` (paths as the index has them, or image ids) and `same`: yes, no
-or empty for "not answered". `choose_pairs` picks pairs that are worth asking about; the answers to some hundred of them
+or empty for "not answered". `choose_pairs` picks pairs that are worth asking about. The answers to some hundred pairs
 tell how likely two images at a distance show the same person.
 """
 
@@ -24,9 +24,9 @@ from vpmsearch.words import number_of
 
 PAIRS_ASKED = 150
 NEAR = 40
-"""Ranks among which the other image of a pair is: nearer ones more often, as there the two kinds meet."""
+"""The other image of a pair is among so many ranks. Nearer ranks are drawn more often, as both answers occur there."""
 ANSWERS, OF_EACH = 60, 15
-"""Answers that a calibration needs, and of either kind."""
+"""Answers that a calibration needs in all, and of each kind (yes and no)."""
 COLUMNS = ("image", "other", "same")
 SAID = {
     **dict.fromkeys(("yes", "y", "same", "true", "1"), True),
@@ -39,16 +39,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Answers:
-    """What was said of pairs of images, by their ids. same: (smaller id, larger id) -> whether it is one person.
+    """A person's answers about pairs of images, by their ids.
 
-    probes: images that pairs were asked of, each once.
+    same: (smaller id, larger id) -> whether both show one person. probes: first images of the pairs, each once.
     """
 
     same: Mapping[tuple[int, int], bool]
     probes: tuple[int, ...]
 
     def of(self, image_id: int, other: int) -> bool | None:
-        """What was said of a pair; None where nothing was."""
+        """The answer about a pair; None where there is none."""
         return self.same.get((min(image_id, other), max(image_id, other)))
 
 
@@ -65,14 +65,14 @@ class Sample:
 class Curve:
     """How likely two images at a distance show the same person: a logistic curve for each number of visible regions.
 
-    middle: by that number, where it is a half. slope: of all, below 0.
+    middle: by number of visible regions, the distance at which the probability is 1/2. slope: of all curves, below 0.
     """
 
     middle: Mapping[int, float]
     slope: float
 
     def same(self, visible: int, distances: Floats) -> Floats:
-        """(n,) probabilities."""
+        """Probabilities (n,) that images at `distances` (n,) show the same person as the query."""
         nearest = min(self.middle, key=lambda number: (abs(number - visible), number))
         steps = np.clip(self.slope * (distances - self.middle[nearest]), -50, 50)
         likely: Floats = 1 / (1 + np.exp(-steps))
@@ -80,7 +80,7 @@ class Curve:
 
 
 def choose_pairs(engine: Searcher, count: int = PAIRS_ASKED, seed: int = 0) -> list[tuple[int, int]]:
-    """Pairs of image ids to ask about: of images drawn at random, each with one of its `NEAR` nearest without itself.
+    """Pairs of image ids to ask about: an image drawn at random, and one of its `NEAR` nearest other images.
 
     Raises:
         DataError: the index has too few images.
@@ -101,10 +101,10 @@ def choose_pairs(engine: Searcher, count: int = PAIRS_ASKED, seed: int = 0) -> l
 
 
 def check_pairs_file(path: Path) -> None:
-    """Refuse before the work a file that `write_pairs` would not write.
+    """Refuse, before the work begins, a file that `write_pairs` would not write.
 
     Raises:
-        DataError: it is there already, or its folder is not.
+        DataError: the file exists already, or its folder does not exist.
     """
     if path.exists():
         raise DataError(f"{printable(path)} is there already and may hold answers; choose another name")
@@ -115,7 +115,7 @@ def write_pairs(path: Path, engine: Searcher, pairs: Sequence[tuple[int, int]]) 
     """Write a file of pairs without answers.
 
     Raises:
-        DataError: it is there already, its folder is not, or it cannot be written.
+        DataError: the file exists already, its folder does not exist, or it cannot be written.
     """
     check_pairs_file(path)
     snapshot = engine.snapshot
@@ -131,7 +131,7 @@ def write_pairs(path: Path, engine: Searcher, pairs: Sequence[tuple[int, int]]) 
 
 
 def read_answers(path: Path, store: Gallery) -> Answers:
-    """Read a file of pairs. Rows that are not answered are left out.
+    """Read a file of pairs. Rows without an answer are left out.
 
     Raises:
         DataError: the file cannot be read, a row cannot be understood or names an image that is not in the index, or
@@ -165,7 +165,7 @@ def read_answers(path: Path, store: Gallery) -> Answers:
 
 
 def _names(store: Gallery) -> dict[str, int]:
-    """The image ids by path, and by themselves where no path is called so."""
+    """The image ids by path, and by the id as text where no path has that text."""
     by_path = {path: image_id for path, (image_id, _) in store.live_files().items()}
     return {str(image_id): image_id for image_id in by_path.values()} | by_path
 
@@ -174,7 +174,7 @@ def check_enough(said: Iterable[bool], where: str) -> None:
     """Refuse too few answers.
 
     Raises:
-        DataError: it says how many there are and how many it takes.
+        DataError: there are too few; the message says how many there are and how many are needed.
     """
     every = list(said)
     yes = sum(every)
@@ -185,10 +185,10 @@ def check_enough(said: Iterable[bool], where: str) -> None:
 
 
 def fit(samples: Sequence[Sample]) -> Curve:
-    """The logistic curves of most likelihood, one middle for each number of visible regions and one slope (Newton).
+    """The maximum-likelihood logistic curves by Newton's method: one slope, a middle per number of visible regions.
 
     Raises:
-        DataError: there are too few samples, or the same persons do not lie nearer.
+        DataError: there are too few samples, or images of the same person are not nearer than others.
     """
     check_enough([sample.same for sample in samples], "the pairs that searches met")
     shown = sorted({sample.visible for sample in samples})

@@ -1,7 +1,7 @@
-"""Lower bounds of Eq. 4 by matrix products, in NumPy: what a scan selects with.
+"""Lower bounds of Eq. 4 by matrix products, in NumPy. A scan selects images by them.
 
-‖a − b‖² = ‖a‖² + ‖b‖² − 2ab. One query reads each number of the gallery once, so memory is what limits it; many
-queries are a product of matrices, which the processor limits.
+‖a − b‖² = ‖a‖² + ‖b‖² − 2ab. One query reads each number of the gallery once, so memory limits its speed. Many queries
+are a product of matrices, which the processor limits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Stored = NDArray[np.floating[Any]]  # embeddings as they are stored: float16 or 
 
 
 class Products:
-    """Queries as a scan multiplies them.
+    """Queries in the layout in which a scan multiplies them.
 
     Args:
         queries: Q images, visibility 0 where it does not count.
@@ -31,7 +31,7 @@ class Products:
         self._spans = spans(queries.visibility)
 
     def lower_bounds(self, block: Stored, weights: Float32, norms: Float32) -> Float32:
-        """At most Eq. 4, up to `distances.SLACK`; ∞ where no region is shared.
+        """Lower bounds of Eq. 4, up to `distances.SLACK`; ∞ where no region is shared.
 
         Args:
             block: (m, p, d). weights: (m, p) from `scaled_weights`. norms: (m, p), ‖b‖².
@@ -45,7 +45,7 @@ class Products:
         gamma = np.float32(expansion_error(dim))
         alone = self._alone(block) if queries == 1 else None
         wide = None if block.dtype == np.float32 or alone is not None else np.empty((len(block), dim), np.float32)
-        with np.errstate(all="ignore"):  # numbers beyond float32's range are dealt with below
+        with np.errstate(all="ignore"):  # numbers beyond float32's range are handled below
             for region, span in self._spans.items():
                 if alone is not None:
                     squares = alone[None, :, region] * np.float32(-2)
@@ -59,7 +59,7 @@ class Products:
                 squares += theirs
                 squares += (own - error)[:, None]
                 distance = np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
-                if not np.isfinite(error).all():  # beyond float32's range nothing is known: 0 is always a lower bound
+                if not np.isfinite(error).all():  # nothing is known beyond float32's range; 0 is always a lower bound
                     distance[~np.isfinite(distance)] = 0
                 distance *= weights[:, region]
                 distance *= self._weights[span, region, None]
@@ -69,7 +69,7 @@ class Products:
         return np.where(self._shared(weights), lower, np.float32(np.inf))
 
     def _alone(self, block: Stored) -> Float32:
-        """The products ab of the one query, by region: (m, p). Widens what fits the cache, multiplies, goes on."""
+        """The products ab of the one query, by region: (m, p). Parts that fit the cache are widened and multiplied."""
         images, regions, dim = block.shape
         products = np.zeros((images, regions), np.float32)
         shown = slice(min(self._spans, default=0), max(self._spans, default=-1) + 1)
@@ -84,14 +84,14 @@ class Products:
         return products
 
     def _shared(self, weights: Float32) -> Bool:
-        """(Q, m), whether they share a region."""
+        """(Q, m), whether query and image share a region."""
         shown = (self._weights > 0).astype(np.float32) @ (weights > 0).astype(np.float32).T
         shared: Bool = shown > 0
         return shared
 
 
 def scaled_weights(visibility: Float32) -> Float32:
-    """Visibility (n, p) over its largest value per image: products do not vanish, and the factor cancels in Eq. 4."""
+    """Visibility (n, p) divided by each image's largest. Products do not vanish, and the factor cancels in Eq. 4."""
     largest = visibility.max(axis=1, keepdims=True, initial=0)
     largest[largest == 0] = 1
     weights: Float32 = visibility / largest
@@ -113,6 +113,6 @@ def squared_norms(block: Stored) -> Float32:
 
 
 def spans(visibility: Float32) -> dict[int, slice]:
-    """For each region that any of the queries (Q, p) shows, those from the first to the last that does."""
+    """For each region that any of the queries (Q, p) shows: the slice from the first to the last query that does."""
     shown = [np.flatnonzero(region) for region in (visibility > 0).T]
     return {region: slice(int(rows[0]), int(rows[-1]) + 1) for region, rows in enumerate(shown) if len(rows)}

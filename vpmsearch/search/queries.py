@@ -1,6 +1,6 @@
-"""What a query is made of: only some regions of an image, or several photographs of one person. Pure functions.
+"""Makes queries of only some regions of an image, or of several photographs of one person. Pure functions.
 
-They change a query's visibility and pick its embeddings; Eq. 4 then weighs the regions as it always does.
+They change a query's visibility and choose its embeddings. Eq. 4 then weighs the regions as for any query.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ HEAD, TORSO, LEGS = "head", "torso", "legs"
 def region_names(grid: tuple[int, int]) -> tuple[str, ...]:
     """The part of a standing body that each region covers: "head", "torso" or "legs", p of them.
 
-    The regions lie on the holistic person, so their rows alone say it: the head is the upper sixth of a person's box,
-    the legs are its lower half, and a row belongs where its middle is. A grid of one row has no parts: "body".
+    The regions lie on the holistic person, so a region's row decides. The head is the upper sixth of a person's box,
+    and the legs are its lower half. A row belongs to the part in which its middle lies. A grid of one row has no
+    parts: "body".
 
     Args:
         grid: (m, n) rows and columns of regions.
@@ -33,16 +34,16 @@ def region_names(grid: tuple[int, int]) -> tuple[str, ...]:
 
 
 def parse_regions(text: str, grid: tuple[int, int]) -> tuple[int, ...] | None:
-    """Regions as people write them: "0,1", "torso", "head, 3"; None, all of them, for an empty text.
+    """Read regions as people write them: "0,1", "torso", "head, 3".
 
     Args:
         text: numbers from 0 to p − 1 and names, with commas between them. grid: (m, n) rows and columns of regions.
 
     Returns:
-        The regions, ascending, each once.
+        The regions, ascending, each once; None, for all regions, if the text is empty.
 
     Raises:
-        FeatureError: there is no such region; says which there are.
+        FeatureError: there is no such region; the message lists the regions.
     """
     if not text.strip():
         return None
@@ -79,17 +80,17 @@ def only_regions(features: RegionFeatures, regions: Sequence[int] | None) -> Reg
 
 
 def together(features: RegionFeatures) -> tuple[RegionFeatures, tuple[int, ...]]:
-    """Several photographs of one person as one query: of each region the photograph that shows most of it.
+    """Several photographs of one person as one query. Each region is taken from the photograph that shows most of it.
 
-    An upper and a lower half make a whole person this way. Visibility is relative to its own photograph, so a half that
-    fills its frame counts for its regions as much as they fill; the sum over the regions may be more than 1.
+    So an upper and a lower half make a whole person. A visibility is a share of its own photograph, also for a half
+    that fills its frame, so the sum over the regions may be more than 1.
 
     Args:
         features: n ≥ 1 photographs, (n, p) and (n, p, d).
 
     Returns:
-        One query, (1, p) and (1, p, d), and for each region the photograph it was taken from, 0 to n − 1; of equals
-        the first.
+        One query, (1, p) and (1, p, d), and for each region the photograph it was taken from, 0 to n − 1; the first
+        of several that show equally much.
 
     Raises:
         FeatureError: no photograph.
@@ -103,12 +104,12 @@ def together(features: RegionFeatures) -> tuple[RegionFeatures, tuple[int, ...]]
 
 
 def summed(parts: Sequence[RegionFeatures], threshold: float) -> RegionFeatures:
-    """Images of the same people as one image of each, as if the pixels of all of them were one photograph's.
+    """Joins images of the same people to one image of each, as if the pixels of all were those of one photograph.
 
         f_i = Σ C_i f_i / Σ C_i        C_i = Σ C_i
 
-    The visibility is not divided by the number of parts: Eq. 4 does not change with the scale of a query's visibility,
-    and a share of what a whole image shows of a region would fall below the default `min_visibility`.
+    The visibility is not divided by the number of parts. Eq. 4 does not depend on the scale of a query's visibility,
+    and divided, what a whole image shows of a region would fall below the default `min_visibility`.
 
     Args:
         parts: at least one, each of n images, (n, p) and (n, p, d). threshold: `min_visibility`; a region below it
@@ -123,7 +124,7 @@ def summed(parts: Sequence[RegionFeatures], threshold: float) -> RegionFeatures:
     for part in parts:
         shown = np.where(part.visibility >= threshold, part.visibility, 0).astype(np.float64)
         total += shown
-        # 0 where a region does not count, whatever its embedding is.
+        # An embedding counts as 0 where its region does not count; it may hold anything there.
         weighted += np.where(shown[:, :, None] > 0, part.embeddings, 0) * shown[:, :, None]
     mean = np.divide(weighted, total[:, :, None], out=np.zeros_like(weighted), where=total[:, :, None] > 0)
     return RegionFeatures(total.astype(np.float32), mean.astype(np.float32))

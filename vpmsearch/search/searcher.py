@@ -1,4 +1,4 @@
-"""What answers queries over a store, whichever it is: one base class, and a search of each kind of store below it."""
+"""The base class of all searches; each kind of store has a search that derives from it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from vpmsearch.store import Gallery, GalleryView
 from vpmsearch.types import RegionFeatures, SearchFilter, SearchResult
 
 Regions = Sequence[int] | None
-"""The regions to compare by, 0 to p − 1; None: all that are shared."""
+"""The regions to compare by, 0 to p − 1; None for all shared regions."""
 CANDIDATES_PER_REGION = 1600
-"""k' at most: where a search gives up although the bound has not closed; `candidates` sets it per search."""
+"""The default largest k'. A search stops there even if the bound has not closed; `candidates` sets it per search."""
 
 
 class Searcher(ABC):
@@ -30,7 +30,7 @@ class Searcher(ABC):
 
     @abstractmethod
     def refresh(self) -> bool:
-        """See what has been committed since; True if there was anything."""
+        """Take over what has been committed since; True if there was anything."""
 
     def search(
         self,
@@ -44,23 +44,23 @@ class Searcher(ABC):
     ) -> list[SearchResult]:
         """The k nearest gallery images by Eq. 4 for each query; ties go to the smaller image id.
 
-        Fewer than k only where fewer images pass the filter and share a region with the query.
+        There are fewer than k matches only if fewer images pass the filter and share a region with the query.
 
         Args:
-            features: n queries, (n, p) and (n, p, d), of the weights that the index was built with.
-            k: matches a query, at least 1.
+            features: n queries, (n, p) and (n, p, d), by the weights that the index was built with.
+            k: matches per query, at least 1.
             exact: compare with every image instead of candidates.
             filter: which images may be results.
-            candidates: k' at most, the nearest images taken from each region's index (never fewer than k). Fewer are
-                taken where a bound tells that no other image can belong into the answer.
-            regions: compare by these alone, 0 to p − 1; None: by all that are shared.
+            candidates: the largest k', the number of nearest images taken from each region's index (never fewer than
+                k). Fewer are taken once a bound shows that no other image can belong to the answer.
+            regions: compare by these alone, 0 to p − 1; None for all shared regions.
 
         Returns:
-            One result a query, in order.
+            One result per query, in order.
 
         Raises:
-            FeatureError: k < 1, features that are not finite or beyond 1e17, or no such region.
-            ModelMismatchError: another p or d than the index.
+            FeatureError: k < 1, features are not finite or beyond 1e17, or there is no such region.
+            ModelMismatchError: p or d differs from that of the index.
         """
         return self._results(features, k, exact, filter, candidates, regions)
 
@@ -68,4 +68,4 @@ class Searcher(ABC):
     def _results(
         self, query: RegionFeatures, k: int, exact: bool, filter: SearchFilter | None, candidates: int, regions: Regions
     ) -> list[SearchResult]:
-        """See `search`; nothing is checked yet."""
+        """As `search`; the arguments are not checked yet."""

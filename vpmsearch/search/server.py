@@ -1,9 +1,9 @@
-"""The search of an index on a server: lists and Eq. 4 in the server, depth and bound as in a folder's search.
+"""The search of an index on a server: lists and Eq. 4 run in the server, depth and bound are as in a folder's search.
 
-One REPEATABLE READ transaction a query, begun anew as a whole where the connection is lost. Candidates and Eq. 4 are
-two statements: as one the planner takes the candidates' number for anything and falls to scanning all embeddings. Many
-exact queries share a transaction, in which the embeddings are read once and compared here: in the server each query
-would read them again.
+Each query has one REPEATABLE READ transaction, which is repeated as a whole if the connection is lost. Candidates and
+Eq. 4 are two statements: in a single one the planner misjudges the number of candidates and scans all embeddings. Many
+exact queries share a transaction. It reads the embeddings once and compares them in this process; in the server each
+query would read them again.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from vpmsearch.store.postgres.view import ServerView
 from vpmsearch.types import Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
 EF_LEAST, EF_MOST = 100, 1000
-"""hnsw.ef_search: at least what good lists need, at most what pgvector takes; iterative scans go on from there."""
+"""hnsw.ef_search: at least what good lists need, at most what pgvector allows. Iterative scans go deeper from there."""
 PROBES_LEAST, PROBED = 32, 32
-"""ivfflat: at least so many lists, and one of so many, are looked through."""
+"""ivfflat searches at least the first number of lists, and at least one of every second number of them."""
 PROBED_AMONG_EQUAL = 2
-"""The same where lists were built because many embeddings are equal."""
+"""The same for lists that were built because many embeddings are equal."""
 BOUND_AT_MOST = 2048
-"""Images that are bounded one by one: each crosses the network."""
+"""Images that are bounded one by one at most, as each crosses the network."""
 
 _ATTEMPTS = 3
 Read = TypeVar("Read")
 
 
 class FeaturesOfNoImageError(StoreDamagedError):
-    """Eq. 4 named an image that is not there. On shards no foreign key forbids it."""
+    """There are features of an image that does not exist. On shards no foreign key prevents this."""
 
 
 class ServerSearch(Searcher):
-    """Answers queries from what is committed when they come.
+    """Answers queries from what is committed when they arrive.
 
-    A result's `complete` is said of scans, and of lists that no index of embeddings made approximate.
+    A result is `complete` if it comes from a scan, or from lists that no index of embeddings made approximate.
 
     Args:
         store: an open index on a server.
@@ -72,7 +72,7 @@ class ServerSearch(Searcher):
         return self._view
 
     def refresh(self) -> bool:
-        """Look for new commits; True if there were any. Searches see them in any case."""
+        """Look for new commits; True if there were any. Searches see them even without this."""
         self.store.refresh()
         before, self._view = self._view, self.store.snapshot
         return before.state != self._view.state
@@ -87,7 +87,7 @@ class ServerSearch(Searcher):
         return [self._answer(queries[row : row + 1], scope, wanted, exact) for row in range(len(queries))]
 
     def _moment(self, work: Callable[[Reading], Read]) -> Read:
-        """One transaction, again where a commit came between the moments that a coordinator and its shards show."""
+        """Run one transaction; again if a commit came between the moments that coordinator and shards show."""
         left = _ATTEMPTS
         while True:
             try:
@@ -106,7 +106,7 @@ class ServerSearch(Searcher):
         return self._moment(answer)
 
     def _compared(self, reading: Reading, queries: RegionFeatures, k: int, wanted: SearchFilter) -> list[SearchResult]:
-        """Compare every image with many queries, here."""
+        """Compare every image with many queries, in this process."""
         start = time.perf_counter()
         images = StreamedImages(reading, wanted)
         found = distances_of(images, self.store, keep=False).scan(queries, k)
@@ -119,7 +119,7 @@ class ServerSearch(Searcher):
 
 
 class _Query:
-    """One query in one transaction; the `Lists` of `deepen`. Rows are image ids."""
+    """One query in one transaction. It is the `Lists` that `deepen` takes; its rows are image ids."""
 
     def __init__(self, view: ServerView, reading: Reading, query: RegionFeatures, wanted: SearchFilter) -> None:
         self._view, self._reading, self._query, self._wanted = view, reading, query, wanted
@@ -130,7 +130,7 @@ class _Query:
         self._values |= {f"q{r}": vector_text(query.embeddings[0, r]) for r in self._shown}
 
     def answered(self, scope: Scope) -> SearchResult:
-        """The lists, as deep as it takes; every image where they are few, or the lists missed too much."""
+        """Search the lists as deep as needed. Compare every image if there are few, or the lists missed too much."""
         few = max(SCAN_BELOW, scope.k)
         if self._reading.count(self._wanted, few + 1) <= few:
             return self.scanned(scope.k)
@@ -151,15 +151,15 @@ class _Query:
         return self._with_matches(result, best, timer)
 
     def compared(self, best: Found, images: int, timer: Timer) -> SearchResult:
-        """What was found by comparing every image elsewhere."""
+        """The result of a comparison with every image that was made elsewhere."""
         result = SearchResult((), images, True, {}, 0, complete=True, bound_closed=True)
         return self._with_matches(result, best, timer)
 
     def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, RegionList]]:
         """The nearest images in each region that the query shows.
 
-        An index of embeddings may end a list early: pgvector stops after `hnsw.max_scan_tuples` entries, those of
-        removed images and of images that do not pass the filter included.
+        An index of embeddings may end a list early. pgvector stops after `hnsw.max_scan_tuples` entries, including
+        those of removed images and of images that do not pass the filter.
         """
         if not self._shown:
             return [{}]
@@ -168,7 +168,7 @@ class _Query:
         rows = np.array(self._reading.rows(statement, self._values | dict(self._only.values)), np.float64).reshape(
             -1, 3
         )
-        found, exact = dict[int, RegionList](), not self._layout.built  # without an index all of a region is sorted
+        found, exact = dict[int, RegionList](), not self._layout.built  # without an index the server sorts all images
         for region in self._shown:
             own = rows[rows[:, 0] == region, 1:]
             own = own[np.lexsort((own[:, 0], own[:, 1]))]  # an iterative scan may return them a little out of order
@@ -178,17 +178,17 @@ class _Query:
         return [found]
 
     def _names_all(self, region: int, listed: int) -> bool:
-        """Whether no more images than those listed pass the filter and show a region."""
+        """Whether at most `listed` images pass the filter and show a region."""
         statement = statements.listable(region, listed + 1, self._only)
         return bool(self._reading.rows(statement, dict(self._only.values))[0][0] <= listed)
 
     def _set_depth(self, count: int) -> None:
-        """What the server's index needs to name so many; by default it would silently name 40."""
+        """Set the parameters by which the server's index names `count` images; by default it would name only 40."""
         if self._layout.built == "hnsw":
             settings = {"hnsw.ef_search": min(max(count, EF_LEAST), EF_MOST), "hnsw.iterative_scan": "relaxed_order"}
         elif self._layout.built == "ivfflat":
             lists = lists_for(self._view.about(self._reading))
-            # Lists in the place of a graph: many vectors are equal, and those of few lists leave out many at once.
+            # Lists replace a graph where many vectors are equal. A list that is not searched leaves out many at once.
             share = PROBED if self._view.stored_model.index_type == "ivf-flat" else PROBED_AMONG_EQUAL
             settings = {"ivfflat.probes": max(PROBES_LEAST, lists // share), "ivfflat.iterative_scan": "relaxed_order"}
         else:
@@ -197,7 +197,7 @@ class _Query:
         self._reading.rows(f"SELECT {chosen}")
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found) -> Found:
-        """Eq. 4 in the server, of some images."""
+        """The nearest of some images by Eq. 4, computed in the server."""
         ids, distances = self._nearest(k, Conditions(), rows) if len(rows) else NOTHING
         ids, distances = np.concatenate([known[0], ids]), np.concatenate([known[1], distances])
         best = np.lexsort((ids, distances))[:k]
@@ -215,7 +215,7 @@ class _Query:
         )
 
     def within(self, query: RegionFeatures, tau: Float64, limit: float) -> Int64 | None:
-        """Images that no list may name and that may be as near as the limit, found by their cells."""
+        """Images that may be in no list and as near as the limit, found by their cells of visibility."""
         cells = self._view.cells(self._reading)
         if cells is None:
             return None

@@ -1,7 +1,7 @@
-"""Images of one track answer as one, so that ten pictures of one walk past a camera do not fill ten ranks.
+"""Joins the images of one track to one match, so that ten pictures of one walk past a camera do not fill ten ranks.
 
-A track is a person followed through neighbouring pictures of one camera; its name counts within one folder or film and
-one camera. The track's nearest image stands for it.
+A track is a person followed through successive pictures of one camera. Its name is unique only within one folder or
+film and one camera. The nearest image of a track represents it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from vpmsearch.types import ImageRecord
 TRACK = "track"
 """The attribute that names an image's track."""
 DEEPER = 4
-"""Times as many images that are asked for where those found were of too few tracks."""
+"""If the images found were of too few tracks, so many times as many are asked for."""
 
 
 @dataclass(frozen=True)
 class Tracked:
     """The answer to one query in which each track is one match, its nearest image.
 
-    answered: as `search_others` gives it, with the k best tracks. images: for each match how many images of its track
-    were found as near as the search looked, itself included: at least so many there are.
+    answered: as returned by `search_others`, with the k nearest tracks. images: for each match the number of images of
+    its track that the search found, the match included. The track may have more.
     """
 
     answered: Answered
@@ -36,7 +36,7 @@ class Tracked:
 
 
 def track_of(record: ImageRecord) -> Hashable | None:
-    """What images of one track have in common; None where an image is of none."""
+    """A key that all images of one track share; None if the image has no track."""
     name = dict(record.attributes).get(TRACK)
     if not name:
         return None
@@ -46,11 +46,11 @@ def track_of(record: ImageRecord) -> Hashable | None:
 
 
 def by_track(view: GalleryView, k: int, search: Callable[[int], Answered]) -> Tracked:
-    """The k nearest tracks; images without a track count as one each.
+    """The k nearest tracks; an image without a track counts as a track of its own.
 
     Args:
-        view: that is searched. search: the answer with so many images; it is asked for more until k tracks are found or
-            there are no more images.
+        view: the view that is searched. search: returns the answer with a given number of images; it is called for
+            more until k tracks are found or there are no more images.
     """
     asked = DEEPER * k
     while True:

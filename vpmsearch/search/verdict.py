@@ -1,15 +1,17 @@
-"""Match, unsure or no match: what a distance says, once `vpmsearch calibrate` has measured distances of this gallery.
+"""The verdict on a distance: match, unsure or no match. `vpmsearch calibrate` must have measured the gallery first.
 
-A ranking always has a first. Two distributions tell whether that is the person searched for: how near the nearest image
-of somebody else comes, and how far the right first answers lie. From the first follows the *false-match rate* of a
-distance: the share of searches for people who are not there whose nearest image is at least as near. Then
+A ranking always has a first image. Two distributions tell whether it shows the person searched for: how near the
+nearest image of somebody else comes, and how far right first answers lie. The first gives the *false-match rate* of a
+distance. Take searches for people who are not in the gallery: the rate is the share of them that find an image at least
+as near. Then
 
-    match      at most 5 % of searches for absent people come as near
-    no match   at most 5 % of right first answers lie as far, and many searches for absent people come as near
+    match      at most 5 % of searches for absent people find an image as near
+    no match   at most 5 % of right first answers lie as far, and many searches for absent people find one as near
     unsure     everything between
 
-Both are kept apart by how many regions the query shows, since fewer regions come nearer by chance. They hold for a
-gallery of about the size, cameras and light that they were measured on; `vpmsearch.search.calibration` measures them.
+Both distributions are kept by the number of regions that the query shows, since images come nearer by chance if fewer
+regions are compared. They hold for a gallery of about the size, cameras and light that were measured.
+`vpmsearch.search.calibration` measures them.
 """
 
 from __future__ import annotations
@@ -28,30 +30,30 @@ from vpmsearch.words import number_of
 
 MATCH, UNSURE, NO_MATCH = "match", "unsure", "no match"
 MISSED = 0.05
-"""Share of right first answers that may lie beyond the distance from which on nothing is a match."""
+"""Beyond the distance from which on there is "no match" at most this share of right first answers may lie."""
 PIDS, PAIRS, LIKENESS = "pids", "pairs", "likeness"
-"""What told strangers from other images of the same person: labels, a person's answers, or the distances alone."""
+"""How strangers were told from the same person: by pids, by a person's answers, or by the distances alone."""
 ACCEPTED = {PIDS: 0.05, PAIRS: 0.03, LIKENESS: 0.03, "": 0.05}
-"""False-match rate up to which a hit is a match: 5 % is promised; a rate that was estimated may be wrong by some."""
+"""False-match rate up to which a hit is a match. 5 % is promised; an estimated rate may be a little wrong."""
 DOUBTFUL = {PIDS: 0.25, PAIRS: 0.5, LIKENESS: 0.5, "": 1.0}
-"""False-match rate from which on there may be no match; higher where strangers were estimated, not known."""
+"""False-match rate from which on the verdict may be "no match"; higher if strangers were estimated, not known."""
 FEWEST = 40
-"""Distances that a number of regions needs for rates of its own; with fewer it shares those of its neighbours."""
+"""Distances that a number of visible regions needs for its own rates. With fewer it also uses its neighbours'."""
 OUTGROWN = 1.25
-"""Times as many images, or as few, as there were, from which on it is said that the calibration is old."""
+"""The calibration is called old if the number of images has grown or shrunk by this factor."""
 
 Distances = tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Distances of the nearest stranger and of right first answers, by how many regions the query shows.
+    """Distances of the nearest stranger and of right first answers, by the number of regions that the query shows.
 
-    fingerprint: of the weights. min_visibility: of the index. images, identities: in the gallery then. labelled:
-    whether all strangers were known by their pids. distances: for each number of visible regions, 1 to p, the distances
-    of the nearest strangers, ascending. own: the same of right first answers. basis: `PIDS`, `PAIRS` or `LIKENESS`; ""
-    where an earlier version measured, which knew nothing of `own`: it never says "no match". growth: how many times as
-    many images there are now; not kept.
+    fingerprint: of the weights. min_visibility: of the index. images, identities: numbers in the gallery when it was
+    measured. labelled: whether all strangers were known by their pids. distances: for each number of visible regions,
+    1 to p, the distances of the nearest strangers, ascending. own: the same for right first answers. basis: `PIDS`,
+    `PAIRS` or `LIKENESS`; "" if an earlier version measured, which had no `own`: then the verdict is never "no match".
+    growth: number of images now over `images`; not stored.
     """
 
     fingerprint: str
@@ -67,7 +69,7 @@ class Calibration:
     def false_match_rate(self, visible: int, distance: float) -> float:
         """The share of searches for absent people whose nearest image is at least as near, in [0, 1].
 
-        In a gallery that has grown there are so many times as many strangers: 1 − (1 − rate)^growth.
+        A gallery that has grown has `growth` times as many strangers, so the rate is 1 − (1 − rate)^growth.
 
         Args:
             visible: regions that the query shows, 1 to p. distance: of a match, by Eq. 4.
@@ -92,21 +94,21 @@ class Calibration:
         return NO_MATCH if far else UNSURE
 
     def values(self) -> dict[str, Any]:
-        """What is kept of it, as JSON can hold it."""
+        """The stored values, as JSON values."""
         kept = asdict(self)
         del kept["growth"]
         return kept
 
     def save(self, index: Path) -> Path:
-        """Write it into the folder of an index, whole or not at all."""
+        """Write the calibration into the folder of an index, whole or not at all."""
         return calibration_file.write(index, self.values())
 
     def grown_to(self, images: int) -> Calibration:
-        """The same in a gallery of so many images."""
+        """The same calibration for a gallery that now has so many images."""
         return replace(self, growth=images / max(self.images, 1))
 
     def notice(self, images: int, identities: int) -> str:
-        """Why it should be made anew in a gallery of so many images and identities; "" where it need not."""
+        """Why a gallery of so many images and identities needs a new calibration; "" if it needs none."""
         again = "run `vpmsearch calibrate` again"
         if not self.basis:
             return f"it was made by an earlier version, which cannot tell that there is no match; {again}"
@@ -120,13 +122,13 @@ class Calibration:
 def load_calibration(
     index: Gallery | str | os.PathLike[str], fingerprint: str, min_visibility: float
 ) -> Calibration | None:
-    """The calibration of an index; None where there is none, or one of other weights or another threshold.
+    """The calibration of an index; None if there is none, or if its weights or threshold are not those of the index.
 
     Args:
-        index: an open index, whose size then counts, or the folder of one.
+        index: an open index, or the folder of one. Of an open index the present size counts (`growth`).
 
     Raises:
-        StoreDamagedError: it is not what was written.
+        StoreDamagedError: the file is not what was written.
     """
     if isinstance(index, str | os.PathLike):
         where: object = Path(index) / calibration_file.FILE_NAME
@@ -154,7 +156,7 @@ def visible_regions(info: ModelInfo, query: RegionFeatures) -> int:
 
 
 def notice_of(index: Gallery, known: Calibration | None) -> str:
-    """Why the calibration of an index should be made anew; "" where it need not, or there is none."""
+    """Why the calibration of an index should be made anew; "" if it need not, or if there is none."""
     if known is None:
         return ""
     snapshot = index.snapshot
@@ -162,7 +164,7 @@ def notice_of(index: Gallery, known: Calibration | None) -> str:
 
 
 def _is_sound(found: Calibration) -> bool:
-    """Whether the values are of their types; the file may come from anybody."""
+    """Whether the values have the right types; the file may come from anybody."""
     numbers = (found.images, found.identities)
     whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
     lists = (*found.distances, *found.own)
@@ -171,7 +173,7 @@ def _is_sound(found: Calibration) -> bool:
 
 
 def _of(distances: Distances, visible: int) -> NDArray[np.float64]:
-    """The distances for a number of regions, with those of the nearest numbers until there are enough."""
+    """The distances for a number of visible regions. Those of the nearest numbers are added until there are enough."""
     order = sorted(range(len(distances)), key=lambda i: (abs(i + 1 - visible), i))
     found: list[float] = []
     for number in order:

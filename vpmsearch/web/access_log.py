@@ -14,7 +14,7 @@ log = logging.getLogger("vpmsearch.web")
 
 
 class AccessLog:
-    """Writes a line a request. Nothing of a query is in it but the ids in paths: no photograph, no filter, no token.
+    """Writes a line per request. Of a query it has only the ids in paths: no photograph, no filter and no token.
 
     Args:
         target: a file, which is appended to and may be moved away while the server runs (logrotate); "-" is stderr.
@@ -24,7 +24,7 @@ class AccessLog:
     """
 
     def __init__(self, target: str) -> None:
-        # A file that was moved away is opened anew. It is opened at once, so a wrong place is known at the start.
+        # A file that was moved away is opened anew. The file is opened now, so a wrong path fails at the start.
         self._handler: logging.Handler = _Stderr(sys.stderr) if target == "-" else _File(target, encoding="utf-8")
 
     def write(self, **values: object) -> None:

@@ -1,4 +1,4 @@
-"""How often one may ask."""
+"""Limits how often a client may ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections import OrderedDict
 
 
 class Buckets:
-    """A bucket of requests a client, refilled evenly; holds a minute's worth. Forgets who asked longest ago."""
+    """A bucket of requests per client. It holds one minute's requests and is refilled evenly.
+
+    If there are too many clients, the one that asked longest ago is forgotten.
+    """
 
     KEPT = 10_000
 
@@ -15,7 +18,7 @@ class Buckets:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (level, when)
 
     def wait(self, client: str, now: float) -> float:
-        """Take one; 0 if there was one, else the seconds until there is."""
+        """Take a request from the bucket. 0 if there was one, else the seconds until there is one."""
         level, before = self._levels.pop(client, (self.capacity, now))
         level = min(self.capacity, level + (now - before) * self.capacity / 60)
         taken = level >= 1
@@ -26,10 +29,12 @@ class Buckets:
 
 
 class Allowances:
-    """Searches, ten times as many pictures, and as many guesses at the token, which use up nobody else's.
+    """A client's limits: of searches, of pictures (ten times as many), and of guesses at the token (as many).
+
+    Each limit is counted by itself, so wrong tokens do not use up anybody's searches.
 
     Args:
-        searches_a_minute: by one client.
+        searches_a_minute: searches of one client in a minute.
     """
 
     def __init__(self, searches_a_minute: int) -> None:

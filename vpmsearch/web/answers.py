@@ -1,4 +1,4 @@
-"""What was found, in the shape in which it goes over the wire."""
+"""Turns search results into the form that is sent to clients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:
 
 
 def search_answer(searched: Searched) -> SearchAnswer:
-    """One page of the ranks, in the form that `query --json` has too; nothing in it tells where the files are."""
+    """One page of the ranks, in the form of `query --json`. It does not tell where the server's files are."""
     view, found = searched.view, searched.found
     shown = replace(found.result, empty=_why_empty(view, found.result))
     seen = query_regions(searched.query, view.snapshot.model_info, searched.chosen, searched.taken)
@@ -42,13 +42,13 @@ def search_answer(searched: Searched) -> SearchAnswer:
 
 
 def shown_result(view: View, result: SearchResult) -> SearchResult:
-    """The result with the paths that answers have."""
+    """The result with its paths as answers show them."""
     matches = tuple(replace(match, path=view.shown_path(match.path)) for match in result.matches)
     return replace(result, matches=matches, empty=_why_empty(view, result))
 
 
 def _why_empty(view: View, result: SearchResult) -> NoMatches | None:
-    """Without the folder that all images share, which is the server's own."""
+    """Why there is no match, without the folder that all images share: clients need not know it."""
     if result.empty is None:
         return None
     text = result.empty.text.replace(view.folder, "") if len(view.folder) > 1 else result.empty.text

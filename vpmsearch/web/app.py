@@ -61,14 +61,14 @@ def create_app(service: SearchService, settings: ServeSettings, access_log: Acce
 
 
 def _expect_failures(metrics: Metrics) -> None:
-    """Begin the series of what is our fault at 0: of one that begins at 1 Prometheus' `rate` does not see that 1."""
-    counted = {(method, "other") for method in ("GET", "POST")}  # "busy" is said before the path is looked at
+    """Begin the series of server errors at 0. If a series began at 1, Prometheus' `rate` would miss that error."""
+    counted = {(method, "other") for method in ("GET", "POST")}  # "busy" is answered before the path is read
     for route in (*router.routes, *guarded.routes):  # FastAPI's versions differ in what the first holds of the second
         if not isinstance(route, APIRoute):
             continue
         path = "/api" + route.path.removeprefix("/api")
         counted |= {(method, path) for method in route.methods or ()}
-        if MEDIA_TYPE in route.responses.get(200, {}).get("content", {}):  # it waits in the line
+        if MEDIA_TYPE in route.responses.get(200, {}).get("content", {}):  # a search, which waits in the line
             for status in OUR_FAULT:
                 metrics.failed.labels(path, status)
     for method, path in counted:
@@ -86,7 +86,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         refreshing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await refreshing
-        await app.state.searching.drained()  # who closes the service after this closes it under no search
+        await app.state.searching.drained()  # the service may be closed after this, so no search must be running
 
 
 async def _keep_fresh(app: FastAPI) -> None:
@@ -111,7 +111,7 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """Which field of the request cannot be understood; the values themselves are not sent back."""
+    """Answer which field of the request cannot be understood. Its value is not sent back."""
     assert isinstance(error, RequestValidationError)
     texts = [
         f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg'].removeprefix('Value error, ')}" for item in error.errors()

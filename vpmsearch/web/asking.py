@@ -13,7 +13,7 @@ from vpmsearch.web.sessions import Sessions
 from vpmsearch.web.settings import ServeSettings
 
 COOKIE = "vpmsearch_session"
-"""Followed by the port: a browser keeps one set of cookies for all ports of a name."""
+"""The port follows: a browser keeps one set of cookies for all ports of a host name."""
 _WITH_PORT = re.compile(r"\[([^]]*)\](?::\d+)?|([^:]*):\d+")
 
 
@@ -21,8 +21,8 @@ _WITH_PORT = re.compile(r"\[([^]]*)\](?::\d+)?|([^:]*):\d+")
 class Asker:
     """address: the client's, "" where it has none. secure: it speaks TLS, to us or to a trusted proxy.
 
-    known: it brought the token, or none is needed. has_bearer: it brought the token itself. key: what its requests are
-    counted by; of others than are known their network.
+    known: it brought the token or a session, or none is needed. has_bearer: it brought the token itself. key: what its
+    requests are counted by; for unknown clients their network.
     """
 
     address: str
@@ -51,9 +51,9 @@ def asker_of(request: Request, settings: ServeSettings, sessions: Sessions) -> A
 
 
 def forwarded_for(request: Request, settings: ServeSettings, peer: str) -> str:
-    """The client's address by X-Forwarded-For: the last that no trusted proxy has, since only those are believed.
+    """The client's address by X-Forwarded-For: the last one that is not a trusted proxy's. Only these are believed.
 
-    An entry that is no address ends the search: the proxy after it is all that is known.
+    An entry that is not an address ends the search. Then the proxy after it counts as the client.
     """
     address = peer
     chain = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
@@ -70,7 +70,7 @@ def forwarded_for(request: Request, settings: ServeSettings, peer: str) -> str:
 
 
 def network_of(address: str) -> str:
-    """What an address is counted by: of IPv6 its /64, since whoever has one has all 2^64 of them."""
+    """What an address is counted by. For IPv6 it is the /64, since a client usually has all 2^64 addresses of it."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1, with an end to waiting for the head of a request, which it does not set."""
+"""uvicorn's HTTP/1.1 with a time limit for the head of a request, which uvicorn itself does not have."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TOO_SLOW = (
 
 
 class HeadTimeoutProtocol(H11Protocol):
-    """One connection. Closed where the head of a request is not whole `SECONDS` after it began, or after connecting.
+    """One connection. It is closed if a head is not complete `SECONDS` after it began, or after the connection.
 
-    Where there are as many connections as there may be, those go first whose head has been awaited longest: whoever
-    holds places by half-sent heads keeps nobody out.
+    If the number of connections reaches its limit, those whose head has been awaited longest are closed first. So a
+    client that sends half a head on many connections keeps nobody out.
     """
 
     SECONDS = 10.0
@@ -65,6 +65,6 @@ class HeadTimeoutProtocol(H11Protocol):
         self._stop_waiting()
         self.connections.discard(self)
         if not self.transport.is_closing():
-            if self.conn.trailing_data[0]:  # a browser that has connected ahead of need is told nothing
+            if self.conn.trailing_data[0]:  # a browser that connected in advance has sent nothing and gets no answer
                 self.transport.write(TOO_SLOW)
             self.transport.close()

@@ -1,4 +1,4 @@
-"""An answer as a file to hand on: its ranks, and what was confirmed and refused."""
+"""An answer as a file: its ranks, and the confirmed and refused images."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ MEDIA_TYPES: dict[str, str] = {
 
 
 def exported(service: SearchService, searched: Searched, form: FileForm) -> Response:
-    """The file.
+    """The answer as a file.
 
     Raises:
-        DataError: Parquet, and pyarrow is not installed.
+        DataError: `form` is Parquet, and pyarrow is not installed.
     """
     content = _MAKERS[form](service, searched)
     name = {"Content-Disposition": f'attachment; filename="vpmsearch.{form}"', "Cache-Control": "no-store"}
@@ -56,13 +56,13 @@ def _table(searched: Searched) -> tuple[list[str], list[dict[str, object]]]:
 
 
 def _known(searched: Searched, image_ids: tuple[int, ...]) -> tuple[int, ...]:
-    """Those that are in the index: a refused image may have been removed since."""
+    """The ids that are in the index: a refused image may have been removed since."""
     known = set(searched.view.snapshot.image_ids.tolist()) if image_ids else set()
     return tuple(image_id for image_id in image_ids if image_id in known)
 
 
 def _csv(_: SearchService, searched: Searched) -> bytes:
-    # With a byte order mark: Excel would else read it in the code page of its country.
+    # With a byte order mark: without it Excel reads the file in the country's code page.
     return csv_text(*_table(searched)).encode("utf-8-sig")
 
 
@@ -103,7 +103,7 @@ def _scene(service: SearchService, image_id: int) -> Image.Image | None:
 
 
 def _pictures(service: SearchService, image_ids: list[int]) -> list[Image.Image]:
-    """Of images of the index, without those whose files are gone."""
+    """The pictures of images of the index, without those whose files are gone."""
     found = []
     for image_id in image_ids:
         try:
@@ -114,7 +114,7 @@ def _pictures(service: SearchService, image_ids: list[int]) -> list[Image.Image]
 
 
 def _told_apart(result: SearchResult) -> tuple[SearchResult, dict[str, int]]:
-    """The result with no two paths alike, and the image of each path: answers may hold file names alone."""
+    """The result with distinct paths, and the image of each path. In answers, paths may be file names and repeat."""
     images: dict[str, int] = {}
 
     def unlike(match: Match) -> Match:

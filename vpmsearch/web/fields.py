@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 MAX_PHOTOGRAPHS = 8
 MAX_CONFIRMED = 64
-"""Confirmed images of a query."""
+"""Confirmed images of a query at most."""
 MAX_REFUSED = 500
-"""Refused images of a search."""
+"""Refused images of a search at most."""
 MAX_RANK = 1000
 """Ranks that can be paged through."""
 LARGEST_ID = 2**63 - 1  # SQLite's
 
 
 def _given(value: object) -> object:
-    """A field of a form that was left empty is sent as an empty text."""
+    """A list of fields without empty texts, which a form sends for fields that were left empty."""
     return [each for each in value if each != ""] if isinstance(value, list) else value
 
 
@@ -43,9 +43,9 @@ Given = BeforeValidator(_given)
 
 
 async def known_fields(request: Request) -> None:
-    """Refuse what has another name than any field, which would be left out in silence: `camids=3` finds everybody.
+    """Refuse unknown field names. They would be ignored silently: `camids=3` would find everybody.
 
-    A body that is no form is answered with the fields that are wanted.
+    If the body is not a form, the answer names the fields that are wanted.
     """
     dependant = request.scope["route"].dependant
     wanted = _names(dependant, "body_params")
@@ -71,12 +71,12 @@ def _names(dependant: Any, kind: str) -> list[str]:
 
 
 def whole_uploads(uploads: Sequence[UploadFile]) -> list[UploadFile]:
-    """Without those of a form's file field that was left empty: no name and no byte."""
+    """The uploads without empty ones, which have no name and no byte: a form sends them for an empty file field."""
     return [upload for upload in uploads if upload.filename or upload.size]
 
 
 def boxes_of(texts: Sequence[str], count: int) -> list[CropBox | PixelBox | None]:
-    """The part of each of `count` photographs; boxes that are all empty are none."""
+    """The part of each of `count` photographs. If all texts are empty, every photograph is taken whole."""
     given = texts if any(text.strip() for text in texts) or len(texts) == count else [""] * count
     if len(given) != count:
         raise HTTPException(422, f"{count} photographs and {len(given)} boxes: give one for each, or none")

@@ -1,8 +1,8 @@
-"""What stands before the endpoints: refuses without reading, limits what is read, adds headers. Plain ASGI.
+"""Guards the endpoints: refuses requests without reading them, limits what is read, adds headers. Plain ASGI.
 
-In this order: too many requests at once, a host name that is not ours (DNS rebinding), a page elsewhere (its requests
-say so in Sec-Fetch-Site, or in Origin), no token, too many requests by one client, too large a body. Dependencies of
-FastAPI would be too late: it reads the body before it asks them.
+It refuses in this order: too many requests at once, a host name that is not ours (DNS rebinding), a page of another
+site (seen by Sec-Fetch-Site or Origin), no token, too many requests by one client, too large a body. Dependencies of
+FastAPI would be too late, as it reads the body before it calls them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OPEN_PATHS = frozenset({"/", "/api/health", "/api/session"})
 """Answered without a token: the page, whether we are alive, and where the token is brought; /static/ too."""
 
 DISCARD_SECONDS = 5.0
-"""For the rest of a body that is refused."""
+"""Limit for reading the rest of a body that is refused."""
 
 HEADERS = {
     "content-security-policy": (
@@ -51,7 +51,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer given unread."""
+    """An answer that is given without reading the request's body."""
 
     status: int
     reason: str
@@ -61,11 +61,11 @@ class Refusal:
 
 @dataclass
 class Exchange:
-    """One request and what became of it; endpoints find it as `request.state.exchange`.
+    """One request and its answer. Endpoints find it as `request.state.exchange`.
 
-    path: without the prefix of a proxy; "" is the bare prefix. is_head: asked by HEAD, which is answered as GET is,
-    without the body. status, started, size: of the answer; size in bytes. failed: the status of a search that failed
-    when the answer had begun.
+    path: without the prefix of a proxy; "" is the prefix without a slash. is_head: the method is HEAD, which is
+    answered like GET but without the body. status, started, size: of the answer; size in bytes. failed: the status of a
+    search that failed after the answer had begun.
     """
 
     path: str
@@ -127,7 +127,7 @@ class Guard:
                 self.metrics.refused.labels(refusal.reason).inc()
                 if exchange.asker.known and refusal.status != 503 and "expect" not in request.headers:
                     await _discarded(receive, 2 * self.settings.max_upload_bytes)
-                headers = {"connection": "close", **refusal.headers}  # what of the body has not come is not read
+                headers = {"connection": "close", **refusal.headers}  # the rest of the body will not be read
                 answer: Response = JSONResponse({"error": refusal.error}, refusal.status, headers)
                 await answer(request.scope, receive, sending)
             elif not exchange.path:  # without the slash the page's addresses, which are relative, would lead elsewhere
@@ -183,7 +183,7 @@ class Guard:
         return f"an upload may have {self.settings.max_upload_bytes / 2**20:g} MiB at most"
 
     def _wait(self, request: Request, asker: Asker, path: str) -> float:
-        """Seconds until this may be asked; 0 for now. What runs the model counts as a search, whoever asks for it."""
+        """Seconds until the request may be made, 0 if now. Every request that runs the model counts as a search."""
         now = time.monotonic()
         if not asker.known:
             return self._allowances.strangers.wait(asker.key, now)
@@ -192,12 +192,12 @@ class Guard:
         return allowance.wait(asker.key, now)
 
     def _limited(self, receive: Receive) -> Receive:
-        """The body, cut off where it is larger or slower than allowed, whatever its header said."""
+        """The body. It is cut off if it is larger or slower than allowed, whatever its header said."""
         count, deadline, done = 0, time.monotonic() + self.settings.body_seconds, False
 
         async def receiving() -> Message:
             nonlocal count, done
-            if done:  # what may come now is that the client hangs up
+            if done:  # only the client's disconnection can follow
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
@@ -213,10 +213,10 @@ class Guard:
 
 
 async def _discarded(receive: Receive, most: int) -> None:
-    """Read what comes of a body and drop it, for a while.
+    """Read and drop the rest of a body, for a limited time.
 
-    Whoever still sends when the connection is closed is told of the closing and never sees the answer: a proxy makes a
-    502 of it. Of those who are not known nothing is read: it would hold a place for them.
+    A client that still sends when the connection is closed sees only the closing and not the answer; a proxy turns that
+    into a 502. For unknown clients nothing is read, as they would hold a connection that long.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_SECONDS):
@@ -244,7 +244,7 @@ def _noting(send: Send, exchange: Exchange) -> Send:
 
 
 def route_of(scope: Scope) -> str:
-    """The pattern of the path, since ids would make a series each. FastAPI's versions differ in giving the prefix."""
+    """The pattern of the path: with ids, each path would be a series. Some FastAPI versions leave out the prefix."""
     exchange: Exchange = scope["state"]["exchange"]
     found = str(getattr(scope.get("route"), "path", "other"))
     is_bare = exchange.path.startswith("/api/") and found[0] == "/" and found[:5] != "/api/"
@@ -252,10 +252,10 @@ def route_of(scope: Scope) -> str:
 
 
 def _is_from_elsewhere(request: Request, host: str) -> bool:
-    """Whether a page of another site asks.
+    """Whether a page of another site makes the request.
 
-    Browsers say so in Sec-Fetch-Site, but old ones do not, nor does any over plain HTTP: of these Origin tells, which
-    must name the host that was asked for. A proxy may speak TLS for us, so the scheme may differ.
+    Browsers say so in Sec-Fetch-Site, except old ones and all over plain HTTP. Then Origin tells: it must name the host
+    that was asked for. Its scheme may differ, as a proxy may speak TLS for us.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:

@@ -1,4 +1,4 @@
-"""What an error is to whoever asked."""
+"""Turns an error into the status and text of an answer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PLACE = re.compile(r"(?<![\w.~/-])(?:/[^/\s:;,()'\"]+)+/([^/\s:;,()'\"]+)")
 
 
 def problem_of(error: Exception, hidden: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Status and text: 422 for what the caller can mend, 404 for an image that is not in the index; the rest is ours.
+    """Status and text: 422 for what the caller can fix, 404 for an image that is not in the index, else a server error.
 
-    Of an error that is not vpmsearch's own nothing is told; the log shows it. What is ours the log shows as a whole,
-    and whoever asked without the places of the server's files.
+    The text tells nothing of an error that is not vpmsearch's own; the log shows it. Of vpmsearch's own server errors
+    the log shows everything, and the text leaves out where the server's files are.
 
     Args:
-        hidden: places, and what is told instead of each. Of other absolute paths the last part is told.
+        hidden: paths, and the text that replaces each. Of other absolute paths the text shows the last part.
     """
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail)

@@ -1,4 +1,4 @@
-"""Searches keep a core busy, so few run at once and the others wait in line; who wants to can watch how it moves."""
+"""The line of waiting searches. A search keeps a core busy, so few run at once; clients can watch the line move."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Value = TypeVar("Value")
 MEDIA_TYPE = "application/x-ndjson"
 """Lines of JSON: how a search is getting on, then its answer."""
 TICK = 0.25
-"""Seconds between two looks at how a search is getting on; one that takes less tells nothing but its answer."""
+"""Seconds between two looks at the progress of a search. A shorter search sends only its answer."""
 
 
 class GoneError(Exception):
-    """Whoever asked has gone: the search may stop. Nobody hears it."""
+    """The client has gone, so the search may stop. Nobody receives this error."""
 
 
 @dataclass(eq=False)
 class Place:
-    """Somebody's place in the line, and once it is his turn what is being done for him. `gone`: he has left."""
+    """A client's place in the line, and once its turn has come, what is being done. `gone`: the client has left."""
 
     doing: str = ""
     gone: bool = False
@@ -34,7 +34,7 @@ class Place:
         """Say what is done next.
 
         Raises:
-            GoneError: nobody is there for whom to do it.
+            GoneError: the client has left.
         """
         if self.gone:
             raise GoneError
@@ -42,13 +42,13 @@ class Place:
 
 
 class Line:
-    """Runs what is brought to it in so many threads, first come first served.
+    """Runs work in a fixed number of threads, first come first served.
 
-    A thread takes the next only when it is done with the one before, whether or not somebody still waits for that: so
-    never more run at once, whoever hangs up or is cancelled, at whatever moment.
+    A thread takes new work only when the work before is done, even if nobody waits for that any more. So never more
+    runs at once, whichever client disconnects or is cancelled, and whenever.
 
     Args:
-        threads: that run at once.
+        threads: number of threads.
     """
 
     def __init__(self, threads: int) -> None:
@@ -65,11 +65,11 @@ class Line:
     ) -> AsyncIterator[str]:
         """Lines of JSON: `{"waiting": 3}` or `{"doing": "…"}` whenever that changes; then the answer or an error.
 
-        The last is `{"answer": …}`, or `{"error": "…", "status": 422}` with the status it would have had alone: the
-        response has begun by then. Whoever goes away gives up his place.
+        The last line is `{"answer": …}` or `{"error": "…", "status": 422}`. The status is part of the line, since the
+        response has begun by then. A client that disconnects loses its place.
 
         Args:
-            work: takes the place, to say by its `now` what it does. problem_of: status and text of an error.
+            work: takes the place, and says by its `now` what it does. problem_of: returns status and text of an error.
         """
         place = Place()
         said: dict[str, Any] = {}
@@ -81,26 +81,26 @@ class Line:
                     said = now
             try:
                 last = _line({"answer": running.result().model_dump(mode="json")})
-            except Exception as error:  # as the handlers of the application would, which come too late here
+            except Exception as error:  # the application's handlers come too late here, as the response has begun
                 status, text = problem_of(error)
                 last = _line({"error": text, "status": status})
             yield last
 
     async def drained(self) -> None:
-        """Wait until the threads are done, also with what nobody waits for any more. Nothing can be brought after."""
+        """Wait until all threads are done, also with work that nobody waits for. No work can be added after that."""
         await asyncio.to_thread(self._threads.shutdown)
 
     @contextlib.contextmanager
     def in_line(self, work: Callable[[], Value], place: Place) -> Iterator[asyncio.Future[Value]]:
-        """Stand in line for as long as the block runs; gives what `work` will give, when it is its turn.
+        """Keep `work` in line while the block runs. Yields the future of its result.
 
-        Whoever leaves before loses his place, at once. What has begun is not interrupted; it may stop where it calls
-        `Place.now`.
+        If the block ends before the turn has come, the place is lost at once. Work that has begun is not interrupted,
+        but may stop where it calls `Place.now`.
         """
 
         def begun() -> Value:
             self._waiting.pop(place, None)
-            place.now("")  # he may have left a moment ago
+            place.now("")  # the client may have left a moment ago
             return work()
 
         self._waiting[place] = None
@@ -111,7 +111,7 @@ class Line:
         finally:
             place.gone = True
             self._waiting.pop(place, None)
-            # Takes it out of the queue of the threads. Of what has begun only the future ends, not the thread.
+            # Removes the work from the threads' queue. If it has begun, only the future ends and the thread goes on.
             running.cancel()
 
 
@@ -120,6 +120,6 @@ def _line(values: dict[str, Any]) -> str:
 
 
 def _looked_at(running: asyncio.Future[Any]) -> None:
-    """Nobody hears the error of a search that nobody waits for any more; asyncio would complain of that."""
+    """Read the error of a search that nobody waits for any more; asyncio would complain if nobody did."""
     if not running.cancelled():
         running.exception()

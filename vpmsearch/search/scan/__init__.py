@@ -1,1 +1,1 @@
-"""One scan of all regions over codes that lie in memory."""
+"""One scan of all regions, over codes in memory."""

@@ -1,29 +1,29 @@
-"""Embeddings as codes of a byte a number, with what each lost: certain lower bounds of Eq. 4, read fast.
+"""Embeddings as codes of one byte per number, with the error of each: they give certain lower bounds of Eq. 4, fast.
 
-An embedding b of one region is kept as b̂ = s·c: integers c from −127 to 127 and a step s, the largest number of b over
-127. Beside them stand ‖b̂‖ and e_b ≥ ‖b − b̂‖, the measured error. A query's embedding a is kept the same way, with up to
-16 bits a number, so that its error e_a is small.
+An embedding b of one region is kept as b̂ = s·c. The codes c are integers from −127 to 127, and the step s is the
+largest absolute value in b divided by 127. ‖b̂‖ and the measured error e_b ≥ ‖b − b̂‖ are kept too. A query's embedding a
+is kept the same way, but with up to 16 bits per number, so that its error e_a is small.
 
 **The bound.** By the triangle inequality D = ‖a − b‖ ≥ ‖â − b̂‖ − e_a − e_b, and D ≥ 0. Eq. 4 is a mean of the D of the
 shared regions with weights ≥ 0, so the mean of their lower bounds is a lower bound of it.
 
 **Its rounding**, u = 2⁻²⁴, for what `kernels.lower_bounds` computes in float32:
 
-1. P = Σ c_a c_b is exact. Codes are stored as c + 128, so sums stay within Σ 255 |c_a| < 2³¹ by the choice of the
-   query's levels; 128 Σ c_a is taken off as an integer.
+1. P = Σ c_a c_b is exact. Codes are stored as c + 128. The query's levels are chosen so that sums stay within
+   Σ 255 |c_a| < 2³¹. 128 Σ c_a is subtracted as an integer.
 2. X = ‖â‖² + ‖b̂‖² − 2 s_a s_b P = ‖â − b̂‖². Each of ‖â‖ and ‖b̂‖ is rounded once and squared (3u), P is rounded once
-   and multiplied twice (3u), and three terms are summed: no term suffers more than 7 roundings, and the absolute
-   values of the terms sum to at most (‖â‖ + ‖b̂‖)². So X is wrong by at most 8u (‖â‖ + ‖b̂‖)²; 16u of that, computed
-   within 5u of itself, is taken off. What underflows is less than 2⁻¹²⁰ in all, and `eq4` itself may lose
-   (d + 8) 2⁻¹²⁴ of a squared distance where squares underflow. 2⁻¹⁰⁰ is taken off for both: d ≤ `MOST_NUMBERS`.
-3. The root is rounded once, and multiplied by 1 − 16u, which covers that and its share of 4.
-4. e_a + e_b and the difference cost 2 roundings: of the errors, which are stored larger by 16u than computed in
-   float64, and of the root, which 3 has made less by 16u.
-5. The weighted mean is wrong by a factor within 1 ± (p + 4)u, as sums of positive terms are. `eq4.distances_to` is
-   within 1e-5 of the true value. Whoever compares takes `SLACK` = 5e-5 off, which covers both up to p = 500.
+   and multiplied twice (3u), and three terms are summed. No term has more than 7 roundings, and the absolute values of
+   the terms sum to at most (‖â‖ + ‖b̂‖)². So X is wrong by at most 8u (‖â‖ + ‖b̂‖)². Twice that, 16u (‖â‖ + ‖b̂‖)², is
+   subtracted; it is itself computed to 5u. Underflow costs less than 2⁻¹²⁰ in all, and `eq4` itself may lose
+   (d + 8) 2⁻¹²⁴ of a squared distance where squares underflow. 2⁻¹⁰⁰ is subtracted for both, as d ≤ `MOST_NUMBERS`.
+3. The root is rounded once and multiplied by 1 − 16u, which covers that rounding and the root's share of 4.
+4. e_a + e_b and the difference have 2 roundings. The errors are stored larger by 16u than computed in float64, and step
+   3 has made the root smaller by 16u, which covers both.
+5. The weighted mean is wrong by a factor within 1 ± (p + 4)u, as its terms are positive. `eq4.distances_to` is within
+   1e-5 of the true value. Callers that compare subtract `SLACK` = 5e-5, which covers both up to p = 500.
 
-Squares beyond 1e38, embeddings that are not finite (of a region that does not show, which may hold anything) or beyond
-1e18, and weights that vanish in float32 get the bound 0, which always holds.
+The bound is 0, which always holds, where squares are beyond 1e38, embeddings beyond 1e18 or not finite (a region that
+is not visible may hold anything), or weights vanish in float32.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from vpmsearch.search.products import Stored, scaled_weights
 from vpmsearch.types import Float32, RegionFeatures
 
 SLACK = 5e-5
-"""Relative: what float32 may cost, see 5 above."""
+"""Relative allowance for float32 rounding, see 5 above."""
 MOST_NUMBERS = 1 << 15
-"""d at most: sums of more products might not fit 32 bits."""
+"""The largest d. Sums of more products might not fit 32 bits."""
 LANES = 16
-"""Images that stand beside each other, `kernels.LANES`."""
+"""Images in a block, `kernels.LANES`."""
 _GROUP = 4
-_ROWS = 256  # images that are widened at once
+_ROWS = 256  # images that are widened to float32 at once
 
 
 @dataclass(frozen=True)
 class Codes:
-    """The codes of n images, in blocks of 16; what is beyond the last image weighs 0.
+    """The codes of n images, in blocks of 16. Places after the last image have weight 0.
 
     words: (blocks, p, ⌈d/4⌉, 16) uint32, four codes c + 128 each. step, length, error: (blocks, p, 16) float32, s, ‖b̂‖
-    and e_b. weight: (blocks, p, 16), the visibility that counts over the image's largest.
+    and e_b. weight: (blocks, p, 16), the visibility that counts divided by the image's largest.
     """
 
     words: NDArray[np.uint32]
@@ -79,7 +79,7 @@ class Codes:
             part = embeddings[first : first + _ROWS]
             numbers = wide[: len(part)]
             if widened(part, numbers) is not numbers:
-                numbers[:] = part  # a map that may only be read, which the kernel was not compiled for
+                numbers[:] = part  # copied, as the kernel was not compiled for a read-only map
             kernels.encode(numbers, numbers.view(np.int32), first, words, step, length, error)
         padded = np.zeros((blocks * LANES, regions), np.float32)
         padded[:images] = scaled_weights(visibility)
@@ -87,20 +87,20 @@ class Codes:
         return cls(words, step, length, error, weight)
 
     def __len__(self) -> int:
-        """Blocks."""
+        """Number of blocks."""
         return len(self.words)
 
 
 def bytes_of(images: int, regions: int, dim: int) -> int:
-    """What the codes of so many images take."""
+    """Bytes that the codes of so many images take."""
     return -(-images // LANES) * LANES * regions * (_GROUP * -(-dim // _GROUP) + 4 * 4)
 
 
 @dataclass(frozen=True)
 class QueryCodes:
-    """Q queries as `kernels.lower_bounds` takes them: the arguments from `words` to `q_weight`.
+    """Q queries as the arguments `words` to `q_weight` of `kernels.lower_bounds`.
 
-    words: (Q, p, ⌈d/4⌉, 2) int32, numbers 0 and 2 of each four as two int16, then 1 and 3. bias: (Q, p), 128 Σ c_a.
+    words: (Q, p, ⌈d/4⌉, 2) int32; of each four numbers 0 and 2 as two int16, then 1 and 3. bias: (Q, p), 128 Σ c_a.
     step, length, error, weight: (Q, p) float32.
     """
 
@@ -113,9 +113,10 @@ class QueryCodes:
 
     @classmethod
     def of(cls, queries: RegionFeatures, multiple: int) -> QueryCodes:
-        """Encode queries, finite and within 1e17; more than one are filled up to a multiple by some that show nothing.
+        """Encode queries, which are finite and within 1e17.
 
-        visibility: 0 where it does not count.
+        Several queries are filled up to a multiple of `multiple` by queries that show nothing. Their visibility is 0
+        where it does not count.
         """
         count, regions, dim = queries.embeddings.shape
         rows = count if count == 1 else -(-count // multiple) * multiple
@@ -138,5 +139,5 @@ class QueryCodes:
         return cls(words, bias, step, length.astype(np.float32), error.astype(np.float32), weight)
 
     def arguments(self) -> tuple[NDArray[Any], ...]:
-        """As the kernel takes them."""
+        """The arguments in the order of the kernel."""
         return self.words, self.bias, self.step, self.length, self.error, self.weight

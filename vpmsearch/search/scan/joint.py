@@ -1,12 +1,13 @@
-"""All regions of all images at once: lower bounds of Eq. 4 from codes in memory, then Eq. 4 of the few that are left.
+"""Scans all regions of all images: lower bounds of Eq. 4 come from codes in memory, then few images are compared.
 
-One pass over the codes (`codes.py`) bounds every image's distance from below. The images of the least bounds are
-compared by `eq4`; then every image whose bound is not above the k-th distance found. So the answer is the exact one,
-to the last bit, whatever the codes lost: that only decides how many images are compared.
+One pass over the codes (`codes.py`) gives a lower bound of every image's distance. `eq4` compares the images with the
+least bounds, then every image whose bound is not above the k-th distance found. So the answer is exact, to the last
+bit. The precision of the codes only decides how many images are compared.
 
-Codes are made from the embeddings, segment by segment, and live in memory as long as the view of the index; docs/
-decisions/0005-search.md says why they are no file. Making them and loading the compiled kernels costs about as much as
-some searches, so both wait until so much has been searched (`Effort`): a command that asks once pays nothing.
+Codes are made from the embeddings, segment by segment, and stay in memory as long as the view of the index.
+docs/decisions/0005-search.md says why they are not stored in a file. Making codes and loading the compiled kernels
+costs about as much as some searches. So both wait until that much has been searched (`Effort`), and a command that
+searches once does not pay for them.
 """
 
 from __future__ import annotations
@@ -27,22 +28,23 @@ from vpmsearch.system.parallel import spread
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 LOAD_AFTER = 500_000_000
-"""Numbers that were compared without codes before the kernels are loaded: 0.2 to 0.3 s, about what loading costs."""
+"""The kernels are loaded after so many numbers were compared without codes: 0.2 to 0.3 s, about what loading costs."""
 ENCODE_AFTER = 8
-"""And so many times the numbers that are to be encoded: encoding one costs as much as comparing it eight times."""
+"""And after so many times the numbers to be encoded: encoding a number costs as much as comparing it eight times."""
 MOST_BYTES = 2 << 30
-"""What codes may take, and at most an eighth of the machine's memory."""
+"""Bytes that codes may take, if that is less than an eighth of the machine's memory."""
 QUERIES = 64
-"""Queries that share a pass."""
+"""Queries that share one pass over the codes."""
 EXTRA = 16
-"""Images compared beyond k at first: on real galleries 2 to 6 are left between the k-th and the bounds."""
+"""Images compared at first beyond k. On real galleries the bounds leave 2 to 6 images that may belong to the k."""
 _PIECE = 256
-"""Blocks that a core takes at once, at least: 6 MiB of codes of 6 × 256, far more than what handing over costs."""
+"""Blocks that a core takes at once, at least: 6 MiB of codes of 6 × 256. Scanning them takes far longer than handing
+them to a thread."""
 
 
 @functools.cache
 def kernels() -> ModuleType | None:
-    """The compiled arithmetic, loaded once in a process; None where numba does not run."""
+    """The compiled arithmetic, loaded once per process; None if numba does not run."""
     try:
         from vpmsearch.search.scan import kernels as loaded
     except Exception as error:  # not installed, too new a NumPy, no compiler for this processor …
@@ -52,7 +54,7 @@ def kernels() -> ModuleType | None:
 
 
 class Effort:
-    """How much was compared without codes, over all views of one engine. Safe for several threads."""
+    """Counts how much was compared without codes, over all views of one engine. Safe for several threads."""
 
     def __init__(self) -> None:
         self.numbers = 0
@@ -63,8 +65,8 @@ class Effort:
 class _Coded:
     """Codes of all segments in one order of blocks.
 
-    parts: by segment id: what of the index they were made of, the codes, and where they begin. rows: (blocks, 16), the
-    row in the snapshot, −1 where there is none.
+    parts: by segment id, the part of the index that the codes were made of, the codes, and their first block. rows:
+    (blocks, 16), the row in the snapshot, −1 where there is none.
     """
 
     parts: dict[int, tuple[object, Codes, int]]
@@ -75,7 +77,8 @@ class JointScan:
     """Scans one snapshot. Safe for several threads.
 
     Args:
-        distances: Eq. 4 for it, on the CPU. effort: of the engine. before: a scan of an earlier snapshot.
+        distances: computes Eq. 4 for the snapshot, on the CPU. effort: the engine's count. before: the scan of an
+            earlier snapshot.
     """
 
     def __init__(
@@ -93,9 +96,9 @@ class JointScan:
         return self._coded is not None
 
     def ready(self, queries: int) -> bool:
-        """Whether there are codes, for so many queries that are about to be searched; made if they are worth it by now.
+        """Whether there are codes for the next `queries` queries. Makes them if enough has been searched by now.
 
-        While one thread makes them, the others hear False and search without.
+        While one thread makes them, other threads get False and search without codes.
         """
         if self._coded is not None:
             return True
@@ -114,7 +117,7 @@ class JointScan:
         return self._coded is not None
 
     def prepare(self) -> bool:
-        """Make the codes now; False where they would take too much memory or numba does not run."""
+        """Make the codes now; False if they would take too much memory or numba does not run."""
         info = self._snapshot.model_info
         parts = self._snapshot.parts
         needed = sum(bytes_of(len(part.labels), info.p, info.embedding_dim) for part in parts.values())
@@ -145,9 +148,9 @@ class JointScan:
         return known is not None and known[0] is self._snapshot.parts[key].files
 
     def search(self, queries: RegionFeatures, k: int, allowed: Bool | None = None) -> list[Found]:
-        """The k nearest of all images, or of those allowed (N,), to each query, ties by image id: `Distances.scan`.
+        """As `Distances.scan`: the k nearest to each query among all images, or among those allowed (N,).
 
-        Only when `ready` or `prepare` has said True.
+        To be called only after `ready` or `prepare` has returned True.
         """
         coded = self._coded
         assert coded is not None
@@ -168,9 +171,9 @@ class JointScan:
         return [found[row] for row in range(len(order))]
 
     def _nearest(self, coded: _Coded, query: RegionFeatures, lower: Float32, least: Float32, k: int) -> Found:
-        """The k nearest to one query, by its bounds (blocks, 16) and their least in each block (blocks,)."""
+        """The k nearest to one query, from its bounds (blocks, 16) and the least of each block (blocks,)."""
         count = k + EXTRA
-        # The `count` least bounds stand in the `count` blocks of the least minima.
+        # The `count` least bounds are in the `count` blocks with the least minima.
         blocks = np.argpartition(least, count - 1)[:count] if len(least) > count else np.arange(len(least))
         bounds, rows = lower[blocks].ravel(), coded.rows[blocks].ravel()
         if len(bounds) > count:
@@ -179,20 +182,20 @@ class JointScan:
         first = np.sort(rows[np.isfinite(bounds)])
         best = self._distances.nearest(query, first, k)
         limit = best[1][-1] if len(best[1]) == k else np.float32(np.inf)
-        # Above by more than rounding: such an image is farther, and so is a block of them.
+        # A bound above the limit by more than rounding excludes an image; a minimum above it excludes the whole block.
         open_blocks = np.flatnonzero(_may_reach(least, limit))
         left = coded.rows[open_blocks][_may_reach(lower[open_blocks], limit)]
         return self._distances.nearest(query, np.setdiff1d(left, first, assume_unique=True), k, best)
 
 
 def _may_reach(lower: Float32, limit: np.float32) -> Bool:
-    """Which bounds allow a distance up to the limit; ∞ none."""
+    """Which bounds allow a distance up to the limit. ∞ allows none."""
     reaches: Bool = (lower * np.float32(1 - SLACK) <= limit) & np.isfinite(lower)
     return reaches
 
 
 def _lower_bounds(coded: _Coded, queries: RegionFeatures, wanted: Bool) -> tuple[Float32, Float32]:
-    """Lower bounds of Eq. 4 (Q or more, blocks, 16) and their least in each block, ∞ where not wanted (blocks, 16)."""
+    """Lower bounds of Eq. 4 (Q or more, blocks, 16) and the least of each block; ∞ where not `wanted` (blocks, 16)."""
     loaded = kernels()
     assert loaded is not None
     asked = QueryCodes.of(queries, loaded.TILE)
@@ -219,7 +222,7 @@ def _lower_bounds(coded: _Coded, queries: RegionFeatures, wanted: Bool) -> tuple
 
 
 def _most_bytes() -> int:
-    """What codes may take on this machine."""
+    """Bytes that codes may take on this machine."""
     try:
         return min(MOST_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
     except (ValueError, OSError, AttributeError):  # the system does not tell

@@ -1,12 +1,12 @@
-"""The arithmetic of a scan over codes, compiled by numba. Importing this module costs 0.4 s; `ready.py` says when.
+"""The arithmetic of a scan over codes, compiled by numba. Importing this module costs 0.4 s; `joint.py` says when.
 
 Codes are laid out for vectors of 16 images: (blocks, p, groups, 16, 4) uint8, where a group is four numbers of an
-embedding. So one vector register holds four numbers of each of 16 images, every lane of a sum belongs to one image, and
+embedding. So one vector register holds four numbers of each of 16 images. Every lane of a sum belongs to one image, and
 nothing is summed across lanes.
 
-`_dots` builds its loop as LLVM's own portable vectors, because numba has no integer products of 8 and 16 bits: on a
-processor with AVX-512 VNNI a step becomes two `vpdpwssd`, on others whatever they have. All integers are exact: the
-order of a sum changes nothing.
+numba has no integer products of 8 and 16 bits, so `_dots` builds its loop from LLVM's portable vectors. On a processor
+with AVX-512 VNNI a step becomes two `vpdpwssd`, on others the instructions that they have. Integer sums are exact, so
+their order does not matter.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202 (a kernel's types are those of the signature that it is compiled for)
@@ -24,14 +24,14 @@ from numba.extending import intrinsic
 
 LANES = 16
 AHEAD = 4096
-"""Bytes that are asked of memory before they are needed: 20,000 images took 3.7 ms without, 1.4 with 4,096."""
+"""Memory is prefetched so many bytes ahead. 20,000 images took 3.7 ms without, 1.4 ms with 4,096."""
 TILE = 4
 """Queries that share one read of a block."""
 _SURE = np.float32(1 - 2.0**-20)  # 16 roundings of float32
-_LARGEST = np.float32(1e38)  # squares beyond say nothing
+_LARGEST = np.float32(1e38)  # larger squares give the bound 0
 _BITS_TOO_LARGE = np.int32(np.float32(1e18).view(np.int32))
 _BITS_TOO_SMALL = np.int32(np.float32(1e-30).view(np.int32))
-_LEAST_TOTAL = np.float32(1e-30)  # weights below are lost in float32
+_LEAST_TOTAL = np.float32(1e-30)  # a smaller sum of weights is lost in float32
 
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _WORDS, _SUMS = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES)
@@ -39,7 +39,7 @@ _HALVES = ir.VectorType(_I16, 2 * LANES)
 
 
 def _pairs(builder: Any, left: Any, right: Any) -> Any:
-    """Σ of products of neighbouring 16-bit numbers: 32 and 32 -> 16 sums of two."""
+    """Products of 32 and 32 numbers of 16 bits, summed in neighbouring pairs: 16 sums."""
     wide = ir.VectorType(_I32, 2 * LANES)
     product = builder.mul(builder.sext(left, wide), builder.sext(right, wide))
     picks = [ir.Constant(_WORDS, [2 * lane + odd for lane in range(LANES)]) for odd in (0, 1)]
@@ -59,7 +59,7 @@ def _load(builder: Any, address: Any, kind: Any) -> Any:
 
 
 def _prefetch(builder: Any, address: Any) -> Any:
-    """Ask for what a loop comes to `AHEAD` bytes later: the processor by itself reads half as fast."""
+    """Prefetch what a loop reads `AHEAD` bytes later. Without it the processor reads half as fast."""
     pointer = builder.inttoptr(builder.add(address, ir.Constant(_I64, AHEAD)), ir.IntType(8).as_pointer())
     kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
     prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -109,12 +109,12 @@ _dots_1, _dots_tile = _dots_of(1), _dots_of(TILE)
 
 
 def _compiled(signature: str, fastmath: set[str] | bool = False) -> Callable[[Any], Any]:
-    """Compile for one signature, and keep the machine code in numba's cache where there is a folder to write to."""
+    """Compile for one signature. The machine code is kept in numba's cache if its folder can be written."""
 
     def compile_it(function: Any) -> Any:
         try:
             return njit(signature, nogil=True, cache=True, error_model="numpy", fastmath=fastmath)(function)
-        except (RuntimeError, OSError) as error:  # no folder of numba's can be written, or its disk is full
+        except (RuntimeError, OSError) as error:  # numba's cache folder cannot be written, or its disk is full
             logging.getLogger(__name__).debug("the scan's machine code is not kept: %s", error)
             return njit(signature, nogil=True, error_model="numpy", fastmath=fastmath)(function)
 
@@ -190,11 +190,11 @@ def lower_bounds(  # type: ignore[no-untyped-def]
     codes, step, length, error, weight, wanted, first, last, offset,
     words, bias, q_step, q_length, q_error, q_weight, lower, least,
 ):  # fmt: skip
-    """Write lower bounds of Eq. 4 of a segment's blocks `first` to `last` − 1; `codes.py` proves that they are.
+    """Write lower bounds of Eq. 4 for a segment's blocks `first` to `last` − 1; `codes.py` proves them.
 
-    Where a segment's block 0 stands among the blocks of all segments is its `offset`. lower: (Q, blocks of all, 16), ∞
-    where no region is shared and where not `wanted` (blocks of all, 16). least: (Q, blocks of all), the minimum of
-    each. words, bias, q_…: the queries, see `codes.QueryCodes`. Q is 1 or a multiple of `TILE`.
+    offset: the place of the segment's block 0 among the blocks of all segments. lower: (Q, blocks of all, 16), ∞ where
+    no region is shared and where not `wanted` (blocks of all, 16). least: (Q, blocks of all), the minimum of each
+    block. words, bias, q_…: the queries, see `codes.QueryCodes`. Q is 1 or a multiple of `TILE`.
     """
     queries, regions, groups = words.shape[:3]
     tile = 1 if queries == 1 else TILE
