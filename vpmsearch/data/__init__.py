@@ -1,1 +1,1 @@
-"""Images in: readers, crops, batches, and pedestrians that the project draws itself."""
+"""Input images: readers, crops, batches, and pedestrians that the project draws itself."""

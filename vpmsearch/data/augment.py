@@ -1,4 +1,4 @@
-"""Changes of light and small occlusions, so that a model does not rest on one colour or one spot."""
+"""Changes of light and small occlusions, so that a model does not depend on one colour or one spot."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from PIL import Image, ImageEnhance
 from vpmsearch.data.poor import as_jpeg, smaller
 
 _AREA = (0.02, 0.15)
-"""Of a rectangle, as a share of the image."""
+"""Area of an erased rectangle, as a share of the image."""
 _ASPECT = (0.5, 2.0)
-"""Height of a rectangle over its width, in pixels."""
+"""Height of an erased rectangle divided by its width, in pixels."""
 _SHRINK = (0.25, 0.9)
-"""To what share of its width and height a poor photograph is made smaller."""
+"""Share of its width and height to which a poor photograph is shrunk."""
 _QUALITY = (20, 75)
-"""Of the JPEG that a poor photograph is saved as."""
+"""JPEG quality of a poor photograph."""
 
 
 def jittered(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """Brightness, contrast and saturation, each times a number drawn from [1 − strength, 1 + strength]."""
+    """The image with brightness, contrast and saturation each times a number from [1 − strength, 1 + strength]."""
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(float(rng.uniform(1 - strength, 1 + strength)))
     return image
 
 
 def shifted(image: Image.Image, share: float, rng: np.random.Generator) -> Image.Image:
-    """Moved within its frame as a person is in a detector's box, the rest in the image's mean colour.
+    """The image moved within its frame, as in a detector's inexact box. The gap gets the image's mean colour.
 
     Args:
-        share: farthest, of the image's width and of its height, in [0, 1). rng: draws both shifts evenly.
+        share: largest shift, as a share of the width and of the height, in [0, 1). rng: draws both shifts uniformly.
     """
     x, y = (round(float(rng.uniform(-share, share)) * length) for length in image.size)
     mean = tuple(int(channel) for channel in np.asarray(image).mean(axis=(0, 1)))
@@ -56,9 +56,9 @@ def erased(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
 
 
 def degraded(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A poor photograph of the same: made smaller, and saved as a JPEG of low quality, each with a chance of 2/3.
+    """The image as a poor photograph: shrunk, and saved as a JPEG of low quality, each with a chance of 2/3.
 
-    Blocks and noise of the JPEG are of the small picture's size, as they are where a camera far away sends its video.
+    The JPEG is made of the small picture, so its blocks are as large as in the video of a distant camera.
 
     Args:
         image: RGB. rng: draws both chances, the size and the quality.
@@ -71,7 +71,8 @@ def degraded(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def padded(image: Image.Image, share: float) -> Image.Image:
-    """With a margin on all sides that repeats the edge's pixels, as what stands around a person often does.
+    """The image with a margin on all sides that repeats the edge's pixels. It stands for the background around a
+    person.
 
     Args:
         share: of the image's width, and of its height, on each side; ≥ 0.

@@ -20,9 +20,8 @@ STRATEGIES = ("top", "bottom", "left", "right", "bilateral", "random")
 
 @dataclass(frozen=True)
 class CropBox:
-    """A rectangle in fractions of the holistic image: 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1.
-
-    One that `jittered_box` made may reach beyond the image, below 0 or above 1.
+    """A rectangle in fractions of the holistic image: 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1.  A box from
+    `jittered_box` may reach beyond the image, below 0 or above 1.
     """
 
     left: float = 0.0
@@ -64,7 +63,7 @@ def sample_crop(strategy: str, gamma: float, rng: np.random.Generator) -> CropBo
     if strategy == "right":
         return CropBox(left=1 - gamma)
     if strategy == "random":
-        height = float(np.exp(rng.uniform(np.log(gamma), 0)))  # log-uniform in [γ, 1], so tall and wide are as likely
+        height = float(np.exp(rng.uniform(np.log(gamma), 0)))  # log-uniform in [γ, 1]: tall and wide are equally likely
         width = gamma / height
         left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
         return CropBox(left, top, min(left + width, 1.0), min(top + height, 1.0))
@@ -72,9 +71,9 @@ def sample_crop(strategy: str, gamma: float, rng: np.random.Generator) -> CropBo
 
 
 def jittered_box(box: CropBox, most: float, rng: np.random.Generator) -> CropBox:
-    """A box with each side moved, as detectors and people draw them: tight, loose, to one side, of another shape.
+    """The box with each side moved, as detectors and people draw inexact boxes.
 
-    Regions stay places on the holistic image: whatever is seen beyond its edge belongs to the region at that edge.
+    Regions are still places on the holistic image. What lies beyond its edge belongs to the region at that edge.
 
     Args:
         box: within the image. most: farthest a side is moved, as a share of the box's width or height, in [0, 0.4].
@@ -108,10 +107,12 @@ def region_labels(box: CropBox, grid: tuple[int, int], map_size: tuple[int, int]
 
 
 def _axis_labels(start: float, stop: float, cells: int, pixels: int) -> Int64:
-    """Along one axis: which of `cells` equal cells of [0, 1] each of `pixels` equal pixels of [start, stop] shows."""
+    """The labels along one axis. [start, stop] has `pixels` equal pixels; each gets its cell of the `cells` equal ones
+    of [0, 1].
+    """
     edges = np.arange(1, cells) / cells  # inner edges on the holistic image
     # In pixels of T: x / S with x in input pixels, so (edge − start) / (stop − start) of all of them. The small number
-    # keeps 3.4999…, an exact half but for the last bit, from rounding the other way on some γ.
+    # makes an exact half that came out as 3.4999… round as a half for every γ.
     projected = (edges - start) / (stop - start) * pixels
     rounded = np.floor(np.clip(projected, 0, pixels) + 0.5 + 1e-9)
     return np.searchsorted(rounded, np.arange(pixels), side="right").astype(np.int64)

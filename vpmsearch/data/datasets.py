@@ -41,7 +41,7 @@ DATASET_NAMES = (*BY_NAME, "folder", "csv")
 """The layouts that `read_dataset` and `read_gallery` know."""
 
 LIST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-"""Files called so are lists, whatever layout was asked for by default."""
+"""Files with these suffixes are lists, even if the layout is the default one."""
 
 
 def read_dataset(
@@ -57,10 +57,9 @@ def read_dataset(
     Args:
         name: the layout: one of `DATASET_NAMES`.
         root: its folder, or a folder around it; for "csv" the file.
-        splits: of "train", "query" and "gallery", those that are needed; the others stay empty. None is all that the
-            layout has.
-        pattern: how files are named, see `vpmsearch.data.patterns`; the layout's name then counts for nothing.
-        zone: of times that name none; None is UTC.
+        splits: the needed ones of "train", "query" and "gallery"; the others stay empty. None: all that the layout has.
+        pattern: how files are named, see `vpmsearch.data.patterns`; the layout's name is then ignored. zone: time zone
+            of times that name none; None is UTC.
 
     Raises:
         DataError: the layout is unknown, something of it is missing, or it holds no images.
@@ -97,11 +96,11 @@ def read_gallery(
 ) -> Sequence[LabelledImage]:
     """Read the images to index.
 
-    "folder" is a heap of photographs: every image below the root, without labels; identities are never guessed from
-    sub-folders. "csv" gives every row, labelled or not; a file called .csv, .tsv, .jsonl or .ndjson is a list also
-    where "folder" is asked for, and one called like an image is a gallery of that image. A data set of the table gives
-    its gallery or, where the root is one folder of images named so, all of it; junk is dropped. A pattern gives every
-    image below the root with the labels of its name.
+    "folder" gives every image below the root without labels; identities are never guessed from sub-folders. "csv" gives
+    every row, labelled or not. With "folder", the root may also be a file: a .csv, .tsv, .jsonl or .ndjson file is read
+    as a list, and an image file is a gallery of that image. A data set of the table gives its gallery; if the root is
+    one folder of its images, all of that folder. Junk is dropped. A pattern gives every image below the root with the
+    labels of its name.
 
     Raises:
         DataError: the layout is unknown, something of it is missing, or it holds no images.
@@ -131,7 +130,7 @@ def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | 
 
 
 def _layout_gallery(layout: Layout, root: Path) -> Iterable[LabelledImage]:
-    """The gallery, or all of a folder that is one split of the data set."""
+    """The gallery; if the root is the folder of one split, all of that folder."""
     place = find_any(layout, root, ("gallery",))
     return lists.rows_as_images(read_heap(layout, root) if place is None else read_split(layout, place, "gallery"))
 
@@ -217,7 +216,7 @@ def _split_identity(
 def _check(name: str, root: str | os.PathLike[str]) -> None:
     if name not in DATASET_NAMES:
         raise DataError(f"unknown data set {name!r}; known are {', '.join(DATASET_NAMES)}")
-    if not os.path.exists(root):  # noqa: PTH110 (Path.exists raises where a folder above is closed to us)
+    if not os.path.exists(root):  # noqa: PTH110 (Path.exists raises if a folder above is not accessible)
         raise DataError(f"{printable(root)} does not exist; give the folder or file of the data set")
 
 

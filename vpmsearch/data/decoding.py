@@ -1,4 +1,4 @@
-"""Bytes of an image file to pixels, and what is refused before a decoder sees it.
+"""Decodes the bytes of an image file, and refuses dangerous ones before a decoder sees them.
 
 Only `vpmsearch.data.images` uses this. No decoder's exception and no warning of Pillow's gets out.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# The plugins register themselves: only these decoders can run, never those that start other programs (EPS).
+# Importing a plugin registers it. So only these decoders can run, never one that starts other programs (EPS).
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -34,15 +34,15 @@ from vpmsearch.errors import ImageError
 from vpmsearch.words import pixel_count
 
 MAX_SCANS = 100
-"""A JPEG of more scans is refused: each goes over the whole image and may take ten bytes of the file."""
+"""A JPEG with more scans is refused: each scan goes over the whole image but may take only ten bytes of the file."""
 
 MAX_TAG_VALUES = 1_000_000
-"""A TIFF with more numbers in its tags is refused: Pillow makes an object of 32 bytes of each."""
+"""A TIFF with more numbers in its tags is refused: Pillow makes a 32-byte object of each."""
 
 _BAND = 1 << 22  # pixels converted at once
 
 HEIC_EXTENSIONS = (".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ()
-"""What phones write, where vpmsearch[heic] is installed. Its decoder is loaded for the first such file."""
+"""HEIC, which phones write. It needs vpmsearch[heic]. Its decoder is loaded for the first such file."""
 
 _FORMATS = tuple(
     plugin.format
@@ -77,7 +77,7 @@ def decoded(data: bytes, name: str, max_pixels: int, shrink_to: tuple[int, int] 
     """The pixels of a whole file, upright and in mode RGB; see `vpmsearch.data.images.load_image`.
 
     Args:
-        data: the file. name: what messages call it.
+        data: the file. name: its name in messages.
 
     Raises:
         ImageError: whatever is wrong with the bytes.
@@ -95,7 +95,7 @@ def decoded(data: bytes, name: str, max_pixels: int, shrink_to: tuple[int, int] 
     except Image.DecompressionBombError as error:
         raise ImageError(f"more than the limit of {pixel_count(max_pixels)}", name) from error
     except Exception as error:
-        # Decoders raise nearly anything on damaged files: OSError, SyntaxError, ValueError, struct.error …
+        # On damaged files decoders raise nearly anything: OSError, SyntaxError, ValueError, struct.error …
         raise ImageError(f"damaged or truncated ({short(error)})", name) from error
 
 
@@ -111,7 +111,7 @@ def header_size(data: bytes, name: str, max_pixels: int) -> tuple[int, int]:
             if image.width * image.height > max_pixels:
                 raise ImageError(_too_large(image, max_pixels))
             if image.format == "PNG" and any(mark in data for mark in _PNG_TURNS):
-                return _upright_rgb(image, None).size  # what turns it may stand behind the pixels
+                return _upright_rgb(image, None).size  # its orientation may be stored behind the pixels
             return image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
     except ImageError as error:
         raise ImageError(error.reason, name) from error
@@ -127,7 +127,7 @@ def _formats_of(data: bytes) -> tuple[str, ...]:
 
 @functools.cache
 def _load_heic() -> tuple[str, ...]:
-    """Have Pillow read HEIC: what it is called there.
+    """Make Pillow read HEIC. Returns Pillow's names of the format.
 
     Raises:
         ImageError: nothing that reads it is installed.
@@ -141,7 +141,7 @@ def _load_heic() -> tuple[str, ...]:
 
 
 def _check_greed(data: bytes) -> None:
-    """Refuse what takes Pillow far more time or memory than its pixels do."""
+    """Refuse files that cost Pillow far more time or memory than their pixels need."""
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise ImageError(f"a JPEG of more than {MAX_SCANS} scans")
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
@@ -167,7 +167,7 @@ def _too_large(image: Image.Image, max_pixels: int) -> str:
 
 
 def short(error: BaseException) -> str:
-    """One line; an OSError without the file name, which the message has already."""
+    """An error on one line. An OSError's file name is left out, as the message has it already."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split())[:200] or type(error).__name__
 
@@ -182,7 +182,7 @@ def _upright_rgb(image: ImageFile.ImageFile, shrink_to: tuple[int, int] | None) 
     # Only now: PNG may hold its EXIF after the pixels, and TIFF is turned by its plugin while it loads.
     orientation = _orientation(image)
     rgb = to_rgb(image)
-    image.close()  # its pixels are not needed any more, and turning takes as many once more
+    image.close()  # free its pixels first, since turning needs a second copy
     if orientation in _TRANSPOSES:
         rgb = rgb.transpose(_TRANSPOSES[orientation])
     full_size = (stored[::-1] if orientation in _SIDEWAYS else stored) if drafted else rgb.size
@@ -191,7 +191,9 @@ def _upright_rgb(image: ImageFile.ImageFile, shrink_to: tuple[int, int] | None) 
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1-8; 1 where there is none or it cannot be read: damaged metadata spoils no image."""
+    """EXIF orientation 1-8; 1 if there is none or it cannot be read. Damaged metadata does not make an image
+    unreadable.
+    """
     try:
         value = int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:
@@ -200,7 +202,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB; a new image, or the loaded one where it is RGB already."""
+    """Convert any mode to RGB. Returns a new image, or the given one if it is loaded and RGB."""
     if image.mode.startswith("I") or image.mode == "F":
         return _grey_to_rgb(image)
     if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
@@ -214,7 +216,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
-    """Boxes of whole rows, top to bottom: what is converted band by band needs no large image in between."""
+    """Boxes of whole rows, top to bottom. Converting band by band needs no large intermediate image."""
     rows = max(1, _BAND // max(1, image.width))
     for top in range(0, image.height, rows):
         yield 0, top, image.width, min(top + rows, image.height)
@@ -223,8 +225,9 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
 def _grey_to_rgb(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit or floating-point grey to mode RGB: stretched from its smallest to its largest value.
 
-    One rule for all grey of more than 8 bits. Such files do not say their scale: cameras write 12 bits, or raw counts
-    of some hundred levels, into 16 bits. The formats' full scale (65535) would leave 2 to 13 of 256 grey levels.
+    All grey of more than 8 bits follows this rule, because such files do not tell their scale. Cameras write 12 bits,
+    or raw counts of some hundred levels, into 16 bits. With the full scale (65535) only 2 to 13 of 256 grey levels
+    would be left.
     """
     low, high = math.inf, -math.inf
     for box in _bands(image):

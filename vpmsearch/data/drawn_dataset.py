@@ -1,4 +1,4 @@
-"""Drawn pedestrians as a data set in the layout of Market-1501, written whole or continued where it was left."""
+"""Writes drawn pedestrians as a data set in the layout of Market-1501. An interrupted one is continued."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vpmsearch.data.synthetic import DRAWING, MAX_PID, DrawnSettings, draw_pedes
 from vpmsearch.errors import DataError
 from vpmsearch.system.atomic import replacing, sync_folder
 
-DISTRACTOR = 1_000_000  # the first of those who are only distractors; they share pid 0 in file names
+DISTRACTOR = 1_000_000  # the first number of distractors; they share pid 0 in file names
 FINISHED, BEGUN = "settings.json", "settings.begun.json"
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")
 
@@ -39,7 +39,7 @@ class _Box:
 
 
 def _badly_cut(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """What a detector should not have found: a corner of the box, stretched to a whole one."""
+    """A bad detection: a corner of the box, stretched to the full size."""
     wide, high = image.width * float(rng.uniform(0.35, 0.55)), image.height * float(rng.uniform(0.2, 0.4))
     left, top = (image.width - wide) * float(rng.integers(2)), (image.height - high) * float(rng.random())
     return image.resize(image.size, Image.Resampling.BICUBIC, box=(left, top, left + wide, top + high))
@@ -86,7 +86,7 @@ def write_drawn_dataset(
         test: the query and gallery splits; its identities are others than those of `train`.
         distractors: gallery images of people who are in no query (pid 0).
         junk: gallery images of badly cut boxes (pid -1).
-        progress: called with the images that are there and those there will be.
+        progress: called with the number of images so far and in all.
 
     Returns:
         The folder.
@@ -103,7 +103,7 @@ def write_drawn_dataset(
         if _holds(folder / FINISHED, wanted):
             return folder
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):  # somebody else may be drawing the same
+        with FileLock(folder / ".lock"):  # another process may be drawing the same
             if not _holds(folder / FINISHED, wanted):
                 _begin(folder, wanted)
                 _draw_all(folder, list(_boxes(train, test, distractors, junk)), progress)
@@ -149,7 +149,7 @@ def _holds(marker: Path, wanted: dict[str, Any]) -> bool:
 
 
 def _begin(folder: Path, wanted: dict[str, Any]) -> None:
-    """Mark the folder as ours before the first image, so that no other data set is ever mixed with it."""
+    """Write the marker before the first image, so that data sets are never mixed in one folder."""
     if not _holds(folder / BEGUN, wanted):
         taken = [name for name in SPLITS if (folder / name).exists()]
         if taken:
@@ -164,7 +164,7 @@ def _draw_all(folder: Path, boxes: list[_Box], progress: Callable[[int, int], No
     for done, box in enumerate(boxes, start=1):
         path = folder / box.file
         if not path.exists():
-            # Not `replacing`: to sync each of thousands of files takes longer than to draw it again.
+            # Not `replacing`: syncing each of thousands of files takes longer than drawing it again.
             part = path.with_suffix(".part")
             try:
                 box.draw().save(part, "JPEG", quality=92)

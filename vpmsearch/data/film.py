@@ -1,7 +1,7 @@
 """Films: their pictures one after another, and the picture of a moment, exactly. The only module that imports PyAV.
 
-A picture is called by its *time*, seconds from the film's first picture: frames come at varying distances, and a number
-cannot be jumped to. Frame numbers count from 1, as MOTChallenge does.
+A picture is identified by its *time*, in seconds from the film's first picture. Frame numbers would not do: frames come
+at varying intervals, and a film can be searched only by time. Frame numbers count from 1, as in MOTChallenge.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from vpmsearch.errors import DataError, ImageError
 from vpmsearch.system.regular import open_regular
 
 SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .ts .mts .m2ts .3gp .wmv .flv .ogv".split())  # noqa: SIM905
-"""Files called so are films, lower case."""
+"""File name extensions of films, lower case."""
 
 _FORMATS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
-# Playlists, concatenations and the like are no film: they would have libav open other files and addresses.
+# Playlists, concatenations and the like are refused: libav would open other files and addresses for them.
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
 _LARGEST = 1 << 42  # bytes
 _SAME = 2e-6  # seconds: paths hold microseconds
-_AHEAD = 5.0  # seconds that are rather decoded than jumped over
-_MARGIN = 1.0  # seconds before a moment from which on it is decoded at least
-_REORDERED = 20  # frames by which decoding and showing may differ
+_AHEAD = 5.0  # seconds; shorter distances are decoded instead of jumped over
+_MARGIN = 1.0  # seconds; decoding starts at least this long before a moment
+_REORDERED = 20  # most frames by which the orders of decoding and showing differ
 
 
 class Picture(NamedTuple):
@@ -41,7 +41,7 @@ class Picture(NamedTuple):
 
 
 def is_film(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is called like a film."""
+    """Whether a file has the extension of a film."""
     return os.path.splitext(path)[1].lower() in SUFFIXES  # noqa: PTH122 (speed)
 
 
@@ -63,7 +63,7 @@ class Film:
         self._now: Any = None
         """The frame that was decoded last."""
         self._next: Any = None
-        """The one after it, where it is known already."""
+        """The next frame, if it is decoded already."""
         try:
             self._open()
         except BaseException:
@@ -91,7 +91,7 @@ class Film:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._container.close()
         self._file.close()
 
@@ -104,7 +104,7 @@ class Film:
     def times(self) -> list[float]:
         """When each picture is shown, seconds from the first, ascending: `times[n - 1]` is frame n's.
 
-        Found without decoding where the container says it.
+        Read from the container without decoding if possible.
         """
         self._rewind()
         try:
@@ -150,9 +150,9 @@ class Film:
         return self._image(self._now)
 
     def _jump(self, seconds: float) -> None:
-        """Go to a picture at or before a moment, from where on everything is decoded as it was from the beginning."""
+        """Go to a picture at or before a moment from which decoding gives the same pictures as from the beginning."""
         rate = float(self._stream.average_rate or 0) or 25.0
-        # Not to the last key frame: pictures that are shown before it but decoded after it may lack what they rest on.
+        # Not to the last key frame: pictures shown before it but decoded after it may lack their reference pictures.
         start = seconds - max(_MARGIN, _REORDERED / rate)
         if start > 0:
             try:
@@ -194,7 +194,7 @@ class Film:
         try:
             return next(self._frames, None)
         except (self._av.FFmpegError, ValueError) as error:
-            # The decoder is over now, as at the film's end: the picture before is not what is shown later.
+            # The decoder has ended, as at the film's end. Later moments do not show the last good picture.
             self._frames, self._now, self._next = iter(()), None, None
             raise self._damaged(error) from error
 
@@ -260,11 +260,11 @@ def _package() -> Any:
         av = importlib.import_module("av")
     except ImportError as error:
         raise DataError("films need PyAV: pip install 'vpmsearch[video]'") from error
-    av.logging.set_level(None)  # what is wrong with a film is said by us
+    av.logging.set_level(None)  # we report errors ourselves
     return av
 
 
 def _short(error: BaseException) -> str:
-    # Of libav's own errors the words: str() has its number before them, and after them the name of no file.
+    # Only the words of libav's errors: str() puts a number before them and an empty file name after them.
     told = getattr(error, "strerror", None) or str(error)
     return " ".join(told.split())[:200] or type(error).__name__

@@ -18,20 +18,21 @@ from vpmsearch.errors import DataError
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _JUNK = re.compile(r"0*-1")  # 00-1 is MARS's
-# c3 or cam3 after the beginning or a sign, so that the c of 9c4f2a counts for nothing; C3T of MARS's 0001C3T0002F001.
+# c3 or cam3 at the beginning or after a sign, so that the c of 9c4f2a is ignored; C3T in MARS's 0001C3T0002F001.
 _CAMERA = re.compile(r"(?:^|[^A-Za-z0-9])(?:cam(?:era)?[_-]?|c)([0-9]{1,18})|^[0-9]+C([0-9])T[0-9]", re.IGNORECASE)
 _NO_IDENTITY = re.compile(r"cam(era)?[_-]?\w{1,2}|c[0-9]{1,2}|[A-Z]|session[0-9]*|sequences|rgb|images?", re.IGNORECASE)
 
 
 def read_folder(root: Path, splits: Sequence[str] = SPLITS) -> ReidDataset:
-    """One folder an identity, below train, query and gallery where these exist; else all is the train split.
+    """One folder per identity, below train, query and gallery if these exist; else all is the train split.
 
     pids are the folders' names where all are whole numbers (−1, also written 00-1, is junk), else numbers from 1 in
     the order of the names over all splits. A camera is taken from `c<digits>` or `cam<digits>`, in any case, at the
     start of a file name or after a sign that is no letter or digit.
 
     Raises:
-        DataError: folders that are no identities (train and test, cam1 and cam2, A and B), or an image in none.
+        DataError: folders are not identities (train and test, cam1 and cam2, A and B), or an image is in no such
+            folder.
     """
     there = [split for split in SPLITS if (root / split).is_dir()]
     places = {split: root / split for split in there} or {"train": root}
@@ -42,7 +43,7 @@ def read_folder(root: Path, splits: Sequence[str] = SPLITS) -> ReidDataset:
             f"{', '.join(splits)} and found {', '.join(there) or 'none of them'}"
         )
     by_split = {split: _identity_folders(place) for split, place in wanted.items()}
-    # Without labels of all splits, two splits would give one number to two people.
+    # Numbers are given over all splits: else two splits would give the same number to two people.
     every = by_split | {split: _identity_folders(place) for split, place in places.items() if split not in wanted}
     pids = _pids_of(sorted({name for found in every.values() for name in found}, key=os.fsencode), root)
     images = {
@@ -58,7 +59,7 @@ def read_folder(root: Path, splits: Sequence[str] = SPLITS) -> ReidDataset:
 
 
 def heap(root: Path) -> Iterator[LabelledImage]:
-    """Every image below, no labels."""
+    """Every image below the root, without labels."""
     return (LabelledImage(path) for path in image_files(root))
 
 
@@ -94,7 +95,7 @@ def read_pattern(root: Path, pattern: NamePattern, splits: Sequence[str] = SPLIT
 
 
 def pattern_heap(root: Path, pattern: NamePattern) -> Iterator[ImageRow]:
-    """Every image below, with the labels of its name, junk left out.
+    """Every image below the root with the labels of its name, without junk.
 
     Raises:
         DataError: a name does not fit.
@@ -118,7 +119,7 @@ def _fields(pattern: NamePattern, name: str, root: Path) -> dict[str, str]:
 
 
 def _identity_folders(root: Path) -> dict[str, list[Path]]:
-    """Images by the name of the folder directly below the root that they are in, however deep."""
+    """Images at any depth, by the name of their folder directly below the root."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in image_files(root):
         inner = path.relative_to(root).parts
@@ -145,7 +146,7 @@ def _pids_of(names: Sequence[str], root: Path) -> dict[str, int]:
 
 
 def camera_of(path: Path) -> int | None:
-    """The camera that a file's name tells, see `read_folder`."""
+    """The camera in a file's name, see `read_folder`."""
     match = _CAMERA.search(path.stem)
     return None if match is None else int(match[1] or match[2])
 

@@ -2,7 +2,8 @@
 
 The form is that of W3C Media Fragments 1.0 (https://www.w3.org/TR/media-frags/): `xywh` is a box in whole pixels of the
 upright picture, left, top, width and height; `t` is a moment of a film in seconds from its first picture. A file whose
-real name ends so is that file and no part of another. docs/decisions/0017-scenes.md says why parts are paths.
+real name ends like a fragment is that file, not a part of another. docs/decisions/0017-scenes.md says why parts are
+paths.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _FRAGMENT = re.compile(
 
 
 class PixelBox(NamedTuple):
-    """A rectangle in whole pixels; (0, 0) is the left top corner of the upright picture. At least one pixel."""
+    """A rectangle in whole pixels, at least one. (0, 0) is the top left corner of the upright picture."""
 
     x: int
     y: int
@@ -36,7 +37,7 @@ class PixelBox(NamedTuple):
         return f"{self.x},{self.y},{self.width},{self.height}"
 
     def clipped(self, width: int, height: int) -> PixelBox | None:
-        """What of it lies in a picture of that size; None where nothing does."""
+        """The part of it inside a picture of that size; None if there is none."""
         left, top = max(self.x, 0), max(self.y, 0)
         right, bottom = min(self.x + self.width, width), min(self.y + self.height, height)
         return PixelBox(left, top, right - left, bottom - top) if left < right and top < bottom else None
@@ -82,7 +83,7 @@ class Part:
 
 
 def part_of(path: str | os.PathLike[str]) -> Part:
-    """What a path names. Looks for a file of the whole name only where the name ends like a fragment.
+    """The part that a path names. Looks for a file of the whole name only if the name ends like a fragment.
 
     Raises:
         ImageError: the box has no pixel.
@@ -101,7 +102,7 @@ def part_of(path: str | os.PathLike[str]) -> Part:
 
 
 def part_or_file(path: str | os.PathLike[str]) -> Part:
-    """`part_of`, for names in an index: one whose box cannot be is the name of a file. Never raises."""
+    """`part_of` for names in an index. A name with an impossible box counts as a file's name. Never raises."""
     try:
         return part_of(path)
     except ImageError:
@@ -147,10 +148,10 @@ def box_from(x: float, y: float, width: float, height: float) -> PixelBox | None
 
 
 def with_box(path: str | os.PathLike[str], box: PixelBox) -> str:
-    """The path of a part of an image; of a part that has a box already, the box counts from there.
+    """The path of a part of an image. If the image is a box itself, the new box is relative to it.
 
     Raises:
-        ImageError: nothing of the box is in the picture: it is left of it, above it or, where its size is told, beyond.
+        ImageError: the box is wholly outside of the picture: left of it, above it or, if its size is known, beyond it.
     """
     part = part_of(path)
     outer = part.box or PixelBox(0, 0, MAX_SIDE, MAX_SIDE)

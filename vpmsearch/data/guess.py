@@ -1,4 +1,4 @@
-"""Which known data set a folder looks like, and what would be read of it."""
+"""Finds the known data sets that a folder looks like, and what would be read from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SUGGESTIONS = (
     (re.compile(r"^\d+_\d+$"), "{pid}_{}"),
     (re.compile(r"^\d{8}[-_]\d{6}"), "{captured_at:%Y%m%d-%H%M%S}{}"),
 )
-"""Names without their extensions that are often met, and a pattern to begin with."""
+"""Common forms of names (without extension), and a first pattern for each."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def guesses(root: Path) -> list[Guess]:
     A layout fits where its folders and lists are there and most of the first names are its own.
     """
     found = [guess for layout in LAYOUTS for guess in _guesses(layout, root)]
-    # A pattern that says more is the likelier: Market-1501's fits half of all data sets.
+    # A more specific pattern is likelier: Market-1501's fits half of all data sets.
     order = {layout.name: -len(layout.pattern) for layout in LAYOUTS}
     return sorted(found, key=lambda guess: (-len(guess.splits), not guess.named_so, order[guess.layout.name]))
 
@@ -86,7 +86,7 @@ def _read(layout: Layout, place: Place, splits: Sequence[str]) -> Guess | None:
 
 @dataclass(frozen=True)
 class Tried:
-    """A name and what a pattern reads of it: the labels, or why not."""
+    """A name and what a pattern reads from it: the labels, or the reason why not."""
 
     name: str
     labels: dict[str, str]
@@ -94,7 +94,7 @@ class Tried:
 
 
 def tried(root: Path, pattern: str, zone: tzinfo | None = None) -> list[Tried]:
-    """What a pattern reads of the first names below a folder.
+    """What a pattern reads from the first names below a folder.
 
     Raises:
         DataError: the pattern is none, or there are no images.
@@ -132,7 +132,7 @@ def labels_of(image: LabelledImage) -> dict[str, str]:
 
 
 def suggested_pattern(root: Path) -> str | None:
-    """A pattern to begin with for names of no known data set; None where nothing is recognised."""
+    """A first pattern for names of an unknown data set; None if nothing is recognised."""
     stems = [os.path.splitext(os.path.basename(name))[0] for name in first_images(root, SHOWN)]  # noqa: PTH119, PTH122
     votes = Counter(pattern for stem in stems for sign, pattern in _SUGGESTIONS if sign.search(stem))
     if votes:

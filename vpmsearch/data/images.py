@@ -1,4 +1,4 @@
-"""Files to pixels: the only place that decodes images, so training, indexing and evaluating see the same.
+"""Decodes image files. Only this module does, so training, indexing and evaluating see the same pixels.
 
 A path may name a part of a photograph or a film, see `vpmsearch.data.fragment`. Whatever is wrong with a file is an
 `ImageError`; no decoder's exception and no warning of Pillow's gets out.
@@ -22,13 +22,13 @@ from vpmsearch.errors import DataError, ImageError
 from vpmsearch.words import byte_size
 
 MAX_PIXELS = 50_000_000
-"""An image of more pixels is refused unread: it is no person crop, and may be a decompression bomb.
+"""An image with more pixels is refused before decoding: it is no person crop and may be a decompression bomb.
 
-WebP with transparency, the greediest, then takes 0.8 GiB for a moment.
+At this limit WebP with transparency, the costliest format, takes 0.8 GiB for a moment.
 """
 
 MAX_FILE_BYTES = 128 * 2**20
-"""A larger file is refused: files are read whole, so that hash and pixels are of the same bytes."""
+"""Bytes. A larger file is refused: files are read whole, so that hash and pixels are of the same bytes."""
 
 
 def load_image(
@@ -36,12 +36,12 @@ def load_image(
 ) -> Image.Image:
     """Decode an image file as a person would look at it.
 
-    EXIF orientation is applied; of an animation the first frame counts; what is transparent shows white;
-    grey of more than 8 bits is stretched from its smallest to its largest value.
+    EXIF orientation is applied. An animation gives its first frame. Transparent pixels become white. Grey of more than
+    8 bits is stretched from its smallest to its largest value.
 
     Args:
         path: a regular file (or a link to one), or a part of one.
-        max_pixels: refuse larger images; of a part, larger scenes.
+        max_pixels: refuse larger images; for a part, larger scenes.
         shrink_to: (height, width) the image will be resized to. A large JPEG is then decoded at a half,
             a quarter or an eighth, never below twice this size: faster, and slightly different pixels.
 
@@ -61,7 +61,7 @@ def decode_image(
     """`load_image` for bytes that are in memory already, such as an upload.
 
     Args:
-        data: a whole file. name: what messages call it. max_pixels, shrink_to: as for `load_image`.
+        data: a whole file. name: its name in messages. max_pixels, shrink_to: as for `load_image`.
 
     Raises:
         ImageError: whatever is wrong with the bytes.
@@ -109,10 +109,10 @@ def read_scene(part: Part, *, max_pixels: int = MAX_PIXELS) -> tuple[str, Image.
 
 
 def cut(scene: Image.Image, part: Part, path: str | os.PathLike[str] = "") -> Image.Image:
-    """The box of a picture as an image of its own; what reaches beyond the picture is left out.
+    """Cut the box of a part out of its picture, clipped to the picture.
 
     Raises:
-        ImageError: all of it does.
+        ImageError: the box is wholly outside of the picture.
     """
     if part.box is None:
         image = scene.copy()
@@ -129,7 +129,7 @@ def cut(scene: Image.Image, part: Part, path: str | os.PathLike[str] = "") -> Im
 def content_hash(path: str | os.PathLike[str]) -> str:
     """The first 16 bytes (32 digits) of the file's BLAKE2b-256 in hex; equal exactly for equal files.
 
-    Of a part it is that of the file's hash and the fragment: equal exactly for equal parts of equal files.
+    The hash of a part is made of the file's hash and the fragment: equal exactly for equal parts of equal files.
 
     Raises:
         ImageError: the file cannot be read, is empty or too large.
@@ -146,7 +146,7 @@ def part_hash(digest: str, part: Part) -> str:
 
 
 def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(width, height) of the upright picture, without decoding its pixels where it is a photograph.
+    """(width, height) of the upright picture. The pixels of a photograph are not decoded.
 
     Raises:
         ImageError: whatever is wrong with the file.
@@ -164,7 +164,7 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 def boxed(path: str | os.PathLike[str], box: PixelBox) -> str:
-    """The path of a part of a photograph or of a film's moment: what of the box lies in the picture.
+    """The path of a box in a photograph or a film's picture, clipped to the picture.
 
     Raises:
         ImageError: nothing of it does, or the file cannot be read.
@@ -188,8 +188,8 @@ def to_array(
     """Resize an image, or a box of it, to what a model takes. Training, indexing and evaluating all use this.
 
     Bilinear, antialiased when shrinking; the aspect ratio is not kept (the paper, p. 395: resized to a fixed
-    H×W). Of a box only the pixels that it touches are looked at: a cut image and the same cut saved to a file
-    give the same array.
+    H×W). For a box only the pixels that it touches are used, so a cut image and the same cut saved to a file give the
+    same array.
 
     Args:
         image: any size; other modes than RGB are converted.
@@ -209,7 +209,7 @@ def to_array(
         box = _check_box(box, image.size)
     rgb = image if image.mode == "RGB" else to_rgb(image)
     if box is not None:
-        # Cut first: Pillow's filter would look beyond the box, where a partial image has nothing.
+        # Cut first: Pillow's filter would use pixels beyond the box, which a partial image does not have.
         rgb, box = _cut(rgb, box)
     resized = rgb.resize((width, height), Image.Resampling.BILINEAR, box=box)
     return np.array(resized, dtype=np.uint8)
@@ -223,14 +223,14 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 def hash_of(data: bytes) -> str:
     """`content_hash` of a file with these bytes."""
-    # Cut, not BLAKE2b-128: so the hashes of old indexes, which hold all 32 bytes, can be shortened to these.
+    # Truncated, not BLAKE2b-128: so the 32-byte hashes of old indexes can be shortened to these.
     return hashlib.blake2b(data, digest_size=32).hexdigest()[:32]
 
 
 def _read(path: str | os.PathLike[str]) -> bytes:
     """All bytes of a regular file of 1 to MAX_FILE_BYTES bytes."""
     try:
-        status = os.stat(path)  # noqa: PTH116 (before opening: to open a device may do something)
+        status = os.stat(path)  # noqa: PTH116 (before opening: opening a device may have effects)
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(_kind(status.st_mode), printable(path))
         if status.st_size > MAX_FILE_BYTES:
@@ -264,7 +264,7 @@ def _kind(mode: int) -> str:
 
 
 def _check_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The box, with what rounding put outside of the image cut off."""
+    """The box. Parts that rounding put outside of the image are cut off."""
     left, top, right, bottom = box
     width, height = size
     slack = 1e-3  # pixels

@@ -1,4 +1,4 @@
-"""One labelled image, and a data set of them: what every reader of `vpmsearch.data` returns."""
+"""A labelled image and a data set of them, which every reader of `vpmsearch.data` returns."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SPLITS = ("train", "query", "gallery")
 """The splits of a data set."""
 
 LeftOut = Literal["camera", "place", "nothing", "clothes", "track"]
-"""Gallery images of the query's own person that a protocol leaves out of its ranking: those of the same camera, those
-of cameras at the same place, none, those of the same camera and those in the same clothes, or those of the same
-tracklet."""
+"""Which gallery images of the query's own person a protocol leaves out of its ranking. In order: same camera, camera at
+the same place, none, same camera or same clothes, same tracklet.
+"""
 
 LEFT_OUT: dict[LeftOut, str] = {
     "camera": "the same person's images of the same camera left out",
@@ -33,10 +33,10 @@ LEFT_OUT: dict[LeftOut, str] = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """How figures of a data set are customarily measured.
+    """The customary protocol of a data set.
 
-    left_out: see `LeftOut`. by_track: tracklets are ranked and not images. draws: galleries of one image of each
-    person that are drawn; 0 is the whole gallery.
+    left_out: see `LeftOut`. by_track: rank tracklets, not images. draws: number of random galleries with one image per
+    person; 0 means the whole gallery.
     """
 
     left_out: LeftOut = "camera"
@@ -61,8 +61,8 @@ class LabelledImage:
     """One image file and what is known about it; None where unknown.
 
     path: below the root of the data set. captured_at: without a time zone it is UTC. track: the tracklet, a name that
-    counts within one person and camera. clothes: a name that counts within one person. distractor: somebody of whom
-    nobody knows which other images show him; such images share one pid. attributes: other columns, by name.
+    counts within one person and camera. clothes: a name that counts within one person. distractor: a person whose other
+    images are not known; all such images share one pid. attributes: other columns, by name.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class LabelledImage:
 
 
 class ImageRow(NamedTuple):
-    """A `LabelledImage` with its path as text: of a million images, a `Path` each would take most of the time."""
+    """A `LabelledImage` with its path as text, because a million `Path` objects would take most of the time."""
 
     name: str
     pid: Label | None

@@ -1,4 +1,4 @@
-"""What a row of the table of layouts says; `vpmsearch.data.layout_table` has the rows."""
+"""The fields of a row in the table of layouts. `vpmsearch.data.layout_table` has the rows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from vpmsearch.data.moments import epoch
 from vpmsearch.data.patterns import NamePattern, name_pattern
 
 COMBINED = 1000
-"""Where two fields make one number (a scene and its camera), the first counts so many of the second."""
+"""Two fields that make one number (a scene and its camera) are combined as first · COMBINED + second."""
 
 
 @dataclass(frozen=True)
 class Tracklets:
-    """MARS's lists: which images are a tracklet, and which tracklets ask; read by `vpmsearch.data.tracklets`.
+    """MARS's lists: the images of each tracklet, and the tracklets that are queries. Read by
+    `vpmsearch.data.tracklets`.
 
-    names: a text file with the images' names, one a line. table: a .mat file with a row (first line, last line, pid,
-    camera) for each tracklet, lines from 1. queries: a .mat file with the numbers of the rows that ask, from 1. asks:
-    whether these count here, or the others.
+    names: a text file with the images' names, one per line. table: a .mat file with a row (first line, last line, pid,
+    camera) for each tracklet, lines from 1. queries: a .mat file with the numbers of the queries' rows, from 1. asks:
+    whether the part has the queries or the others.
     """
 
     names: str
@@ -84,7 +85,7 @@ Parts = tuple[Part, ...]
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the ways in which a data set goes round: where its splits lie."""
+    """One of the forms in which a data set is distributed: where its splits lie."""
 
     train: Parts = ()
     query: Parts = ()

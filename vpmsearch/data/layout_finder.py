@@ -16,10 +16,11 @@ from vpmsearch.errors import DataError
 SPLIT_FOLDERS = frozenset(
     part.folder.split("/")[0] for layout in LAYOUTS for variant in layout.variants for part in variant.parts()
 ) - {"", "gallery", "Gallery", "probe", "crops"} | {"train", "test", "val", "gallery", "query"}
-"""Folders that hold a split of some known data set; an identity or a heap of photographs is never called so."""
+"""Names of folders with a split of a known data set. Folders of an identity or of photographs never have such a name.
+"""
 
 _LOOKED_AT = 200
-"""Folders of one folder that are looked into for a data set."""
+"""Most sub-folders of a folder that are searched for a data set."""
 
 
 class Place(NamedTuple):
@@ -60,7 +61,7 @@ def find_any(layout: Layout, root: Path, splits: Sequence[str]) -> Place | None:
 
 
 def places_below(layout: Layout, root: Path, splits: Sequence[str]) -> list[Place]:
-    """Where the layout and its names are found up to two folders below a root; nothing below what was found."""
+    """The places of the layout and its names up to two folders below a root. A found place is not searched further."""
     found, level = [], [root]
     for _ in range(2):
         deeper = []

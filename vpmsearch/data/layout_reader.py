@@ -120,7 +120,7 @@ def _listed(layout: Layout, root: Path, part: Part, listing: Listing) -> Iterato
         where = f"{printable(file)}, line {number}"
         fields = _line(listing, line.strip(), where)
         path = fields.pop("path")
-        # One look tells a wrong folder; to look for each of 126,441 files would cost more than it tells.
+        # One check finds a wrong folder. Checking each of 126,441 files would cost more than it tells.
         if first and not (folder / path).exists():
             raise DataError(
                 f"{where}: {printable(folder / path)} is missing; unpack the images of {layout.title} there"

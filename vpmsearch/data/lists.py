@@ -1,4 +1,4 @@
-"""Data sets out of lists: a CSV or JSON-lines file, its rows as images."""
+"""Data sets from lists: the rows of a CSV or JSON-lines file as images."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequenc
 
 
 def rows_as_images(rows: Iterable[ImageRow]) -> Sequence[LabelledImage]:
-    """Rows as images, each made when it is asked for."""
+    """Rows as images. Each image is made when it is accessed."""
     images = _Listed(Path())
     for row in rows:
         images.append(row, None, distractor=row.distractor)
@@ -70,7 +70,7 @@ def _labelled(row: ManifestRow) -> LabelledImage:
 
 
 class _Listed(Sequence[LabelledImage]):
-    """The rows of a list as images, each made when it is asked for: a million of them would take 0.6 GiB."""
+    """The rows of a list as images. Each image is made when it is accessed; a million would take 0.6 GiB."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -129,7 +129,7 @@ class _Listed(Sequence[LabelledImage]):
 
 
 class _LabelColumn:
-    """Labels or None: a code each, and each distinct one once."""
+    """A column of labels or None: a code for each row, and each distinct label once."""
 
     def __init__(self) -> None:
         self._codes = array("i")

@@ -1,4 +1,4 @@
-"""Several data sets as one training split: nobody of one is anybody of another, and no camera is shared."""
+"""Several data sets as one training split. They share no identity and no camera."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vpmsearch.labels import Label, in_order
 
 @dataclass(frozen=True)
 class Mixture:
-    """images: pids and camids numbered anew, apart for each data set. domains: of each image its data set's number."""
+    """images: pids and camids are renumbered, so data sets share none. domains: the number of each image's data set."""
 
     images: tuple[LabelledImage, ...]
     domains: tuple[int, ...]
@@ -21,8 +21,8 @@ class Mixture:
 def mixed(splits: Sequence[Sequence[LabelledImage]]) -> Mixture:
     """Put training splits together.
 
-    A single split stays as it is. Of several, pids and camids are numbered from 0 on, set after set; a camera that is
-    not known stays so.
+    A single split is not changed. With several, pids and camids are numbered from 0, set after set. Unknown cameras
+    stay unknown.
 
     Args:
         splits: at least one, none of them empty.

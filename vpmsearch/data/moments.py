@@ -1,6 +1,6 @@
 """Times as people write them: one parser for the shell, lists, file names, REST and Python.
 
-Taken is what can be read in one way only:
+Accepted are forms that can be read in only one way:
 
     2026-03-29                          a date: its first moment
     2026-03-29 02:30, 2026-03-29T02:30:00.5+02:00, 20260329T023000Z    ISO 8601
@@ -8,8 +8,8 @@ Taken is what can be read in one way only:
     2026-03-29T02:30[Europe/Berlin]     a local time of a zone (RFC 9557)
     unix:1774747800, unix_ms:1774747800000, @1774747800                seconds or milliseconds since 1970, named so
 
-Digits alone are refused: 20260329 is a date to one program and a second of 1970 to another. Without a zone a time is
-UTC, or of the zone that is asked for; a local time that a change of clocks repeats or skips is refused there.
+Digits alone are refused: 20260329 may be a date or a second of 1970. A time without a zone is in the zone that the
+caller gives, else UTC. A local time that a change of clocks repeats or skips is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _START = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass
 class TakenAsUtc:
-    """How many times that name no zone were taken as UTC, as no zone was asked for."""
+    """Number of times without a zone that were taken as UTC because the caller gave no zone."""
 
     count: int = 0
 
@@ -59,7 +59,7 @@ _counting: ContextVar[TakenAsUtc | None] = ContextVar("taken_as_utc", default=No
 
 @contextmanager
 def counting_taken_as_utc() -> Iterator[TakenAsUtc]:
-    """Within the block every time that is read and taken as UTC for want of a zone is counted, whoever reads it."""
+    """Within the block, count all times that are taken as UTC for lack of a zone, whoever reads them."""
     counted = TakenAsUtc()
     token = _counting.set(counted)
     try:
@@ -81,10 +81,10 @@ def time_zone(name: str) -> tzinfo:
 
 
 def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
-    """A moment, with a zone always: the one that stands there, else `zone`, else UTC.
+    """A moment, always with a zone: the one in the text, else `zone`, else UTC.
 
     Args:
-        text: see the head of this module. zone: of times that name none.
+        text: see the head of this module. zone: for texts that name none.
 
     Raises:
         DataError: the text can be read in no way or in several, or the local time occurs twice or never.

@@ -1,4 +1,4 @@
-"""What a walk through a gallery left aside, counted by kind, so that it can be said: nothing is left out in silence."""
+"""Counts what a walk through a gallery skipped, by kind, so that it can be reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NotTaken:
         self._walked: list[str] = []
 
     def is_new(self, root: str) -> bool:
-        """Whether a folder is walked through for the first time; a layout may look into one more than once."""
+        """Whether a folder is visited for the first time; a layout may visit one more than once."""
         place = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118
         if any(place.startswith(walked) for walked in self._walked):
             return False
@@ -38,7 +38,7 @@ class NotTaken:
             self.examples[kind].append(path)
 
     def note_file(self, path: str) -> None:
-        """Count a file that is called like no image."""
+        """Count a file without an image's extension."""
         name = os.path.basename(path)  # noqa: PTH119 (speed)
         extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
         plain = extension.isprintable() and extension.isascii() and len(extension) <= _LONGEST
@@ -51,7 +51,7 @@ _counting: ContextVar[NotTaken | None] = ContextVar("not_taken", default=None)
 
 @contextmanager
 def counting_not_taken() -> Iterator[NotTaken]:
-    """In the block, `vpmsearch.data.image_files.image_names` counts here the files that it skips, whoever calls it."""
+    """Within the block, `vpmsearch.data.image_files.image_names` counts here the files that it skips."""
     counted = NotTaken()
     token = _counting.set(counted)
     try:
@@ -61,13 +61,13 @@ def counting_not_taken() -> Iterator[NotTaken]:
 
 
 def note(kind: str, path: str, count: int = 1) -> None:
-    """Count what was left aside of something else than a folder: boxes of a list."""
+    """Count things that were skipped elsewhere than in a folder, such as boxes of a list."""
     if count and (counted := _counting.get()) is not None:
         counted.note(kind, path)
         counted.counts[kind] += count - 1
 
 
 def current(root: str) -> NotTaken:
-    """Where to count what a walk through `root` leaves aside: with `counting_not_taken`, or where nobody reads it."""
+    """The counter for a walk through `root`: that of `counting_not_taken`, or else one that nobody reads."""
     counted = _counting.get()
     return counted if counted is not None and counted.is_new(root) else NotTaken()

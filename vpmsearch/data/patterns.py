@@ -1,4 +1,4 @@
-r"""Labels out of file names: a pattern with named fields, and what the fields mean.
+r"""Reads labels from file names by a pattern with named fields.
 
 Two ways to write one:
 

@@ -1,4 +1,4 @@
-"""Photographs as poor cameras take them, each made poorer in one known way: what queries are tested with."""
+"""Degrades photographs as poor cameras would, each in one known way. Used to test queries."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def grey(image: Image.Image) -> Image.Image:
 
 
 def fenced(image: Image.Image) -> Image.Image:
-    """Behind a drawn fence of upright boards, as wide as the photograph, that hides its lower 40 %.
+    """The photograph behind a drawn fence of upright boards, which hides its lower 40 % over the full width.
 
-    Where the fence is, the photograph shows nothing of the person, although it shows the place where the legs would be.
+    The fence hides the person, but the photograph still includes the place where the legs would be.
     """
     width, height = image.size
     hidden = image.copy()
@@ -66,7 +66,7 @@ POOR: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def check_photos(names: Iterable[str]) -> None:
-    """Refuse names that are none.
+    """Refuse unknown names.
 
     Raises:
         DataError: one is not in `POOR`.

@@ -1,4 +1,4 @@
-"""Pillow's warnings kept to ourselves, also where many threads decode."""
+"""Suppresses Pillow's warnings, also when many threads decode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _filters: warnings.catch_warnings[None] | None = None
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's warnings about damaged metadata and large images to ourselves.
+    """Suppress Pillow's warnings about damaged metadata and large images.
 
     `warnings.catch_warnings` alone is not safe in threads: overlapping ones restore each other's filters.
     Here the first thread in changes the filters and the last one out restores them.

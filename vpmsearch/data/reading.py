@@ -1,4 +1,4 @@
-"""Reading many images, of which several may be parts of one scene: a scene is decoded once while its parts are near."""
+"""Reads many images. A scene is decoded only once for parts of it that are read soon after each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vpmsearch.data.images import MAX_PIXELS, cut, part_hash, printable, read_im
 from vpmsearch.errors import ImageError
 
 Ahead = tuple[str, Image.Image] | ImageError
-"""Hash and pixels of a part of a film, read before its turn; or what is wrong with it."""
+"""Hash and pixels of a part of a film that was read ahead, or the error."""
 
 _Scene = Future[tuple[str, Image.Image]]
 
@@ -27,7 +27,7 @@ class SceneReader:
     """Reads images as `read_image` does; `read` may be called from several threads.
 
     Args:
-        kept: scenes that are kept decoded, each of up to 150 MB: as many as threads read, and one more.
+        kept: number of decoded scenes to keep, each of up to 150 MB. Use one more than there are reading threads.
     """
 
     def __init__(self, kept: int) -> None:
@@ -44,7 +44,7 @@ class SceneReader:
         self._close()
 
     def ahead(self, path: str | os.PathLike[str]) -> Ahead | None:
-        """Read a part of a film, for `read` to hand on; None where a path is a photograph. For one thread alone."""
+        """Read a part of a film ahead, for `read`; None if the path is a photograph. For a single thread."""
         try:
             part = part_of(path)
             if part.seconds is None or not is_film(part.file):
@@ -75,7 +75,7 @@ class SceneReader:
         return part_hash(digest, part), cut(scene, part, path)
 
     def _scene(self, part: Part) -> _Scene:
-        """The scene of a photograph's part: whoever comes first decodes it, the others wait."""
+        """The scene of a photograph's part. The first thread decodes it; the others wait."""
         with self._lock:
             found = self._scenes.get(part.file)
             if found is not None:
@@ -106,7 +106,7 @@ class SceneReader:
 
 
 def scene_name(path: str | os.PathLike[str], *, stem: bool = False) -> str:
-    """What a person calls an image: the file's name, and the moment of a film; the box aside.
+    """A short name of an image for people: the file's name and the moment of a film, without the box.
 
     Args:
         stem: without the extension.

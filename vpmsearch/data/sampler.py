@@ -14,14 +14,14 @@ from vpmsearch.types import Int64
 class IdentitySampler:
     """Yields batches of indices: `pids_per_batch` identities with `images_per_pid` images each.
 
-    An epoch goes through every identity's images once, in groups of `images_per_pid` (a last short group is filled up
-    with other images of the same identity, repeated where it has too few), as long as enough identities for a batch
-    have any left. What is left over, much where a few identities have most images, is other images each time.
-    Batches never hold an identity twice. The order depends on (seed, epoch) alone, so a resumed run sees what an
-    unbroken one would have seen.
+    An epoch goes once through every identity's images in groups of `images_per_pid`. A short last group is filled with
+    other images of the same identity, repeated if there are too few. The epoch ends when too few identities for a batch
+    have images left. Images left over (many if a few identities have most images) differ between epochs. A batch never
+    holds an identity twice. The order depends on (seed, epoch) alone, so a resumed run sees the same batches as an
+    unbroken one.
 
-    With `camids` the cameras of an identity take turns in its groups, so that a group shows it by as many cameras as
-    it can: the same person by another camera is what has to be learnt.
+    With `camids` the cameras of an identity take turns, so a group has images of as many cameras as possible. The model
+    has to learn to match a person across cameras.
 
     Raises:
         DataError: fewer identities than a batch needs.
@@ -54,7 +54,7 @@ class IdentitySampler:
         batches = []
         left = np.array([len(groups) for groups in waiting])
         while (left > 0).sum() >= self._pids_per_batch:
-            # Weighted by the groups left, so that few are left over at the end and company stays random.
+            # Weighted by the groups left, so that few are left over at the end and batches stay random.
             chosen = rng.choice(len(left), self._pids_per_batch, replace=False, p=left / left.sum())
             batches.append(np.concatenate([waiting[identity].pop() for identity in chosen]))
             left[chosen] -= 1
@@ -81,12 +81,12 @@ class IdentitySampler:
 
 
 class MixtureSampler:
-    """Batches of several data sets at once, each with an equal part: an identity's chance is by data set, not by size.
+    """Batches from several data sets with equal parts, whatever their sizes.
 
     "mixed": every batch takes pids_per_batch / n identities of each of the n sets. "separate": every batch is of one
-    set, and the sets take turns, so that nobody is told apart from strangers by the place alone. An epoch goes through
-    the set of most batches once; a smaller one begins again, in another order. As with `IdentitySampler` the order
-    depends on (seed, epoch) alone.
+    set, and the sets take turns, so the place alone does not tell people apart. An epoch goes through the set of most
+    batches once; a smaller one begins again, in another order. As with `IdentitySampler` the order depends on (seed,
+    epoch) alone.
 
     Args:
         pids, domains: of every image its identity and its data set's number. An identity is of one data set.
@@ -150,7 +150,7 @@ class MixtureSampler:
 
 
 def _in_turns(indices: Int64, camids: Int64) -> Int64:
-    """The same indices, the cameras taking turns, each in the order that it had."""
+    """The same indices with the cameras taking turns. The order within a camera stays."""
     turn = np.zeros(len(indices), dtype=np.int64)
     for camid in np.unique(camids):
         of_it = camids == camid

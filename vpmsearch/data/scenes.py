@@ -1,4 +1,4 @@
-"""Where drawn people are seen: the cameras, what each makes of a scene, and the places behind the people."""
+"""The surroundings of drawn people: cameras, the effect of each on a scene, and backgrounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ WHO, CAMERA, PLACE, SHOT, JUNK = range(5)  # the random streams that are drawn f
 
 @dataclass(frozen=True)
 class Look:
-    """What a kind of camera does to colours: gains of red, green and blue, gamma, contrast and saturation (1 = none).
+    """The effect of a kind of camera on colours: gains of red, green and blue, gamma, contrast and saturation (1 =
+    none).
 
     blur: radius at 128 pixels of height. noise: standard deviation in grey levels. detail: share of the pixels it has.
     """
@@ -65,7 +66,7 @@ class Camera:
 
 @lru_cache(maxsize=64)
 def camera(seed: int, camid: int) -> Camera:
-    """The camera of a number, from 1; with the seed it decides all about it."""
+    """The camera with a number, from 1. Seed and number decide everything about it."""
     order = np.random.default_rng([seed, CAMERA]).permutation(len(LOOKS))
     look = LOOKS[int(order[(camid - 1) % len(LOOKS)])]
     rng = np.random.default_rng([seed, CAMERA, camid])

@@ -1,12 +1,12 @@
-"""Drawn pedestrians: a re-identification problem that ships with the project, because nobody's photograph may.
+"""Drawn pedestrians: a re-identification problem that ships with the project, because photographs of people may not.
 
 `draw_pedestrian` is a pure function of its integers: who (`pedestrian.appearance`), seen by which camera (`scenes`:
 light, lens, what is behind), at which moment (pose and box). `vpmsearch.data.drawn_dataset` lays such images out like
 Market-1501.
 
-The problem is meant to be a real one. Few wardrobes are shared by all, so that the colours of an image do not tell
-who it is; where they sit does, in every band of the body. Images of one camera are more alike in colour than images
-of one person.
+The problem is meant to be hard. All people share a few wardrobes, so the colours of an image do not tell who it is. The
+places of the colours do, in every band of the body. Images of one camera are more alike in colour than images of one
+person.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vpmsearch.data.pedestrian.figure import draw_figure
 from vpmsearch.data.scenes import SHOT, SUPERSAMPLING, WHO, Camera
 from vpmsearch.errors import DataError
 
-DRAWING = 1  # raise it when the same settings draw other pictures: folders drawn before are then refused, not mixed
+DRAWING = 1  # raise it when the same settings draw other pictures; then folders drawn before are refused, not mixed
 MAX_PID = 9999  # four digits in a file name
 
 

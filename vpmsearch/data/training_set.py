@@ -89,7 +89,7 @@ class TrainingSet:
             raise DataError(f"{len(missing)} of {len(images)} training images are missing, {missing[0]} for one")
         self.images = list(images)
         self.settings = settings
-        # A crop has at least γ of the image's height and of its width, and enough pixels shall be left of it.
+        # A crop has at least γ of the image's height and width. Enough pixels must be left in it.
         height, width = (math.ceil(side / max(settings.gamma[0], 0.01)) for side in settings.input_size)
         self._needed = height, width
         # Sorted, so that class numbers do not depend on the order of files.
@@ -109,12 +109,12 @@ class TrainingSet:
 
     @property
     def most_cameras(self) -> int:
-        """By how many cameras the identity seen by most was seen."""
+        """The largest number of cameras that saw one identity."""
         pairs = np.unique(np.stack([self.targets, self.camids]), axis=1)  # (2, N) -> (2, different pairs)
         return int(np.bincount(pairs[0]).max())
 
     def batch(self, indices: Int64, seed: Sequence[int], share: slice = slice(None)) -> Batch:
-        """Cut a batch, or a share of it; the samples of its image j are decided by (seed, j).
+        """Cut a batch, or a share of it. (seed, j) decides the samples of image j.
 
         Returns:
             One sample an index. With two views (1 + cuts) · len(indices): all images whole, then all cut, in the same
@@ -145,8 +145,7 @@ class TrainingSet:
             image = shifted(image, settings.shift, rng)  # regions are places in the frame, not on the body
         if settings.two_views:
             boxes = [CropBox(), *boxes]
-        # A whole image is what a gallery holds and what a cut shall resemble: photographs that queries are made of
-        # may be poorer.
+        # A gallery holds whole images, and a cut should resemble them. Photographs that become queries may be poorer.
         return [self._cut(image, box, rng, poor=not settings.two_views or view > 0) for view, box in enumerate(boxes)]
 
     def _drawn_box(self, rng: np.random.Generator) -> CropBox:
@@ -197,7 +196,7 @@ class TrainingSet:
 
 
 def _pixels_of(image: Image.Image, box: CropBox, margin: float) -> Image.Image:
-    """The part of an image that a box shows, in whole pixels; what it shows beyond the image repeats the edge.
+    """The part of an image inside a box, in whole pixels. Beyond the image the edge is repeated.
 
     Args:
         margin: how far the box may reach beyond the image, as a share of its width and height.

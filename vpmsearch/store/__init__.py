@@ -1,8 +1,8 @@
 """The gallery store: images, visibility and embeddings of a gallery, committed as one and searched by region.
 
-`GalleryStore` is a store in a folder. `verify`, `repair`, `compact`, `restore` and `upgrade` take the path of an index,
-also of one that cannot be opened because it is damaged or old. On-disk format: indexes/README.md. `open` opens an index
-wherever it is; `folder` and `postgres` hold the two stores, `contract` is what they have in common.
+`GalleryStore` is a store in a folder. `verify`, `repair`, `compact`, `restore` and `upgrade` take the path of an index;
+it may be too damaged or too old to be opened. On-disk format: indexes/README.md. `open` opens an index wherever it is;
+`folder` and `postgres` hold the two stores. `contract` is their common interface.
 """
 
 from __future__ import annotations

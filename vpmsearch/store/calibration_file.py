@@ -1,7 +1,7 @@
 """The file in the folder of an index that keeps its calibration. What the numbers mean: `vpmsearch.search.verdict`.
 
-It is written whole or not at all and carries a checksum of its content. The catalog knows nothing of it; snapshots and
-restorations take it along, and `verify` looks at it. A server keeps the same text in a column.
+It is written whole or not at all and carries a checksum of its content. The catalog does not list it. Snapshots and
+restorations copy it, and `verify` checks it. A server keeps the same text in a column.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def write(folder: Path, values: dict[str, Any]) -> Path:
     """Replace the calibration of an index.
 
     Args:
-        folder: the index, or a copy of it that is being made. values: what JSON can hold.
+        folder: the index, or an unfinished copy of it. values: anything that JSON can hold.
 
     Raises:
         StoreError: it cannot be written.
@@ -40,7 +40,7 @@ def write(folder: Path, values: dict[str, Any]) -> Path:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What was written; None where nothing was.
+    """The calibration that was written; None if there is none.
 
     Raises:
         StoreDamagedError: the file is not what was written.
@@ -56,19 +56,19 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def packed(values: dict[str, Any]) -> str:
-    """As a text that tells when it was changed."""
+    """The values as JSON text with a checksum."""
     body = json.dumps(values, separators=(",", ":"))
     return json.dumps({"format": FORMAT, "blake2b": _digest(body), "calibration": body})
 
 
 def unpacked(text: str, where: object) -> dict[str, Any]:
-    """What was packed.
+    """The values that `packed` was given.
 
     Args:
-        where: that the text was read from, for the error.
+        where: the source of the text, for the error message.
 
     Raises:
-        StoreDamagedError: it is not what was packed.
+        StoreDamagedError: the text is not what `packed` returned.
     """
     try:
         outer = json.loads(text)
@@ -88,25 +88,25 @@ def unpacked(text: str, where: object) -> dict[str, Any]:
 
 
 def of_model(values: dict[str, Any] | None, fingerprint: str, min_visibility: float) -> dict[str, Any] | None:
-    """What was written, if it is of these weights and this threshold; else None."""
+    """The calibration if it was made with these weights and this threshold; else None."""
     if values is None or (values["fingerprint"], values["min_visibility"]) != (fingerprint, min_visibility):
         return None
     return values
 
 
 def images_calibrated_on(values: dict[str, Any] | None, info: ModelInfo) -> int | None:
-    """How many images an index held when it was calibrated; None where it was not, or for another model."""
+    """How many images an index held when it was calibrated; None if it never was, or with another model."""
     found = of_model(values, info.fingerprint, info.threshold)
     return None if found is None else int(found["images"])
 
 
 def damaged(where: object) -> StoreDamagedError:
-    """The error for a calibration that is not what was written."""
+    """The error for a damaged calibration."""
     return StoreDamagedError(f"{where} is damaged; run `vpmsearch calibrate` again")
 
 
 def copy(source: Path, target: Path) -> None:
-    """Take the calibration along to a copy of the index.
+    """Copy the calibration to a copy of the index.
 
     Raises:
         StoreDamagedError: it is damaged.

@@ -1,4 +1,4 @@
-"""What every store refuses to take in, wherever it keeps it."""
+"""Checks of images, features and queries that are the same in every store."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from vpmsearch.store.values import EMBEDDING_DTYPES, StoredModel
 from vpmsearch.types import Float32, ImageRecord, ModelInfo, RegionFeatures
 
 LARGEST = 1e17
-"""Of a number in an embedding: sums of squares of float32 stay finite, without which FAISS ends the process."""
+"""The largest number in an embedding. Below it, sums of squares stay finite in float32; otherwise FAISS ends the
+process.
+"""
 
 
 MANY_EQUAL = 32
-"""Equal vectors of a region up to which a graph is searched: more become neighbours of each other alone, and a search
-that comes among them finds nothing else. As many as a node of FAISS's graph has links. Measured recall@10, on a server
-with 6,000 of 12,000 equal 0.40, 400 0.987; in FAISS with 1,000 of 10,000 equal 0.49, with 100 0.978; none 1."""
+"""A region with more equal vectors than this is not searched by a graph. Equal vectors would link only to each other,
+and a search that reaches them finds nothing else. A node of FAISS's graph has as many links. Measured recall@10, on a
+server with 6,000 of 12,000 equal 0.40, 400 0.987; in FAISS with 1,000 of 10,000 equal 0.49, with 100 0.978; none 1.
+"""
 
 
 def are_many(alike: int, sampled: int, vectors: int) -> bool:
     """Whether more than `MANY_EQUAL` of some vectors are equal.
 
     Args:
-        alike: the most that are equal in a sample. sampled: its size. vectors: how many there are in all.
+        alike: size of the largest group of equal vectors in a sample. sampled: size of the sample. vectors: how many
+            there are in all.
     """
     return alike >= 3 and alike * vectors > MANY_EQUAL * sampled
 
 
 def check_features(model: StoredModel, images: int, features: RegionFeatures) -> None:
-    """Refuse features that are not of so many images by this model, or that cannot be stored.
+    """Refuse features that do not fit the number of images or the model, or that cannot be stored.
 
     Raises:
         FeatureError: says which.
@@ -45,7 +49,7 @@ def check_features(model: StoredModel, images: int, features: RegionFeatures) ->
             f"not {features.num_regions} of {features.embedding_dim}; use the weights it was built with"
         )
     check_numbers(features)
-    # A visibility is a share of the feature map; sums of float32 may pass 1 by rounding.
+    # A visibility is a share of the feature map. Rounding in float32 may lift it a little above 1.
     if (features.visibility > 1 + 1e-3).any():
         raise FeatureError("a visibility is above 1; it must be C_i / (h·w), a share of the feature map")
     if float(np.abs(features.embeddings).max(initial=0)) > float(np.finfo(model.embedding_dtype).max):
@@ -53,7 +57,7 @@ def check_features(model: StoredModel, images: int, features: RegionFeatures) ->
 
 
 def check_numbers(features: RegionFeatures) -> None:
-    """Refuse features that no distance can be computed from, of a gallery and of a query alike.
+    """Refuse features from which no distance can be computed. Holds for a gallery and a query.
 
     Raises:
         FeatureError: a value is not finite, a visibility is negative, or a number in an embedding is beyond `LARGEST`.
@@ -92,7 +96,9 @@ def check_dtype(embedding_dtype: str) -> None:
 
 
 def storable_text(value: str) -> str:
-    """Text that a database can hold: a file name that is not UTF-8 reaches Python with lone surrogates; NUL ends it."""
+    """Text that a database can hold. Python gives a file name that is not UTF-8 lone surrogates; a NUL would end the
+    text.
+    """
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\x00")
 
 
@@ -100,7 +106,7 @@ def clean_record(record: ImageRecord) -> ImageRecord:
     """A record of plain Python values, as a database needs them.
 
     Raises:
-        StoreError: a path is empty or no text, a pid or camid is no label, or an attribute none that an image can have.
+        StoreError: the path is empty or no text, a pid or camid is no valid label, or an attribute is not valid.
     """
     path = str(record.path)
     if not path or storable_text(path) != path:
@@ -117,7 +123,7 @@ def clean_record(record: ImageRecord) -> ImageRecord:
 
 
 def checked_queries(info: ModelInfo, region: int, queries: Float32, k: int) -> Float32:
-    """The queries (Q, d) of a search of one region, contiguous, and all that is asked of it checked.
+    """Check the arguments of a search of one region. Returns the queries (Q, d), contiguous.
 
     Raises:
         FeatureError: the queries have another shape or are not finite. StoreError: no such region, or k below 1.

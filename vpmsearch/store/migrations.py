@@ -1,6 +1,7 @@
 """The revisions of both stores' tables: Alembic, configured here, so that nobody needs an alembic.ini.
 
-A folder's catalog and a server's schema have a line of revisions each. Importing this takes a while, as Alembic does.
+A folder's catalog and a server's schema each have their own line of revisions. Importing this module is slow because it
+imports Alembic.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def migrations_folder(package: Path | None = None) -> Path:
         StoreError: they are in neither place.
     """
     package = package or Path(__file__).parents[1]
-    # Inside first: beside an installed package lie other people's packages, one of which may be called migrations.
+    # Inside first: an installed package lies beside other packages, and one of them may be called migrations.
     for folder in (package / "migrations", package.parent / "migrations"):
         if (folder / "env.py").is_file() and (folder / "versions" / "0001_first_catalog.py").is_file():
             return folder
@@ -35,11 +36,11 @@ def migrations_folder(package: Path | None = None) -> Path:
 
 
 SERVER_VERSIONS = "vpmsearch_version"
-"""Where a server's database, which may hold other people's tables too, notes its revision."""
+"""The table with the revision of a server's index. Its name is our own because the database may hold other tables."""
 
 
 def _config(connection: Connection | None = None) -> Config:
-    """Each kind of database has a line of revisions of its own in the one folder: they share no table's form."""
+    """Both kinds of database have their own line of revisions in one folder, as none of their tables are alike."""
     config = Config()
     folder = migrations_folder()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
@@ -65,10 +66,10 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def make_tables(connection: Connection, revision: str = "head") -> None:
-    """Bring a catalog, an empty one too, to a revision; within the transaction of the caller.
+    """Bring a catalog, which may be empty, to a revision. Runs within the caller's transaction.
 
     Raises:
-        StoreError: a migration does what it must not; see migrations/env.py.
+        StoreError: a migration does something forbidden; see migrations/env.py.
     """
     try:
         command.upgrade(_config(connection), revision)

@@ -1,4 +1,4 @@
-"""Which store an index is in, decided by what names it, here and nowhere else."""
+"""Chooses the store of an index by its path or URI. No other module does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def open_index(where: Where, *, device: str = "cpu") -> Gallery:
     """Open an index in a folder or a database.
 
     Raises:
-        StoreNotFoundError: there is none. Else as `GalleryStore.open` and `ServerStore.open`.
+        StoreNotFoundError: there is none. Otherwise as `GalleryStore.open` and `ServerStore.open`.
     """
     place = Place.of(where)
     if place.folder is not None:
@@ -55,7 +55,7 @@ def create_index(
 def create_or_open(
     where: Where, info: ModelInfo, *, embedding_dtype: str = "float32", index_type: str = "auto", device: str = "cpu"
 ) -> Gallery:
-    """Make a new index, or open the one that another share of the same gallery made meanwhile.
+    """Make a new index, or open the one that a parallel run over another share of the gallery has just made.
 
     Raises:
         StoreError: it cannot be made, and there is none.
@@ -69,7 +69,7 @@ def create_or_open(
 
 
 def verify_index(where: Where) -> VerifyReport:
-    """Check an index; a folder's is checked also where it is too damaged to be opened."""
+    """Check an index. In a folder it may be too damaged to be opened."""
     place = Place.of(where)
     if place.folder is not None:
         from vpmsearch.store import verify
@@ -80,7 +80,7 @@ def verify_index(where: Where) -> VerifyReport:
 
 
 def upgrade_index(where: Where) -> tuple[str, str]:
-    """Bring an index to this version's revision; the revisions before and after."""
+    """Bring an index to this version's revision. Returns the revisions before and after."""
     place = Place.of(where)
     if place.folder is not None:
         from vpmsearch.store import upgrade
@@ -97,10 +97,10 @@ def upgrade_index(where: Where) -> tuple[str, str]:
 
 
 def folder_of(where: Where, instead: str) -> Path:
-    """The folder of an index, for what works on files.
+    """The folder of an index, for commands that work on files only.
 
     Raises:
-        StoreError: it is on a server; says what to do instead.
+        StoreError: the index is on a server; the message ends with `instead`.
     """
     place = Place.of(where)
     if place.folder is None:
@@ -109,7 +109,7 @@ def folder_of(where: Where, instead: str) -> Path:
 
 
 def fitting_type(where: Where, index_type: str) -> str:
-    """An index type that a place has: that of another index, or else "auto"."""
+    """The index type of another index if this kind of store has it, else "auto"."""
     from vpmsearch.store import INDEX_TYPES
     from vpmsearch.store.postgres.schema import METHODS
 

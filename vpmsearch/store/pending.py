@@ -1,4 +1,4 @@
-"""The half of a writer that is the same in every store: what waits for the next commit."""
+"""The common part of every store's writer: the changes that wait for the next commit."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class PendingWriter(ABC):
     """Collects changes in memory until `commit` writes them; see `vpmsearch.store.contract.ImageWriter`.
 
     A store's writer says where ids come from, which images exist, and how the pending changes are written. `__enter__`
-    of a store's writer puts its lock into `_held`; leaving releases it. After a commit that failed, what was pending
-    still is.
+    of a store's writer puts its lock into `_held`; leaving releases it. After a failed commit the changes are still
+    pending.
 
     Args:
         model: the model of the index; features of another are refused.
@@ -29,7 +29,7 @@ class PendingWriter(ABC):
         self._model = model
         self._held: ExitStack | None = None
         self.commit_seconds = 0.0
-        """How long the last commit took until it would last; 0 before the first."""
+        """Seconds that the last commit took until it was durable; 0 before the first."""
         self._forget()
 
     def __exit__(self, kind: object = None, *_: object) -> None:
@@ -43,7 +43,7 @@ class PendingWriter(ABC):
 
     @abstractmethod
     def _finish(self) -> None:
-        """Work that is left when a writer ends without an error, done while it still holds its lock."""
+        """The last work of a writer that ends without an error. It still holds its lock."""
 
     def _forget(self) -> None:
         """Start with nothing pending."""
@@ -58,15 +58,15 @@ class PendingWriter(ABC):
 
     @abstractmethod
     def _check_entered(self) -> None:
-        """Raise StoreError unless the writer was entered and not left."""
+        """Raise StoreError outside of the writer's `with` block."""
 
     @abstractmethod
     def _take_ids(self, count: int) -> list[int]:
-        """So many ids that no image ever had, ascending; count is at least 1."""
+        """`count` (at least 1) ids that no image ever had, ascending."""
 
     @abstractmethod
     def _committed_among(self, image_ids: Sequence[int]) -> set[int]:
-        """Those of some ids (each fits 64 bits) that committed images have."""
+        """Which of the ids (64-bit integers) belong to committed images."""
 
     @property
     def pending(self) -> int:
@@ -84,12 +84,12 @@ class PendingWriter(ABC):
             records: n. features: of the same n images, by the model of the index.
 
         Returns:
-            Their ids. On a server another writer may commit the same file first: then its image stays, and the id given
-            here is used by none.
+            Their ids. On a server another writer may commit the same file first. Then that image stays, and the id
+                returned here stays unused.
 
         Raises:
-            FeatureError: lengths, p or d do not fit, a value is not finite or does not fit the index's dtype.
-            StoreError: a path is empty, no text, or pending already, or a label or attribute is none.
+            FeatureError: lengths, p or d do not match, or a value is not finite or too large for the index's dtype.
+            StoreError: a path is empty, no text or already pending, or a label or attribute is not valid.
         """
         self._check_entered()
         check_features(self._model, len(records), features)
@@ -109,10 +109,10 @@ class PendingWriter(ABC):
         return ids
 
     def remove(self, image_ids: Iterable[int]) -> int:
-        """Remove images, pending ones too, at the next commit; ids that name none are ignored.
+        """Remove images at the next commit, pending ones too. Unknown ids are ignored.
 
         Returns:
-            How many images go.
+            How many images are removed.
         """
         self._check_entered()
         ids = {int(image_id) for image_id in image_ids}
@@ -133,11 +133,11 @@ class PendingWriter(ABC):
         self._paths = {record.path for record in self._records}
 
     def update(self, image_id: int, record: ImageRecord) -> None:
-        """Change at the next commit what is known about an image: path, labels, attributes. Its embeddings stay.
+        """Change an image's path, labels and attributes at the next commit. Its embeddings stay.
 
         Args:
-            image_id: of an image, committed or pending; one that was removed, or never was, is not brought back.
-            record: its other fields are not looked at.
+            image_id: of a committed or pending image. An id that was removed or never existed is ignored.
+            record: its other fields are ignored.
 
         Raises:
             StoreError: as in `add`.
@@ -156,13 +156,13 @@ class PendingWriter(ABC):
         self._paths = {pending.path for pending in self._records}
 
     def reject(self, path: str, reason: str) -> None:
-        """Note at the next commit that a file cannot be indexed; indexing it later takes the note back."""
+        """Note at the next commit that a file cannot be indexed. Indexing the file later deletes the note."""
         self._check_entered()
         self._accepted.discard(storable_text(path))
         self._rejected[storable_text(path)] = storable_text(reason)
 
     def accept(self, path: str) -> None:
-        """Take back at the next commit the note that a file cannot be indexed: it is as it was, or gone."""
+        """Delete at the next commit the note that a file cannot be indexed: the file is as it was before, or gone."""
         self._check_entered()
         self._rejected.pop(storable_text(path), None)
         self._accepted.add(storable_text(path))

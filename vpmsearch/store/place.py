@@ -14,7 +14,7 @@ _PASSWORD_OPTION = re.compile(r"(?<=password=)[^&]*")
 
 @dataclass(frozen=True)
 class Place:
-    """What --index names. Its text for people, `str(place)`, never holds a password.
+    """The value of --index. `str(place)` is for messages and never holds a password.
 
     text: a path, or a URI such as postgresql+psycopg://user@host/database.
     """
@@ -23,12 +23,12 @@ class Place:
 
     @classmethod
     def of(cls, where: str | os.PathLike[str] | Place) -> Place:
-        """A place as it is, or the one that a text or path names."""
+        """A `Place` from a text or path; a `Place` is returned unchanged."""
         return where if isinstance(where, Place) else cls(os.fspath(where))
 
     @property
     def is_server(self) -> bool:
-        """Whether it is a URI; whether of a server that is supported is found out when it is opened."""
+        """Whether it is a URI. Opening it shows whether its kind of server is supported."""
         return _URI.match(self.text) is not None
 
     @property

@@ -1,4 +1,4 @@
-"""Some images of a store, for people's own analysis: looked through, as arrays, as tables, as an index of FAISS."""
+"""Some images of a store for a user's own analysis: as Python objects, arrays, tables or a FAISS index."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vpmsearch.views import result_view
 from vpmsearch.words import number_of
 
 BLOCK = 1024
-"""Images that are fetched at a time."""
+"""Images fetched at a time."""
 
 
 class Images(Protocol):
-    """What a selection needs of the images it is of; every `GalleryView` has it."""
+    """What a selection needs from its view; every `GalleryView` has it."""
 
     @property
     def model_info(self) -> ModelInfo:
@@ -33,7 +33,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class StoredImage:
-    """One image of an index: its id and what is known of it."""
+    """One image of an index: its id and its record."""
 
     image_id: int
     record: ImageRecord
@@ -43,7 +43,7 @@ class StoredImage:
 class Selection:
     """The images that `store.filter(...)` found, in the order of their ids. Iterating gives a `StoredImage` each.
 
-    view: they are of; on a folder's index it never changes. image_ids: (n,) int64, ascending.
+    view: the view that holds the images; a folder's never changes. image_ids: (n,) int64, ascending.
     """
 
     view: Images
@@ -93,7 +93,7 @@ class Selection:
         return np.concatenate(ids), np.concatenate(found)
 
     def to_faiss(self, region: int) -> Any:
-        """A flat FAISS index (L2) over `embeddings(region)`, whose ids are those of the images.
+        """A flat FAISS index (L2) over `embeddings(region)`; its ids are the image ids.
 
         Raises:
             FeatureError: there is no such region.
@@ -101,7 +101,7 @@ class Selection:
         return result_view().selection_faiss(*self.embeddings(region))
 
     def to_arrow(self) -> Any:
-        """A `pyarrow.Table`, one row an image, with the columns of `vpmsearch export`.
+        """A `pyarrow.Table` with one row per image and the columns of `vpmsearch export`.
 
         Raises:
             DataError: pyarrow is not installed.
@@ -109,7 +109,7 @@ class Selection:
         return result_view().selection_arrow(self)
 
     def to_pandas(self) -> Any:
-        """A data frame, one row an image: what is known of it, without its embeddings.
+        """A data frame with one row per image, without the embeddings.
 
         Raises:
             DataError: pandas is not installed.

@@ -1,4 +1,4 @@
-"""An index moved from one kind of store to another, and written as a Parquet file. Works on any `Gallery`."""
+"""Copies an index to another kind of store, or writes it to a Parquet file. Works on any `Gallery`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ATTRIBUTE = "attribute:"
-"""What a column's name begins with where an attribute has the name of another column, and a key of its metadata."""
+"""Prefix of an attribute's column if another column has the attribute's name; also a key of the column's metadata."""
 
 BLOCK = 4096
-"""Images a commit, and a row group."""
+"""Images per commit and per row group."""
 
 
 @dataclass(frozen=True)
 class TransferReport:
-    """images: of the source, all of them in the target and compared. copied: now; the others were there. others: images
-    of the target that are none of the source's; they stay. calibrated: whether the target now has the source's
+    """images: of the source; all are in the target and were compared. copied: how many of them this run copied. others:
+    images of the target that the source does not have; they stay. calibrated: whether the target now has the source's
     calibration.
     """
 
@@ -47,15 +47,16 @@ def migrate(
     on_progress: Callable[[int], None] = lambda images: None,
     on_build: OnBuild = tell_nobody,
 ) -> TransferReport:
-    """Copy an index, image by image, and compare every image with its copy. Repeated, it goes on where it was.
+    """Copy an index image by image, and compare every image with its copy. A repeated call continues an interrupted
+    one.
 
-    Ids are the target's own. The calibration comes along, unless the target has other images and a calibration of its
-    own. What is not visible is not compared: a server stores none of it.
+    The target gives its own ids. The calibration is copied too, unless the target has other images and its own
+    calibration. Embeddings of invisible regions are not compared, because a server does not store them.
 
     Args:
-        source: stays as it is. target: open, of the same model. on_progress: told how many more images are dealt with,
-            of twice the source's: copied, then compared. on_build: told of the target's region
-            indexes, as `Gallery.writer` tells.
+        source: is not changed. target: open, of the same model. on_progress: called with the number of images just
+            finished. Each counts twice: copied, then compared. on_build: as in `Gallery.writer`, for the target's
+            region indexes.
 
     Raises:
         ModelMismatchError: the target is of another model. StoreDamagedError: the source is damaged, or a copy is not
@@ -108,7 +109,7 @@ def _copy(source: Gallery, target: Gallery, on_progress: Callable[[int], None], 
 
 
 def _is_there(record: ImageRecord, known: tuple[int, str] | None) -> bool:
-    """Of an image without a hash, that of no file, nobody can tell."""
+    """Whether the target has the image. False without a content hash, as then nobody can tell."""
     return known is not None and bool(record.content_hash) and known[1] == record.content_hash
 
 
@@ -132,7 +133,7 @@ def _compare(source: Gallery, target: Gallery, on_progress: Callable[[int], None
 
 
 def _same_features(ours: RegionFeatures, copied: RegionFeatures, source: Gallery, target: Gallery) -> Any:
-    """Which images (n,) are the same, of visible regions, rounded as the target stores them."""
+    """(n,) whether each image's visible features are equal, rounded as the target stores them."""
     rounded = ours.embeddings.astype(target.embedding_dtype).astype(np.float32)
     seen = source.model_info.visible(ours.visibility)[:, :, None]
     equal = np.where(seen, rounded, 0) == np.where(seen, copied.embeddings, 0)
@@ -140,7 +141,7 @@ def _same_features(ours: RegionFeatures, copied: RegionFeatures, source: Gallery
 
 
 def check_parquet(path: Path, *, overwrite: bool = False) -> None:
-    """Refuse before the work what could not, or must not, be written after it.
+    """Refuse a path that cannot or must not be written, before any work is done.
 
     Raises:
         DataError: another suffix than .parquet, no such folder, or there is a file already and `overwrite` is not set.
@@ -163,12 +164,12 @@ def export(
     """Write all images to a Parquet file, whole or not at all.
 
     Columns: image_id, path, content_hash, pid, camid, captured_at (UTC), width, height, visibility (p), embeddings
-    (p·d, region by region; a server's are 0 where a region is not visible), and each attribute as text, under its name
-    or, where another column is called so, `ATTRIBUTE` and its name. pid and camid are text where any is a word.
-    Metadata "vpmsearch" is the model, as JSON. `vpmsearch.data.frames.read_frame` reads the labels back.
+    (p·d, region by region; a server's are 0 where a region is not visible), and each attribute as text. An attribute
+    with the name of another column gets the prefix `ATTRIBUTE`. pid and camid are text if any is a word. Metadata
+    "vpmsearch" is the model, as JSON. `vpmsearch.data.frames.read_frame` reads the labels back.
 
     Args:
-        path: ends in .parquet. overwrite: replace a file that is there. on_progress: told how many more images are
+        path: ends in .parquet. overwrite: replace an existing file. on_progress: called with the number of images just
             written.
 
     Returns:
@@ -216,7 +217,7 @@ def arrow_schema(view: GalleryView) -> pa.Schema:
         ("embeddings", pa.list_(numbers, info.p * info.embedding_dim)),
     ]
     taken = {name for name, _ in fields}
-    # A column's own metadata says which attribute it is: one may be called as another column is.
+    # The metadata of a column names its attribute, as an attribute may have the name of another column.
     fields = [pa.field(name, kind) for name, kind in fields]
     for name in view.attribute_names():
         column = f"{ATTRIBUTE}{name}" if name in taken or name.startswith(ATTRIBUTE) else name

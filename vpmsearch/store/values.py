@@ -1,4 +1,4 @@
-"""What every store hands to its callers: frozen dataclasses, no I/O."""
+"""The values that every store returns: frozen dataclasses, no I/O."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Protocol
 from vpmsearch.types import ModelInfo
 
 EMBEDDING_DTYPES = ("float16", "float32")
-"""How a store may keep the numbers of an embedding."""
+"""The number formats in which a store can keep embeddings."""
 
 OnBuild = Callable[[int, int], None]
-"""Told while region indexes are built, by any thread: how many vectors are in, and how many there will be."""
+"""Called while region indexes are built, from any thread, with the number of vectors so far and in all."""
 
 
 def tell_nobody(done: int, total: int) -> None:
-    """An `OnBuild` for those who do not ask."""
+    """An `OnBuild` that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class StoredModel:
 
 
 class OfModel(Protocol):
-    """Images that were seen by one model."""
+    """Images whose embeddings one model made."""
 
     @property
     def model_info(self) -> ModelInfo:
@@ -42,10 +42,11 @@ class OfModel(Protocol):
 
 
 def common_folder(first: str | None, last: str | None) -> str:
-    """The folder that all paths are in, with its last "/", by the first and the last of them; "" where there is none.
+    """The folder that holds all paths, with its last "/"; "" if there is none. The first and last path suffice to find
+    it.
 
     Args:
-        first, last: in the order of their code points, so that all between begin as both do. None: no path.
+        first, last: in the order of code points, so all paths between share the beginning of these two. None: no path.
     """
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first or "", last or "", strict=False))
     head, slash, _ = "".join(pair[0] for pair in same).rpartition("/")
@@ -56,12 +57,12 @@ def common_folder(first: str | None, last: str | None) -> str:
 class StoreStats:
     """What an index holds; `dataclasses.asdict` gives JSON.
 
-    images, removed, rejected, segments: counts; removed images wait for `compact`. identities, cameras: distinct
-    pids (−1, junk, aside) and camids of the images. bytes_on_disk: by kind ("catalog", "embeddings",
-    "region_indexes", "other") and "total". region_images: per region the images in which it is visible.
-    region_visibility: per region the mean over all images, 0 where there are none. region_index_types: per region
-    the types its segments really have: a small or empty one is "flat" whatever was asked for. calibrated_on: images the
-    index held when `vpmsearch calibrate` last ran with these weights, None where it never did.
+    images, removed, rejected, segments: counts. Removed images stay in the files until `compact`. identities, cameras:
+    distinct pids (without −1, junk) and camids of the images. bytes_on_disk: by kind ("catalog", "embeddings",
+    "region_indexes", "other") and "total". region_images: per region the number of images in which it is visible.
+    region_visibility: per region the mean over all images, 0 if there are none. region_index_types: per region the real
+    types of its segments; a small or empty segment is always "flat". calibrated_on: images in the index when `vpmsearch
+    calibrate` last ran with these weights; None if it never did.
     """
 
     images: int
@@ -82,7 +83,7 @@ class StoreStats:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """ok: nothing is wrong. images: those not removed. problems: one line each, saying what to do."""
+    """ok: nothing is wrong. images: number of images that are not removed. problems: one line each, with what to do."""
 
     ok: bool
     images: int
@@ -93,12 +94,12 @@ class VerifyReport:
 class CompactReport:
     """What a compaction did, and where removed images may still be.
 
-    images: kept. removed: rows that went. bytes_before, bytes_after: the index on disk. erased: False where searches
-    have files of an earlier view open, whose bytes stay on the disk until they refresh or end, or where somebody read
-    the catalog for so long that removed images are in its log still: compact again. readers: other processes (numbers)
-    that have files open, as far as can be known; it may also be this one. copies: backups and snapshots that hold
-    images which the index holds no more. purged: those that were deleted. dry_run: nothing was done, bytes_after is an
-    estimate, and erased says whether nobody has the index open now.
+    images: images kept. removed: rows erased. bytes_before, bytes_after: size of the index on disk. erased: whether the
+    removed images are gone from the disk. It is False if a search still has old files open: their bytes stay until it
+    refreshes or ends. It is also False if a reader kept the catalog's log from being emptied: compact again. readers:
+    ids of processes that have files open, as far as known; this process may be one. copies: backups and snapshots with
+    images that the index no longer has. purged: the copies that were deleted. dry_run: nothing was done; bytes_after is
+    an estimate, and erased says whether nobody has the index open now.
     """
 
     images: int

@@ -1,4 +1,4 @@
-"""Boxes of people as images: each is a part of its picture, and no crop is written."""
+"""Reads boxes of people as images. Each is a part of its picture; no crop is written."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def read_boxes(
     every: str = "",
     zone: tzinfo | None = None,
 ) -> list[LabelledImage]:
-    """The people of a list of boxes, each as an image: the parts of a scene follow one another, a film's by time.
+    """The people of a list of boxes as images. Parts of one scene are adjacent; a film's are ordered by time.
 
-    What cannot be used is counted, see `vpmsearch.data.not_taken`: boxes that are empty, not finite or wholly outside
-    of their picture, of other things than people, or below the score. Others are clipped to the picture.
+    Unusable boxes are counted, see `vpmsearch.data.not_taken`: those that are empty, not finite, wholly outside of
+    their picture, not of people, or below the score. Other boxes are clipped to the picture.
 
     Args:
         gallery: the folder of the pictures, one photograph or a film. boxes: COCO's JSON, MOTChallenge's text, a folder

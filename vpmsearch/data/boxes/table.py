@@ -41,7 +41,7 @@ def table_boxes(path: Path, zone: tzinfo | None = None, film: Path | None = None
         where = f"{printable(path)}, line {row.line}"
         named = {_ALIASES.get(name.strip().lower(), name.strip().lower()): value for name, value in row.attributes}
         rows, whole = rows + 1, whole + all(name in named for name in _BOX)
-        # An empty field is an unknown number, which no box has: the box is counted among those that cannot be used.
+        # An empty field is an unknown number, so the box counts as unusable.
         x, y, width, height = (_number(named.get(name, "nan"), name, where) for name in _BOX)
         frame = _number(named["frame"], "frame", where) if "frame" in named else None
         if frame is not None and not (math.isfinite(frame) and frame >= 1 and frame == int(frame)):

@@ -28,7 +28,7 @@ from vpmsearch.data.pedestrian.canvas import (
 
 Item = TypeVar("Item")
 
-# Everybody dresses out of one of few wardrobes, so that people are told apart by where a colour sits, not by which.
+# All people share a few wardrobes, so the place of a colour tells people apart, not the colour itself.
 WARDROBES = (
     (BLACK, WHITE, RED), (NAVY, WHITE, YELLOW), (BLUE, GREY, BLACK), (BEIGE, BROWN, TEAL), (GREEN, BEIGE, BLACK),
     (RED, NAVY, GREY), (PINK, GREY, WHITE), (ORANGE, NAVY, BEIGE), (PURPLE, BLACK, PINK), (TEAL, WHITE, BLACK),
@@ -126,7 +126,7 @@ class Appearance:
 
 
 def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
-    """One of the items, each as likely as any other; the item itself, where `rng.choice` would make it an array's."""
+    """One of the items, all equally likely. Returns the item itself; `rng.choice` would return a NumPy value."""
     return items[int(rng.integers(len(items)))]
 
 

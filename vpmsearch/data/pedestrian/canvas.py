@@ -1,4 +1,4 @@
-"""What everything is drawn on: a picture and the light on it, colours, and shapes in body heights."""
+"""The canvas: a picture and the light on it, colours, and shapes in body heights."""
 
 from __future__ import annotations
 

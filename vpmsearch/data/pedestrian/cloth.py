@@ -1,4 +1,4 @@
-"""What clothes are made of: fabrics laid around a body's tubes and limbs, and prints."""
+"""Clothes: fabrics around a body's tubes and limbs, and prints."""
 
 from __future__ import annotations
 

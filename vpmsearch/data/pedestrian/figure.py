@@ -1,4 +1,4 @@
-"""How a person is put on a canvas: from the shoes up, and from what is farthest to what is nearest."""
+"""Draws a person on a canvas, from the shoes up and from the farthest part to the nearest."""
 
 from __future__ import annotations
 

@@ -136,5 +136,5 @@ class Head:
 
 
 def _square(value: float) -> float:
-    """Draws a circle's coordinate out towards a square's, as a jaw is."""
+    """Move a circle's coordinate towards a square's, as a jaw is squarer than a circle."""
     return copysign(abs(value) ** 0.8, value)

@@ -14,17 +14,17 @@ from vpmsearch.types import Bool
 
 
 def packed(attributes: Attributes) -> str | None:
-    """Attributes as the catalog keeps them; None where there are none."""
+    """Attributes as the catalog stores them (JSON text); None if there are none."""
     if not attributes:
         return None
     return json.dumps(dict(attributes), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def unpacked(text: str) -> dict[str, str]:
-    """What `packed` wrote.
+    """The attributes of a text that `packed` made.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is not of that form.
     """
     try:
         found = json.loads(text)
@@ -39,7 +39,7 @@ class AttributeSets:
     """The attributes of n images.
 
     Args:
-        texts: of each image, JSON or nothing; each is looked at here, so that damage is told at once.
+        texts: JSON or None for each image. All are parsed here, so that damage is reported at once.
 
     Raises:
         ValueError: one is not what vpmsearch writes.
@@ -56,13 +56,13 @@ class AttributeSets:
         return {} if text is None else unpacked(str(text))
 
     def among(self, name: str, wanted: Collection[str]) -> Bool:
-        """(n,) which images have one of these values of an attribute."""
+        """(n,) whether each image has one of these values of the attribute."""
         if name not in self._names:
             return np.zeros(len(self._texts.codes), np.bool_)
         return self._column(name).among(wanted)
 
     def names(self, kept: Bool) -> set[str]:
-        """The attributes that images which are kept (n,) have."""
+        """The names of all attributes of the images in `kept` (n,)."""
         return {name for text in self._texts.present(kept) for name in unpacked(str(text))} if self._names else set()
 
     def _column(self, name: str) -> Labels:
@@ -70,11 +70,11 @@ class AttributeSets:
         column = self._columns.get(name)
         if column is None:
             of_sets = Labels.of([unpacked(str(text)).get(name) for text in self._texts.values], name, str)
-            codes: NDArray[np.int32] = np.append(of_sets.codes, np.int32(-1))  # where code −1 looks
+            codes: NDArray[np.int32] = np.append(of_sets.codes, np.int32(-1))  # code −1 finds this last entry
             column = self._columns[name] = Labels(of_sets.values, codes[self._texts.codes])
         return column
 
 
 def column_of(values: Sequence[object]) -> Labels:
-    """The catalog's column as labels: few sets are distinct."""
+    """The catalog's column as `Labels`, since most images share a few sets."""
     return Labels.of(values, "attributes", str)

@@ -1,7 +1,7 @@
-"""The catalog: what SQLite knows of the images, their visibility, the segments and the rejected files.
+"""The catalog: an SQLite database of the images, their visibility, the segments and the rejected files.
 
-A `Reader` is one consistent read transaction; every change goes through one method of `Catalog` that is one write
-transaction. SQLAlchemy is known here and in `reader`, `checksums`, `tables` and `migrate` alone.
+A `Reader` is one consistent read transaction. Every change is one method of `Catalog` and one write transaction. Only
+this module, `reader`, `checksums`, `tables` and `migrate` use SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ REVISION = "0003"  # the newest migration, kept here so that opening needs no Al
 
 _ATTEMPTS = 8
 _LONG_LOG = 4 << 20  # bytes
-_LOG_WAIT = 0.5  # seconds for readers to finish, which take milliseconds unless they verify or copy
+_LOG_WAIT = 0.5  # seconds to wait for readers; only verifying and copying take longer than milliseconds
 
 
 class Catalog:
-    """One catalog file: gives readers and applies changes. Whoever changes it holds the writer lock."""
+    """One catalog file: gives readers and applies changes. To change it, the caller holds the writer lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,14 +72,13 @@ class Catalog:
         return Reader(self.path, self._reading)
 
     def ask(self, work: Callable[[Reader], Answer]) -> Answer:
-        """What `work` finds in one transaction that sees all that is committed now.
+        """The result of `work` in one transaction that sees all that is committed now.
 
-        Where the folder cannot be written to SQLite takes no locks (see `catalog_uri`), and somebody who can write
-        there may change the catalog while it is read. Then what was found, or what seemed to be damage, counts for
-        nothing, and `work` starts again.
+        SQLite takes no locks in a folder that we cannot write to (see `catalog_uri`). Another user who can write there
+        may change the catalog during `work`. Then its result or error is discarded, and `work` starts again.
 
         Raises:
-            StoreError: that happened each time.
+            StoreError: the catalog changed during every attempt.
         """
         for attempt in range(_ATTEMPTS):
             before = unlocked_state(self.path)
@@ -104,7 +103,7 @@ class Catalog:
         self._shorten_log()
 
     def _shorten_log(self) -> None:
-        """Empty a log that has grown long. SQLite itself does so only in a moment in which nobody reads."""
+        """Empty a long write-ahead log. SQLite itself does so only at a moment when nobody reads."""
         with suppress(OSError, StoreError):  # the commit is done, and the next one tries again
             if self.path.with_name(f"{self.path.name}-wal").stat().st_size > _LONG_LOG:
                 self.truncate_wal(_LOG_WAIT)
@@ -118,7 +117,7 @@ class Catalog:
         self.ask(lambda reader: None)
 
     def check_writable(self) -> None:
-        """Refuse before any work a catalog that this version can only read.
+        """Refuse a catalog that this version can only read, before any work is done.
 
         Raises:
             StoreVersionError: it has an older revision.
@@ -130,7 +129,7 @@ class Catalog:
             )
 
     def next_ids(self) -> tuple[int, int]:
-        """The next image id and segment id; SQLite remembers the largest ever given."""
+        """The next image id and segment id. SQLite remembers the largest id ever used."""
         with translated(self.path), self._reading.connect() as connection:
             rows = connection.execute(text("SELECT name, seq FROM sqlite_sequence LIMIT 10")).all()
             given = {row.name: int(whole_numbers([row.seq], "sqlite_sequence.seq")[0]) for row in rows}
@@ -179,10 +178,11 @@ class Catalog:
             _sum_segments(connection)
 
     def move(self, old: Sequence[int], segment_id: int, ids: Int64, files: Sequence[FileSum]) -> None:
-        """Forget the removed images of segments and put the others, `ids` in the order of their rows, into a new one.
+        """Delete the removed images of some segments and assign the others to a new segment.
 
         Args:
-            old: ids of the segments. segment_id: of the new one; it is not made if there are no ids.
+            old: ids of the segments. segment_id: of the new one; without any `ids` there is none. ids: of the images
+                that stay, in the order of their rows.
         """
         moves = [{"image": image_id, "place": row} for row, image_id in enumerate(ids.tolist())]
         removed = (Image.removed_at.is_not(None), listed(Image.segment_id, old))
@@ -202,10 +202,11 @@ class Catalog:
     def note_copies(
         self, made: Mapping[str, int] | None = None, gone: Sequence[str] = (), owner: Path | None = None
     ) -> None:
-        """Remember snapshots that were made, forget those that are gone. Needs no writer lock: it touches nothing else.
+        """Note new snapshots and delete the notes of those that are gone. Needs no writer lock: it changes nothing
+        else.
 
         Args:
-            made: path -> the checksum of its images. owner: where the index is, or will be.
+            made: path of a snapshot -> checksum of its images. owner: where the index is, or will be.
         """
         now, made = datetime.now(UTC), made or {}
         with self._write() as connection:
@@ -216,7 +217,7 @@ class Catalog:
             checksums.put(connection, "copy", checksums.table_sum(connection, "copy"))
 
     def truncate_wal(self, wait_seconds: float = 0.0) -> bool:
-        """Move all commits into the main file and empty the WAL; False if readers kept us from it for that long."""
+        """Move all commits into the main file and empty the WAL. False if readers prevented it for the whole time."""
         with translated(self.path):
             connection = connect(self.path, write=True)
             try:
@@ -254,7 +255,7 @@ def create(path: Path, model: StoredModel, make_tables: Callable[[Connection], N
 
 
 def sum_all(connection: Connection) -> None:
-    """Store the checksum of every table as it is."""
+    """Compute and store the checksum of every table."""
     for table in checksums.TABLES:
         checksums.put(connection, table, checksums.table_sum(connection, table))
 
@@ -266,7 +267,7 @@ def insert_files(connection: Connection, segment_id: int, files: Sequence[FileSu
 
 
 def _sum_segments(connection: Connection) -> None:
-    """These tables stay small, as segments are merged."""
+    """Compute these sums anew; the tables are small because segments are merged."""
     for table in ("segment", "segment_file"):
         checksums.put(connection, table, checksums.table_sum(connection, table))
 

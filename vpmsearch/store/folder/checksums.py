@@ -1,8 +1,8 @@
 """Checksums: of files when they are written, and of the catalog's rows whenever they change.
 
-A row's number is the first 8 bytes of the BLAKE2b of its values, as SQLite holds them. The numbers of a table's rows
-are added up, so that a change costs what it touches, not the whole table. They find accidents: whoever can write the
-catalog can write the sums too.
+The number of a row is the first 8 bytes of the BLAKE2b of its values as SQLite stores them. The checksum of a table is
+the sum of its rows' numbers, so a change costs only the rows that it changes. Checksums find accidents, not attacks:
+whoever can write the catalog can write the sums too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MODULUS = 2**63
 """SQLite's integers are signed."""
 _ROWS = 10_000  # fetched at once
 
-# Where an image is (segment_id, row) is left out: a merge moves it, and `verify` compares it with the segment itself.
+# The place of an image (segment_id, row) is left out, as a merge changes it. `verify` compares it with the segment.
 _STATEMENTS = {
     "model": "SELECT * FROM model",
     "segment": "SELECT id, images FROM segment",
@@ -35,7 +35,9 @@ _STATEMENTS = {
 _IMAGE_COLUMNS = 11
 TABLES = tuple(_STATEMENTS)
 RELABELLED = "relabelled"
-"""Beside the sums a number, drawn anew whenever labels of images change: who has read them knows whether to again."""
+"""Stored beside the sums: a random number that changes whenever labels change. It tells whether labels must be read
+again.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ class FileSum:
 
 
 def file_sum(path: Path) -> FileSum:
-    """Read a file and sum it up.
+    """Compute the checksum of a file.
 
     Raises:
-        OSError: it cannot be read. StoreDamagedError: it is no file that an index has.
+        OSError: it cannot be read. StoreDamagedError: an index has no such file.
     """
     with open_file(path) as file:
         found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
@@ -59,7 +61,7 @@ def file_sum(path: Path) -> FileSum:
 
 
 def is_as_written(path: Path, written: FileSum | None) -> bool:
-    """Whether a file holds what was written, every byte of it is read; False if nothing of it is known.
+    """Whether a file is exactly what was written. Reads every byte. False if `written` is None.
 
     Raises:
         OSError: it cannot be read.
@@ -68,12 +70,12 @@ def is_as_written(path: Path, written: FileSum | None) -> bool:
 
 
 def digest(data: bytes) -> bytes:
-    """As in a `FileSum`."""
+    """The digest that a `FileSum` holds."""
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def folder_sums(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> list[FileSum]:
-    """The files of a folder whose names are wanted, by name.
+    """The checksums of the files of a folder whose names are wanted, in the order of the names.
 
     Raises:
         OSError: one cannot be read.
@@ -84,10 +86,10 @@ def folder_sums(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
 def table_sum(
     connection: Connection, table: str, keys: Iterable[int | str] | None = None, *, attributes: bool = True
 ) -> int:
-    """The sum over a table's rows, or over those of some keys: image ids, or paths of rejected files.
+    """The sum over all rows of a table, or over the rows of some keys: image ids, or paths of rejected files.
 
     Args:
-        attributes: whether images have the column, as they have not in an index of revision 0002.
+        attributes: whether the table of images has this column; in revision 0002 it has not.
     """
     statement, values = _STATEMENTS[table], {}
     if not attributes:
@@ -103,7 +105,7 @@ def table_sum(
 
 
 def add(connection: Connection, table: str, change: int) -> None:
-    """Change a stored sum."""
+    """Add to a stored sum."""
     stored = connection.execute(text("SELECT total FROM checksum WHERE name = :table"), {"table": table}).scalar_one()
     put(connection, table, stored + change)
 
@@ -117,7 +119,7 @@ def put(connection: Connection, table: str, total: int) -> None:
 
 
 def _number(row: Sequence[object]) -> int:
-    # An image without attributes counts as it did before there were any.
+    # An image without attributes has the same number as before attributes existed.
     known = row[:-1] if len(row) == _IMAGE_COLUMNS and row[-1] is None else row
     data = repr(tuple(known)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) % _MODULUS

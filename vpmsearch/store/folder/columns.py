@@ -1,6 +1,6 @@
-"""A column of a catalog as an array, each value checked for its type: SQLite's columns take any.
+"""Columns of a catalog as arrays. Each value's type is checked, because SQLite stores any type in any column.
 
-What is wrong raises TypeError or ValueError, which `sqlite.translated` tells as damage.
+A wrong value raises TypeError or ValueError, which `sqlite.translated` turns into a `StoreDamagedError`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def texts(values: Sequence[Any], name: str) -> Texts:
 
 
 def hashes(values: Sequence[Any], name: str) -> Texts:
-    """Hashes in hex where they are stored as bytes, else the text that is stored."""
+    """Hashes: stored bytes become hex, stored text stays as it is."""
     check_types(values, name, bytes, str)
     return texts([value.hex() if isinstance(value, bytes) else value for value in values], name)
 
@@ -74,9 +74,9 @@ def moments(values: Sequence[Any], name: str) -> Times:
 
 @dataclass(frozen=True)
 class Labels:
-    """What people call n things: numbers or words, few of them distinct, or nothing.
+    """The labels of n things: numbers, words or None. Few are distinct.
 
-    values: the distinct ones. codes: (n,) int32, where in `values`; −1 where there is nothing.
+    values: the distinct labels. codes: (n,) int32, positions in `values`; −1 for None.
     """
 
     values: tuple[Label, ...]
@@ -84,7 +84,7 @@ class Labels:
 
     @classmethod
     def of(cls, values: Sequence[Any], name: str, *allowed: type) -> Labels:
-        """Gather values, of the allowed types or None."""
+        """Make labels from values of the allowed types or None."""
         check_types(values, name, *allowed, type(None))
         distinct = dict.fromkeys(values)
         distinct.pop(None, None)
@@ -92,18 +92,18 @@ class Labels:
         return cls(tuple(distinct), np.fromiter(map(code.__getitem__, values), np.int32, len(values)))
 
     def among(self, wanted: Collection[Label]) -> Bool:
-        """(n,) which of them are one of these."""
+        """(n,) whether each label is one of `wanted`."""
         chosen = set(wanted)
-        # One more at the end, where code −1 looks.
+        # One more at the end, for code −1.
         table = np.array([*(value in chosen for value in self.values), False], dtype=np.bool_)
         found: Bool = table[self.codes]
         return found
 
     def present(self, kept: Bool) -> set[Label]:
-        """The distinct values of those that are kept (n,)."""
+        """The distinct labels among those in `kept` (n,)."""
         return {self.values[code] for code in np.unique(self.codes[kept]).tolist() if code >= 0}
 
     def at(self, row: int) -> Label | None:
-        """One of them."""
+        """One label."""
         code = int(self.codes[row])
         return None if code < 0 else self.values[code]

@@ -1,4 +1,4 @@
-"""`compact`: an index written anew without its removed images: as one segment or, where room is short, one by one."""
+"""`compact`: rewrites an index without its removed images, into one segment or, on a full disk, segment by segment."""
 
 from __future__ import annotations
 
@@ -34,21 +34,20 @@ def compact(
     dry_run: bool = False,
     on_build: OnBuild = tell_nobody,
 ) -> CompactReport:
-    """Rewrite an index as one segment without the removed images, of which nothing stays in its files; ids stay.
+    """Rewrite an index as one segment. Nothing of the removed images stays in its files. Ids stay.
 
-    Needs the space of the images that stay once more while it runs. Where the disk has less, the segments that hold
-    removed images are rewritten one after the other, the smallest first, so that each makes room for the next; they
-    stay apart then. Readers keep what they have open, and so keep the erased bytes on the disk: the report names them.
+    While it runs it needs free space for a second copy of the images that stay. If the disk has less, only the segments
+    with removed images are rewritten, one by one. The smallest is first, so each makes room for the next; they are not
+    merged then. Readers keep their files open and so keep the erased bytes on the disk; the report names these readers.
 
     Args:
-        wait_seconds: how long to wait for readers to let go. purge_backups: delete the backups and snapshots that hold
-            images which the index holds no more. dry_run: change nothing; `bytes_after` is then an estimate, and
-            `erased` whether nobody reads now. on_build: told how many vectors are in the new region indexes and how
-            many there will be; by any thread.
+        wait_seconds: how long to wait for readers to close their files. purge_backups: delete backups and snapshots
+            with images that the index no longer has. dry_run: change nothing; `bytes_after` is then an estimate, and
+            `erased` says whether nobody reads now. on_build: see `Gallery.writer`.
 
     Raises:
-        StoreLockedError: somebody writes. StoreDamagedError: embeddings are missing or damaged; region indexes may
-            be, they are built anew. StoreError: the disk is full; says what is needed, and no image is lost.
+        StoreLockedError: somebody writes. StoreDamagedError: embeddings are missing or damaged. Damaged region indexes
+            do not matter; they are rebuilt. StoreError: the disk is full; says how much is needed. No image is lost.
     """
     folder = Path(path)
     catalog = open_catalog(folder)
@@ -82,7 +81,7 @@ def compact(
 
 @dataclass(frozen=True)
 class _Found:
-    """images, removed: of the whole index. segments: images of each, removed ones included. live: those that stay.
+    """images, removed: of the whole index. segments: images of each, with removed ones. live: images of each that stay.
     sizes: bytes on disk.
     """
 
@@ -93,7 +92,7 @@ class _Found:
     sizes: Mapping[int, int]
 
     def needed(self, segments: Sequence[int]) -> int:
-        """About how many bytes the images of some segments take once more."""
+        """About how many bytes a copy of the images of some segments takes."""
         return sum(self.sizes[n] * self.live.get(n, 0) // max(1, self.segments[n]) for n in segments)
 
 
@@ -118,7 +117,7 @@ def _look(folder: Path, catalog: Catalog) -> CompactReport:
 
 
 def _rewrite(folder: Path, catalog: Catalog, found: _Found, on_build: OnBuild) -> None:
-    """Write all segments as one or, where there is no room for that, those that hold removed images one by one."""
+    """Write all segments as one. If there is no room for that, rewrite those with removed images one by one."""
     everything = list(found.segments)
     if found.needed(everything) + _CATALOG_BYTES <= free_bytes(folder):
         jobs = [everything]
@@ -150,7 +149,7 @@ def _no_room(folder: Path, found: _Found, job: Sequence[int]) -> StoreError:
 
 
 def _embeddings(folder: Path, segments: Iterable[int]) -> list[tuple[int, str]]:
-    """The files of embeddings of some segments, as `holders` takes them."""
+    """The embedding files of some segments, in the form that `holders` takes."""
     found = []
     for segment_id in segments:
         path = segment_folder(folder, segment_id) / EMBEDDINGS_NAME

@@ -1,4 +1,4 @@
-"""Copies of an index: snapshots and their restoration, and which copies still hold what was removed."""
+"""Copies of an index: making and restoring snapshots, and finding copies that still hold removed images."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _UNFINISHED = re.compile(rf"{re.escape(TEMPORARY)}.+-[0-9a-f]{{8}}", re.DOTALL)
 
 
 def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[Path, int], None]) -> int:
-    """Copy an index as it is at one moment, while a writer may work; every file is compared with its checksum.
+    """Copy an index as it is at one moment. A writer may work meanwhile. Every file is compared with its checksum.
 
     Args:
-        folder: the index. catalog: its catalog. target: a folder that does not exist or is empty. before: told the
-            copy's folder, whole but not yet under its name, and the checksum of its images.
+        folder: the index. catalog: its catalog. target: a folder that does not exist or is empty. before: called with
+            the folder of the complete copy, before it is renamed to `target`, and the checksum of its images.
 
     Returns:
         Images in the copy.
@@ -73,7 +73,7 @@ def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[P
 
 @contextmanager
 def _appearing(target: Path) -> Iterator[Path]:
-    """A folder that appears under its name only when it is whole."""
+    """A temporary folder that gets its real name only when it is complete."""
     if (target / FILE_NAME).exists():
         raise StoreError(
             f"{target} is an index already; name another folder, or move that one away first "
@@ -87,7 +87,7 @@ def _appearing(target: Path) -> Iterator[Path]:
     temporary = parent / f"{TEMPORARY}{target.name}-{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
     try:
-        # Its lock tells a copy that is being written from one whose process was killed; it goes with the folder.
+        # The system frees the lock of a killed process, so it tells a copy in progress from an abandoned one.
         with writer_lock(temporary):
             yield temporary
             sync_folder(temporary)
@@ -99,7 +99,7 @@ def _appearing(target: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Delete what killed processes left of the copies they were writing into a folder, as far as that is possible."""
+    """Delete unfinished copies that killed processes left in a folder, as far as possible."""
     with suppress(OSError):
         for entry in [entry for entry in parent.iterdir() if _UNFINISHED.fullmatch(entry.name)]:
             if entry.is_symlink() or not _is_unfinished_copy(entry):
@@ -109,9 +109,9 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _is_unfinished_copy(folder: Path) -> bool:
-    """Whether a folder with such a name holds the lock and what else a copy is made of, and nothing besides."""
+    """Whether a folder holds a lock, perhaps parts of a copy, and nothing else. The caller has checked its name."""
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    # The catalog with SQLite's files, the calibration with the temporary file it is written to.
+    # The catalog with SQLite's files, and the calibration with its temporary file.
     expected = (f"{FILE_NAME}-", f".{Path(calibration_file.FILE_NAME).stem}.")
     files = {name for name in names if name.startswith(expected)}
     return LOCK_NAME in names and names <= files | {LOCK_NAME, FOLDER_NAME, FILE_NAME, calibration_file.FILE_NAME}
@@ -119,13 +119,13 @@ def _is_unfinished_copy(folder: Path) -> bool:
 
 def _copy_segments(folder: Path, reader: Reader, target: Path) -> None:
     (target / FOLDER_NAME).mkdir(exist_ok=True)
-    for stale in (target / FOLDER_NAME).iterdir():  # of an attempt before; it may hold images that were removed since
+    for stale in (target / FOLDER_NAME).iterdir():  # of an earlier attempt; it may hold images that were removed since
         if stale.name not in map(str, reader.segments()):
             shutil.rmtree(stale)
     for segment_id in reader.segments():
         place = segment_folder(target, segment_id)
         if place.exists():
-            continue  # of an attempt before: segments never change
+            continue  # of an earlier attempt: segments never change
         source = segment_folder(folder, segment_id)
         check_folder(source)
         place.mkdir()
@@ -149,7 +149,7 @@ def _copy_file(source: Path, target: Path, written: FileSum) -> None:
 
 
 def outdated_copies(folder: Path, catalog: Catalog) -> list[str]:
-    """Backups beside the catalog and snapshots that hold images which the index holds no more, or cannot be read."""
+    """Backups and snapshots with images that the index no longer has, and those that cannot be read."""
     with catalog.read() as reader:
         live = reader.found_all()
         index_id, snapshots = reader.identity()[0], reader.copies()
@@ -162,9 +162,10 @@ def outdated_copies(folder: Path, catalog: Catalog) -> list[str]:
 
 
 def purge(folder: Path, catalog: Catalog, copies: Sequence[str]) -> tuple[str, ...]:
-    """Delete copies found by `outdated_copies`: backups, and snapshots that are as they were made; those deleted.
+    """Delete copies found by `outdated_copies`: backups and unchanged snapshots. Returns those that were deleted.
 
-    Of a snapshot's folder only what belongs to an index goes; one that has changed since is an index in use.
+    In a snapshot's folder only the files of an index are deleted. A snapshot that has changed is an index in use and
+    stays.
     """
     with catalog.read() as reader:
         index_id, snapshots = reader.identity()[0], reader.copies()
@@ -186,7 +187,7 @@ def purge(folder: Path, catalog: Catalog, copies: Sequence[str]) -> tuple[str, .
 
 
 def _purge_snapshot(folder: Path, identity: tuple[str, int]) -> bool:
-    """Delete a snapshot's files, the catalog last: a deletion that is interrupted leaves a copy that is still known."""
+    """Delete a snapshot's files, the catalog last, so that it is still recognised after an interruption."""
     with writer_lock(folder):
         if _identity(folder) != identity:
             return False
@@ -197,13 +198,13 @@ def _purge_snapshot(folder: Path, identity: tuple[str, int]) -> bool:
         (folder / FOLDER_NAME).rmdir()
         for name in (calibration_file.FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", FILE_NAME, LOCK_NAME):
             (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # somebody else's files stay
+    with suppress(OSError):  # files that are not ours stay
         folder.rmdir()
     return True
 
 
 def _identity(folder: Path) -> tuple[str, int] | None:
-    """Which index a folder holds, and in what state; None if that cannot be read."""
+    """Which index a folder holds, and the checksum of its images; None if that cannot be read."""
     try:
         return Catalog(folder / FILE_NAME).ask(Reader.identity)
     except (VpmsearchError, OSError, IndexError, ValueError):  # ValueError: a path that no file can have
@@ -211,7 +212,7 @@ def _identity(folder: Path) -> tuple[str, int] | None:
 
 
 def _is_within(path: Path, live: Int64) -> bool:
-    """Whether a catalog of any revision names none but these images; False if it cannot be read."""
+    """Whether a catalog, of any revision, names only images in `live`; False if it cannot be read."""
     try:
         with translated(path), closing(connect(path, fixed=True)) as connection:
             if not schema.is_plain(connection, "image"):
@@ -223,7 +224,7 @@ def _is_within(path: Path, live: Int64) -> bool:
 
 
 def restore(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> int:
-    """Make an index out of a snapshot, which stays; every file is compared with its checksum.
+    """Make an index from a snapshot. The snapshot stays. Every file is compared with its checksum.
 
     Args:
         source: the snapshot. target: a folder that does not exist or is empty.
@@ -244,7 +245,7 @@ def restore(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> i
     where = Path(os.path.abspath(target))  # noqa: PTH100
 
     def note(temporary: Path, total: int) -> None:
-        """The snapshot is a copy of what is restored from it, as of what it was made of."""
+        """Note in the new index that the snapshot is a copy of it, as the original index does."""
         Catalog(temporary / FILE_NAME).note_copies({os.path.abspath(folder): total}, owner=where)  # noqa: PTH100
 
     return copy_index(folder, catalog, where, note)

@@ -1,4 +1,4 @@
-"""A new index: how an empty folder becomes one, all of it or nothing."""
+"""Makes a new index in an empty folder, all of it or nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _NEW_CATALOG = f".new-{FILE_NAME}"
 
 
 def create_index(folder: Path, model: StoredModel) -> None:
-    """Fill an empty folder; the catalog appears under its name only when it is whole. The caller holds the writer lock.
+    """Make an index in an empty folder. The catalog gets its name only when it is complete. The caller holds the writer
+    lock.
 
     Raises:
         StoreError: there is an index already, or the folder holds other things. OSError: it cannot be written.
@@ -37,7 +38,7 @@ def create_index(folder: Path, model: StoredModel) -> None:
         catalogs.create(new, model, make_tables)
         new.rename(folder / FILE_NAME)
     except BaseException:
-        if not (folder / FILE_NAME).exists():  # an interruption may strike after the renaming
+        if not (folder / FILE_NAME).exists():  # an interruption may come after the renaming
             for left in folder.glob(f"{_NEW_CATALOG}*"):
                 left.unlink(missing_ok=True)
             shutil.rmtree(folder / FOLDER_NAME, ignore_errors=True)
@@ -47,7 +48,7 @@ def create_index(folder: Path, model: StoredModel) -> None:
 
 
 def _is_ours(entry: Path) -> bool:
-    """Whether a file in a folder without a catalog is what an interrupted `create` leaves."""
+    """Whether a file in a folder without a catalog was left by an interrupted `create`."""
     if entry.name == FOLDER_NAME:
         return not entry.is_symlink() and entry.is_dir() and not any(entry.iterdir())
     return entry.name == LOCK_NAME or entry.name.startswith(_NEW_CATALOG)

@@ -1,7 +1,7 @@
 """The embeddings of a segment: one HDF5 file, written by plain writes and read through a memory map.
 
-The only module that knows h5py. `embedding` (n, p, d), float16 or float32, is contiguous, so that its numbers lie at
-one offset of the file; `image_id` (n,) int64 names the rows.
+Only this module uses h5py. `embedding` (n, p, d), float16 or float32, is contiguous: its numbers start at one offset of
+the file. `image_id` (n,) int64 holds the ids of the rows.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _PAGE = 4096  # bytes; what is larger starts at a multiple
 class _Layout(io.RawIOBase):
     """A file in memory that remembers what was written where.
 
-    HDF5 cannot be trusted with a disk that fills up: after a failed write h5py can neither close the file nor end the
-    process without a crash. So it lays out the file here, without the embeddings, and Python writes it.
+    HDF5 does not survive a full disk: after a failed write h5py cannot close the file, and the process crashes when it
+    ends. So HDF5 lays out the file in memory, without the embeddings, and Python writes it to the disk.
     """
 
     def __init__(self) -> None:
@@ -78,13 +78,13 @@ class _Layout(io.RawIOBase):
 
 
 def _lay_out(ids: Int64, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> tuple[_Layout, int]:
-    """Everything but the embeddings, and the offset at which they belong."""
+    """The file without its embeddings, and the offset at which these belong."""
     layout = _Layout()
     with h5py.File(layout, "w", alignment_threshold=_PAGE, alignment_interval=_PAGE) as file:
         file.create_dataset("image_id", data=ids.astype("<i8"))
         settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         settings.set_layout(h5py.h5d.CONTIGUOUS)
-        settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # an offset now, before there are numbers
+        settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # gives an offset before any number is written
         settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
         space, kind = h5py.h5s.create_simple(shape), h5py.h5t.py_create(dtype)
         offset = h5py.h5d.create(file.id, b"embedding", kind, space, settings).get_offset()
@@ -92,7 +92,7 @@ def _lay_out(ids: Int64, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> t
 
 
 def write(path: Path, ids: Int64, shape: tuple[int, int], blocks: Iterable[NDArray[Any]], dtype: str) -> None:
-    """Write the file, block by block, and make it last through a power loss.
+    """Write the file block by block, and sync it so that it survives a power loss.
 
     Args:
         path: the new file. ids: (n,). shape: (p, d). blocks: (b, p, d) each, n rows in all. dtype: a key of `DTYPES`.
@@ -126,7 +126,7 @@ def read(path: Path, largest: int = MAX_FILE_BYTES) -> tuple[NDArray[np.floating
     """
     check_file(path, largest)
     try:
-        with h5py.File(path, "r", locking=False) as file:  # nobody changes it, and some file systems cannot lock
+        with h5py.File(path, "r", locking=False) as file:  # the file never changes, and some file systems have no locks
             embedding, ids = _place(file, "embedding"), _place(file, "image_id")
         sound = embedding.kind in DTYPES.values() and ids.kind == np.int64 and len(embedding.shape) == 3
         if not sound or ids.shape != embedding.shape[:1]:
@@ -151,15 +151,15 @@ class _Place:
         """The numbers, read-only."""
         if 0 in self.shape:
             return np.empty(self.shape, self.kind)
-        # A shape beyond the file's end is refused by NumPy; its product in Python's numbers cannot overflow before.
+        # NumPy refuses a shape that passes the file's end. Python's integers do not overflow in the product before.
         if self.offset + math.prod(self.shape) * self.kind.itemsize > path.stat().st_size:
             raise ValueError(f"shape {self.shape} is more than the file holds")
         return np.memmap(path, dtype=self.kind, mode="r", offset=self.offset, shape=self.shape)
 
 
 def _place(file: h5py.File, name: str) -> _Place:
-    """Find a data set, and leave the reading of it to `_Place.map`: HDF5 would believe its size and run its filters."""
-    # Before it is opened: a link may lead to any file of this machine.
+    """Find a data set for `_Place.map` to read. HDF5 itself would trust its size and run its filters."""
+    # Checked before opening: a link may lead to any file of this machine.
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{name} is a link, not a data set")  # noqa: TRY004 (of the file, not of a caller)
     data = file[name]

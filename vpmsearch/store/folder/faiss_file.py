@@ -1,7 +1,7 @@
-"""Reads the numbers of a FAISS file before FAISS does: it believes them, and a few bytes could cost all memory.
+"""Checks the numbers in a FAISS file before FAISS reads it. FAISS trusts them, so a few bad bytes could use all memory.
 
-Knows the six layouts that `region_index` writes and refuses all others. FAISS bounds each length by a terabyte only,
-and searches a graph without asking where its links lead.
+It accepts only the six layouts that `region_index` writes. FAISS accepts any length up to a terabyte, and follows the
+links of a graph without checking them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _LISTS_PER_ROOT = 16  # lists of an index of n vectors: at most this times √n;
 
 
 def most_bytes(n: int, d: int) -> int:
-    """How large a file of n vectors of d numbers may be, whatever its type: vectors, ids, links, centres and tables."""
+    """The largest size in bytes of a file of n vectors of d numbers, of any type: vectors, ids, links, centres and
+    tables.
+    """
     lists = _LISTS_PER_ROOT * math.isqrt(n) + 1
     return (n + lists) * (4 * d + 1024) + lists * _PER_BLOCK * _MAX_PIECES + 1024 * d + (1 << 20)
 
@@ -46,7 +48,7 @@ class _DamageError(ValueError):
 
 
 class _File:
-    """The bytes of a file from front to back; whatever is asked for must be there."""
+    """Reads a file from front to back. It is damaged if it ends before a requested number."""
 
     def __init__(self, data: NDArray[np.uint8]) -> None:
         self._data = data
@@ -65,14 +67,16 @@ class _File:
         return int(self.take(1, kind)[0])
 
     def vector(self, kind: str, count: int | None = None) -> NDArray[Any]:
-        """Numbers with their count before them, which must be `count` where that is known."""
+        """The next numbers; the file has their count before them. It must equal `count` if that is given."""
         found = self.one("<u8")
         if count is not None and found != count:
             raise _DamageError(f"{found} numbers where {count} belong")
         return self.take(found, kind)
 
     def lists(self, count: int, block: int) -> list[NDArray[Any]]:
-        """The ids of the next lists, codes between them: `vector` twice a list, of which there are thousands."""
+        """The ids of the next `count` lists; the codes between them are skipped. Faster than two `vector` calls for
+        each of thousands of lists.
+        """
         found, data = [], self._data.data
         for _ in range(count):
             try:
@@ -94,20 +98,20 @@ class _File:
         return self.take(4, "u1").tobytes()
 
     def end(self) -> None:
-        """Refuse what follows."""
+        """Refuse a file that has more bytes."""
         if self._at != len(self._data):
             raise _DamageError("bytes after its end")
 
 
 def problem(path: Path) -> str:
-    """What is wrong with a file, or "" if FAISS can be trusted with it.
+    """What is wrong with a file, or "" if FAISS can read it safely.
 
     Raises:
         OSError: it cannot be read.
     """
     if path.stat().st_size == 0:
         return "it is empty"
-    file = _File(np.memmap(path, np.uint8, mode="r").view(np.ndarray))  # a memmap's slices take twice as long
+    file = _File(np.memmap(path, np.uint8, mode="r").view(np.ndarray))  # slicing a memmap takes twice as long
     try:
         name = file.name()
         if name == b"IxM2":
@@ -144,7 +148,7 @@ def _check_ids(ids: NDArray[Any]) -> None:
 
 
 def _check_mapped(file: _File) -> None:
-    """Ids over plain vectors, or over a graph above them."""
+    """An id map over plain vectors, or over a graph of them."""
     d, n = _header(file)
     name = file.name()
     if name not in (b"IxF2", b"IHNf") or _header(file) != (d, n):
@@ -173,7 +177,7 @@ def _check_graph(file: _File, n: int) -> None:
         raise _DamageError("a graph whose links are not one after another")
     links = file.vector("<i4", int(expected[-1]))
     entry, top = file.one("<i4"), file.one("<i4")
-    file.take(3, "<i4")  # efforts, which every search sets itself
+    file.take(3, "<i4")  # search efforts, which every search sets again
     if n and not (0 <= entry < n and top == levels[entry] - 1):
         raise _DamageError("a graph without a way in")
     if not n and (entry, top) != (-1, -1):
@@ -181,7 +185,8 @@ def _check_graph(file: _File, n: int) -> None:
     if len(links) and not -1 <= int(links.min()) <= int(links.max()) < n:
         raise _DamageError("a graph whose links lead out of it")
     for level in range(1, len(steps)):
-        # A search on a level goes on with the links that the other end has on the same level.
+        # A search follows a link and continues with the other node's links on the same level, so that node must have
+        # the level.
         nodes = np.flatnonzero(levels > level)
         ends = links[expected[nodes][:, None] + np.arange(cum[level], cum[level + 1])]
         if (levels[ends[ends >= 0]] <= level).any():
@@ -189,7 +194,7 @@ def _check_graph(file: _File, n: int) -> None:
 
 
 def _check_lists(file: _File, name: bytes) -> None:
-    """Vectors in lists, the plain vectors of whose centres come first."""
+    """Vectors in lists. The file has the centres of the lists first, as plain vectors."""
     d, n = _header(file)
     lists, _ = file.take(2, "<u8").tolist()
     if not 1 <= lists <= _LISTS_PER_ROOT * math.isqrt(n):
@@ -214,7 +219,7 @@ def _check_lists(file: _File, name: bytes) -> None:
 
 
 def _check_blocks(file: _File, lists: int, n: int, block: int) -> None:
-    """Of each list the ids, then the codes of 32 vectors after another, the last ones filled up."""
+    """For each list the ids, then the codes in blocks of 32 vectors; the last block is padded."""
     if file.name() != b"ilbl" or file.take(4, "<u8").tolist() != [lists, 2**64 - 1, _PER_BLOCK, block]:
         raise _DamageError("its lists are others than its header says")
     ids = file.lists(lists, block)
@@ -234,7 +239,7 @@ def _sizes(file: _File, lists: int) -> list[int]:
 
 
 def _scalar_codes(file: _File, d: int) -> int:
-    """Bytes a vector, one a number."""
+    """Bytes per vector: one for each number."""
     kind = file.one("<i4")
     file.take(2, "<i4")  # how the ranges were found
     inner = file.take(2, "<u8").tolist()
@@ -246,7 +251,7 @@ def _scalar_codes(file: _File, d: int) -> int:
 
 
 def _product_codes(file: _File, d: int) -> int:
-    """Bytes a vector, `bits` for each piece of it."""
+    """Bytes per vector: `bits` bits for each piece."""
     residual, code = file.one("u1"), file.one("<u8")
     inner, pieces, bits = file.take(3, "<u8").tolist()
     known = inner == d and 1 <= bits <= 8 and 1 <= pieces <= _MAX_PIECES and d % pieces == 0
@@ -257,7 +262,7 @@ def _product_codes(file: _File, d: int) -> int:
 
 
 def _fast_scan_codes(file: _File, d: int) -> int:
-    """Bytes of 32 vectors, half a byte for each piece, an even number of them."""
+    """Bytes of 32 vectors: half a byte for each piece; the number of pieces is rounded up to an even one."""
     residual, code = file.one("u1"), file.one("<u8")
     per_block, even, way, queries = file.one("<i4"), file.one("<u8"), file.one("<i4"), file.one("<u8")
     inner, pieces, bits = file.take(3, "<u8").tolist()

@@ -1,7 +1,7 @@
-"""Whatever of an index is opened, made or deleted goes through here: it comes from anybody.
+"""Opens, makes and deletes the files of an index. An index may come from an attacker, so each file is checked.
 
-A file is a regular one of bounded size, no link and nearly no hole; a segment is a folder named by a number, in the
-folder of the segments, which is no link either. So nothing that an index holds leads out of it.
+A file must be regular, of bounded size, no link and with nearly no holes. A segment must be a folder named by a number
+in the folder of the segments; neither folder may be a link. So nothing in an index leads out of it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from vpmsearch.system.regular import UnfitFileError, open_regular
 
 FOLDER_NAME = "segments"
 MAX_FILE_BYTES = 1 << 40
-"""Of any file of an index."""
+"""The largest file of an index, in bytes."""
 REMEDY = "restore the index from a copy or build it again"
 """What to do about an index whose catalog or embeddings are not what was written."""
 
 
 def printable_line(error: BaseException) -> str:
-    """What an error says, on one line, without what a damaged file smuggled into it."""
+    """An error's message on one line, cut. Control characters, which a damaged file may put into it, are escaped."""
     text = " ".join(str(error).split())[:300] or type(error).__name__
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
@@ -32,8 +32,8 @@ def open_file(path: Path, largest: int = MAX_FILE_BYTES) -> BufferedReader:
     """Open a file of an index for reading.
 
     Raises:
-        StoreDamagedError: it is missing, or no file that an index has. StoreError: it is there, but the system refuses
-            (permissions, limits).
+        StoreDamagedError: it is missing, or an index has no such file. StoreError: it exists, but the system refuses to
+            open it (permissions, limits).
     """
     try:
         return open_regular(path, largest)
@@ -49,12 +49,12 @@ def open_file(path: Path, largest: int = MAX_FILE_BYTES) -> BufferedReader:
 
 
 def check_file(path: Path, largest: int = MAX_FILE_BYTES) -> None:
-    """As `open_file`, for what SQLite, HDF5 or FAISS then open by its path."""
+    """The checks of `open_file`, for a file that SQLite, HDF5 or FAISS then opens by its path."""
     open_file(path, largest).close()
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder of an index that is a link, or none.
+    """Refuse a folder of an index that is a link or no folder.
 
     Raises:
         StoreDamagedError: says which. StoreError: it cannot be looked at.
@@ -85,7 +85,7 @@ def segment_folder(folder: Path, segment_id: int) -> Path:
     """Where a segment of an index is, or would be.
 
     Raises:
-        StoreDamagedError: the way there is a link, or the id no number that a segment has.
+        StoreDamagedError: a folder on its path is a link, or no segment can have this id.
     """
     if type(segment_id) is not int or segment_id < 1:
         raise StoreDamagedError(f"{folder} names a segment {segment_id!r:.40}; {REMEDY}")
@@ -96,7 +96,7 @@ def segment_folder(folder: Path, segment_id: int) -> Path:
 
 
 def remove_segment(folder: Path, segment_id: int) -> None:
-    """Delete a segment's folder, if there is one; what is a link is not followed.
+    """Delete a segment's folder if it exists. Links are not followed.
 
     Raises:
         StoreDamagedError: as `segment_folder`. OSError: it cannot be deleted.

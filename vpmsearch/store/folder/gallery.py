@@ -1,4 +1,4 @@
-"""GalleryStore: the catalog, the embeddings and the region indexes as one store that commits as one."""
+"""GalleryStore: catalog, embeddings and region indexes as one store with common commits."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class GalleryStore(Gallery):
         return f"<GalleryStore {self.path}: {images}, {regions}, {name}>"
 
     def close(self) -> None:
-        """Let go of the files; snapshots that somebody holds stay valid."""
+        """Close the files. Snapshots that are still in use stay valid."""
         with self._lock:
             self._closed = True
             self._forget()
@@ -123,10 +123,10 @@ class GalleryStore(Gallery):
 
     def _take(self) -> None:
         self._snapshot = self._before = Snapshot.take(self.path, self._catalog, self.device, self._before)
-        self._model = self._snapshot.stored_model  # of another index, should one have come to be at this path
+        self._model = self._snapshot.stored_model  # another index may have replaced the one at this path
 
     def _outdate(self) -> None:
-        """Let the next use take a new view."""
+        """Make the next use take a new snapshot."""
         with self._lock:
             self._snapshot = None
 
@@ -135,7 +135,7 @@ class GalleryStore(Gallery):
             self._snapshot = self._before = None
 
     def _now(self) -> Snapshot:
-        """A view of what is committed by now; what searches see stays as it is."""
+        """A snapshot of what is committed now. The one that searches see does not change."""
         with self._lock:
             self._check_open()
             state = self._catalog.ask(Reader.state)
@@ -208,9 +208,9 @@ class GalleryStore(Gallery):
         return calibration_file.write(self.path, values)
 
     def snapshot_to(self, target: str | os.PathLike[str]) -> int:
-        """Copy the index as it is now, while a writer may work; the copy is an index like any other.
+        """Copy the index as it is now. A writer may work meanwhile. The copy is an index like any other.
 
-        `compact` will name the copy for as long as it holds images that were removed here.
+        `compact` names the copy as long as it holds images that were removed here.
 
         Args:
             target: a folder that does not exist or is empty.
@@ -224,12 +224,12 @@ class GalleryStore(Gallery):
         """
         self._check_open()
         folder = Path(os.path.abspath(target))  # noqa: PTH100 (a link is the user's name for it)
-        noted = os.access(self.path / FILE_NAME, os.W_OK)  # else nothing can be removed here either
+        noted = os.access(self.path / FILE_NAME, os.W_OK)  # else nothing can ever be removed here
         if noted:
             self._catalog.check_writable()
 
         def note(_: Path, total: int) -> None:
-            # Before the copy appears: to know of one that is not there does no harm.
+            # Noted before the copy appears: a note of a copy that does not exist does no harm.
             if noted:
                 self._catalog.note_copies({str(folder): total})
 
@@ -240,7 +240,7 @@ class GalleryStore(Gallery):
         return verify(self.path)
 
     def compact(self, *, wait_seconds: float = 5.0, purge_backups: bool = False) -> CompactReport:
-        """Reclaim what was removed; see `vpmsearch.store.compact`."""
+        """Free the space of removed images; see `vpmsearch.store.compact`."""
         self._check_open()
         self._forget()  # an open view would keep the old files on the disk
         report = compact(self.path, wait_seconds=wait_seconds, purge_backups=purge_backups)

@@ -18,15 +18,15 @@ _known_resources: dict[int, tuple[Any, threading.Lock]] = {}
 
 
 def _resources(gpu: int) -> tuple[Any, threading.Lock]:
-    """The scratch memory of a GPU and the lock it needs: searches that share it must not overlap."""
-    with _one_at_a_time:  # indexes are opened beside each other
+    """The scratch memory of a GPU and its lock: searches that share the memory must not overlap."""
+    with _one_at_a_time:  # several threads open indexes at once
         if gpu not in _known_resources:
             _known_resources[gpu] = faiss.StandardGpuResources(), threading.Lock()
         return _known_resources[gpu]
 
 
 class GpuIndex:
-    """An index on a GPU, which cannot filter. Flat ones go without their id map, which is applied here."""
+    """An index on a GPU. It cannot filter. A flat index has no id map on the GPU; the map is applied here."""
 
     def __init__(self, index: Any, gpu: int) -> None:
         self._mapped = isinstance(index, faiss.IndexIDMap)

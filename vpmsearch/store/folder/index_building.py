@@ -1,4 +1,4 @@
-"""How the FAISS index of a region is built: its type chosen, its centroids and codes learned, its vectors added."""
+"""Builds the FAISS index of a region: chooses the type, learns centroids and codes, adds the vectors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vpmsearch.types import Float32, Int64
 
 Rows = Callable[[Int64], Float32]  # positions (m,) -> vectors (m, d)
 
-_TRAINING_POINTS = 50  # a centroid: more change the recall by less than it varies, and cost a build its time
+_TRAINING_POINTS = 50  # per centroid: more cost much time and change the recall by less than it varies
 _LONGEST = 8  # times the median length: longer vectors are not learned from
 _LEAST_CENTROIDS = 256  # of codes of a byte
-_EQUAL_SAMPLE = 4000  # vectors that are looked at for equal ones
+_EQUAL_SAMPLE = 4000  # size of the sample in which equal vectors are counted
 _BLOCK = 16_384  # vectors added at once
 
 
@@ -45,12 +45,12 @@ def build_index(rows: Rows, d: int, ids: Int64, kind: str, on_added: Callable[[i
 
 
 def as_floats(vectors: NDArray[Any]) -> Float32:
-    """Vectors as FAISS takes them."""
+    """Vectors as contiguous float32, which FAISS needs."""
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
 def _many_are_equal(rows: Rows, n: int) -> bool:
-    """Whether more than `MANY_EQUAL` of n vectors are equal, as far as a sample tells."""
+    """Whether more than `MANY_EQUAL` of n vectors are equal, estimated from a sample."""
     positions = np.unique(np.linspace(0, n - 1, min(n, _EQUAL_SAMPLE)).astype(np.int64)) if n else np.zeros(0, np.int64)
     sample = as_floats(rows(positions)) + np.float32(0)  # 0 and -0 are equal
     counts = Counter(vector.tobytes() for vector in sample)
@@ -58,9 +58,9 @@ def _many_are_equal(rows: Rows, n: int) -> bool:
 
 
 def _typical(sample: Float32) -> Float32:
-    """Without vectors of another length than the others: the tables of a fast scan have one scale for all codes, and
-    one code far out would leave no difference between the rest. What is typical is asked of different vectors: half of
-    them may be one blank frame's, and short.
+    """The sample without unusually long vectors. The tables of a fast scan have one scale for all codes, so one
+    outlying code would leave no difference between the others. The median is taken over the distinct lengths, because
+    half of all vectors may come from equal blank frames, and these are short.
     """
     lengths = np.linalg.norm(sample.astype(np.float64), axis=1)
     typical: Float32 = sample[lengths <= _LONGEST * np.median(np.unique(lengths))]

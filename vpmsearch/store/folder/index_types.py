@@ -1,7 +1,7 @@
-"""The types that a region's index may have: a table of them, which one suits, and the type of an index that was read.
+"""The table of types that a region's index may have, the choice of one, and the type of an index that was read.
 
-A new type is a row in `TYPES`; `faiss_file` must also know its file layout, so that a hostile file is refused. This
-module, `region_index` and `gpu_index` alone know faiss.
+A new type is a row in `TYPES`. `faiss_file` must also know its file layout, so that a hostile file is refused. Only
+this module, `region_index` and `gpu_index` use faiss.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _POINTS_PER_CENTROID = 39  # FAISS warns of fewer
 _IVF_FROM = 1000  # fewer vectors are scanned faster than lists are looked up
 _LISTS_PER_ROOT = 2  # lists of n vectors: so many times √n
 _PQ_BITS = 8
-_FAST_PIECES = 256  # of a vector at most, half a byte each
-_FAST_LEAST = 8  # numbers a piece at most, or too little is left of a vector
-_PQ_CODES = (48, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)  # bytes a vector that a GPU takes with float32 tables
+_FAST_PIECES = 256  # most pieces of a vector, half a byte each
+_FAST_LEAST = 8  # most numbers in a piece; longer pieces lose too much of the vector
+_PQ_CODES = (48, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)  # bytes per vector that a GPU supports with float32 tables
 _HNSW_LINKS = 32
 
 
@@ -34,10 +34,10 @@ _HNSW_LINKS = 32
 class IndexType:
     """How FAISS keeps and searches the vectors of one region.
 
-    make: (n, d) -> an index for n vectors of d numbers, not trained. form: the name of the FAISS class, within its id
-    map where it has one. walk: what a search goes through. least: fewer vectors become a flat index. exact_distances:
-    distances are of the vectors themselves, not of codes. on_gpu: FAISS has a GPU form. share: for 400 neighbours, 1 of
-    so many lists is looked through.
+    make: (n, d) -> an untrained index for n vectors of d numbers. form: the name of the FAISS class (inside the id map
+    if there is one). walk: what a search goes through. least: fewer vectors become a flat index. exact_distances:
+    distances are of the vectors themselves, not of codes. on_gpu: FAISS has a GPU form. share: a search for 400
+    neighbours scans 1 of this many lists.
     """
 
     make: Callable[[int, int], Any]
@@ -84,23 +84,23 @@ TYPES: dict[str, IndexType] = {
     "ivf-flat": IndexType(_ivf_flat, "IndexIVFFlat", "lists", exact_distances=True),
     "ivf-sq8": IndexType(_ivf_sq8, "IndexIVFScalarQuantizer", "lists"),
     "ivf-pq": IndexType(_ivf_pq, "IndexIVFPQ", "lists", least=lambda: _POINTS_PER_CENTROID * 2**_PQ_BITS),
-    # 32 codes at a time in the registers of the processor, which a GPU cannot.
+    # The CPU compares 32 codes at a time in its registers; a GPU has no such form.
     "ivf-pqfs": IndexType(_ivf_pqfs, "IndexIVFPQFastScan", "lists", on_gpu=False, share=8),
 }
 """Every type by name."""
 
 INDEX_TYPES = ("auto", *TYPES)
-"""What may be asked for."""
+"""The types that a user may ask for."""
 
 
 def choose_type(asked: str, n: int, d: int) -> str:
-    """The type an index of n vectors of d numbers gets: the one rule.
+    """The type that an index of n vectors of d numbers gets. No other rule decides it.
 
-    Up to `_AUTO_FLAT_BELOW` a scan is fast and exact, also where an index has seven segments of that size, as it may
-    between two merges. Above, lists of a quarter of a byte a number are scanned at a fifth of the cost of one byte a
-    number, which is what a machine with a GPU gets; the candidates are re-ranked from the embeddings, so errors in the
-    distance cost little (docs/decisions/0005). Lists and codes also need vectors to be learned from, and a fast scan
-    vectors that can be taken apart into pieces of at most `_FAST_LEAST` numbers.
+    Up to `_AUTO_FLAT_BELOW` vectors a scan is fast and exact, even with seven segments of that size, which an index may
+    have between two merges. Above, an index has lists of codes. Codes of a quarter of a byte per number cost a fifth of
+    the time of one byte per number; a machine with a GPU gets one byte. The candidates are re-ranked from the
+    embeddings, so errors in the distance cost little (docs/decisions/0005). Lists and codes need enough vectors to
+    learn from. A fast scan also needs vectors that divide into pieces of at most `_FAST_LEAST` numbers.
     """
     if asked == "auto":
         asked = "flat" if n < _AUTO_FLAT_BELOW else "ivf-sq8" if faiss.get_num_gpus() else "ivf-pqfs"
@@ -110,12 +110,12 @@ def choose_type(asked: str, n: int, d: int) -> str:
 
 
 def _fast_pieces(d: int) -> int:
-    """Into how many pieces a fast scan takes a vector apart: of two numbers each where that is possible."""
+    """The number of pieces into which a fast scan divides a vector: of two numbers each if possible."""
     return next(pieces for pieces in range(min(_FAST_PIECES, max(d // 2, 1)), 0, -1) if d % pieces == 0)
 
 
 def flat_index(image_ids: Int64, vectors: Float32) -> Any:
-    """A flat index (L2) of vectors (m, d) under their images' ids (m,), for whoever asks FAISS by himself."""
+    """A flat index (L2) of vectors (m, d) under their images' ids (m,), for users who call FAISS themselves."""
     index = faiss.IndexIDMap2(faiss.IndexFlatL2(vectors.shape[1]))
     index.add_with_ids(np.ascontiguousarray(vectors), image_ids)
     return index
@@ -124,11 +124,11 @@ def flat_index(image_ids: Int64, vectors: Float32) -> Any:
 def gpu_of(device: str) -> int | None:
     """The GPU that a device names, None for the CPU; "auto" is the first GPU where there is one.
 
-    With faiss-cpu it is None for a GPU too: the lists stay on the CPU, and only model and Eq. 4 use the GPU
+    With faiss-cpu it is None for a GPU too: the lists stay on the CPU, and only the model and Eq. 4 use the GPU
     (docs/decisions/0019).
 
     Raises:
-        DeviceError: it is no device, or not there.
+        DeviceError: the name is no device, or the device is not there.
     """
     name, _, number = device.partition(":")
     if device == "cpu" or (device == "auto" and faiss.get_num_gpus() == 0):
@@ -144,7 +144,7 @@ def gpu_of(device: str) -> int | None:
 
 
 def type_of(index: Any) -> str:
-    """The type of an index, "" if it is none that vpmsearch makes."""
+    """The type of an index, "" if vpmsearch makes no such index."""
     mapped = isinstance(index, faiss.IndexIDMap)
     form = type(faiss.downcast_index(index.index) if mapped else index).__name__
     fitting = (name for name, kind in TYPES.items() if kind.form == form and mapped == (kind.walk != "lists"))
@@ -152,7 +152,7 @@ def type_of(index: Any) -> str:
 
 
 def check_index_type(name: str) -> None:
-    """Refuse a type that is none.
+    """Refuse an unknown type.
 
     Raises:
         StoreError: it is not in `INDEX_TYPES`.

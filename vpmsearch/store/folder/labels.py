@@ -1,6 +1,6 @@
-"""What the catalog says of the images of a segment, in memory: a search filters by it and names its matches from it.
+"""The catalog's data of a segment's images, in memory. A search filters by it and takes its matches' records from it.
 
-Read once, it needs no transaction of SQLite's any more, so a reader keeps nobody's log from being emptied.
+It is read once and then needs no SQLite transaction, so a search does not keep the log from being emptied.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from vpmsearch.store.folder.columns import (
 from vpmsearch.types import Bool, ImageRecord, Int64, SearchFilter, as_utc
 
 COLUMNS = ("id", "path", "content_hash", "pid", "camid", "captured_at", "width", "height", "attributes")
-"""Of table `image`, in the order that `ImageLabels.of` takes them."""
+"""Columns of table `image`, in the order that `ImageLabels.of` expects."""
 _ANY = -(2**63)
 
 
 @dataclass(frozen=True)
 class ImageLabels:
-    """Of n images, in the order of the segment's rows, the removed ones included; nothing of it changes.
+    """The labels of a segment's n images in the order of its rows, with the removed ones. Immutable.
 
     ids: (n,) image ids. paths, hashes: (n,) text. pids, camids: n labels. captured_at: (n,) UTC. sizes: (n, 2) int64,
     width and height in pixels. attributes: of each.
@@ -55,7 +55,7 @@ class ImageLabels:
         """Turn blocks of rows of `COLUMNS` into arrays, block by block: a million rows of Python's take a GiB.
 
         Raises:
-            TypeError, ValueError: a value is none that vpmsearch writes.
+            TypeError, ValueError: vpmsearch does not write such a value.
         """
         parts = [_arrays(list(zip(*block, strict=True))) for block in blocks if block]
         if not parts:
@@ -91,7 +91,7 @@ class ImageLabels:
         return passed
 
     def record(self, row: int) -> ImageRecord:
-        """All of one image."""
+        """The record of one image."""
         time: datetime | None = self.captured_at[row].item()
         pid: Any = self.pids.at(row)
         camid: Any = self.camids.at(row)
@@ -128,7 +128,7 @@ def _labels(values: Sequence[Any], name: str) -> Labels:
 
 
 def _joined(parts: Sequence[Labels]) -> Labels:
-    """One after another, with one table of values."""
+    """Concatenate labels; the result has one table of values."""
     number: dict[Label, int] = {}
     codes = []
     for part in parts:

@@ -1,4 +1,4 @@
-"""What an interrupted writer left in the folder of an index: harmless, and the next writer's to delete."""
+"""Deletes what an interrupted writer left in the folder of an index. It is harmless; the next writer deletes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def remove_unreferenced(folder: Path, referenced: Iterable[int]) -> None:
     """Delete what an interrupted commit or compaction left in an index; the caller holds the writer lock.
 
     Raises:
-        StoreDamagedError: its segments are elsewhere.
+        StoreDamagedError: the folder of the segments is a link or no folder.
     """
     names = {str(segment_id) for segment_id in referenced}
     for entry in segments_folder(folder).iterdir():
@@ -25,18 +25,18 @@ def remove_unreferenced(folder: Path, referenced: Iterable[int]) -> None:
 
 
 def is_leftover(name: str, referenced: set[str]) -> bool:
-    """Whether a folder is what an interrupted writer left: harmless, and the next writer's to delete."""
+    """Whether a folder was left by an interrupted writer."""
     return name.startswith(TEMPORARY) or (name.isdecimal() and name not in referenced)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what an interrupted upgrade left beside the catalog; the caller holds the writer lock."""
+    """Delete what an interrupted upgrade left beside the catalog. The caller holds the writer lock."""
     for left in folder.glob(".catalog.sqlite3.*"):
         with suppress(OSError):  # a folder is none of ours
             left.unlink(missing_ok=True)
 
 
 def discard(folder: Path, segment_id: int) -> None:
-    """Delete a segment that no catalog names, as far as that is possible."""
+    """Delete a segment that no catalog names, as far as possible."""
     with suppress(OSError, StoreError):
         remove_segment(folder, segment_id)

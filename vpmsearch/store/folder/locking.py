@@ -1,4 +1,4 @@
-"""The writer lock: one writer at a time, and the operating system frees it when the process dies."""
+"""The writer lock: it allows one writer at a time. The operating system frees it when the process dies."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """Be the only writer of an index.
 
     Raises:
-        StoreLockedError: somebody else is, in this process or another.
+        StoreLockedError: there is another writer, in this process or another.
         StoreError: the folder cannot be written to.
     """
     path = folder / LOCK_NAME
-    if path.is_symlink() or (path.exists() and not path.is_file()):  # it would be opened for writing, whatever it is
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # never open anything else for writing
         raise StoreDamagedError(f"{path} is no file, and no index has such a thing; delete it")
     lock = FileLock(folder / LOCK_NAME, timeout=0, thread_local=False)
     try:
@@ -39,17 +39,17 @@ def writer_lock(folder: Path) -> Iterator[None]:
 
 
 def holders(files: Iterable[tuple[int, str]], *, deleted: bool) -> tuple[int, ...]:
-    """Processes that have one of these files mapped, as far as we may look into them. Linux only.
+    """Ids of the processes that have one of these files mapped, as far as we may inspect them. Linux only.
 
     Args:
-        files: number (inode) and end of the path of each. deleted: whether the files are gone: their numbers may have
-            been given to other files since, which are not.
+        files: inode number and end of the path of each. deleted: whether the files are deleted. Their inode numbers may
+            then belong to new files, which are not counted.
     """
     wanted = set(files)
     parts = {len(PurePath(end).parts) for _, end in wanted}
     found = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
-        with suppress(OSError):  # somebody else's, or gone
+        with suppress(OSError):  # another user's process, or it ended
             # 7f00-7f01 r--s 00000000 08:01 123456   /index/segments/1/embeddings.h5 (deleted)
             lines = (line.split(maxsplit=5) for line in maps.read_text(errors="replace").splitlines())
             for number, path in ((int(line[4]), line[5]) for line in lines if len(line) == 6):

@@ -1,4 +1,4 @@
-"""Looking after an index: `verify` finds damage, `repair` mends what follows from the rest."""
+"""`verify` finds damage in an index. `repair` rebuilds the files that can be made from others."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _ATTEMPTS = 3
 
 
 def verify(path: str | os.PathLike[str]) -> VerifyReport:
-    """Check every file of an index against its checksum and every other; damage is reported, never raised.
+    """Check every file of an index against its checksum and against the other files. Damage is reported, never raised.
 
-    Folders that an interrupted writer left among the segments are no damage: the next writer deletes them.
+    Folders that an interrupted writer left among the segments are not damage: the next writer deletes them.
 
     Raises:
         StoreNotFoundError: there is no index. StoreVersionError: it needs `vpmsearch upgrade`.
@@ -41,21 +41,21 @@ def _problems(folder: Path) -> tuple[int, list[Problem]]:
             images, problems, segments = catalog.ask(look)
             if not problems or catalog.ask(Reader.segments) == segments:
                 break
-            # A merge may have replaced what was being looked at.
+            # A merge may have replaced the segment during the check.
         except StoreDamagedError as error:
             return 0, [Problem(str(error))]
     return images, problems
 
 
 def repair(path: str | os.PathLike[str]) -> VerifyReport:
-    """Build anew what is damaged and follows from the catalog and the embeddings: region indexes, above all.
+    """Rebuild damaged files that follow from the catalog and the embeddings, mainly region indexes.
 
     Returns:
-        What is still wrong.
+        The remaining problems.
 
     Raises:
         StoreLockedError: somebody writes. StoreError: the disk is full. StoreVersionError: an older vpmsearch wrote the
-        index, and something is to be mended. Else as `verify`.
+            index, and it needs repair. Otherwise as `verify`.
     """
     folder = Path(path)
     _, problems = _problems(folder)

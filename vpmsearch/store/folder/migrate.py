@@ -28,13 +28,13 @@ from vpmsearch.types import MAX_REGIONS
 
 
 def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """Bring an index to the revision of this version of vpmsearch; the old catalog stays beside it as a backup.
+    """Bring an index to the revision of this version of vpmsearch. The old catalog stays beside it as a backup.
 
     Args:
         path: the folder of the index.
 
     Returns:
-        The revision before and after; equal when there was nothing to do, and then no backup is made.
+        The revisions before and after. If there was nothing to do they are equal, and no backup is made.
 
     Raises:
         StoreNotFoundError: there is no index. StoreLockedError: somebody writes to it.
@@ -71,13 +71,13 @@ def _upgrade(folder: Path, catalog: Path) -> tuple[str, str]:
         if old == "0001":
             _sum_up(folder, connection)
         else:
-            sum_all(connection)  # of rows that may have another form now; the files have not changed
-        _check_upgraded(connection, folder, before)  # leaving by an error takes everything back
+            sum_all(connection)  # rows may have another form now; the files have not changed
+        _check_upgraded(connection, folder, before)  # an error undoes everything
     return old, REVISION
 
 
 def _revision(folder: Path, catalog: Path) -> str:
-    """The revision of a catalog of which nothing else is known yet.
+    """The revision of a catalog that has not been checked yet.
 
     Raises:
         StoreVersionError: it has none, or one that this version of vpmsearch does not know.
@@ -103,7 +103,7 @@ def schema_at(revision: str) -> schema.Schema:
 
 
 def _kept(connection: Connection) -> dict[str, int]:
-    """What no upgrade may lessen: rows by table, and the largest ids ever given."""
+    """Numbers that no upgrade may lower: rows by table, and the largest ids ever used."""
     counts = {
         table: int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
         for table in ("model", "segment", "image", "visibility", "rejected")
@@ -113,7 +113,7 @@ def _kept(connection: Connection) -> dict[str, int]:
 
 
 def _check_upgraded(connection: Connection, folder: Path, before: dict[str, int]) -> None:
-    """Refuse an upgrade that lost something, or that left other tables than the migrations make in a new catalog."""
+    """Refuse an upgrade that lost something, or whose tables differ from those of a new catalog."""
     broken = connection.execute(text("PRAGMA foreign_key_check")).all()
     if broken:
         raise StoreError(f"upgrading {folder} would leave {len(broken)} dangling rows; nothing was changed")
@@ -128,9 +128,9 @@ def _check_upgraded(connection: Connection, folder: Path, before: dict[str, int]
 
 
 def _sum_up(folder: Path, connection: Connection) -> None:
-    """Give an index of revision 0001 what it lacks: files of image ids and visibility, and all checksums.
+    """Add to an index of revision 0001 what it lacks: the files of image ids and visibility, and all checksums.
 
-    From now on the files are as they are now: an upgrade cannot know whether one was damaged before.
+    The checksums are of the files as they are now: an upgrade cannot know whether one was damaged before.
     """
     grid = connection.execute(text("SELECT regions_high, regions_wide FROM model")).one()
     p = int(np.prod(whole_numbers(grid, "model.regions", least=1)))
@@ -169,6 +169,8 @@ def _back_up(catalog: Path, revision: str) -> None:
 
 
 def _keep_a_log(catalog: Path) -> None:
-    """Have SQLite keep a write-ahead log, as VACUUM INTO does not: else readers and a writer stop one another."""
+    """Switch the catalog to a write-ahead log, which VACUUM INTO does not keep. Without it readers and a writer block
+    each other.
+    """
     with closing(connect(catalog, write=True)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -1,4 +1,4 @@
-"""What a snapshot is made of: the catalog as it was at one moment, and the segments that it names, open."""
+"""The parts of a snapshot: the catalog at one moment, and its open segments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vpmsearch.types import Bool, Int64
 
 @dataclass(frozen=True)
 class Listed:
-    """A segment as the catalog has it. images: how many. files: what was written."""
+    """A segment in the catalog. images: how many. files: checksums by name, as written."""
 
     images: int
     files: Mapping[str, FileSum]
@@ -29,7 +29,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Moment:
-    """All that a snapshot needs of the catalog, read in one transaction that is over.
+    """All that a snapshot needs from the catalog, read in one transaction, which has ended.
 
     relabelled: see `Reader.relabelled`. removed: ids, ascending.
     """
@@ -43,13 +43,13 @@ class Moment:
 
     @classmethod
     def of(cls, reader: Reader, before: Moment | None, parts: Mapping[int, Part]) -> Moment:
-        """Read it; the labels of a segment that was open before only if some were changed since.
+        """Read it. Labels of a segment that was open before are read again only if labels have changed since.
 
         Args:
             before: the moment of an earlier snapshot. parts: its segments.
         """
         relabelled, state = reader.relabelled(), reader.state()
-        # Another index may have come to be at this path, with the same files and other labels.
+        # Another index may have replaced the one at this path, with the same files and other labels.
         same = before is not None and before.state[0] == state[0] and before.relabelled == relabelled
         segments = {}
         for segment_id, images in reader.segments().items():
@@ -59,7 +59,7 @@ class Moment:
         return cls(state, reader.model(), relabelled, reader.removed(), reader.counts()[2], segments)
 
     def open(self, folder: Path, device: str, parts: Mapping[int, Part]) -> dict[int, OpenSegment]:
-        """Open the segments of an index; those that are open already, as `parts`, are taken from there.
+        """Open the segments of an index. Segments that are open in `parts` are reused.
 
         Raises:
             StoreDamagedError: a file is missing or not what it should be.
@@ -86,8 +86,8 @@ class Moment:
 class Part:
     """A segment within a snapshot.
 
-    labels: of all its images, by row. rows: (n,) where those that are not removed stand in the snapshot. whole: (p,)
-    whether a region's index holds nothing that is removed, so that it can be searched without a filter.
+    labels: of all its images, by row. rows: (n,) the snapshot rows of its images that are not removed. whole: (p,)
+    whether a region's index holds no removed image, so that it can be searched without a filter.
     """
 
     files: OpenSegment

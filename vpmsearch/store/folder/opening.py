@@ -1,4 +1,4 @@
-"""Opening the catalog of an index that is there."""
+"""Opens the catalog of an existing index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ def open_catalog(folder: Path) -> Catalog:
     """The catalog of an index, of the right revision.
 
     Raises:
-        StoreNotFoundError, StoreVersionError, StoreDamagedError: there is none that could be used.
+        StoreNotFoundError: there is no index. StoreVersionError: it has another revision. StoreDamagedError: it is
+            damaged.
     """
     path = folder / FILE_NAME
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""A reader of the catalog: one read transaction, so that every answer is of the same moment."""
+"""A reader of the catalog: one read transaction, so all answers are from the same moment."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ _FILE = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9]+")  # nothing that leads out of t
 
 
 class Reader:
-    """One read transaction: every answer is of the same moment, whatever is committed meanwhile.
+    """One read transaction: all answers are from the same moment, whatever is committed meanwhile.
 
-    As long as it lasts SQLite cannot empty its write-ahead log, so it is closed when what was wanted has been read. Not
-    for several threads.
+    SQLite cannot empty its write-ahead log during the transaction, so close the reader soon. Not for several threads.
     """
 
     def __init__(self, path: Path, engine: Engine) -> None:
@@ -89,7 +88,7 @@ class Reader:
     def _ids(self, *conditions: ColumnElement[bool]) -> Int64:
         with self._blocks(select(_plain(Image.id)).where(*conditions).order_by(Image.id)) as blocks:
             rows = chain.from_iterable(blocks)
-            return whole_numbers(list(chain.from_iterable(rows)), "image.id")  # a million: no loop of Python's
+            return whole_numbers(list(chain.from_iterable(rows)), "image.id")  # up to a million: no Python loop
 
     def model(self) -> StoredModel:
         """The one row of `model`."""
@@ -118,18 +117,18 @@ class Reader:
     def state(self) -> tuple[object, ...]:
         """Differs between two transactions exactly when something was committed between them.
 
-        A commit changes rows, and so their checksum; a merge only the segments.
+        A commit changes rows and so their checksum. A merge changes only the segments.
         """
         sums = select(Checksum.name, Checksum.total).where(Checksum.name.in_(("image", "rejected")))
-        index_id = str(self._all(select(Model.index_id))[0][0])  # another index may have come to be at this path
+        index_id = str(self._all(select(Model.index_id))[0][0])  # another index may have replaced the one at this path
         return (index_id, *self.segments().items(), *map(tuple, self._all(sums.order_by(Checksum.name))))
 
     def segments(self) -> dict[int, int]:
-        """Images, removed ones included, of each segment by id, ascending."""
+        """Segment id -> number of images, with the removed ones. Ids ascend."""
         return {row.id: row.images for row in self._all(select(Segment.id, Segment.images).order_by(Segment.id))}
 
     def image_rows(self, p: int, segments: Sequence[int], *, removed: bool = False) -> ImageRows:
-        """Where the images of some segments are, the removed ones only if asked for.
+        """Where the images of some segments are. Removed images are included only if `removed`.
 
         Raises:
             StoreDamagedError: an image has not exactly p visibility scores.
@@ -152,7 +151,7 @@ class Reader:
         return ImageRows(ids, owners, rows, visibility)
 
     def labels(self, segment_id: int) -> ImageLabels:
-        """What is known of the images of a segment, the removed ones included, in the order of its rows."""
+        """The labels of a segment's images, with the removed ones, in the order of its rows."""
         absent = ("attributes",) if self.older else ()
         columns = (null().label(name) if name in absent else _plain(Image.__table__.c[name]) for name in COLUMNS)
         statement = select(*columns)
@@ -169,7 +168,7 @@ class Reader:
         return set(self._ids(LIVE, listed(Image.id, ids)).tolist())
 
     def live_by_segment(self) -> dict[int, int]:
-        """Images that are not removed, by the segment that holds them; a segment without any is absent."""
+        """Segment id -> number of images that are not removed. Segments without any are absent."""
         counted = select(Image.segment_id, func.count().label("images")).where(LIVE).group_by(Image.segment_id)
         return {row.segment_id: row.images for row in self._all(counted)}
 
@@ -194,27 +193,27 @@ class Reader:
         return self._ids(LIVE)
 
     def copy_catalog(self, target: Path) -> None:
-        """Write the catalog as this transaction sees it to a new file, without a WAL.
+        """Write the catalog, as this transaction sees it, to a new file without a WAL.
 
         Raises:
             OSError: the disk is full or fails.
         """
         with translated(target), closing(sqlite3.connect(target)) as copy:
             source: Any = self._connection.connection.driver_connection
-            source.backup(copy)  # within our transaction, so of the same moment as all else
-            copy.execute("DELETE FROM copy")  # copies of the original are none of the copy's
+            source.backup(copy)  # within our transaction, so from the same moment
+            copy.execute("DELETE FROM copy")  # copies of the original are not copies of the copy
             copy.execute("UPDATE checksum SET total = 0 WHERE name = 'copy'")
             copy.commit()
         with target.open("rb") as file:
             os.fsync(file.fileno())
 
     def copies(self) -> dict[str, tuple[int, str]]:
-        """The snapshots that were made, by path -> checksum of their images, and where the index was then."""
+        """The snapshots that were made: path -> checksum of the images, and the index's path at that time."""
         rows = self._all(select(Copy.path, Copy.total, Copy.owner).order_by(Copy.path))
         return {row.path: (row.total, row.owner) for row in rows}
 
     def identity(self) -> tuple[str, int]:
-        """What this index and its copies share with no other, and the checksum of its images."""
+        """An id that only this index and its copies have, and the checksum of its images."""
         total = self._all(select(Checksum.total).where(Checksum.name == "image"))[0][0]
         return str(self._all(select(Model.index_id))[0][0]), int(total)
 
@@ -236,7 +235,7 @@ class Reader:
         return images - gone, gone, rejected
 
     def integrity(self) -> list[str]:
-        """What SQLite itself finds wrong, and the tables whose rows are not those that were committed."""
+        """Problems that SQLite itself finds, and the tables whose rows are not what was committed."""
         found = [str(row[0]) for row in self._all(text("PRAGMA integrity_check")) if row[0] != "ok"]
         found += [f"dangling reference in table {row[0]}" for row in self._all(text("PRAGMA foreign_key_check"))]
         stored = {row.name: row.total for row in self._all(select(Checksum.name, Checksum.total))}
@@ -248,5 +247,5 @@ class Reader:
 
 
 def _plain(column: Any) -> Any:
-    """A column as SQLite gives it: many rows are checked column by column, not value by value."""
+    """A column with SQLite's raw values, because whole columns are checked faster than single values."""
     return type_coerce(column, NullType()).label(column.name)

@@ -1,7 +1,7 @@
 """The FAISS index of one region: image ids by embedding, filtered, on the CPU or the GPU.
 
-Whatever the type (`index_types`) and the device, a search gives ids that are allowed, nearest first, and fewer than k
-only when fewer than k exist: the types that look at a part of their vectors look deeper until then.
+For every type (`index_types`) and device, a search returns allowed ids, nearest first. It returns fewer than k only if
+fewer than k exist: types that scan only a part of their vectors scan more until there are k.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ Found = tuple[Int64, Float32]  # ids and distances of one query, nearest first
 
 _LEAST_LISTS = 32  # that are looked through
 _CROWD, _CROWDED_SHARE = 8, 2
-# 1 of 2 lists is looked through where one list holds 1 of 8 vectors or more: so many are equal, or all but, and an
-# answer lacks all of them at once where their list is left out.
+# 1 of 2 lists is scanned if one list holds 1 of 8 vectors or more. So many vectors are equal or nearly so, and a search
+# that leaves out their list misses all of them at once.
 _HNSW_EFFORT = 64
 _GPU_LIMIT = 2048  # neighbours, and lists, that a GPU search can select
 
 
 def _load(path: Path, mapped: bool) -> Any:
-    """FAISS's form of a file; mapped, its lists stay in the file and a search reads those it looks through."""
+    """Load a file with FAISS. If mapped, the lists stay in the file, and a search reads only those that it scans."""
     index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
     lists = faiss.downcast_InvertedLists(index.invlists) if isinstance(index, faiss.IndexIVF) else None
     if isinstance(lists, faiss.OnDiskInvertedLists):
-        # FAISS would start 32 threads a search to read ahead; the system's own cache serves as well.
+        # FAISS would start 32 threads per search to read ahead; the system's cache does as well.
         lists.prefetch_nthread = 0
     return index
 
 
 def _list_sizes(index: Any) -> list[int]:
-    """How many vectors each list holds; of an index without lists none."""
+    """The number of vectors in each list; [] for an index without lists."""
     return [index.invlists.list_size(number) for number in range(index.nlist)] if hasattr(index, "nlist") else []
 
 
 def _ids_of(index: Any) -> Int64:
-    """The ids in an index, in the order of its vectors where it keeps one."""
+    """The ids in an index, in the order of its vectors if it has one."""
     if isinstance(index, faiss.IndexIDMap):
         return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
     ids = index.invlists.get_ids
@@ -61,7 +61,7 @@ def _ids_of(index: Any) -> Int64:
 
 
 class Allowed:
-    """Which image ids may be found; made once, it serves the indexes of all regions and segments of a search.
+    """The image ids that a search may find. One object serves all regions and segments of a search.
 
     Args:
         ids: (n,) int64, any order, ≥ 0.
@@ -73,7 +73,7 @@ class Allowed:
         self._counts: dict[RegionIndex, int] = {}
 
     def among(self, ids: Int64) -> Bool:
-        """Which of some ids, FAISS's −1 included, may be found."""
+        """Whether each id may be found. FAISS's −1 may not."""
         if len(self._mask) == 0:
             return np.zeros(ids.shape, np.bool_)
         known = (ids >= 0) & (ids < len(self._mask))
@@ -94,8 +94,8 @@ class Allowed:
 class RegionIndex:
     """One region's vectors, searched by Euclidean distance; immutable, and safe to search from several threads.
 
-    ids: (n,) int64, ascending. kind: the type it has. masked: filter on the host after over-fetching, as GPU indexes
-    need; settable so that this way can be tested without a GPU.
+    ids: (n,) int64, ascending. kind: its type. masked: fetch more than needed and filter on the host, as GPU indexes
+    need; can be set, so that tests need no GPU.
     """
 
     def __init__(self, index: Any, device: str = "cpu") -> None:
@@ -114,7 +114,7 @@ class RegionIndex:
         sizes = _list_sizes(index)
         self._crowded = max(sizes, default=0) > len(self.ids) / _CROWD
         gpu = gpu_of(device)
-        # An empty index has nothing to gain on a GPU.
+        # An empty index gains nothing on a GPU.
         self._gpu = GpuIndex(index, gpu) if gpu is not None and self._type.on_gpu and len(self.ids) > 0 else None
         self.masked = self._gpu is not None
 
@@ -140,13 +140,13 @@ class RegionIndex:
 
         Args:
             rows: fetches vectors. d: their dimension. ids: (n,). kind: a type. device: where it is searched.
-            on_added: told how many more vectors are in.
+            on_added: called with the number of vectors just added.
         """
         return cls(build_index(rows, d, ids, kind, on_added), device)
 
     @classmethod
     def read(cls, path: Path, device: str = "cpu", largest: int = MAX_FILE_BYTES) -> RegionIndex:
-        """Load a file of at most so many bytes; see `faiss_file.most_bytes`.
+        """Load a file of at most `largest` bytes; see `faiss_file.most_bytes`.
 
         Raises:
             StoreDamagedError: it is missing or not what `write` wrote. StoreError: it cannot be opened.
@@ -163,12 +163,12 @@ class RegionIndex:
             ) from error
 
     def write(self, path: Path) -> None:
-        """Write a new file and make it last through a power loss.
+        """Write a new file and sync it so that it survives a power loss.
 
         Raises:
             OSError: the disk is full or fails.
         """
-        # Through Python's file: FAISS's own writer does not notice what fails when it closes the file.
+        # Through Python's file: FAISS's own writer ignores errors when it closes the file.
         with path.open("xb") as file:
             faiss.write_index(self._index, faiss.PyCallbackIOWriter(file.write, 1 << 20))
             file.flush()
@@ -178,11 +178,12 @@ class RegionIndex:
         """The k nearest vectors of each query.
 
         Args:
-            queries: (Q, d), finite. k: at least 0. allowed: what may be found, ids that are not in the index included;
-                None means everything.
+            queries: (Q, d), finite. k: at least 0. allowed: ids that may be found; they may include ids that are not in
+                the index. None means all.
 
         Returns:
-            Q pairs of ids and Euclidean distances, ascending by distance, then id; min(k, what is allowed) each.
+            Q pairs of ids and Euclidean distances, ascending by distance, then id. Each has min(k, allowed vectors)
+                entries.
         """
         wanted = min(k, len(self) if allowed is None else allowed.count(self))
         found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
@@ -204,9 +205,9 @@ class RegionIndex:
         return self._type.walk == "all" and self._type.exact_distances and self._gpu is None
 
     def _efforts(self, wanted: int) -> Iterator[int | None]:
-        """How hard to look, harder each time; the last, None, finds everything."""
+        """The efforts to try, each greater than the last. The final one, None, finds everything."""
         if self._type.walk == "lists":
-            # Who wants deeper lists wants more of the nearest: the share of lists grows with them.
+            # The share of scanned lists grows with the number of neighbours wanted.
             share = min(self._type.share, _CROWDED_SHARE) if self._crowded else self._type.share
             effort = max(_LEAST_LISTS, self._index.nlist * max(wanted, 400) // (400 * share))
             while effort < self._index.nlist:
@@ -214,7 +215,7 @@ class RegionIndex:
                 effort *= 2
         elif self._type.walk == "graph":
             effort = max(_HNSW_EFFORT, 2 * wanted)
-            while effort < len(self) // 4:  # beyond, a scan is cheaper than the walk
+            while effort < len(self) // 4:  # beyond this, a scan is cheaper than the walk
                 yield effort
                 effort *= 4
         yield None
@@ -228,7 +229,8 @@ class RegionIndex:
             if self._gpu is not None and fetch > _GPU_LIMIT:
                 return self._raw(queries, wanted, effort, allowed)
             distances, ids = self._raw(queries, fetch, effort, None)
-            # A −1 at the end: this effort sees no more. Fewer than wanted remain, and the caller looks harder.
+            # A −1 at the end means that this effort finds no more. Then fewer than wanted remain, and the caller raises
+            # the effort.
             exhausted = ids[:, -1] < 0
             ids = np.where(allowed.among(ids), ids, -1)
             enough = (ids >= 0).sum(axis=1) >= wanted
@@ -242,7 +244,7 @@ class RegionIndex:
         lists = (effort or self._index.nlist) if self._type.walk == "lists" else 0
         if self._gpu is not None and allowed is None and max(k, lists) <= _GPU_LIMIT:
             return self._gpu.search(queries, k, lists, self._order)
-        # The selector lives as long as the parameters, which FAISS's Python layer sees to.
+        # FAISS's Python layer keeps the selector alive as long as the parameters.
         settings: dict[str, Any] = {} if allowed is None else {"sel": allowed.selector}
         if lists:
             parameters = faiss.SearchParametersIVF(nprobe=lists, **settings)
@@ -253,7 +255,7 @@ class RegionIndex:
         return self._index.search(queries, k, params=parameters)
 
     def _scan(self, queries: Float32, k: int, allowed: Allowed | None) -> Any:
-        """Search the vectors beneath a graph one by one: a graph may not lead to all of them."""
+        """Compare all vectors of a graph one by one, because its links may not reach all of them."""
         graph = faiss.downcast_index(self._index.index)
         vectors = faiss.downcast_index(graph.storage)
         settings = {} if allowed is None else {"sel": _selector(allowed.among(self._order))}
@@ -266,10 +268,10 @@ def _selector(keep: Bool) -> Any:
 
 
 def _tidy(ids: Int64, squared: Float32, wanted: int) -> Found:
-    """Drop the −1, order by distance and then id, and take the root; rounding may leave a square below 0.
+    """Drop the −1, take the root, and order by distance, then id. Rounding may leave a square below 0.
 
-    A fast scan over codes that are all alike divides 0 by 0. Then nothing is known, which a distance of 0 says: the
-    bound of a search stays open.
+    A fast scan over equal codes divides 0 by 0. Such a distance is unknown and becomes 0, so it does not tighten the
+    bound of a search.
     """
     present = ids >= 0
     ids, distances = ids[present], np.sqrt(np.fmax(squared[present], 0))
@@ -278,13 +280,13 @@ def _tidy(ids: Int64, squared: Float32, wanted: int) -> Found:
 
 
 def threads() -> int:
-    """How many threads FAISS uses for what the calling thread asks of it: the cores, unless $OMP_NUM_THREADS says."""
+    """How many threads FAISS uses for the calling thread: the number of cores, or $OMP_NUM_THREADS."""
     return int(faiss.omp_get_max_threads())
 
 
 @contextmanager
 def threads_within(count: int) -> Iterator[None]:
-    """Let FAISS use so many threads for what the calling thread asks of it; other threads are not concerned."""
+    """Let FAISS use `count` threads for the calling thread. Other threads are not affected."""
     before = threads()
     faiss.omp_set_num_threads(count)
     try:

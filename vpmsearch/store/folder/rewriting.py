@@ -1,4 +1,4 @@
-"""Segments written anew without their removed images: what merging, compaction and repair have in common."""
+"""Rewrites segments without their removed images, for merging, compaction and repair."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from vpmsearch.store.folder.values import ImageRows
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 
 MERGED = 8
-"""Segments of about one size that become one. Every image is rewritten about log8(N / images a commit) times."""
+"""This many segments of similar size are merged. Every image is rewritten about log8(N / images per commit) times."""
 _BLOCK_BYTES = 64 << 20  # embeddings held at once
 
 
 def due(segments: Mapping[int, int]) -> list[int]:
-    """Segments to merge next: the smallest size, in powers of `MERGED`, of which there are that many; [] if none is.
+    """The segments to merge next: the smallest size class (powers of `MERGED`) with at least `MERGED` segments; [] if
+    none.
 
     Args:
         segments: images by segment id.
@@ -42,12 +43,12 @@ def due(segments: Mapping[int, int]) -> list[int]:
 def rewrite(
     folder: Path, catalog: Catalog, old: Sequence[int], segment_id: int, on_build: OnBuild = tell_nobody
 ) -> None:
-    """Write the images of segments that are not removed into a new one, and delete the old; ids stay.
+    """Write the images of some segments that are not removed into a new segment, and delete the old ones. Ids stay.
 
-    The caller holds the writer lock. Needs their space once more while it runs. Readers keep what they have open.
+    The caller holds the writer lock. While it runs it needs space for a second copy. Readers keep their files open.
 
     Raises:
-        StoreDamagedError: embeddings are not what was written; they would go on as if they were sound.
+        StoreDamagedError: embeddings are not what was written. The new checksums would make them look sound.
         StoreError: the disk is full; nothing has changed.
     """
     done = False
@@ -71,15 +72,15 @@ def rewrite(
     finally:
         if not done:
             take_back(catalog, folder, segment_id)
-    # Only now, when the new segment is visible, may the old ones go; a reader keeps its files open.
+    # The old segments may be deleted only now that the new one is visible. A reader keeps its files open.
     for number in old:
         discard(folder, number)
 
 
 def take_back(catalog: Catalog, folder: Path, segment_id: int) -> bool:
-    """Delete the segment of a failed change, unless the catalog names it after all; True if it does.
+    """Delete the segment of a failed change. If the catalog names the segment after all, keep it and return True.
 
-    If unsure it is left, and the next writer looks again.
+    If the catalog cannot be read the segment stays, and the next writer looks again.
     """
     try:
         with catalog.read() as reader:
@@ -94,7 +95,7 @@ def take_back(catalog: Catalog, folder: Path, segment_id: int) -> bool:
 def _source(
     place: Path, count: int, files: Mapping[str, FileSum], images: ImageRows, model: StoredModel
 ) -> NDArray[Any]:
-    """The embeddings of a segment, once they are known to be what was written of the images the catalog names."""
+    """The embeddings of a segment, checked to be what was written for the catalog's images."""
     path = place / embeddings.FILE_NAME
     check_folder(place)
     mapped, ids = open_embeddings(place, count, model)
@@ -111,7 +112,7 @@ def _source(
     try:
         _, visibility = read_images(place / IMAGES_NAME, files.get(IMAGES_NAME), model.info.p)
     except StoreDamagedError:
-        return mapped  # written anew from the catalog, which `repair` has checked
+        return mapped  # rewritten from the catalog, which `repair` has checked
     if not np.array_equal(visibility[rows], images.visibility[here]):
         raise StoreDamagedError(f"{place / IMAGES_NAME} and the catalog say different things; {REMEDY}")
     return mapped

@@ -1,6 +1,6 @@
-"""The tables that a catalog must have, compared with those it has before anything is read from them.
+"""Compares the tables of a catalog with those that it must have, before anything is read from them.
 
-A catalog comes from anybody. A view in place of a table, a trigger, a computed column or a check that never ends would
+A catalog may come from an attacker. A view in place of a table, a trigger, a computed column or an endless check would
 otherwise run whenever a row is read or written.
 """
 
@@ -24,7 +24,7 @@ VERSIONS = "alembic_version"
 OLDER = "0002"
 """The revision that is still read as it is; to write to it, it must be upgraded."""
 Schema = Mapping[tuple[str, str], object]
-"""By type ("table", "index" …) and name, what SQLite says of it, in a form that does not tell how it was typed."""
+"""(type, name) -> SQL of a table, index and so on, in a form that does not depend on how it was typed."""
 
 _MOST = 200  # things in a schema
 _LONGEST = 20_000  # characters of one
@@ -62,7 +62,7 @@ def expected_older() -> Schema:
 
 
 def check_readable(connection: sqlite3.Connection, path: Path, revision: str) -> None:
-    """As `check`, but of `OLDER` too: an index in a folder that cannot be written to cannot be upgraded."""
+    """As `check`, but accepts `OLDER` too: an index in a read-only folder cannot be upgraded."""
     if revisions(connection, path) == [OLDER]:
         check(connection, path, OLDER, expected_older())
     else:
@@ -70,7 +70,7 @@ def check_readable(connection: sqlite3.Connection, path: Path, revision: str) ->
 
 
 def described(connection: sqlite3.Connection) -> Schema:
-    """What a catalog has, the indexes that SQLite makes by itself aside.
+    """The schema of a catalog, without the indexes that SQLite makes by itself.
 
     Raises:
         ValueError: it is so large that no vpmsearch made it.
@@ -115,7 +115,7 @@ def is_plain(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def revisions(connection: sqlite3.Connection, path: Path, found: Schema | None = None) -> list[str]:
-    """The revisions that a catalog names; one, unless somebody meddled with it.
+    """The revisions that a catalog names: one, unless somebody has tampered with it.
 
     Raises:
         StoreDamagedError: it has no table of them.
@@ -128,7 +128,7 @@ def revisions(connection: sqlite3.Connection, path: Path, found: Schema | None =
 
 
 def compare(found: Schema, wanted: Schema, path: Path) -> None:
-    """Refuse what is not exactly wanted.
+    """Refuse a schema that is not exactly the wanted one.
 
     Raises:
         StoreDamagedError: names one thing.

@@ -35,9 +35,9 @@ from vpmsearch.types import Bool, Float32, Int64
 IMAGES_NAME = "images.bin"
 TEMPORARY = ".tmp-"
 REPAIR = "`vpmsearch verify --repair` builds it again"
-"""What to do about a file that follows from others."""
+"""What to do about a damaged file that can be rebuilt from others."""
 
-_TOGETHER_FROM = 20_000  # images of a segment whose regions are indexed, and opened, beside each other
+_TOGETHER_FROM = 20_000  # from so many images on, a segment's regions are indexed and opened in parallel
 _TOGETHER = 4  # at most: so many indexes are in memory at once
 
 
@@ -51,7 +51,7 @@ class OpenSegment:
     """The files of a segment, open.
 
     embeddings: (n, p, d), a memory map. image_ids: (n,), ascending. visibility: (n, p). regions: one index a region.
-    folder: where they are. files: what was written.
+    folder: of the segment. files: checksums by name, as written.
     """
 
     embeddings: NDArray[np.floating[Any]]
@@ -95,7 +95,7 @@ def open_segment(
 def read_images(path: Path, expected: FileSum | None, p: int) -> tuple[Int64, Float32]:
     """The image ids (n,) and visibility (n, p) of a segment, as the catalog holds them too.
 
-    In a file of their own, and small, they open a million images at once, and are checked each time.
+    They have a small file of their own, so a million images open at once, and the file is checked each time.
 
     Raises:
         StoreDamagedError: the file is missing or not what was written.
@@ -120,7 +120,7 @@ def _image_dtype(p: int) -> np.dtype[Any]:
 
 
 def contains(ids: Int64, some: Int64) -> bool:
-    """Whether all of some ids are among ids, both without repetition."""
+    """Whether all of `some` are in `ids`. Neither holds an id twice."""
     return bool(np.isin(some, ids, assume_unique=True).all())
 
 
@@ -171,7 +171,7 @@ def write_segment(
         temporary.mkdir()
         path = temporary / embeddings.FILE_NAME
         embeddings.write(path, ids, (info.p, info.embedding_dim), blocks, model.embedding_dtype)
-        # Indexed as they were rounded to be stored, so that candidates and re-rank speak of the same embeddings.
+        # The index holds the embeddings as rounded for storage, so candidates and re-ranking use the same numbers.
         mapped, _ = embeddings.read(path)
         _write_regions(temporary, mapped, ids, info.visible(visibility), model.index_type, on_build)
         with (temporary / IMAGES_NAME).open("xb") as file:
@@ -202,10 +202,10 @@ def write_images(file: BinaryIO, ids: Int64, visibility: Float32) -> None:
 def _write_regions(
     folder: Path, mapped: NDArray[Any], ids: Int64, visible: Bool, index_type: str, on_build: OnBuild
 ) -> None:
-    """Index every region, visible (n, p); those of many images beside each other, a thread each.
+    """Index every region, visible (n, p). In a large segment the regions are indexed in parallel, one thread each.
 
-    FAISS spreads over the cores what it can of one index; what it cannot (gathering vectors, filling lists, writing the
-    file) leaves them idle unless another region is at work.
+    FAISS uses all cores for only a part of the work. Gathering vectors, filling lists and writing the file use one
+    core, so another region should be at work meanwhile.
     """
     lock, done, total = threading.Lock(), 0, int(visible.sum())
 

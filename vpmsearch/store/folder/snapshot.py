@@ -1,4 +1,4 @@
-"""An immutable view of an index: what a search sees, whatever is committed, compacted or removed meanwhile."""
+"""An immutable view of an index. Later commits, compactions and removals do not change what a search sees."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _ATTEMPTS = 5
 class Snapshot:
     """The images of an index that were not removed at one moment. Every file is open; safe for several threads.
 
-    Rows, 0 to N − 1, follow `image_ids`; they mean something within this snapshot only. It stays valid when the store
-    is refreshed or closed, whatever becomes of the catalog: what that says of the images is in memory.
+    Rows, 0 to N − 1, follow `image_ids` and are valid within this snapshot only. The snapshot stays valid when the
+    store is refreshed or closed and when the catalog changes, because its labels are in memory.
     """
 
     def __init__(self, folder: Path, moment: Moment, device: str, before: Snapshot | None = None) -> None:
@@ -71,7 +71,7 @@ class Snapshot:
             try:
                 return cls(folder, moment, device, before)
             except StoreDamagedError:
-                # A compaction may have replaced the segments between our reading their names and opening them.
+                # A compaction may have replaced the segments after we read their names.
                 if attempt == _ATTEMPTS or catalog.ask(Reader.state) == moment.state:
                     raise
         raise AssertionError("unreachable")
@@ -85,7 +85,7 @@ class Snapshot:
         return {segment_id: part.files for segment_id, part in self.parts.items()}
 
     def rows_of_segment(self, segment_id: int, size: int) -> Int64:
-        """For each row of a segment its row in the snapshot, −1 where it is removed: (size,), filled up with −1."""
+        """(size,) the snapshot row of each row of a segment; −1 for removed images and as padding."""
         rows = np.full(size, -1, np.int64)
         of_segment = self.parts[segment_id].rows
         rows[self._row_in_part[of_segment]] = of_segment
@@ -106,7 +106,7 @@ class Snapshot:
         return rows.astype(np.int64, copy=False)
 
     def select(self, search_filter: SearchFilter | None, paths: Sequence[str] = ()) -> Bool:
-        """Which images a filter lets pass, and have one of these paths if any are given: (N,)."""
+        """(N,) whether each image passes the filter and, if paths are given, has one of them."""
         passed = np.ones(len(self), dtype=np.bool_)
         if search_filter is None:
             search_filter = SearchFilter()
@@ -124,7 +124,7 @@ class Snapshot:
         return self.stored(rows).astype(np.float32, copy=False)
 
     def stored(self, rows: NDArray[np.integer]) -> NDArray[np.floating[Any]]:
-        """As `embeddings`, of the dtype that they are stored in: NumPy takes long to convert, others do not."""
+        """As `embeddings`, but in the stored dtype, because NumPy converts slowly and other libraries do not."""
         rows = self._check_rows(rows)
         shape = (len(rows), self.model_info.p, self.model_info.embedding_dim)
         gathered = np.empty(shape, DTYPES[self.stored_model.embedding_dtype])
@@ -136,7 +136,8 @@ class Snapshot:
         return gathered
 
     def blocks(self, size: int) -> Iterator[tuple[Int64, NDArray[np.floating[Any]]]]:
-        """All embeddings as they lie on the disk, uncopied where nothing is removed: rows (m,) and (m, p, d) as stored.
+        """All embeddings in the order of the disk: rows (m,) and embeddings (m, p, d) as stored. Not copied if none is
+        removed.
 
         Args:
             size: the largest m, at least 1.
@@ -278,7 +279,7 @@ class Snapshot:
             allowed = self.allow(allowed)
         found = []
         for part in self._parts:
-            # A removed image is never allowed; without a filter only the indexes that hold one need a selection.
+            # A removed image is never allowed. Without a filter only indexes with removed images need a selection.
             some = allowed if allowed is not None else None if part.whole[region] else self._live
             found.append(part.files.regions[region].search(queries, k, some))
         return [self._merged([each[query] for each in found], k) for query in range(len(queries))]

@@ -1,4 +1,4 @@
-"""How SQLite is opened and what its errors mean. Knows sqlite3, not SQLAlchemy."""
+"""Opens SQLite and translates its errors. Uses sqlite3, not SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from vpmsearch.system.regular import SPARSE_RATIO
 from vpmsearch.words import byte_size
 
 _LONGEST = 1 << 28  # bytes of a value
-_SPARSE_FREE = 1 << 30  # below, holes do no harm: a copy that leaves zeros out makes them of emptied pages
+_SPARSE_FREE = 1 << 30  # below this, holes do no harm: sparse copies turn emptied pages into holes
 _BUSY_SECONDS = 30.0  # how long a transaction waits for another process's; commits take milliseconds
 _SHARED_BYTES = 32 * 2**10  # the least that SQLite's index of the WAL takes
 _LOOK = "SELECT count(*) FROM sqlite_master"
-_TICK_NS = 50_000_000  # beyond any file system's that keeps time to less than a second
+_TICK_NS = 50_000_000  # longer than the clock tick of any file system with times finer than a second
 _DAMAGE = (
     "malformed",
     "not a database",
@@ -37,14 +37,13 @@ _DAMAGE = (
 
 
 def check_files(path: Path) -> None:
-    """Refuse a catalog whose files are not what SQLite leaves, before SQLite opens, follows or writes to them.
+    """Refuse a catalog with files that SQLite does not make, before SQLite opens, follows or writes to them.
 
-    They are looked at and not opened: closing a file takes away the locks that another connection of this process has
-    on it.
+    The files are not opened, because closing a file drops the locks of this process's other connections on it.
 
     Raises:
-        StoreDamagedError: one is a link, no regular file, or nearly all hole; or there is a rollback journal. No index
-            has one, and SQLite deletes whatever file a journal names.
+        StoreDamagedError: a file is a link, not regular or nearly all hole, or there is a rollback journal. An index
+            never has a journal, and SQLite deletes any file that a journal names.
     """
     for suffix in ("", "-wal", "-shm", "-journal"):
         file = path.with_name(path.name + suffix)
@@ -64,15 +63,15 @@ def check_files(path: Path) -> None:
 
 
 def catalog_uri(path: Path, *, write: bool = False) -> str:
-    """How to open a catalog, as SQLite's URI.
+    """The SQLite URI to open a catalog.
 
-    Where the folder can be written to, "rw", for readers too: they share the WAL's index through a file beside the
-    catalog. Where it cannot, "ro"; and where no WAL is in use SQLite would still want to create one, so "immutable",
-    which takes no locks either: right for a folder that does not change, and all that can be had there. A full disk is
-    such a folder, unless somebody has that file open already.
+    In a writable folder the mode is "rw", for readers too: they share the WAL's index in a file beside the catalog. In
+    a read-only folder it is "ro". If no WAL is in use there, SQLite would still try to create one; then the mode is
+    "immutable", which takes no locks. That is right for a folder that does not change, and the only possible mode. A
+    full disk counts as a read-only folder, unless another process has that file open already.
 
     Args:
-        write: for a writer, who needs room and is told if there is none.
+        write: for a writer, which needs room and gets an error without it.
     """
     uri = path.absolute().as_uri()
     wal, shared = path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
@@ -89,7 +88,7 @@ def catalog_uri(path: Path, *, write: bool = False) -> str:
 
 
 def _has_room(shared: Path) -> bool:
-    """Whether SQLite can have the file that readers share: it is there, or there is room for it."""
+    """Whether the file that readers share exists, or there is room for it."""
     try:
         if shared.stat().st_size >= _SHARED_BYTES:
             return True
@@ -99,16 +98,16 @@ def _has_room(shared: Path) -> bool:
 
 
 def unlocked_state(path: Path) -> tuple[object, ...] | None:
-    """What tells whether a catalog is changed while it is read; None where SQLite's own locks keep it as it is.
+    """A state that changes if the catalog is changed while it is read; None if SQLite's locks prevent that.
 
-    They do wherever the folder can be written to. Elsewhere the catalog and its log are looked at: size and time.
+    They do so in a writable folder. Elsewhere the state is the size and time of the catalog and its log.
     """
     uri = catalog_uri(path)
     if uri.endswith("?mode=rw"):
         return None
     here = [path, path.with_name(f"{path.name}-wal")]
     state = _looked_at(here)
-    # A change within the same tick of the file system's clock as the one before could not be told from none.
+    # Two changes within one tick of the file system's clock look like one.
     if time.time_ns() - max(moment for *_, moment in state) < _TICK_NS:
         time.sleep(_TICK_NS / 1e9)
         state = _looked_at(here)
@@ -155,9 +154,9 @@ def connect(
 
 
 def _connected_to_copy(path: Path, *, foreign_keys: bool) -> sqlite3.Connection:
-    """Read a catalog with commits in its log where there is no room for SQLite's index of that log: as a copy.
+    """Open a copy of a catalog that has commits in its log, for a place without room for SQLite's index of the log.
 
-    The copy lies in the folder for temporary files, and has lost its name when this returns.
+    The copy is in the folder for temporary files and is already unlinked when this returns.
     """
     with tempfile.TemporaryDirectory(prefix="vpmsearch-") as folder:
         copy = Path(folder) / path.name
@@ -175,7 +174,7 @@ def _connected_to_copy(path: Path, *, foreign_keys: bool) -> sqlite3.Connection:
 
 
 def _connected(uri: str, *, write: bool, create: bool, foreign_keys: bool) -> sqlite3.Connection:
-    # Not bound to a thread: the collector may close it.
+    # Not bound to a thread: the garbage collector may close it in another.
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)

@@ -93,7 +93,7 @@ class Image(Base):
     __tablename__ = "image"
     id: Mapped[int] = mapped_column(primary_key=True)
     path: Mapped[str]
-    # Without an index, which would cost each image of a commit a page of its own: whoever looks for hashes reads all.
+    # Without an index, which would cost each image of a commit its own page. A search for hashes reads all rows.
     content_hash: Mapped[str] = mapped_column(Hash)
     pid: Mapped[Any | None] = mapped_column(LabelValue, index=True)
     camid: Mapped[Any | None] = mapped_column(LabelValue, index=True)
@@ -131,7 +131,7 @@ class Rejected(Base):
 
 
 class Checksum(Base):
-    """Sums over the rows of a table, by which `verify` knows them for those that were committed."""
+    """Sums over the rows of a table. With them `verify` checks that the rows are those that were committed."""
 
     __tablename__ = "checksum"
     name: Mapped[str] = mapped_column(primary_key=True)

@@ -1,4 +1,4 @@
-"""What the modules of the folder store hand to one another: frozen dataclasses, no I/O."""
+"""The values that the modules of the folder store exchange: frozen dataclasses, no I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `verify` checks: every file of an index against its checksum, and the files against one another."""
+"""The checks of `verify`: every file of an index against its checksum, and the files against each other."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Problem:
 def check(folder: Path, reader: Reader) -> list[Problem]:
     """Everything that is wrong with an index."""
     problems = [Problem(f"{folder / FILE_NAME}: {found}; {REMEDY}") for found in reader.integrity()]
-    if problems:  # what else it says is not to be trusted
+    if problems:  # nothing else in it can be trusted
         return problems
     model, segments = reader.model(), reader.segments()
     for segment_id, count in segments.items():

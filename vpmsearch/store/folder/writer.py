@@ -1,4 +1,4 @@
-"""The one writer of an index: what it is given becomes visible at `commit`, all of it or nothing."""
+"""The one writer of an index. Its changes become visible at `commit`, all or none."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 
 LONG_MERGE = 65_536
-"""A merge of more images waits until the writer leaves: it takes minutes, and a run that is killed meanwhile, again and
-again, would do nothing else."""
+"""A merge of more images waits until the writer ends. It takes minutes, and a run that is killed again and again would
+do nothing else.
+"""
 _MOST_SEGMENTS = 100  # each is some eight open files in every reader
 
 
@@ -32,8 +33,8 @@ class GalleryWriter(PendingWriter):
     """Adds, removes and rejects images; a context manager that holds the writer lock.
 
     Leaving without `commit` discards what is pending. What is added waits in memory, so commit every few thousand
-    images. After a commit that failed the store is as before and what was pending still is: free some space and
-    commit again, or leave.
+    images. After a failed commit the store is unchanged and the changes are still pending: free some space and commit
+    again, or leave.
     """
 
     def __init__(
@@ -80,9 +81,9 @@ class GalleryWriter(PendingWriter):
             return reader.live_among(image_ids)
 
     def commit(self) -> None:
-        """Make everything pending visible, and make it last; then merge small segments, should it be time.
+        """Make everything pending visible and durable. Then merge small segments if that is due.
 
-        A merge that fails, on a full disk say, is left to a later commit: what was committed is committed.
+        If the merge fails, for example on a full disk, a later commit tries again. The commit itself stands.
 
         Raises:
             StoreError: it could not be written; nothing has changed.
@@ -101,7 +102,7 @@ class GalleryWriter(PendingWriter):
                     raise
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise StoreError(f"nothing was committed to {self._folder}: {reason}; mend that and repeat") from error
-            # It was committed after all: interrupted, or told of a failure, between that and here.
+            # It was committed after all; the interruption or error came after that.
             self._done()
             if not isinstance(error, Exception):
                 raise
@@ -116,7 +117,7 @@ class GalleryWriter(PendingWriter):
         self._committed()
 
     def _merge(self, long: int) -> None:
-        """Merge what is due; of more than `long` images only where there are too many segments to leave them open."""
+        """Merge what is due. A merge of more than `long` images is done only if there are too many segments."""
         self._postponed = False
         while True:
             with self._catalog.read() as reader:

@@ -27,9 +27,9 @@ log = logging.getLogger("vpmsearch.store.postgres")
 SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
 EXAMPLE = "postgresql+psycopg://user@host/database"
 RETRY_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 30.0, 0.25, 5.0
-"""For how long a read is tried again from when its connection was lost, and the pauses between, each twice the last."""
+"""How long a read is retried after its connection was lost, and the pauses between tries; each is twice the last."""
 _POOL = 8
-# A machine that vanishes is noticed within half a minute or so, not after the hours that TCP takes by itself.
+# A vanished machine is noticed within about half a minute. TCP alone would take hours.
 _TIMEOUTS = {
     "connect_timeout": 10,
     "keepalives_idle": 20,
@@ -49,7 +49,7 @@ class Server:
     """Connections to the server of one index. Safe for several threads.
 
     Raises:
-        StoreError: the URI cannot be used, or psycopg is not installed. Whether somebody answers is found out later.
+        StoreError: the URI cannot be used, or psycopg is not installed. Whether a server answers shows later.
     """
 
     def __init__(self, place: Place) -> None:
@@ -84,7 +84,8 @@ class Server:
         self._engine.dispose()
 
     def _check_options(self, connection: Any, _: object) -> None:
-        """Refuse a connection that lost options of the URI: a pooler may be told to drop what it does not know.
+        """Refuse a connection that lost options of the URI. A pooler can be configured to drop options that it does not
+        know.
 
         Without `-csearch_path` another schema would be written to.
         """
@@ -102,14 +103,14 @@ class Server:
         connection.rollback()
 
     def read(self, work: Callable[[psycopg.Cursor[Any]], Answer]) -> Answer:
-        """What `work` finds in one read-only transaction of one moment (REPEATABLE READ); rows come in binary form.
+        """The result of `work` in one read-only REPEATABLE READ transaction. Rows come in binary form.
 
-        All of it again, as a new transaction, where the connection is lost or the server starts or is promoted: for
-        `RETRY_SECONDS`. A server that never answered is not waited for, unless the URI names others beside it; nor is
-        one that is lost while a writer is open.
+        If the connection is lost, or the server is starting or being promoted, `work` runs again in a new transaction,
+        for `RETRY_SECONDS`. There is no retry if the server never answered (unless the URI names several hosts), or
+        while a writer is open.
 
         Raises:
-            ConnectionLostError, ServerBusyError: it came to nothing in that time.
+            ConnectionLostError, ServerBusyError: no try succeeded in that time.
         """
         end, pause = None, FIRST_PAUSE
         while True:
@@ -155,7 +156,8 @@ class Server:
 
     @contextmanager
     def held(self, name: int) -> Iterator[Held]:
-        """What a writer holds. Meanwhile no read is tried again: another server may lack what the writer knows.
+        """The connections and the lock of a writer. Reads are not retried meanwhile: another server may lack the
+        writer's data.
 
         Args:
             name: of the lock of the index's writers, 64 bits.
@@ -180,7 +182,7 @@ class Server:
 
 
 def _tell_of_memory(notice: psycopg.errors.Diagnostic) -> None:
-    """Pgvector says while it builds an index that it will go on slowly, which nobody would see."""
+    """Show pgvector's notice that an index build continues slowly for lack of memory. Nobody would see it otherwise."""
     if "maintenance_work_mem" in (notice.message_primary or ""):
         log.warning(
             "building this index takes longer than it would with more maintenance_work_mem (%s); docs/scaling.md "

@@ -1,4 +1,4 @@
-"""Features as PostgreSQL's binary COPY and pgvector have them: whole arrays at once, no row by row in Python."""
+"""Converts features to and from PostgreSQL's binary COPY and pgvector, whole arrays at once."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def vector_text(vector: Float32) -> str:
 
 
 def digests(features: RegionFeatures, visible: Bool, dtype: str) -> list[bytes]:
-    """What `verify` knows an image's features by: BLAKE2b, 16 bytes, of its visibility and what it stores."""
+    """The digests by which `verify` checks each image's features: BLAKE2b, 16 bytes, of visibility and stored
+    embeddings.
+    """
     stored = features.embeddings.astype(np.dtype(dtype).newbyteorder("<"))
     visibility = features.visibility.astype("<f4")
     return [_digest(visibility[i], stored[i][visible[i]]) for i in range(len(features))]

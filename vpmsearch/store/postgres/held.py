@@ -1,9 +1,9 @@
-"""What a writer holds: one connection for all it does, and a lock that ends with the work, whatever stands between.
+"""A writer's connection and its lock. The lock ends with the work, also behind a pooler.
 
-A lock of a session is no use behind a pooler such as PgBouncer in transaction mode. The session is the pooler's: it
-goes on when the client has left, and keeps the lock for ever. A transaction stays on one connection to the server for
-as long as it is open, with any pooler, and its locks end with it. So the lock is one of a transaction that does nothing
-else, on a second connection. It holds no snapshot, so it keeps no VACUUM from its work.
+A session lock does not work behind a pooler such as PgBouncer in transaction mode. The session belongs to the pooler:
+it continues after the client has left, and would keep the lock for ever. A transaction stays on one server connection
+while it is open, with any pooler, and its locks end with it. So a transaction on a second connection holds the lock and
+does nothing else. It holds no snapshot, so it does not hinder VACUUM.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vpmsearch.store.postgres")
 
 TELL_SECONDS, AGAIN_SECONDS = 5.0, 60.0
-"""From when on it is told for whom a lock is waited, and how often again."""
+"""Seconds of waiting for a lock until its holder is reported, and between further reports."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 _TIMEOUTS = ["idle_in_transaction_session_timeout", "transaction_timeout"]
 # Keys of 64 bits stand in two columns. `objsubid` 1 says that it is one key and not two of 32 bits.
@@ -40,10 +40,10 @@ AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 
 
 class Held:
-    """A connection that no other replaces, and the lock beside it: once either is lost, all that is done fails.
+    """A connection that is never replaced, and its lock. Once either is lost, all further work fails.
 
-    A pooler may send the transactions of one client to another server after a failover. So each looks first whether the
-    lock is on its server: there is one of a random key, which no other server has.
+    After a failover a pooler may send a client's transactions to another server. So each transaction first checks that
+    its server has this writer's lock, which has a random key.
 
     Args:
         place: of the index, for messages. work: a connection in autocommit. lock: another one, not in autocommit, for
@@ -55,18 +55,19 @@ class Held:
         self._own = secrets.randbits(64) - 2**63
 
     def enter(self) -> None:
-        """Take the lock, together with other writers; waits for one who has it alone."""
+        """Take the lock, shared with other writers. Waits while another holds it exclusively."""
         with self._locking() as cursor:
             self._begin(cursor)
             wait_for(cursor, self._name, self.place, "has the index to itself, as to build indexes", shared=True)
 
     def is_last(self) -> bool:
-        """Whether nobody else writes; from then on nobody starts to until this is closed."""
+        """Whether there is no other writer. If so, none can start until this is closed."""
         try:
             with self._locking() as cursor:
                 if _try(cursor, self._name, shared=False):
                     return True
-                # Two that leave at once each see the other. Who tries again when he has let go himself sees nobody.
+                # Two writers that leave at once each see the other. One that tries again after releasing its own lock
+                # sees none.
                 self._lock.rollback()
                 self._begin(cursor)
                 return _try(cursor, self._name, shared=False)
@@ -101,7 +102,7 @@ class Held:
             yield cursor
 
     def _begin(self, cursor: Cursor) -> None:
-        """The transaction of the lock: it lasts as long as the work, and says whose it is."""
+        """Begin the transaction of the lock. It lasts as long as the work and names its owner."""
         cursor.execute("SELECT set_config(name, '0', true) FROM pg_settings WHERE name = ANY(%s)", [_TIMEOUTS])
         whose = f"vpmsearch process {os.getpid()} on {socket.gethostname()}"
         cursor.execute("SELECT set_config('application_name', %s, true)", [whose[:63]])
@@ -109,9 +110,9 @@ class Held:
 
 
 def wait_for(cursor: Cursor, name: int, place: Place, doing: str, *, shared: bool = False) -> None:
-    """Take a lock until the end of the transaction; after `TELL_SECONDS` it is told who has it.
+    """Take a lock until the end of the transaction. After `TELL_SECONDS` of waiting, its holder is reported.
 
-    Asked for again and again: a statement that waits cannot tell anything, and any limit for statements would end it.
+    The lock is polled: a waiting statement cannot report anything, and a statement timeout would end it.
 
     Args:
         cursor: in the transaction. name: of the lock, 64 bits. doing: what somebody does who has it. shared: together
@@ -137,7 +138,7 @@ def _try(cursor: Cursor, name: int, *, shared: bool) -> bool:
 
 
 def _holders(cursor: Cursor, name: int) -> str:
-    """Who has a lock, and how an owner of the server ends that."""
+    """Who holds a lock, and how an administrator of the server can end that."""
     cursor.execute(
         f"""
         SELECT l.pid, a.application_name, a.usename, a.backend_start AT TIME ZONE 'UTC'

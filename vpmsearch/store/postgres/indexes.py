@@ -1,4 +1,4 @@
-"""The server's indexes over embeddings: which method suits, and how they are built when the last writer leaves."""
+"""The server's indexes over embeddings: the choice of method, and the build when the last writer leaves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("vpmsearch.store.postgres")
 
 EQUAL_SAMPLE = 4000
-"""Images that are looked at for equal embeddings."""
+"""Size of the sample of images in which equal embeddings are counted."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class _Plan:
 def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBuild = tell_nobody) -> None:
     """Build what is missing of the indexes over embeddings, a region at a time; `held` keeps other writers away.
 
-    A graph (hnsw) does not lead out of many equal vectors: they are each other's nearest neighbours. Where there are
-    many, lists (ivfflat) are built instead, and replace a graph that is there.
+    A search of a graph (hnsw) gets stuck among many equal vectors, which are each other's nearest neighbours. If there
+    are many, lists (ivfflat) are built instead and replace an existing graph.
 
-    Interrupted, it goes on with the next region when it is called again. `on_build` is told at the beginning and after
-    each region: embeddings in the new indexes, and how many there will be.
+    After an interruption, the next call continues with the next region. `on_build` is called at the beginning and after
+    each region with the embeddings indexed so far and in all.
     """
     if not METHODS[model.index_type]:
         return
@@ -51,7 +51,7 @@ def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBui
         plan = _plan(cursor, model, index_id)
     if not plan.missing and not plan.others:
         return
-    # First, so that no search takes a list for exact that half of the indexes made approximate.
+    # Done first: else a search could take a list for exact although some indexes are approximate already.
     with held.write() as cursor:
         cursor.execute(f"UPDATE model SET built = %s, {NEXT_VERSION}", [plan.method])
     for name in plan.others:

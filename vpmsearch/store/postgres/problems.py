@@ -1,4 +1,4 @@
-"""What the errors of a PostgreSQL server, and of a pooler before it, mean."""
+"""Translates the errors of a PostgreSQL server and of a pooler in front of it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def translated(place: Place, connection: psycopg.Connection[Any] | None = None) 
 
 
 class ServerBusyError(StoreLockedError):
-    """Two transactions were in each other's way; the same again may well succeed."""
+    """Two transactions conflicted. A retry may succeed."""
 
 
 class ConnectionLostError(StoreError):
-    """Nobody answers, or not any more."""
+    """The server does not answer, or no longer."""
 
 
 class ServerStartingError(ConnectionLostError):
-    """Somebody answers who takes no connections yet."""
+    """The server answers but does not accept connections yet."""
 
 
 _BY_STATE = {
@@ -109,7 +109,7 @@ def _meaning(place: Place, cause: Exception, lasts: bool) -> StoreError:
 
 
 def _reason(lines: list[str]) -> str:
-    """The line that tells most: of several hosts each has its own, the last one's first, and libpq ends with a hint."""
+    """The most useful line. Each host has its own line, and libpq ends with a hint."""
     lasting = [line for line in lines if "authentication failed" in line or "does not exist" in line]
     for line in [*lasting, *lines]:
         if "FATAL" in line or "failed:" in line:

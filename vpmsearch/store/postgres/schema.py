@@ -1,4 +1,4 @@
-"""The tables of an index on a server: whether they are there, how they are made, and the indexes over embeddings."""
+"""The tables of an index on a server: checks, creation and upgrade, and the layout of its embeddings."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ INDEXABLE = {"vector": 2000, "halfvec": 4000}
 LARGEST = 16_000
 _PLAIN = {"vector": 2000, "halfvec": 4000}  # numbers that fit a page of 8 KiB
 NEXT_VERSION = "version = version + 1 + floor(random() * 1000000)::bigint"
-"""What each commit does to `model`. A step at random, as a standby that is promoted may lack the last commits: those
-that follow must not come to the numbers under which clients know what was lost."""
+"""What each commit does to `model`. The version grows by a random step. A promoted standby may lack the last commits,
+and new commits must not reuse the versions that clients saw for the lost ones.
+"""
 _CREATING = 0x76706D73  # of advisory locks: "vpms"
 
 
@@ -70,7 +71,7 @@ class Layout:
 
 
 def check(server: Server, cursor: Cursor) -> None:
-    """Refuse a server that cannot hold an index, or does not.
+    """Refuse a server that cannot hold an index, or has none.
 
     Raises:
         StoreNotFoundError: there is no index. StoreVersionError: PostgreSQL, pgvector or the index are of another
@@ -209,7 +210,7 @@ def _insert_model(cursor: Cursor, model: StoredModel) -> None:
 
 
 def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
-    """The model of an index, and what the index and its copies share with no other.
+    """The model of an index, and the id that only the index and its copies have.
 
     Raises:
         StoreDamagedError: there is none, or an impossible one.

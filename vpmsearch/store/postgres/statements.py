@@ -1,7 +1,7 @@
-"""The SQL of a search. Regions and types stand in a statement as they are; whatever a caller gave is a parameter.
+"""The SQL of a search. Regions and types are part of the text; every value from a caller is a parameter.
 
-A statement names regions as numbers, so the planner leaves the other partitions out, and Eq. 4 is one aggregate over
-one table grouped by image: what is sharded by image can compute it where the embeddings are.
+A statement names regions as numbers, so the planner skips the other partitions. Eq. 4 is one aggregate over one table,
+grouped by image. A database that is sharded by image can compute it where the embeddings are.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def nearest(layout: Layout, regions: Sequence[int], k: int, only: Conditions, *,
     where = only.where(named, *(["f.image_id = ANY(%(ids)s)"] if among else []))
     weight = f"(f.visibility::float8 * CASE f.region {_cases(regions, '%(w{})s::float8')} END)"
     total = f"sum({weight})"
-    # As float32: a sum of float64 depends on its order in the last bit, and equal distances must stay equal.
+    # As float32: the last bit of a float64 sum depends on the order, and equal distances must stay equal.
     return (
         f"SELECT f.image_id, (sum({weight} * {region_distance(layout, regions)}) / {total})::real AS distance "
         f"FROM region_feature f{only.joined}{where} GROUP BY f.image_id HAVING {total} > 0 "

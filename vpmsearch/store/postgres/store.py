@@ -100,9 +100,9 @@ class ServerStore(Gallery):
         return self._renew()
 
     def _renew(self) -> bool:
-        """Look without the lock, as it may wait for the server; again where the view was changed meanwhile.
+        """Look without holding the lock, as the server may be slow. Look again if the view was changed meanwhile.
 
-        What was looked at before such a change may be older than it.
+        The first look may be older than that change.
         """
         while True:
             with self._lock:

@@ -1,4 +1,4 @@
-"""A server's images as `vpmsearch.search.distances` reads them: embeddings cross the network, a block at a time."""
+"""A server's images for `vpmsearch.search.distances`. Their embeddings are fetched over the network in blocks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _LISTED = 65_536  # images whose visibilities are held as Python objects at once
 
 
 class FeaturesMissingError(StoreDamagedError):
-    """An image lacks features. On shards also for a moment, as a removal is there before it is at the coordinator."""
+    """An image lacks features. With shards this can happen for a moment: a removal reaches a shard before the
+    coordinator.
+    """
 
 
 class StreamedImages:

@@ -1,4 +1,4 @@
-"""What a server's index holds, read in transactions of one moment each."""
+"""The images of a server's index. Each read is one transaction."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ServerView:
         self._cells: Cells | None = None
 
     def read(self, work: Callable[[Reading], Answer]) -> Answer:
-        """What `work` finds in a transaction of one moment; as a whole again where the connection is lost.
+        """The result of `work` in one transaction. All of it runs again if the connection is lost.
 
         Raises:
             StoreError: another index has come to be at this place. Else as `Server.read`.
@@ -128,13 +128,13 @@ class ServerView:
         return self.read(Reading.folder)
 
     def about(self, reading: Reading) -> int:
-        """How many images there are, as counted once, in a transaction that is under way if nobody has."""
+        """How many images there are. Counted once, within the given transaction."""
         if self._count is None:
             self._count = reading.count(SearchFilter())
         return self._count
 
     def cells(self, reading: Reading) -> Cells | None:
-        """The cells of images that a transaction sees; None where there are too many."""
+        """The cells of the images that a transaction sees; None if there are too many."""
         known, version = self._cells, reading.state.version
         if known is None or known.version != version:
             found = reading.cells()

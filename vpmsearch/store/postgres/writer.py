@@ -1,4 +1,4 @@
-"""A writer of an index on a server; there may be any number of them."""
+"""A writer of an index on a server. Several may work at once."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _COPY = "COPY region_feature (image_id, region, visibility, embedding) FROM STDI
 class ServerWriter(PendingWriter):
     """Adds, removes and rejects images; a context manager.
 
-    Several may write at once. Of one path the first commit stays, if the others have the same bytes; with other bytes
-    they fail. While it is open it holds a shared lock, and the last to leave builds the indexes over embeddings that
-    are missing. After a commit that failed nothing has changed and what was pending still is: commit again, or leave.
-    All it does is done by the one connection that holds the lock: after a failover, what it knows may not be true.
+    Several may write at once. If two commit the same path, the first commit stays; the other is ignored if its bytes
+    are the same and fails if they differ. An open writer holds a shared lock. The last writer to leave builds missing
+    indexes over embeddings. After a failed commit nothing has changed and the changes are still pending: commit again,
+    or leave. A writer uses one connection only, because its knowledge may be wrong after a failover.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class ServerWriter(PendingWriter):
             return {row[0] for row in cursor.fetchall()}
 
     def commit(self) -> None:
-        """Make everything pending visible, and make it last.
+        """Make everything pending visible and durable.
 
         Raises:
-            StoreError: it could not be written. ConnectionLostError: nor will anything be by this writer, also where
-                nothing is pending; what was pending may have been committed.
+            StoreError: it could not be written. ConnectionLostError: this writer cannot write any more; raised also if
+                nothing is pending. The pending changes may have been committed.
         """
         self._check_entered()
         if not self._anything_pending:
@@ -182,7 +182,9 @@ class ServerWriter(PendingWriter):
                 copy.write(COPY_END)
 
     def _check_known(self, cursor: Cursor, inserted: set[int]) -> None:
-        """An image that was not inserted must be there: of another writer, or of a commit that got through unheard."""
+        """Check that each image that was not inserted exists: from another writer, or from a commit whose answer was
+        lost.
+        """
         missing = {r.path: (i, r) for i, r in zip(self._ids, self._records, strict=True) if i not in inserted}
         if not missing:
             return
