@@ -20,8 +20,9 @@ STRATEGIES = ("top", "bottom", "left", "right", "bilateral", "random")
 
 @dataclass(frozen=True)
 class CropBox:
-    """A rectangle in fractions of the holistic image: 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1.  A box from
-    `jittered_box` may reach beyond the image, below 0 or above 1.
+    """A rectangle in fractions of the holistic image: 0 ≤ left < right ≤ 1, 0 ≤ top < bottom ≤ 1.
+
+    A box from `jittered_box` may reach beyond the image, below 0 or above 1.
     """
 
     left: float = 0.0

@@ -1,7 +1,7 @@
 """Films: their pictures one after another, and the picture of a moment, exactly. The only module that imports PyAV.
 
 A picture is identified by its *time*, in seconds from the film's first picture. Frame numbers would not do: frames come
-at varying intervals, and a film can be searched only by time. Frame numbers count from 1, as in MOTChallenge.
+at varying intervals, and one can jump to a time only. Frame numbers count from 1, as in MOTChallenge.
 """
 
 from __future__ import annotations
