@@ -49,7 +49,7 @@ STEPS = {  # what each verb calls, in order: module below vpmsearch, and a name 
     ],
 }
 TOP = "values"  # the modules beside the folders, as one room
-BOX_WIDTH, ROW_HEIGHT, MARGIN, HEAD, LINE = 300, 36, 24, 60, 17
+BOX_WIDTH, ROW_HEIGHT, MARGIN, HEAD, LINE = 340, 36, 24, 60, 17
 
 
 @dataclass
