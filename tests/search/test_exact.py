@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import segmented
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,36 +20,13 @@ from vpmsearch.search import distances as scan
 from vpmsearch.search import gpu, products
 from vpmsearch.search.distances import Distances
 from vpmsearch.search.gpu import DeviceDistances
-from vpmsearch.store import GalleryStore
-from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
+from vpmsearch.types import RegionFeatures
 
 CPU = torch.device("cpu")
 
 
-def features(n: int, p: int, d: int, seed: int, centre: float = 0.0, spread: float = 1.0) -> RegionFeatures:
-    rng = np.random.default_rng(seed)
-    visibility = rng.dirichlet(np.full(p, 0.5), n).astype(np.float32).reshape(n, p)
-    visibility[visibility < 0.02] = 0
-    embeddings = centre + spread * rng.normal(size=(n, p, d))
-    return RegionFeatures(visibility, embeddings.astype(np.float32))
-
-
-def make_store(
-    path: Path, gallery: RegionFeatures, sizes: tuple[int, ...], removed=(), dtype="float32"
-) -> GalleryStore:
-    info = ModelInfo((gallery.num_regions, 1), gallery.embedding_dim, "w", min_visibility=0)
-    store = GalleryStore.create(path, info, embedding_dtype=dtype)
-    first = 0
-    with store.writer() as writer:
-        for size in sizes:
-            records = [ImageRecord(f"{i}.jpg") for i in range(first, first + size)]
-            writer.add(records, gallery[first : first + size])
-            writer.commit()
-            first += size
-        writer.remove(removed)
-        writer.commit()
-    store.refresh()
-    return store
+features = partial(segmented.features, unseen=0.02)
+make_store = partial(segmented.make_store, min_visibility=0)
 
 
 @settings(max_examples=15)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
+import segmented
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
@@ -19,32 +20,10 @@ from vpmsearch.search.engine import SearchEngine
 from vpmsearch.search.scan import joint, kernels
 from vpmsearch.search.scan.codes import LANES, SLACK, Codes, QueryCodes, bytes_of
 from vpmsearch.search.scan.joint import Effort, JointScan
-from vpmsearch.store import GalleryStore
-from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
+from vpmsearch.types import ImageRecord, RegionFeatures, SearchFilter
 
-
-def features(n: int, p: int, d: int, seed: int, centre: float = 0.0, spread: float = 1.0) -> RegionFeatures:
-    rng = np.random.default_rng(seed)
-    visibility = rng.dirichlet(np.full(p, 0.5), n).astype(np.float32).reshape(n, p)
-    visibility[visibility < 0.05] = 0
-    return RegionFeatures(visibility, (centre + spread * rng.normal(size=(n, p, d))).astype(np.float32))
-
-
-def make_store(path: Path, gallery: RegionFeatures, sizes: list[int], removed=(), dtype="float32", **model):
-    """Segments of these sizes (merged as the store sees fit); image i is of identity i % 3."""
-    info = ModelInfo((gallery.num_regions, 1), gallery.embedding_dim, "w", **model)
-    store = GalleryStore.create(path, info, embedding_dtype=dtype)
-    first = 0
-    with store.writer() as writer:
-        for size in sizes:
-            records = [ImageRecord(f"{i}.jpg", pid=i % 3) for i in range(first, first + size)]
-            writer.add(records, gallery[first : first + size])
-            writer.commit()
-            first += size
-        writer.remove(removed)
-        writer.commit()
-    store.refresh()
-    return store
+features = partial(segmented.features, unseen=0.05)
+make_store = segmented.make_store
 
 
 def bounds(queries: RegionFeatures, gallery: np.ndarray, visibility: np.ndarray) -> np.ndarray:
