@@ -111,6 +111,16 @@ def impatient() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for $XDG_CACHE_HOME where it may hold models already: an export takes seconds.
+
+    All workers of xdist share it. What is exported anew if it is not there, or damaged, is for other tests.
+    """
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
+
+
+@pytest.fixture(scope="session")
 def drawn_images(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
     """Six identities × four images of 64 × 32 pixels: three bands of the identity's colours, and noise."""
     folder = tmp_path_factory.mktemp("drawn")

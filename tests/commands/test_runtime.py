@@ -111,14 +111,16 @@ def test_onnx_runs_on_the_cpu_alone(cli, gallery: Path, weights: Path, tmp_path:
         assert len(exports.seen) > before
 
 
-def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(cli, weights: Path, tmp_path: Path, monkeypatch):
+def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(
+    cli, common_weights: Path, exported: Path, tmp_path: Path, monkeypatch
+):
     pytest.importorskip("openvino")
     from vpmsearch.model import openvino_runtime
 
-    monkeypatch.setenv(onnx_file.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(onnx_file.CACHE, str(exported))
     gallery, index = tmp_path / "gallery", tmp_path / "index"
     write_pictures(gallery, 3)
-    options = ("--index", index, "--weights", weights, "--device", "cpu")
+    options = ("--index", index, "--weights", common_weights, "--device", "cpu")
     wanted = "bfloat16" if openvino_runtime.computes_in("bfloat16") else "float32"
     said = cli("index", gallery, *options, "--precision", "auto").stderr
     assert (", in bfloat16" in said) == (wanted == "bfloat16")
