@@ -47,6 +47,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let go of it again, or libraries complain of leaks when the process ends."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def data_files() -> Path:
     """The folder of files that tests read and never write."""

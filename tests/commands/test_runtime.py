@@ -144,7 +144,7 @@ def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(
     monkeypatch.setattr(openvino_runtime, "computes_in", lambda precision: True)
     assert f"built in {wanted}, not in {other}" in cli("index", gallery, *options, "--precision", other, code=1).stderr
     monkeypatch.setattr(openvino_runtime, "computes_in", lambda precision: False)
-    new = ("--index", tmp_path / "new", "--weights", weights, "--precision", "bfloat16")
+    new = ("--index", tmp_path / "new", "--weights", common_weights, "--precision", "bfloat16")
     assert "bfloat16 needs a CPU that has it" in cli("index", gallery, *new, code=2).stderr
     assert "'int8' is not one of" in cli("index", gallery, *new[:-1], "int8", code=2).stderr
 
