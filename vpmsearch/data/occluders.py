@@ -106,12 +106,11 @@ def _painted(size: tuple[int, int], rng: np.random.Generator, another: Callable[
         smooth = rng.random() < 0.5
         mixture = np.asarray(coarse.resize(size, Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST))
     else:
-        # Level or slanting, by at most 45 degrees in an image twice as high as wide; never upright.
-        wave = _slope(size, float(rng.uniform(0.35, 0.65)) * np.pi) * float(rng.integers(4, 25))
-        mixture = (wave % 1 < rng.uniform(0.3, 0.7)).astype(np.float32)
+        mixture = _bars(size, rng)
     grain = 4 * rng.standard_normal((*size[::-1], 1), dtype=np.float32)
     colours = first + mixture[:, :, None] * (second - first) + grain  # (H, W, 1) with (3,) -> (H, W, 3)
-    return np.clip(colours, 0, 255).astype(np.uint8)
+    painted: NDArray[np.uint8] = np.clip(colours, 0, 255).astype(np.uint8)
+    return painted
 
 
 def _piece(image: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -132,6 +131,15 @@ def _slope(size: tuple[int, int], angle: float) -> Float32:
     rise = (down[:, None] + across[None, :]) / (abs(np.cos(angle)) + abs(np.sin(angle)))
     slope: Float32 = ((rise + 1) / 2).astype(np.float32)
     return slope
+
+
+def _bars(size: tuple[int, int], rng: np.random.Generator) -> Float32:
+    """(height, width) of 0 and 1: bars that are level or slant by at most 45 degrees, never upright."""
+    width, height = size
+    period = max(2.0, float(rng.uniform(0.05, 0.3)) * height)
+    wave = (np.arange(height)[:, None] + float(rng.uniform(-1, 1)) * np.arange(width)[None, :]) / period
+    bars: Float32 = (wave % 1 < rng.uniform(0.3, 0.7)).astype(np.float32)
+    return bars
 
 
 def _colour(rng: np.random.Generator) -> Float32:
