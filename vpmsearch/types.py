@@ -103,8 +103,8 @@ class RegionFeatures:
         if bad.any():
             rows = np.flatnonzero(bad)
             raise FeatureError(
-                f"{len(rows)} of {len(self)} images have features that are not finite or negative visibility "
-                f"(first: row {rows[0]}); the weights or the input are damaged"
+                f"of {number_of(len(self), 'image')} {len(rows)} have features that are not finite or negative "
+                f"visibility (first: row {rows[0]}); the weights or the input are damaged"
             )
 
     @classmethod

@@ -240,5 +240,6 @@ def test_people_of_a_folder(tmp_path: Path) -> None:
     assert sum(told) == 3
     assert sum(aside.values() if isinstance(aside, dict) else aside.counts.values()) == 1
     assert len(detected_people(Fixed(), pictures_of(tmp_path, Every()), min_score=0.8)) == 2
-    with pytest.raises(DataError, match="finds no person"):
-        detected_people(Fixed(), pictures_of(tmp_path, Every()), min_score=0.95)
+    unread: list[str] = []
+    assert detected_people(Fixed(), pictures_of(tmp_path, Every()), min_score=0.95, on_unread=unread.append) == []
+    assert unread == [str(tmp_path / "c.png")]

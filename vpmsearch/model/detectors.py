@@ -13,7 +13,7 @@ from vpmsearch.data.boxes.read import as_images
 from vpmsearch.data.fragment import Part
 from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.data.reading import SceneReader
-from vpmsearch.errors import DataError, ImageError
+from vpmsearch.errors import ImageError
 from vpmsearch.model.detection import Detector
 from vpmsearch.model.detection_onnx import OnnxDetector
 
@@ -47,25 +47,25 @@ def detected_people(
     *,
     min_score: float | None = None,
     on_progress: Callable[[int], None] = lambda pictures: None,
+    on_unread: Callable[[str], None] = lambda file: None,
 ) -> list[LabelledImage]:
     """The people of all pictures as images, each with its score.
 
     Args:
         min_score: lowest score that counts as a person; None is the detector's own. on_progress: called with the number
-            of pictures that were searched since the last call.
-
-    Raises:
-        DataError: no person is found in any picture.
+            of pictures that were searched since the last call. on_unread: called with the file of each picture that
+            cannot be read.
     """
     least = detector.least if min_score is None else min_score
-    people = as_images(_found(detector, pictures, least, on_progress), pictures)
-    if not people:
-        raise DataError(f"{detector.name} finds no person (score {least:g} or more) in {len(pictures)} pictures")
-    return people
+    return as_images(_found(detector, pictures, least, on_progress, on_unread), pictures)
 
 
 def _found(
-    detector: Detector, pictures: Pictures, least: float, on_progress: Callable[[int], None]
+    detector: Detector,
+    pictures: Pictures,
+    least: float,
+    on_progress: Callable[[int], None],
+    on_unread: Callable[[str], None],
 ) -> Iterator[tuple[Part, FoundBox]]:
     with SceneReader(1) as reader:
         for frame, part in pictures.every():
@@ -73,6 +73,7 @@ def _found(
                 _, image = reader.read(part.path, reader.ahead(part.path))
             except ImageError as error:
                 not_taken.note(f"pictures that cannot be read ({error.reason})", part.path)
+                on_unread(part.file)
                 on_progress(1)
                 continue
             found = detector.people(image)
