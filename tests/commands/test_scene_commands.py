@@ -196,7 +196,9 @@ def test_no_person(cli, frames, weights, tmp_path):
     told = [json.loads(line) for line in cli("query", "red.png", "dot.png", "--json").stdout.splitlines()]
     assert ["one colour" in told[0]["no_person"], "1 × 1" in told[1]["no_person"]] == [True, True]
     assert [each["verdict"] for each in told] == [None, None]
-    assert "one colour shows no person" in cli("query", "red.png").stdout
+    said = cli("query", "red.png").stdout
+    assert ": no person: " in said
+    assert "A picture of one colour shows no person." in said
 
 
 def test_prune_of_one_photograph_takes_its_parts_alone(cli, frames, weights, tmp_path):

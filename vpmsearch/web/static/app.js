@@ -39,7 +39,7 @@ async function enter() {
   by("main").hidden = false;
   if (wasAsked) by("file").focus(); // the field that had it is hidden
   const { images, cameras, weights } = state.index;
-  by("stats").textContent = `${images.toLocaleString("en")} images${cameras ? `, ${cameras} cameras` : ""}, ${weights || "unnamed weights"}`;
+  by("stats").textContent = [numberOf(images, "image"), ...(cameras ? [numberOf(cameras, "camera")] : []), weights || "unnamed weights"].join(", ");
   showFilters();
   showPresets();
   showStart();
