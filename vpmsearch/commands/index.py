@@ -77,7 +77,7 @@ def index(
         typer.Option(
             help="With --detect: an .onnx file (YOLOX, YOLOv8 and later, or torchvision's outputs), or a detector of "
             "torchvision by its name.",
-            show_default="$VPMSEARCH_DETECTOR, else torchvision's fasterrcnn_mobilenet_v3_large_fpn",
+            show_default="$VPMSEARCH_DETECTOR, else NanoDet-g, which is in the package",
         ),
     ] = "",
     index: options.Index = options.DEFAULT_INDEX,

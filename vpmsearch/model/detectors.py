@@ -19,21 +19,25 @@ from vpmsearch.model.detection_onnx import OnnxDetector
 
 VARIABLE = "VPMSEARCH_DETECTOR"
 """Environment variable with the name of the detector, used where no name is given."""
-DEFAULT = "fasterrcnn_mobilenet_v3_large_fpn"
-"""The default, one of torchvision's detectors: trained on COCO, 74 MB, downloaded once by torchvision."""
+SHIPPED = Path(__file__).parents[1] / "pretrained" / "nanodet-g.onnx"
+"""The default: NanoDet-g, trained on COCO (docs/decisions/0022-a-detector-that-is-there.md)."""
+SHIPPED_LEAST = 0.45
+"""Its lowest score that counts as a person."""
 
 
 def open_detector(name: str = "", device: str = "auto") -> Detector:
     """Open a detector from its file, or by its name in torchvision.
 
     Args:
-        name: a path that ends in .onnx, or a name; "" is $VPMSEARCH_DETECTOR, else `DEFAULT`. device: used by
-            torchvision's detectors only.
+        name: a path that ends in .onnx, or a name; "" is $VPMSEARCH_DETECTOR, else the one in the package. device: used
+            by torchvision's detectors only.
 
     Raises:
         DataError: there is no such detector, its file cannot be used, or its weights cannot be fetched.
     """
-    name = name or os.environ.get(VARIABLE, "") or DEFAULT
+    name = name or os.environ.get(VARIABLE, "")
+    if not name:
+        return OnnxDetector(SHIPPED, called="NanoDet-g, trained on COCO", least=SHIPPED_LEAST)
     if name.lower().endswith(".onnx"):
         return OnnxDetector(Path(name))
     from vpmsearch.model.detection_torchvision import TorchvisionDetector
