@@ -49,7 +49,8 @@ def as_utc(moment: datetime) -> datetime:
 class RegionFeatures:
     """What a model sees in n images.
 
-    visibility: (n, p) float32, C_i / (h·w) of Eq. 2: in [0, 1], sums to 1 over the regions.
+    visibility: (n, p) float32, C_i / (h·w) of Eq. 2: in [0, 1]. The sum over the regions is 1; less where the model has
+    an occluder class and sees an occluder.
     embeddings: (n, p, d) float32, f_i of Eq. 3.
     """
 

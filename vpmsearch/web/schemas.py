@@ -132,8 +132,10 @@ class RegionsSeen(BaseModel):
 
     grid: list[int] = Field(min_length=2, max_length=2, description="rows and columns of regions on a whole person")
     names: list[str]
-    labels: list[list[int]] = Field(description="(h, w): the likeliest region, laid evenly over the photograph")
-    visibility: list[float] = Field(description="of each region; the sum is 1")
+    labels: list[list[int]] = Field(
+        description="(h, w): the likeliest region, laid evenly over the photograph; -1: an occluder"
+    )
+    visibility: list[float] = Field(description="of each region; the sum is at most 1")
     min_visibility: float = Field(description="a smaller visibility counts as 0")
     width: int = Field(description="pixels of what was seen; a large JPEG may have been decoded smaller")
     height: int
