@@ -59,6 +59,7 @@ from vpmsearch.report.panels import (
     verdict,
 )
 from vpmsearch.types import SearchResult
+from vpmsearch.words import number_of
 
 QueryImages = Image.Image | Sequence[Image.Image] | None
 """The query in a row of a panel: one photograph, several of one person, or none."""
@@ -103,7 +104,8 @@ def rank_panel(
     if not results or len(query_images) != len(results) or len(pids) != len(results) or top < 1:
         raise DataError(
             "a rank panel needs one image and pid a result, one result and top 1 or more; "
-            f"got {len(query_images)} images, {len(results)} results, {len(pids)} pids and top {top}"
+            f"got {number_of(len(query_images), 'image')}, {number_of(len(results), 'result')}, "
+            f"{number_of(len(pids), 'pid')} and top {top}"
         )
     rows = [result.matches[:top] for result in results]
     p, peak = share_scale(rows, num_regions)

@@ -51,6 +51,7 @@ class Hit(BaseModel):
     track_images: int | None = Field(
         description="how many images of its track were found, at least; none where tracks were not asked for"
     )
+    notes: list[str] = Field(description="the rate, the track and whether it is the query itself, in words")
 
 
 class QueryRegion(BaseModel):
@@ -89,6 +90,9 @@ class SearchAnswer(BaseModel):
     verdict: str | None = Field(
         description='"match", "unsure" or "no match", of the nearest image that is not the query itself; none without '
         "`vpmsearch calibrate`, and where images were confirmed"
+    )
+    verdict_text: str | None = Field(
+        description="what the verdict means or, where there is `no_person`, why there is none: a sentence"
     )
     filled_from: int | None = Field(
         description="id of the image that the query was filled from; the verdict is of the query as it was"
