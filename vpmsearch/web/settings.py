@@ -32,7 +32,8 @@ class ServeSettings:
     root_path: the path under which a reverse proxy shows the server, "/people"; "" for the root. trusted_proxies:
         addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed. host_names: further names by
         which the server may be addressed where no token protects it. secure_cookie: the browser sends the session only
-        over TLS, whatever the server itself sees.
+        over TLS, whatever the server itself sees. detector: what finds the people in an uploaded scene, see
+        `vpmsearch.model.detectors.open_detector`; "" is the one in the package.
 
     Raises:
         DataError: an address beyond loopback without a token, a token that is too short, a limit below 1, or a
@@ -53,6 +54,7 @@ class ServeSettings:
     trusted_proxies: tuple[str, ...] = ()
     host_names: tuple[str, ...] = ()
     secure_cookie: bool = False
+    detector: str = ""
 
     def __post_init__(self) -> None:
         if not self.token and not is_loopback(self.host):
