@@ -21,9 +21,9 @@ HEAD = """# What commands print with --json
 Made by `make docs` from `docs/make_json.py`; `make check` fails when it is stale.
 
 A command with `--json` prints one line of JSON on stdout, an object. `query` prints one line a query:
-[answers.md](answers.md). Messages and errors are on stderr. [json.schema.json](json.schema.json) is the same as JSON Schema,
-a definition a command. Fields may be added; a field that goes or changes its meaning is named in CHANGELOG.md. Shares and
-rates are 0 to 1, intervals are of 95 %.
+[answers.md](answers.md). Messages and errors are on stderr. [json.schema.json](json.schema.json) is the same as JSON
+Schema, a definition a command. Fields may be added; a field that goes or changes its meaning is named in CHANGELOG.md.
+Shares and rates are 0 to 1, intervals are of 95 %.
 """
 
 
