@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { by } from "./dom.js";
 import { showFilters } from "./filters.js";
+import { numberOf } from "./labels.js";
 import { showPresets } from "./regions.js";
 import { on, state } from "./state.js";
 import { showStart } from "./start.js";
