@@ -309,8 +309,8 @@ class Reproduce(Output):
 
     experiment: str
     rows: list[dict[str, Any]] = Field(
-        description="label, system, matcher, source, gamma, weighting, queries, rank1_low, rank1_high, revision; and of "
-        "each column of the table NAME, NAME_paper and NAME_difference"
+        description="label, system, matcher, source, gamma, weighting, queries, rank1_low, rank1_high, revision; and "
+        "of each column of the table NAME, NAME_paper and NAME_difference"
     )
     orderings: list[Ordering]
 
