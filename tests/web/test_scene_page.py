@@ -65,8 +65,11 @@ def test_people_are_chosen_by_a_click(driver, scene, extractor, monkeypatch, wid
             assert "three of the test" in page.one("#people-said").text
             for pressed in ("true", "false"):
                 assert driver.execute_script(OUTSIDE, "#people-frame") == 0
+                before = page.one("#people-picture").size["width"]
                 page.click("#people-zoom")
                 assert page.one("#people-zoom").get_attribute("aria-pressed") == pressed
+                after = page.one("#people-picture").size["width"]
+                assert after >= 1.9 * before if pressed == "true" else after <= 0.6 * before
             assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
             page.click("#people-frame .person:nth-of-type(2)")
             page.until(lambda: "left, top, right, bottom 31 %" in page.one("#canvas").get_attribute("aria-label"))

@@ -19,25 +19,24 @@ function lay(frame, { width, height }, boxes) {
   }
 }
 
-// A picture is shown as wide as there is room, or as large as it is.
-function zoomable(button, frame) {
-  button.addEventListener("click", () => {
-    const large = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(large));
-    frame.classList.toggle("large", large);
-  });
+// A picture is shown as wide as there is room; or twice so, or as large as it is, whichever is larger.
+function zoom(button, frame, large) {
+  const picture = frame.querySelector("img");
+  const width = Math.max(picture.naturalWidth, 2 * picture.clientWidth);
+  button.setAttribute("aria-pressed", String(large));
+  frame.classList.toggle("large", large);
+  picture.style.width = large ? `${width}px` : "";
 }
 
-function small(button, frame) {
-  button.setAttribute("aria-pressed", "false");
-  frame.classList.remove("large");
+function zoomable(button, frame) {
+  button.addEventListener("click", () => zoom(button, frame, button.getAttribute("aria-pressed") !== "true"));
 }
 
 // The picture that a hit was cut from, with everybody else of the index who is in it.
 export async function showScene(hit, signal) {
   const frame = by("scene-frame");
   by("compare-scene").hidden = !hit.box;
-  small(by("scene-zoom"), frame);
+  zoom(by("scene-zoom"), frame, false);
   lay(frame, {}, []);
   by("scene-said").textContent = "In its scene";
   if (!hit.box) { by("scene").removeAttribute("src"); return; }
@@ -62,7 +61,7 @@ async function findPeople() {
   asking?.abort();
   const mine = asking = new AbortController();
   const frame = by("people-frame");
-  small(by("people-zoom"), frame);
+  zoom(by("people-zoom"), frame, false);
   lay(frame, {}, []);
   by("people-picture").src = photo.image.src;
   by("people-said").textContent = "Looking for people…";
