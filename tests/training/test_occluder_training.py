@@ -17,7 +17,7 @@ from vpmsearch.training.trainer import Trainer
 
 VIEWS = {"consistency_weight": 1.0, "memory_weight": 0.5, "cuts": 2, "average_decay": 0.8, "teacher": True}
 PLAIN = replace(TINY, whole_share=0.3, box_jitter=0.1, epochs=2, **VIEWS)
-BOTH = replace(PLAIN, occlude=0.5, occluder_class=True)
+BOTH = replace(PLAIN, occlude=0.5, occluder_class=True, locator_learning_rate=5e-3)
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -53,6 +53,19 @@ def test_a_step_changes_the_class(drawn_images, tmp_path):
     assert ended.model.locator.bias[-1] != 0
 
 
+def test_the_locator_may_learn_at_a_rate_of_its_own(drawn_images, tmp_path):
+    """Every parameter that learns is in one group."""
+    for rate, rates in ((0.0, [2e-3, 1e-4]), (0.01, [2e-3, 1e-4, 0.01])):
+        settings = replace(BOTH, learning_rate=2e-3, trunk_learning_rate=1e-4, locator_learning_rate=rate)
+        built = trainer(settings, drawn_images, tmp_path)
+        groups = built.optimizer.param_groups
+        assert [group["base_lr"] for group in groups] == rates
+        assert any(each is built.model.locator.bias for each in groups[2 if rate else 0]["params"])
+        held = [id(each) for group in groups for each in group["params"]]
+        learning = [*built.model.parameters(), *built.classifiers.parameters()]
+        assert sorted(held) == sorted(id(each) for each in learning if each.requires_grad)
+
+
 def test_a_stopped_run_goes_on_as_if_it_never_stopped(drawn_images, tmp_path):
     unbroken = trainer(BOTH, drawn_images, tmp_path, "unbroken")
     rows = run(unbroken)
@@ -71,8 +84,8 @@ def test_a_stopped_run_goes_on_as_if_it_never_stopped(drawn_images, tmp_path):
 
 def test_a_run_of_before_goes_on_with_the_settings_off(drawn_images, tmp_path):
     identity = PLAIN.identity()
-    assert not {"occlude", "occluder_class"} & set(identity)
-    assert {"occlude", "occluder_class"} <= set(BOTH.identity())
+    assert not {"occlude", "occluder_class", "locator_learning_rate"} & set(identity)
+    assert {"occlude", "occluder_class", "locator_learning_rate"} <= set(BOTH.identity())
     assert [(each.occlude, each.occluder_class) for each in PRESETS.values()] == [(0.0, False)] * len(PRESETS)
 
 

@@ -68,6 +68,7 @@ class TrainSettings:
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1  # of the new layers
     trunk_learning_rate: float = 0.01
+    locator_learning_rate: float = 0.0  # above 0: of the locator, in place of learning_rate
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Schedule = "step"
@@ -183,5 +184,5 @@ THE_END = ("epochs", "steps")
 _LATER = (
     *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
     *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
-    *("occlude", "occluder_class"),
+    *("occlude", "occluder_class", "locator_learning_rate"),
 )
