@@ -93,7 +93,7 @@ def test_people_are_chosen_by_a_click(driver, scene, extractor, monkeypatch, wid
 
 @pytest.mark.parametrize("width", [320, 390, 1366])
 def test_numbers_of_a_report_stay_on_their_lines(driver, tmp_path, width):  # noqa: F811
-    regions = tuple(RegionMatch(number, 0.456, 0.1, 0.31, "upper torso") for number in range(6))
+    regions = tuple(RegionMatch(number, 0.456, 0.1, 0.31, "torso") for number in range(6))
     matches = tuple(Match(number, f"/a/{number}.jpg", 7, 3, 0.4253, regions) for number in range(12))
     result = SearchResult(matches, 12, True)
     picture = Image.new("RGB", (60, 140), "navy")

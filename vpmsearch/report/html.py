@@ -31,7 +31,7 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--g:#15181c;--p:#1f2329;--i:#e9ecef;--q:#a9b0b8;--l:#434a53;--b:#56b4e9;--t:#343b44}}
 body{margin:0 auto;max-width:72rem;padding:1rem;background:var(--g);color:var(--i);font:1rem/1.45 system-ui,sans-serif}
 h1{font-size:1.3rem}h2{font-size:1.1rem;margin-top:2rem;overflow-wrap:anywhere}p,small{color:var(--q)}
-ol{list-style:none;padding:0;display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(11.5rem,1fr))}
+ol{list-style:none;padding:0;display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(12.5rem,1fr))}
 li{border:1px solid var(--l);border-radius:.5rem;background:var(--p);padding:.6rem;overflow-wrap:anywhere}
 img{display:block;margin:.3rem auto;max-width:100%;height:auto}
 table{border-collapse:collapse;width:100%;font-size:.85rem}
