@@ -13,7 +13,9 @@ from test_page import Page, driver, pytestmark  # noqa: F401
 from vpmsearch.data.boxes.read import read_boxes
 from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.detection import People
+from vpmsearch.report.html import Answer, write_report
 from vpmsearch.store import GalleryStore
+from vpmsearch.types import Match, RegionMatch, SearchResult
 from vpmsearch.web import people
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.settings import ServeSettings
@@ -87,3 +89,20 @@ def test_people_are_chosen_by_a_click(driver, scene, extractor, monkeypatch, wid
             assert "image=" in driver.current_url
             noise = [each["message"] for each in driver.get_log("browser") if each["level"] == "SEVERE"]
             assert not [text for text in noise if "favicon" not in text], noise
+
+
+@pytest.mark.parametrize("width", [320, 390, 1366])
+def test_numbers_of_a_report_stay_on_their_lines(driver, tmp_path, width):  # noqa: F811
+    regions = tuple(RegionMatch(number, 0.456, 0.1, 0.31, "torso") for number in range(6))
+    matches = tuple(Match(number, f"/a/{number}.jpg", 7, 3, 0.4253, regions) for number in range(12))
+    result = SearchResult(matches, 12, True)
+    picture = Image.new("RGB", (60, 140), "navy")
+    write_report([Answer("half.jpg", [picture], result)], tmp_path / "r.html", load=lambda path: picture)
+    page = Page(driver, "")
+    page.width(width)
+    driver.get((tmp_path / "r.html").as_uri())
+    cells = "return [...document.querySelectorAll('th, td')].map((each) => each.getBoundingClientRect().height)"
+    assert max(driver.execute_script(cells)) < 28
+    assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    bars = "return [...document.querySelectorAll('.bar')].map((each) => each.getBoundingClientRect().width)"
+    assert min(driver.execute_script(bars)) > 20
