@@ -80,7 +80,8 @@ class Products:
             for start in range(0, images, rows):
                 part = block[start : start + rows, shown]
                 tile = widened(part, wide[: len(part)])
-                np.vecdot(tile, query, out=products[start : start + rows, shown])  # BLAS; einsum takes three times as long
+                # It uses BLAS; einsum takes three times as long.
+                np.vecdot(tile, query, out=products[start : start + rows, shown])
         return products
 
     def _shared(self, weights: Float32) -> Bool:
