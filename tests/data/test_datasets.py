@@ -190,10 +190,10 @@ def test_msmt_incomplete(tmp_path):
 # folder -------------------------------------------------------------------------------------------
 
 
-def test_folder_numbers_identities_by_order(tmp_path):
+def test_folder_keeps_words(tmp_path):
     touch(tmp_path, "bob/1.jpg", "alice/c2_x.jpg", "alice/deep/x_c13s1.PNG", "alice/notes.txt", "empty/notes.txt")
     dataset = read_dataset("folder", tmp_path)
-    assert labels(dataset.train) == [("c2_x.jpg", 1, 2), ("x_c13s1.PNG", 1, 13), ("1.jpg", 2, None)]
+    assert labels(dataset.train) == [("c2_x.jpg", "alice", 2), ("x_c13s1.PNG", "alice", 13), ("1.jpg", "bob", None)]
     assert dataset.query == dataset.gallery == ()
 
 
@@ -203,18 +203,33 @@ def test_folder_keeps_whole_numbers(tmp_path):
     assert sorted((image.pid, image.camid) for image in dataset.train) == [(0, None), (2, None), (10, None)]
 
 
+def test_folder_takes_each_name_by_itself(tmp_path):
+    """A word beside numbers changes none of them, and a pid does not depend on the splits that are asked for."""
+    touch(tmp_path, "train/0010/a.jpg", "train/P-017/b.jpg", "train/00-1/junk.jpg", "query/0010/c.jpg")
+    assert [image.pid for image in read_dataset("folder", tmp_path, ("train",)).train] == [10, "P-017"]
+    assert [image.pid for image in read_dataset("folder", tmp_path, ("query",)).query] == [10]
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,pid\ntrain/P-017/b.jpg,P-017\n")
+    assert [image.pid for image in read_dataset("csv", listed).train] == ["P-017"]  # the same word as by any other way
+    by_pattern = read_gallery("folder", tmp_path / "train", pattern="{pid}/{}.jpg")
+    assert {image.pid for image in by_pattern} >= {10, "P-017"}
+
+
 def test_folder_with_splits_shares_identities(tmp_path):
     touch(tmp_path, "train/zoe/1.jpg", "query/bob/1.jpg", "gallery/bob/2.jpg", "gallery/ann/1.jpg", "other/x/1.jpg")
     dataset = read_dataset("folder", tmp_path)
-    assert [image.pid for image in dataset.train] == [3]
-    assert [image.pid for image in dataset.query] == [2]
-    assert sorted(image.pid for image in dataset.gallery) == [1, 2]
+    assert [image.pid for image in dataset.train] == ["zoe"]
+    assert [image.pid for image in dataset.query] == ["bob"]
+    assert sorted(image.pid for image in dataset.gallery) == ["ann", "bob"]
 
 
 def test_folder_refuses_what_it_would_have_to_guess(tmp_path):
     touch(tmp_path, "7/a.jpg", "07/a.jpg")
-    with pytest.raises(DataError, match="one number"):
+    with pytest.raises(DataError, match="the folders 07 and 7 are one pid, 7; rename one"):
         read_dataset("folder", tmp_path)
+    touch(tmp_path / "odd", "a\nb/a.jpg")
+    with pytest.raises(DataError, match=r"the folder a\\nb is no pid .*; rename it"):
+        read_dataset("folder", tmp_path / "odd")
     touch(tmp_path / "heap", "bob/a.jpg", "stray.jpg")
     with pytest.raises(DataError, match=r"stray\.jpg is in no identity's folder"):
         read_dataset("folder", tmp_path / "heap")

@@ -49,11 +49,12 @@ def write_held_out(output: Path, held_out: Sequence[ReidDataset]) -> Path:
     """Write down who was held out, as JSON beside the weights: pids of each data set."""
     import json
 
+    from vpmsearch.labels import in_order
     from vpmsearch.system.atomic import replacing
 
     path = output.with_suffix(".held-out.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    pids = {each.name: sorted({image.pid for image in each.query if image.pid is not None}) for each in held_out}
+    pids = {each.name: in_order(image.pid for image in each.query if image.pid is not None) for each in held_out}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(pids) + "\n")
     return path

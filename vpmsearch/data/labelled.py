@@ -16,6 +16,15 @@ JUNK_PID = -1
 SPLITS = ("train", "query", "gallery")
 """The splits of a data set."""
 
+LABEL_ALIASES = {
+    "pid": ("person_id", "person", "identity"),
+    "camid": ("cam_id", "camera_id", "camera", "cam"),
+    "captured_at": ("timestamp", "datetime", "time"),
+    "track": ("track_id", "tracklet"),
+    "clothes": ("clothes_id",),
+}
+"""What people call the labels instead, in lists and patterns. Case does not count."""
+
 LeftOut = Literal["camera", "place", "nothing", "clothes", "track"]
 """Which gallery images of the query's own person a protocol leaves out of its ranking. In order: same camera, camera at
 the same place, none, same camera or same clothes, same tracklet.

@@ -4,7 +4,8 @@ A CSV has a header line; its columns are separated by commas, semicolons, tabs o
 is JSON lines if the file's suffix is `.jsonl` or `.ndjson`. The text is UTF-8 with or without BOM, with any line ends.
 Only `path` is required. `vpmsearch.data.manifest_values` has the names of the known columns. pid and camid are whole
 numbers or words, see `vpmsearch.labels`. Any other column is an attribute. Columns without a name (pandas writes its
-index so) are ignored. An empty field, NaN, NaT, None and what else pandas takes for one are unknown; case counts.
+index so) are ignored. An empty field of a CSV, NaN, NaT, None, NA and what else pandas takes for one are unknown; case
+counts. JSON has null for that, so there any text is meant: "NA" is a name, as in the shell and in names of files.
 `vpmsearch.data.moments` reads times; a column `captured_at:unix` or `captured_at:unix_ms` counts seconds or
 milliseconds since 1970. Rows are read one by one, so a million lines need no more memory than one.
 """
@@ -22,7 +23,7 @@ from typing import Any, TextIO
 
 from vpmsearch.data.images import printable
 from vpmsearch.data.manifest_rows import ManifestRow, Rows
-from vpmsearch.data.manifest_values import ALIASES, COLUMNS, Header, LineError
+from vpmsearch.data.manifest_values import ALIASES, COLUMNS, EMPTY, UNKNOWN, Header, LineError
 from vpmsearch.errors import DataError
 
 MAX_ROW = 1 << 20
@@ -54,8 +55,9 @@ def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> I
             what = "is not a regular file" if manifest.exists() else "does not exist"
             raise DataError(f"manifest {printable(manifest)} {what}; name a CSV or JSON-lines file")
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            rows = Rows(manifest.parent, zone)
-            read = _json_rows if manifest.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows
+            is_json = manifest.suffix.lower() in (".jsonl", ".ndjson")
+            rows = Rows(manifest.parent, zone, EMPTY if is_json else UNKNOWN)
+            read = _json_rows if is_json else _csv_rows
             for number, row in enumerate(read(_Lines(file), rows), start=1):
                 line = row.line
                 if number > MAX_ROWS:
@@ -82,7 +84,7 @@ def rows_of(
     Raises:
         DataError: there is no column path, or a row is not what it should be.
     """
-    rows, line = Rows(folder, zone), 0
+    rows, line = Rows(folder, zone, EMPTY), 0
     try:
         header = Header(names, 1)
         for line, row in enumerate(values, start=1):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import SPLITS
-from vpmsearch.data.manifest_values import UNKNOWN, Header, LineError, attribute_of, label_of, shown, text_of, word_of
+from vpmsearch.data.manifest_values import Header, LineError, attribute_of, label_of, shown, text_of, word_of
 from vpmsearch.data.moments import epoch, parse_moment
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label
@@ -51,10 +51,14 @@ class ManifestRow(NamedTuple):
 
 
 class Rows:
-    """Checks the fields of rows, one after another."""
+    """Checks the fields of rows, one after another.
 
-    def __init__(self, folder: Path, zone: tzinfo | None) -> None:
-        self._folder, self._zone = folder, zone
+    Args:
+        folder: of relative paths. zone: of times that name none; None is UTC. unknown: texts that stand for no value.
+    """
+
+    def __init__(self, folder: Path, zone: tzinfo | None, unknown: frozenset[str]) -> None:
+        self._folder, self._zone, self._unknown = folder, zone, unknown
         self._prefix = os.path.join(folder, "")  # noqa: PTH118 (as text, and with the separator)
         self._labels: dict[str, Label | None] = {}
         self._attributes: dict[tuple[str, str], tuple[str, str] | None] = {}
@@ -71,7 +75,11 @@ class Rows:
             raise LineError("the path is empty or not text", line)
         if "\0" in path:
             raise LineError("the path holds a NUL", line)
-        if split is not None and (split := text_of(split, "split", line)) is not None and split not in SPLITS:
+        if (
+            split is not None
+            and (split := text_of(split, "split", line, self._unknown)) is not None
+            and split not in SPLITS
+        ):
             raise LineError(f"split {printable(split)!r} is none of {', '.join(SPLITS)}", line)
         return ManifestRow(
             self._folder,
@@ -80,8 +88,8 @@ class Rows:
             self._label(camid, "camid", line),
             None if captured_at is None else self._time(captured_at, header.time_unit, line),
             split,
-            None if track is None else word_of(track),
-            None if clothes is None else word_of(clothes),
+            None if track is None else word_of(track, self._unknown),
+            None if clothes is None else word_of(clothes, self._unknown),
             self._others(values, header.others, line) if header.others else (),
             line,
         )
@@ -89,13 +97,13 @@ class Rows:
     def _label(self, value: Any, name: str, line: int) -> Label | None:
         """`label_of` with a memory."""
         if value.__class__ is not str:  # what is equal to 1 need not be the label 1
-            return None if value is None else label_of(value, name, line)
+            return None if value is None else label_of(value, name, line, self._unknown)
         known = self._labels
         if value in known:
             return known[value]
         if len(known) >= _REMEMBERED:
             known.clear()
-        label = known[value] = label_of(value, name, line)
+        label = known[value] = label_of(value, name, line, self._unknown)
         return label
 
     def _others(self, values: Sequence[Any], others: Sequence[tuple[str, int]], line: int) -> _Attributes:
@@ -105,13 +113,13 @@ class Rows:
         for name, place in others:
             value = values[place]
             if value.__class__ is not str:
-                pair = attribute_of(name, value, line)
+                pair = attribute_of(name, value, line, self._unknown)
             elif (name, value) in known:
                 pair = known[name, value]
             else:
                 if len(known) >= _REMEMBERED:
                     known.clear()
-                pair = known[name, value] = attribute_of(name, value, line)
+                pair = known[name, value] = attribute_of(name, value, line, self._unknown)
             if pair is not None:
                 found.append(pair)
         return tuple(found)
@@ -149,8 +157,8 @@ class Rows:
                 line,
             )
         else:
-            text = None if isinstance(value, float) else text_of(value, "captured_at", line)
-        if text is None or text in UNKNOWN:
+            text = None if isinstance(value, float) else text_of(value, "captured_at", line, self._unknown)
+        if text is None or text in self._unknown:
             return None
         try:
             return as_utc(epoch(float(text) * unit, text) if unit else parse_moment(text, self._zone))
