@@ -18,14 +18,20 @@ if TYPE_CHECKING:
 DRAWN_FOLDER = Path("runs/drawn-pedestrians")
 
 
-def read_sets(roots: Sequence[Path], layouts: Sequence[str], pattern: str) -> list[ReidDataset]:
-    """The data sets asked for, or drawn pedestrians."""
+def read_sets(
+    roots: Sequence[Path], layouts: Sequence[str], pattern: str, trial: int | None = None
+) -> list[ReidDataset]:
+    """The data sets asked for, or drawn pedestrians.
+
+    Args:
+        trial: which random half of a data set that is split so; None is its training split.
+    """
     from vpmsearch.data.datasets import read_dataset
 
     if not roots:
         return [_drawn_pedestrians()]
     pairs = zip(options.one_each(roots, layouts), roots, strict=True)
-    return [read_dataset(layout, root, ("train",), pattern=pattern) for layout, root in pairs]
+    return [read_dataset(layout, root, ("train",), pattern=pattern, trial=trial) for layout, root in pairs]
 
 
 def split_sets(

@@ -24,6 +24,7 @@ from vpmsearch.data.layout_finder import find, find_any
 from vpmsearch.data.layout_reader import read_heap, read_split
 from vpmsearch.data.layout_table import BY_NAME
 from vpmsearch.data.patterns import NamePattern, name_pattern
+from vpmsearch.data.trials import Trials
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label, in_order
 
@@ -35,6 +36,7 @@ __all__ = [
     "hold_out",
     "read_dataset",
     "read_gallery",
+    "read_trials",
 ]
 
 DATASET_NAMES = (*BY_NAME, "folder", "csv")
@@ -51,6 +53,7 @@ def read_dataset(
     *,
     pattern: str = "",
     zone: tzinfo | None = None,
+    trial: int | None = None,
 ) -> ReidDataset:
     """Read splits of a data set. pids are known throughout; camids where the layout tells them.
 
@@ -59,11 +62,14 @@ def read_dataset(
         root: its folder, or a folder around it; for "csv" the file.
         splits: the needed ones of "train", "query" and "gallery"; the others stay empty. None: all that the layout has.
         pattern: how files are named, see `vpmsearch.data.patterns`; the layout's name is then ignored. zone: time zone
-            of times that name none; None is UTC.
+            of times that name none; None is UTC. trial: which of its random halves, from 1, see
+            `vpmsearch.data.trials`; None is all people.
 
     Raises:
-        DataError: the layout is unknown, something of it is missing, or it holds no images.
+        DataError: the layout is unknown, something of it is missing, it holds no images, or it has no such trial.
     """
+    if trial is not None:
+        return _halves(name, root, pattern).dataset(trial, splits or SPLITS)
     _check(name, root)
     by_pattern = name_pattern(pattern, zone) if pattern else None
     try:
@@ -73,6 +79,28 @@ def read_dataset(
     if not (dataset.train or dataset.query or dataset.gallery):
         raise _no_images(name, root)
     return dataset
+
+
+def read_trials(
+    name: str, root: str | os.PathLike[str], splits: Sequence[str] | None = None, *, pattern: str = ""
+) -> list[ReidDataset]:
+    """All trials of a data set, see `read_dataset`.
+
+    Raises:
+        DataError: as `read_dataset`.
+    """
+    halves = _halves(name, root, pattern)
+    return [halves.dataset(number, splits or SPLITS) for number in range(1, halves.count + 1)]
+
+
+def _halves(name: str, root: str | os.PathLike[str], pattern: str) -> Trials:
+    _check(name, root)
+    if pattern or name not in BY_NAME:
+        raise DataError("only data sets known by name have trials; leave --trial away, or name the splits in a list")
+    try:
+        return Trials(BY_NAME[name], Path(root))
+    except OSError as error:
+        raise _unreadable(root, error) from error
 
 
 def _dataset(

@@ -102,10 +102,25 @@ class ImageRow(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Which of a data set's random halves this is.
+
+    number: from 1 to `count`. source: who drew the halves, in words.
+    """
+
+    number: int
+    count: int
+    source: str
+
+    def __str__(self) -> str:
+        return f"trial {self.number} of {self.count}, {self.source}"
+
+
+@dataclass(frozen=True)
 class ReidDataset:
     """A data set's splits. Every pid is known; a camid may be None; a split may be empty.
 
-    protocol: how it is customarily measured.
+    protocol: how it is customarily measured. trial: which half of the people this is; None is no half.
     """
 
     name: str
@@ -113,14 +128,19 @@ class ReidDataset:
     query: tuple[LabelledImage, ...] = ()
     gallery: tuple[LabelledImage, ...] = ()
     protocol: Protocol = SAME_CAMERA
+    trial: Trial | None = None
 
     @classmethod
     def of(
-        cls, name: str, splits: Mapping[str, Iterable[LabelledImage]], protocol: Protocol = SAME_CAMERA
+        cls,
+        name: str,
+        splits: Mapping[str, Iterable[LabelledImage]],
+        protocol: Protocol = SAME_CAMERA,
+        trial: Trial | None = None,
     ) -> ReidDataset:
         """A data set of some of the splits, by their names."""
         train, query, gallery = (tuple(splits.get(split, ())) for split in SPLITS)
-        return cls(name, train, query, gallery, protocol)
+        return cls(name, train, query, gallery, protocol, trial)
 
     @property
     def train_pids(self) -> tuple[Label, ...]:

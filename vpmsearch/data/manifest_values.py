@@ -28,7 +28,7 @@ UNKNOWN = frozenset(
 """The texts of a CSV that stand for no value, since it has no other way to say so: what pandas takes for one, and its
 NaT. Case counts: a person may be called Na."""
 EMPTY = frozenset({""})
-"""The only such text of JSON lines, frames and Arrow tables: these have null, None, NaN and NaT, so any text is meant."""
+"""The only such text of JSON lines, frames and Arrow tables. These have null, None, NaN, NaT, so any text is meant."""
 _MISSING = frozenset({"nan", "NaN", "NaT", "None", "<NA>"})  # what Python's str() makes of a missing value
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})(?:\.0*)?")
 _UNNAMED = re.compile(r"(unnamed: [0-9]+)?")  # pandas's name of a column without one
