@@ -12,7 +12,7 @@ from typing import overload
 
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
-from vpmsearch.data.manifest import read_manifest
+from vpmsearch.data.manifest import OnHeader, nobody, read_manifest
 from vpmsearch.data.manifest_rows import ManifestRow
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label
@@ -34,9 +34,9 @@ def read_list(manifest: Path, splits: Sequence[str] = SPLITS, zone: tzinfo | Non
     return ReidDataset.of("csv", found)
 
 
-def list_gallery(manifest: Path, zone: tzinfo | None = None) -> Sequence[LabelledImage]:
-    """Every row, labelled or not, whatever its split."""
-    return collected(read_manifest(manifest, zone), manifest.parent, printable(manifest))
+def list_gallery(manifest: Path, zone: tzinfo | None = None, on_header: OnHeader = nobody) -> Sequence[LabelledImage]:
+    """Every row, labelled or not, whatever its split. on_header: see `read_manifest`."""
+    return collected(read_manifest(manifest, zone, on_header), manifest.parent, printable(manifest))
 
 
 def collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequence[LabelledImage]:

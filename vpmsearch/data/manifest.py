@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
@@ -37,13 +37,23 @@ _DELIMITERS = ",;\t|"
 _DECODER = json.JSONDecoder()
 
 
-def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> Iterator[ManifestRow]:
+OnHeader = Callable[[Header], None]
+
+
+def nobody(header: Header) -> None:
+    """Hears a header and does nothing."""
+
+
+def read_manifest(
+    path: str | os.PathLike[str], zone: tzinfo | None = None, on_header: OnHeader = nobody
+) -> Iterator[ManifestRow]:
     """Yield the rows of a CSV or JSON-lines file in its order.
 
     Relative paths are relative to the manifest's folder. That the images exist is not checked here.
 
     Args:
-        zone: of times that name none; None is UTC.
+        zone: of times that name none; None is UTC. on_header: called with what the columns are, once for a CSV; for
+            JSON lines once for each set of keys.
 
     Raises:
         DataError: the file cannot be read, lacks the path column or has a bad line; names file and line.
@@ -58,7 +68,7 @@ def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> I
             is_json = manifest.suffix.lower() in (".jsonl", ".ndjson")
             rows = Rows(manifest.parent, zone, EMPTY if is_json else UNKNOWN)
             read = _json_rows if is_json else _csv_rows
-            for number, row in enumerate(read(_Lines(file), rows), start=1):
+            for number, row in enumerate(read(_Lines(file), rows, on_header), start=1):
                 line = row.line
                 if number > MAX_ROWS:
                     raise LineError(f"more than {MAX_ROWS} rows; split the file", line)
@@ -118,7 +128,7 @@ def _failure(manifest: Path, line: int, what: str) -> DataError:
     return DataError(f"{printable(manifest)}, line {line}: {what}")
 
 
-def _csv_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
+def _csv_rows(file: _Lines, rows: Rows, on_header: OnHeader) -> Iterator[ManifestRow]:
     lines = iter(file)
     first = next((line for line in lines if line.strip(_BLANK)), None)
     if first is None:
@@ -144,6 +154,7 @@ def _csv_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
         elif header is None:
             header = Header(values, line)
             width = header.width
+            on_header(header)
         elif len(values) != header.width:
             raise LineError(f"{len(values)} fields where the header has {header.width}", line)
         else:
@@ -160,7 +171,7 @@ def _delimiter(header: str) -> str:
     return max(_DELIMITERS, key=names)
 
 
-def _json_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
+def _json_rows(file: _Lines, rows: Rows, on_header: OnHeader) -> Iterator[ManifestRow]:
     line, headers = 0, dict[tuple[str, ...], Header]()
     for line, text in enumerate(file, start=1):
         file.length = 0
@@ -175,6 +186,7 @@ def _json_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
         names = tuple(fields)
         if names not in headers:
             headers[names] = Header(names, line)
+            on_header(headers[names])
         yield rows.row([*fields.values(), None], headers[names], line)
     if line == 0:
         raise LineError("the file is empty", 1)

@@ -74,6 +74,17 @@ class Header:
         if len(others) > MAX_ATTRIBUTES:
             raise LineError(f"{len(others)} columns beside the known ones; an image has up to {MAX_ATTRIBUTES}", line)
         self.width = len(names)
+        self._names = names
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each column is read as: a known column's name, "attribute", or "left out" where it has no name."""
+        label_of = {place: label for label, place in zip(COLUMNS, self.places, strict=True) if place >= 0}
+        others = {place for _, place in self.others}
+        return {
+            name: label_of.get(place, "attribute" if place in others else "left out")
+            for place, name in enumerate(self._names)
+        }
 
     @staticmethod
     def _place(called: list[str], name: str) -> int:
