@@ -1,8 +1,10 @@
 """Data sets by layout, manifests and identities held out."""
 
+import copy
 import json
 import os
 from collections import defaultdict
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -387,6 +389,35 @@ def test_a_list_is_a_sequence_of_its_images(tmp_path, monkeypatch):
         assert (images[-1], len(images), expected[2] in images) == (expected[-1], 5, True)
         with pytest.raises(IndexError):
             images[5]
+
+
+def test_a_path_given_as_text_becomes_one_when_it_is_asked_for():
+    image = LabelledImage("a//b.jpg", 1)
+    assert image.path == Path("a/b.jpg")
+    assert image.path is image.path
+    assert image == LabelledImage(Path("a/b.jpg"), 1)
+    assert hash(image) == hash(LabelledImage(Path("a/b.jpg"), 1))
+    assert replace(image, pid=2).path == Path("a/b.jpg")
+    assert repr(LabelledImage("a.jpg")) == repr(LabelledImage(Path("a.jpg")))
+    assert copy.deepcopy(LabelledImage("a.jpg")).path == Path("a.jpg")
+    with pytest.raises(FrozenInstanceError):
+        image.path = Path("c.jpg")
+
+
+def test_lists_of_more_than_one_block(tmp_path, monkeypatch):
+    """Rows are taken in together; what is known of each stays with it, and the first path that is there again is named."""
+    monkeypatch.setattr("vpmsearch.data.lists._BLOCK", 3)
+    lines = [f"{i}.jpg,{i % 3 or ''},{'north' * (i % 2)},{'2026-03-01T00:00:0%dZ' % i * (i % 4 > 0)}" for i in range(8)]
+    (tmp_path / "a.csv").write_text("path,pid,site,captured_at\n" + "\n".join(lines))
+    images = read_gallery("csv", tmp_path / "a.csv")
+    assert [
+        (i.path.name, i.pid, dict(i.attributes).get("site"), i.captured_at and i.captured_at.second) for i in images
+    ] == [(f"{i}.jpg", i % 3 or None, "north" if i % 2 else None, i if i % 4 else None) for i in range(8)]
+    (tmp_path / "b.csv").write_text(
+        "path\n" + "\n".join(["0.jpg", *(f"{i}.jpg" for i in range(1, 7)), "5.jpg", "0.jpg"])
+    )
+    with pytest.raises(DataError, match="line 9: the path of line 7 again"):
+        read_gallery("csv", tmp_path / "b.csv")
 
 
 def test_manifest_is_read_as_it_is_needed(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from vpmsearch.labels import Label, in_order
 
@@ -69,7 +69,8 @@ SAME_CAMERA = Protocol()
 class LabelledImage:
     """One image file and what is known about it; None where unknown.
 
-    path: below the root of the data set. captured_at: without a time zone it is UTC. track: the tracklet, a name that
+    path: below the root of the data set; given as text it becomes a `Path` when it is first asked for, as a million of
+    them at once take seconds. captured_at: without a time zone it is UTC. track: the tracklet, a name that
     counts within one person and camera. clothes: a name that counts within one person. distractor: a person whose other
     images are not known; all such images share one pid. attributes: other columns, by name.
     """
@@ -82,6 +83,21 @@ class LabelledImage:
     clothes: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     distractor: bool = field(default=False, compare=False)
+
+
+_path = LabelledImage.__dict__["path"]  # the slot
+
+
+def _path_of(image: LabelledImage) -> Path:
+    path = _path.__get__(image)
+    if path.__class__ is str:
+        path = Path(path)
+        _path.__set__(image, path)
+    found: Path = path
+    return found
+
+
+LabelledImage.path = property(_path_of, _path.__set__)  # type: ignore[assignment]
 
 
 class ImageRow(NamedTuple):
@@ -98,7 +114,7 @@ class ImageRow(NamedTuple):
 
     def image(self) -> LabelledImage:
         """The image."""
-        return LabelledImage(Path(self.name), *self[1:])
+        return LabelledImage(cast(Path, self.name), *self[1:])
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from vpmsearch.data.image_files import EXTENSIONS
@@ -60,6 +61,8 @@ class Header:
                 self.time_unit = unit
         self.places = [self._place(called, name) for name in COLUMNS]
         """The place of each of `COLUMNS` in a row; −1 if it is absent."""
+        self.pick = itemgetter(*self.places)
+        """The values of `COLUMNS` in a row whose last value is None."""
         taken = set(self.places)
         others = [
             (name, place)

@@ -79,7 +79,7 @@ def _json(file: Path) -> Any:
 
 
 def _of_people(value: list[dict[str, list[Any]]]) -> list[Split]:
-    return [Split(*(frozenset(map(_person, entry[side])) for side in ("train", "test"))) for entry in value]
+    return [Split(frozenset(map(_person, entry["train"])), frozenset(map(_person, entry["test"]))) for entry in value]
 
 
 def _person(value: Any) -> int:

@@ -29,7 +29,7 @@ def only_where(dataset: ReidDataset, where: Mapping[str, Sequence[str]]) -> Reid
         kept[split] = tuple(image for image in images if _has(attributes_of(image), where))
         if images and not kept[split]:
             raise DataError(_nothing(dataset.name, split, images, where))
-    return replace(dataset, **kept)
+    return replace(dataset, query=kept["query"], gallery=kept["gallery"])
 
 
 def in_words(where: Mapping[str, Sequence[str]]) -> str:
