@@ -47,3 +47,20 @@ def test_layout_of_a_folder(cli, tmp_path: Path):
     assert "0005_c003_00077625_0.jpg  pid 5  camid 3" in tried
     Path("empty").mkdir()
     assert "no images in empty" in cli("layout", "empty", code=1).error
+
+
+def test_layout_tells_the_likely_ones_and_names_the_others(cli, tmp_path: Path):
+    DRAWN["celeb-reid"].write(tmp_path / "Celeb-reID")
+    told = cli("layout", "Celeb-reID").stdout.splitlines()
+    assert told[0].startswith("celeb-reid: Celeb-reID in Celeb-reID")
+    assert [line for line in told if not line.startswith("  ")][1:] == [
+        "less likely: partial-reid, partial-reid-occluded, partial-ilids, occluded-reid, p-ethz, grid"
+    ]
+    folder = tmp_path / "CCVID" / "session1" / "001_01"
+    folder.mkdir(parents=True)
+    (folder / "00001.jpg").touch()
+    told = cli("layout", "CCVID").stdout
+    assert "CCVID: no known data set (00001.jpg …)" in told
+    assert (
+        "it is called as CCVID is (--dataset ccvid), but CCVID holds no train.txt and query.txt and gallery.txt" in told
+    )

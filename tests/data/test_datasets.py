@@ -405,9 +405,11 @@ def test_a_path_given_as_text_becomes_one_when_it_is_asked_for():
 
 
 def test_lists_of_more_than_one_block(tmp_path, monkeypatch):
-    """Rows are taken in together; what is known of each stays with it, and the first path that is there again is named."""
+    """Rows are taken in together. What is known of each stays with it; the first path that is there again is named."""
     monkeypatch.setattr("vpmsearch.data.lists._BLOCK", 3)
-    lines = [f"{i}.jpg,{i % 3 or ''},{'north' * (i % 2)},{'2026-03-01T00:00:0%dZ' % i * (i % 4 > 0)}" for i in range(8)]
+    lines = [
+        f"{i}.jpg,{i % 3 or ''},{'north' * (i % 2)},{f'2026-03-01T00:00:0{i}Z' if i % 4 else ''}" for i in range(8)
+    ]
     (tmp_path / "a.csv").write_text("path,pid,site,captured_at\n" + "\n".join(lines))
     images = read_gallery("csv", tmp_path / "a.csv")
     assert [

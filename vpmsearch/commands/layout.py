@@ -64,14 +64,32 @@ def layout(
     if json:
         answer_json({"layouts": [_as_json(guess) for guess in found], "pattern": suggested_pattern(path)})
         return
-    for guess in found:
-        _tell(guess)
     if not found:
-        begin = suggested_pattern(path)
-        hint = f"; begin with --pattern '{begin}'" if begin else ""
-        names = ", ".join(Path(name).name for name in first_images(path, 3))
-        answer(f"{printable(path)}: no known data set ({printable(names)} …){hint}")
-        answer("index it as it is (no labels), by --pattern, or from a list (--dataset csv)")
+        _tell_unknown(path, suggested_pattern(path))
+        return
+    # What the folder is called tells layouts of the same names apart; else, how many splits fit.
+    likely = [guess for guess in found if guess.named_so] or [g for g in found if len(g.splits) == len(found[0].splits)]
+    for guess in likely:
+        _tell(guess)
+    others = dict.fromkeys(guess.layout.name for guess in found if guess not in likely)
+    if others:
+        answer(f"less likely: {', '.join(others)}")
+
+
+def _tell_unknown(path: Path, pattern: str | None) -> None:
+    from vpmsearch.data.guess import called_so
+    from vpmsearch.data.image_files import first_images
+    from vpmsearch.data.images import printable
+    from vpmsearch.data.layout_finder import missing
+
+    hint = f"; begin with --pattern '{pattern}'" if pattern else ""
+    names = ", ".join(Path(name).name for name in first_images(path, 3))
+    answer(f"{printable(path)}: no known data set ({printable(names)} …){hint}")
+    for layout in called_so(path):
+        answer(
+            f"it is called as {layout.title} is (--dataset {layout.name}), but {missing(layout, path, layout.splits)}"
+        )
+    answer("index it as it is (no labels), by --pattern, or from a list (--dataset csv)")
 
 
 def _tell_look(path: Path, zone: tzinfo | None, json: bool) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vpmsearch.data import folders, lists
+from vpmsearch.data.guess import guesses
 from vpmsearch.data.image_files import is_image_name
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
@@ -114,7 +116,8 @@ def _dataset(
         return lists.read_list(root, splits or SPLITS, zone)
     layout = BY_NAME[name]
     wanted = splits or layout.splits
-    place = find(layout, root, wanted)
+    with _told_likelier(layout, root):
+        place = find(layout, root, wanted)
     splits_read = {split: [row.image() for row in read_split(layout, place, split)] for split in wanted}
     return ReidDataset.of(name, splits_read, layout.protocol)
 
@@ -159,8 +162,23 @@ def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | 
 
 def _layout_gallery(layout: Layout, root: Path) -> Iterable[LabelledImage]:
     """The gallery; if the root is the folder of one split, all of that folder."""
-    place = find_any(layout, root, ("gallery",))
-    return lists.rows_as_images(read_heap(layout, root) if place is None else read_split(layout, place, "gallery"))
+    with _told_likelier(layout, root):
+        place = find_any(layout, root, ("gallery",))
+        # The rows of a place come later: what is wrong with them is no matter of the layout.
+        rows = list(read_heap(layout, root)) if place is None else read_split(layout, place, "gallery")
+    return lists.rows_as_images(rows)
+
+
+@contextmanager
+def _told_likelier(layout: Layout, root: Path) -> Iterator[None]:
+    """Within the block, the message where a data set is not found says which other one the folder looks like."""
+    try:
+        yield
+    except DataError as error:
+        other = next((guess.layout for guess in guesses(root, below=False)), layout)
+        if other is layout:
+            raise
+        raise DataError(f"{error}. It looks like {other.title}: --dataset {other.name}") from error
 
 
 def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:

@@ -97,7 +97,7 @@ def _path_of(image: LabelledImage) -> Path:
     return found
 
 
-LabelledImage.path = property(_path_of, _path.__set__)  # type: ignore[assignment]
+LabelledImage.path = property(_path_of, _path.__set__)  # type: ignore[assignment, misc]
 
 
 class ImageRow(NamedTuple):
