@@ -25,6 +25,7 @@ from vpmsearch.data.images import printable
 from vpmsearch.data.manifest_rows import ManifestRow, Rows
 from vpmsearch.data.manifest_values import ALIASES, COLUMNS, EMPTY, UNKNOWN, Header, LineError
 from vpmsearch.errors import DataError
+from vpmsearch.words import number_of
 
 MAX_ROW = 1 << 20
 """Most characters of a row, over all its lines. A longer one is refused before it fills the memory."""
@@ -156,7 +157,7 @@ def _csv_rows(file: _Lines, rows: Rows, on_header: OnHeader) -> Iterator[Manifes
             width = header.width
             on_header(header)
         elif len(values) != header.width:
-            raise LineError(f"{len(values)} fields where the header has {header.width}", line)
+            raise LineError(f"{number_of(len(values), 'field')} where the header has {header.width}", line)
         else:
             yield rows.row([*values, None], header, line)
 
