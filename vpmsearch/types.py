@@ -272,7 +272,8 @@ class SearchResult:
     candidates: images that were compared by Eq. 4. exact: every image was asked to be. timings_ms: milliseconds by
     stage. depth: k', how many images of each region's list were compared; 0 where no list was needed. complete: no
     other image can belong into the answer, which is what `exact` gives. bound_closed: by the bound, no image that the
-    lists do not name can; approximate lists may have missed one, so there it proves nothing. empty: why there are no
+    lists do not name can; approximate lists may have missed one, so there it proves nothing. Where a scan over signs
+    took the place of lists, it is true if no other image's estimate comes near the last match. empty: why there are no
     matches; None where there are some. verdict: "match", "unsure" or "no match" of the nearest image that is not the
     query itself; filled_from: the id of the image that the query was filled from; calibration_notice: why the
     calibration should be made anew, or ""; confirmed, refused: ids of images that a person has said to show whoever is
