@@ -10,7 +10,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, counted, say
-from vpmsearch.words import byte_size, number_of
+from vpmsearch.words import byte_size, number_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,6 @@ def stats(
     json: options.Json = False,
 ) -> None:
     """Say what an index holds: images, identities, cameras, bytes, and how often each region is visible."""
-    from vpmsearch.data.images import printable
     from vpmsearch.store.open import open_index
 
     with open_index(index) as store:
@@ -99,7 +98,6 @@ def remove(
     Several kinds together remove what fits all of them. A PATH that the index does not know is an error, and nothing is
     removed.
     """
-    from vpmsearch.data.images import printable
     from vpmsearch.store.open import open_index
 
     if not paths and not pid and not camid and not where and before is None:
@@ -133,7 +131,6 @@ def _asked_for(store: Gallery, paths: list[Path], conditions: dict[str, Any]) ->
     Raises:
         DataError: the index knows nothing at one of the paths, or nothing fits.
     """
-    from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
     from vpmsearch.indexing.paths import rejected_path, stored_path
 

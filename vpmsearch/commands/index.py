@@ -11,7 +11,7 @@ from vpmsearch.commands import options
 from vpmsearch.commands.indexed import tell_not_taken, tell_report
 from vpmsearch.commands.model import extractor_for, weights_of_index
 from vpmsearch.commands.terminal import answer_json, building, command, progress, say
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,7 +128,6 @@ def index(
     known under a path where it is no more has moved.
     """
     from vpmsearch.commands.scenes import BoxOptions, read_people
-    from vpmsearch.data.images import printable
     from vpmsearch.data.moments import counting_taken_as_utc
     from vpmsearch.data.not_taken import counting_not_taken
     from vpmsearch.errors import DataError

@@ -9,6 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command
+from vpmsearch.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,6 @@ def layout(
     """
     from vpmsearch.data.guess import guesses, suggested_pattern, tried
     from vpmsearch.data.image_files import first_images
-    from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
 
     if not path.is_dir():
@@ -58,7 +58,6 @@ def layout(
 
 
 def _tell(guess: Guess) -> None:
-    from vpmsearch.data.images import printable
 
     answer(f"{guess.layout.name}: {guess.layout.title} in {printable(guess.root)}; {guess.layout.protocol}")
     for split, images in guess.splits.items():
@@ -73,7 +72,6 @@ def _labels(image: Any) -> str:
 
 
 def _tell_tried(found: Sequence[Tried], json: bool) -> None:
-    from vpmsearch.data.images import printable
 
     if json:
         answer_json({"names": [{"name": one.name, "labels": one.labels, "problem": one.problem} for one in found]})

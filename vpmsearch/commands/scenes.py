@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vpmsearch.commands.terminal import progress, say
+from vpmsearch.words import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,6 @@ def read_people(
     from vpmsearch.data.boxes.read import read_boxes
     from vpmsearch.data.datasets import read_gallery
     from vpmsearch.data.film import is_film
-    from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
 
     wanted.check()

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from vpmsearch.data.image_files import image_files, image_names
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.layout_finder import SPLIT_FOLDERS
 from vpmsearch.data.patterns import NamePattern
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _JUNK = re.compile(r"0*-1")  # 00-1 is MARS's

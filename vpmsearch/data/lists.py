@@ -10,12 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import overload
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.manifest import read_manifest
 from vpmsearch.data.manifest_rows import ManifestRow
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label
+from vpmsearch.words import printable
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 

@@ -41,12 +41,12 @@ def schema(path):
 def test_models_and_migrations_give_the_same_schema(tmp_path, store):
     engine = tables.open_engine(tmp_path / "models.sqlite3", create=True)
     with engine.begin() as connection:
-        tables.Base.metadata.create_all(connection)
+        tables.METADATA.create_all(connection)
     migrated = schema(store.path / "catalog.sqlite3")
     assert migrated == schema(tmp_path / "models.sqlite3")
     assert {"model", "image", "visibility", "segment", "rejected"} <= migrated.keys()
     with tables.open_engine(store.path / "catalog.sqlite3").connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), tables.METADATA) == []
 
 
 def test_the_head_is_what_the_code_expects(store):

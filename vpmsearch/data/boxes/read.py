@@ -17,10 +17,10 @@ from vpmsearch.data.boxes.table import table_boxes
 from vpmsearch.data.boxes.yolo import yolo_boxes
 from vpmsearch.data.film import is_film
 from vpmsearch.data.fragment import MAX_SIDE, Part, box_from, with_box
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.data.manifest import MAX_ROWS
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 
 from vpmsearch.errors import StoreDamagedError, StoreVersionError
 from vpmsearch.store.folder.files import REMEDY
-from vpmsearch.store.folder.tables import Base
+from vpmsearch.store.folder.tables import METADATA
 
 VERSIONS = "alembic_version"
 OLDER = "0002"
@@ -47,7 +47,7 @@ def expected() -> Schema:
         name = sql.split("(")[0].split(" ON ")[0].split()[-1].strip('"')
         found[kind, name] = _normal(sql)
 
-    Base.metadata.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
+    METADATA.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
     return found
 
 

@@ -129,10 +129,10 @@ class Snapshot:
         shape = (len(rows), self.model_info.p, self.model_info.embedding_dim)
         gathered = np.empty(shape, DTYPES[self.stored_model.embedding_dtype])
         parts, inside = self._part_of[rows], self._row_in_part[rows]
-        for number in np.unique(parts):
+        for number, part in enumerate(self._parts):
             places = np.flatnonzero(parts == number)
             places = places[np.argsort(inside[places], kind="stable")]  # read in the order of addresses
-            gathered[places] = self._parts[number].files.embeddings[inside[places]]
+            gathered[places] = part.files.embeddings[inside[places]]
         return gathered
 
     def blocks(self, size: int) -> Iterator[tuple[Int64, NDArray[np.floating[Any]]]]:
