@@ -40,7 +40,7 @@ def stats(
     """Say what an index holds: images, identities, cameras, bytes, and how often each region is visible."""
     from vpmsearch.store.open import open_index
 
-    with open_index(index) as store:
+    with open_index(index, files=False) as store:
         found = asdict(store.stats())
         if rejected:
             found["rejections"] = [{"path": path, "reason": reason} for path, reason in store.rejected()]
@@ -104,7 +104,7 @@ def remove(
         raise typer.BadParameter("say what to remove: a PATH, --pid, --camid, --where or --before")
     moment = options.moment(before, options.zone(timezone))
     labels = {"pids": options.labels(pid), "camids": options.labels(camid), "where": options.where(where)}
-    with open_index(index) as store:
+    with open_index(index, files=False) as store:
         found = _asked_for(store, paths or [], {**labels, "before": moment})
         names = [record.path for record in store.snapshot.records_of(found)] if dry_run else []
         count = len(found)
@@ -200,7 +200,7 @@ def snapshot(
     from vpmsearch.store import GalleryStore
     from vpmsearch.store.open import folder_of
 
-    with GalleryStore.open(folder_of(index, "use pg_dump or pg_basebackup")) as store:
+    with GalleryStore.open(folder_of(index, "use pg_dump or pg_basebackup"), files=False) as store:
         images = store.snapshot_to(target)
     _copied(images, target, json)
 
