@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import vpmsearch
 from vpmsearch.words import byte_size, number_of, pixel_count
 
 
@@ -56,3 +60,17 @@ def test_bytes(count: int, text: str):
 )
 def test_pixels(count: int, text: str):
     assert pixel_count(count) == text
+
+
+def test_messages_count_by_number_of():
+    """No message says "1 images": what is counted by len() in a text goes through `number_of`."""
+    counted = re.compile(
+        r"\{len\([^{}]*\)\} (images|boxes|pictures|queries|photographs|rows|fields|answers|hosts|ports|lines|records)\b"
+    )
+    package = Path(vpmsearch.__file__).parent
+    found = [
+        f"{path.relative_to(package)}: {match[0]}"
+        for path in sorted(package.rglob("*.py"))
+        for match in counted.finditer(path.read_text("utf-8"))
+    ]
+    assert found == []

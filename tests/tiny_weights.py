@@ -22,10 +22,11 @@ def write_weights(
     grid: tuple[int, int] = (6, 1),
     dataset: str = "random numbers",
     backbone: str = "resnet8",
+    occluder_class: bool = False,
 ) -> Path:
     """Random weights whose locator is sure of itself, so that images differ in which regions they show."""
     torch.manual_seed(seed)
-    model = Vpm(backbone, grid, EMBEDDING_DIM).eval()
+    model = Vpm(backbone, grid, EMBEDDING_DIM, occluder_class=occluder_class).eval()
     with torch.no_grad():
         model.locator.weight.mul_(20)
     config = WeightsConfig(
@@ -39,6 +40,7 @@ def write_weights(
         name=f"tiny-{seed}",
         dataset=dataset,
         num_classes=2,
+        occluder_class=occluder_class,
     )
     save_weights(path, model, config)
     return path

@@ -168,7 +168,7 @@ def region_label_loss(logits: Tensor, labels: Tensor, reduction: Literal["mean",
 
     Args:
         logits: (B, p, h, w) of the locator.
-        labels: (B, h, w) int64 in [0, p), the region each pixel of T belongs to.
+        labels: (B, h, w) int64 in [0, p), the region each pixel of T belongs to. (With an occluder class p counts it.)
         reduction: over the pixels of one image. "sum" is the paper's; with "mean", L_R does not grow with the size of
             the input. The mean over B follows.
 

@@ -49,7 +49,8 @@ def as_utc(moment: datetime) -> datetime:
 class RegionFeatures:
     """What a model sees in n images.
 
-    visibility: (n, p) float32, C_i / (h·w) of Eq. 2: in [0, 1], sums to 1 over the regions.
+    visibility: (n, p) float32, C_i / (h·w) of Eq. 2: in [0, 1]. The sum over the regions is 1; less where the model has
+    an occluder class and sees an occluder.
     embeddings: (n, p, d) float32, f_i of Eq. 3.
     """
 
@@ -103,8 +104,8 @@ class RegionFeatures:
         if bad.any():
             rows = np.flatnonzero(bad)
             raise FeatureError(
-                f"{len(rows)} of {len(self)} images have features that are not finite or negative visibility "
-                f"(first: row {rows[0]}); the weights or the input are damaged"
+                f"of {number_of(len(self), 'image')} {len(rows)} have features that are not finite or negative "
+                f"visibility (first: row {rows[0]}); the weights or the input are damaged"
             )
 
     @classmethod
@@ -256,6 +257,14 @@ class NoMatches:
     text: str
 
 
+VERDICT_TEXTS: Mapping[str, str] = {
+    "match": "Few strangers come as near as the first.",
+    "unsure": "Now and then a stranger comes as near as the first.",
+    "no match": "Strangers come as near as the first.",
+}
+"""What each verdict means, in a sentence. All interfaces show this text."""
+
+
 @dataclass(frozen=True)
 class SearchResult:
     """The answer to one query, best match first.
@@ -263,7 +272,8 @@ class SearchResult:
     candidates: images that were compared by Eq. 4. exact: every image was asked to be. timings_ms: milliseconds by
     stage. depth: k', how many images of each region's list were compared; 0 where no list was needed. complete: no
     other image can belong into the answer, which is what `exact` gives. bound_closed: by the bound, no image that the
-    lists do not name can; approximate lists may have missed one, so there it proves nothing. empty: why there are no
+    lists do not name can; approximate lists may have missed one, so there it proves nothing. Where a scan over signs
+    took the place of lists, it is true if no other image's estimate comes near the last match. empty: why there are no
     matches; None where there are some. verdict: "match", "unsure" or "no match" of the nearest image that is not the
     query itself; filled_from: the id of the image that the query was filled from; calibration_notice: why the
     calibration should be made anew, or ""; confirmed, refused: ids of images that a person has said to show whoever is
@@ -294,6 +304,15 @@ class SearchResult:
     def elapsed_ms(self) -> float:
         """All stages together, in milliseconds."""
         return sum(self.timings_ms.values())
+
+    @property
+    def verdict_text(self) -> str:
+        """What the verdict means, or why the query shows no person, in a sentence; "" where neither is known."""
+        if self.no_person:
+            return f"{self.no_person[:1].upper()}{self.no_person[1:].rstrip('.')}."
+        if self.verdict is None or all(match.itself for match in self.matches):
+            return ""  # no image but the query itself was found, so there is no first one to speak of
+        return VERDICT_TEXTS[self.verdict]
 
     def __repr__(self) -> str:
         nearest = f"nearest {self.matches[0].distance:.4f} {self.matches[0].path!r}, " if self.matches else ""

@@ -106,7 +106,7 @@ def test_evaluate_takes_the_gallery_from_an_index(cli, drawn: Path, weights: Pat
     assert "use those, or make a new index" in cli("evaluate", *wrong, code=1).error
     cli("remove", drawn)
     error = cli("evaluate", "--data", drawn, "--index", "indexes/default", code=1).error
-    assert "9 of the gallery's 9 images are not in the index" in error
+    assert "of the gallery's 9 images 9 are not in the index" in error
     assert "no index at missing" in cli("evaluate", "--data", drawn, "--index", "missing", code=1).error
 
 

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vpmsearch.model import detectors
+from vpmsearch.model.detection import People
+
 
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
@@ -78,6 +81,7 @@ def test_what_does_not_go_together(cli, frames, weights, tmp_path):
         ["--every", "2"],
         ["--detector", "x.onnx"],
         ["--detect", "--boxes", "tracks.txt"],
+        [frames / "000001.png", "--boxes", "tracks.txt"],
     ):
         cli("index", frames, *options, code=2)
     assert "does not exist" in cli("index", frames, "--boxes", "none.json", code=1).error
@@ -88,20 +92,101 @@ def test_what_does_not_go_together(cli, frames, weights, tmp_path):
     cli("query", frames / "000001.png", frames / "000002.png", "--box", "1,2,30,40", code=2)
 
 
-def test_a_detector_is_named_and_its_people_are_indexed(cli, frames, weights, monkeypatch):
-    from vpmsearch.model import detectors
-    from vpmsearch.model.detection import People
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--every", "x", "such as 5"),
+        ("--every", "0", "such as 5"),
+        ("--every", "0s", "such as 5"),
+        ("--pattern", "x", "no field"),
+        ("--dataset", "x", "unknown data set"),
+        ("--embedding-dtype", "x", "float16, float32"),
+    ],
+)
+def test_values_that_cannot_be_understood_are_usage_errors(cli, frames, option, value, says):
+    told = cli("index", frames, "--detect", option, value, code=2).stderr
+    assert option in told
+    assert says in " ".join(told.split())
 
-    class Fixed:
-        name, least = "fixed of the test", 0.5
 
-        def people(self, image):
-            return People(np.array([[0, 0, 30, 70]], np.float32), np.array([0.9], np.float32))
+class Painted:
+    """A detector of the test: somebody is in the corner of every picture whose first pixel is not black."""
 
-    monkeypatch.setattr(detectors, "open_detector", lambda name, device: Fixed())
+    name, least = "fixed of the test", 0.5
+
+    def people(self, image):
+        found = image.getpixel((0, 0)) != (0, 0, 0)
+        return People(np.array([[0, 0, 30, 70]], np.float32)[:found], np.array([0.9], np.float32)[:found])
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    monkeypatch.setattr(detectors, "open_detector", lambda name, device: Painted())
+
+
+def blacken(path):
+    with Image.open(path) as image:
+        Image.new("RGB", image.size).save(path)
+
+
+def test_a_detector_is_named_and_its_people_are_indexed(cli, frames, weights, painted):
     told = cli("index", frames, "--detect", "--weights", weights, "--json")
     assert told.json[0]["indexed"] == 3
     assert "detector: fixed of the test" in told.stderr
+
+
+def test_a_detector_finds_the_people_of_several_photographs(cli, frames, weights, painted):
+    blacken(frames / "000003.png")
+    told = cli("index", *sorted(frames.iterdir()), "--detect", "--weights", weights, "--json")
+    assert told.json[0]["indexed"] == 2
+    blacken(frames / "000001.png")
+    said = cli("index", frames / "000001.png", "--detect", "--prune", code=1).error
+    assert "finds no person (score 0.5 or more) in 1 picture; the index is as it was" in said
+    assert cli("stats", "--json").json[0]["images"] == 2
+
+
+def test_prune_takes_the_people_of_a_picture_in_which_nobody_is_found_any_more(cli, frames, weights, painted):
+    cli("index", frames, "--detect", "--weights", weights)
+    blacken(frames / "000002.png")
+    (frames / "000003.png").write_bytes(b"no picture")
+    pruned = [f"{frames / '000002.png'}#xywh=0,0,30,70"]
+    assert cli("index", frames, "--detect", "--prune", "--dry-run", "--json").json[0]["pruned_paths"] == pruned
+    told = cli("index", frames, "--detect", "--prune", "--json").json[0]
+    # Picture 3 cannot be read, so nobody knows who is in it: its people stay.
+    assert (told["unchanged"], told["pruned_paths"], told["images"]) == (1, pruned, 2)
+
+
+def test_prune_takes_the_people_of_a_picture_that_the_new_list_leaves_out(cli, frames, weights, tmp_path):
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (64, 128), (9, 9, 200)).save("other/a.png")
+    cli("index", "other/a.png", "--weights", weights)
+    cli("index", frames, "--boxes", "tracks.txt")
+    lines = (tmp_path / "tracks.txt").read_text().splitlines()
+    (tmp_path / "tracks.txt").write_text("\n".join(line for line in lines if not line.startswith("2,")))
+    assert cli("index", frames, "--boxes", "tracks.txt", "--json").json[0]["pruned"] == 0
+    told = cli("index", frames, "--boxes", "tracks.txt", "--prune", "--json").json[0]
+    assert (told["unchanged"], told["images"]) == (6, 7)
+    assert [path.partition("#")[0] for path in told["pruned_paths"]] == [str(frames / "000002.png")] * 3
+
+
+def test_prune_leaves_the_people_of_other_shares(cli, frames, weights):
+    cli("index", frames, "--boxes", "tracks.txt", "--weights", weights)
+    for share in ("1/2", "2/2"):
+        told = cli("index", frames, "--boxes", "tracks.txt", "--prune", "--shard", share, "--json").json[0]
+        assert (told["pruned"], told["images"]) == (0, 9)
+        assert 0 < told["unchanged"] < 9
+
+
+def test_several_photographs(cli, frames, weights):
+    pictures = sorted(frames.iterdir())
+    told = cli("index", *pictures[:2], pictures[0], "--weights", weights, "--json").json[0]
+    assert (told["indexed"], told["images"]) == (2, 2)
+    cli("index", pictures[2])
+    pictures[1].unlink()
+    pictures[2].unlink()
+    # Only what is named is looked at: the second photograph is gone and not named, so it stays.
+    assert cli("index", *pictures[:1], "--prune", "--json").json[0]["pruned"] == 0
+    assert "does not exist" in cli("index", *pictures[:2], code=1).error
 
 
 def test_no_person(cli, frames, weights, tmp_path):
@@ -111,7 +196,9 @@ def test_no_person(cli, frames, weights, tmp_path):
     told = [json.loads(line) for line in cli("query", "red.png", "dot.png", "--json").stdout.splitlines()]
     assert ["one colour" in told[0]["no_person"], "1 × 1" in told[1]["no_person"]] == [True, True]
     assert [each["verdict"] for each in told] == [None, None]
-    assert "one colour shows no person" in cli("query", "red.png").stdout
+    said = cli("query", "red.png").stdout
+    assert ": no person: " in said
+    assert "A picture of one colour shows no person." in said
 
 
 def test_prune_of_one_photograph_takes_its_parts_alone(cli, frames, weights, tmp_path):

@@ -113,5 +113,9 @@ def test_train_on_two_data_sets(cli, people, tmp_path: Path):
     (pids,) = json.loads(Path("held.held-out.json").read_text()).values()
     assert len(pids) == 1
     assert "‖f(cut) − f(whole)‖" in held.stderr
+    again = cli(*command, "--output", "again.safetensors", "--hold-out", 0, "--hold-out", 1, "--steps", 1,
+                "--set", "pids_per_batch=2", "--seed", 7, "--hold-out-seed", 0)  # fmt: skip
+    assert "7 identities" in again.stderr
+    assert list(json.loads(Path("again.held-out.json").read_text()).values()) == [pids]
     assert "2 --data and 1 --dataset" in cli(*people, "--data", "others", code=2).stderr
     assert "2 data sets and 1 --hold-out" in cli(*command, "--hold-out", 1, code=2).stderr

@@ -293,7 +293,7 @@ def test_csv_data_set_needs_pids_and_gallery_each_path_once(tmp_path):
         ("path\nC:\\people\\a.jpg\n", r"line 2: C:.*is a path as Windows writes it; .*: people/a\.jpg"),
         ("path\npeople\\a.jpg\n", "line 2: people.*is a path as Windows writes it"),
         ("path,pid,PID\na.jpg,1,1\n", "line 1: a column is named twice"),
-        ("path,pid\na.jpg\n", "line 2: 1 fields where the header has 2"),
+        ("path,pid\na.jpg\n", "line 2: 1 field where the header has 2"),
         ("path,pid\na.jpg,1\nb.jpg,1,2\n", "line 3: 3 fields"),
         ("path,pid\n,1\n", "line 2: the path is empty"),
         ("path,pid\na\0.jpg,1\n", "line 2: "),

@@ -257,13 +257,13 @@ def test_a_gallery_may_come_from_an_index(extractor, people, tmp_path: Path, dty
     other = tmp_path / "other.png"
     picture(99).save(other)
     with GalleryStore.create(tmp_path / "index", extractor.weights.info, embedding_dtype=dtype) as store:
-        with pytest.raises(DataError, match="7 of the gallery's 7 images are not in the index"):
+        with pytest.raises(DataError, match="of the gallery's 7 images 7 are not in the index"):
             indexed_gallery(store.snapshot, gallery)
         index_gallery(store, extractor, [LabelledImage(other), *reversed(gallery)])
         found = indexed_gallery(store.snapshot, gallery)
         strange = tmp_path / "strange.png"
         picture(98).save(strange)
-        with pytest.raises(DataError, match=r"1 of the gallery's 8 images are not in the index .*strange"):
+        with pytest.raises(DataError, match=r"of the gallery's 8 images 1 are not in the index .*strange"):
             indexed_gallery(store.snapshot, [*gallery, LabelledImage(strange, 1, 1)])
         # The same images under other paths: found by their content.
         copies = [LabelledImage(tmp_path / f"copy{i}.png", each.pid, each.camid) for i, each in enumerate(gallery)]

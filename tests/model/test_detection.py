@@ -11,11 +11,12 @@ from PIL import Image
 
 from vpmsearch.data.boxes.pictures import Every, pictures_of
 from vpmsearch.data.not_taken import counting_not_taken
+from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
 from vpmsearch.errors import DataError
 from vpmsearch.model.detection import People, without_doubles
 from vpmsearch.model.detection_onnx import OnnxDetector
 from vpmsearch.model.detection_torchvision import TorchvisionDetector
-from vpmsearch.model.detectors import VARIABLE, detected_people, open_detector
+from vpmsearch.model.detectors import SHIPPED, VARIABLE, detected_people, open_detector
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -192,7 +193,7 @@ def test_torchvisions_detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asked = []
     monkeypatch.setattr(models, "get_model", lambda name, weights: asked.append((name, weights)) or Model())
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv(VARIABLE, "fasterrcnn_mobilenet_v3_large_fpn")
     found = open_detector(device="cpu").people(PICTURE)
     assert asked == [("fasterrcnn_mobilenet_v3_large_fpn", "DEFAULT")]
     assert found.boxes.tolist() == [[1, 2, 30, 40]]
@@ -205,6 +206,25 @@ def test_torchvisions_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "get_model", offline)
     with pytest.raises(DataError, match="--detector FILE"):
         open_detector("ssdlite320_mobilenet_v3_large", "cpu")
+
+
+def test_the_detector_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is there without torch and the internet, and decodes boxes as NanoDet does: at the size of the picture."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    detector = open_detector()
+    assert detector.name.startswith("NanoDet-g, trained on COCO (")
+    assert SHIPPED.stat().st_size < 10e6
+    assert SHIPPED.with_name("LICENSE-nanodet-g.txt").is_file()
+    drawn = draw_pedestrian(1, 1, 0, settings=DrawnSettings()).resize((100, 200))
+    scene = Image.new("RGB", (640, 480), drawn.resize((1, 1)).getpixel((0, 0)))
+    scene.paste(drawn, (300, 100))
+    found = detector.people(scene)
+    (left, top, right, bottom), score = found.boxes[0].tolist(), float(found.scores[0])
+    assert score >= detector.least
+    shared = (min(right, 400) - max(left, 300)) * (min(bottom, 300) - max(top, 100))
+    assert shared > 0.5 * (100 * 200 + (right - left) * (bottom - top) - shared), "the box is that of the drawn person"
+    empty = detector.people(Image.new("RGB", (640, 480), (120, 130, 120)))
+    assert not (empty.scores >= detector.least).any()
 
 
 @pytest.mark.slow
@@ -240,5 +260,6 @@ def test_people_of_a_folder(tmp_path: Path) -> None:
     assert sum(told) == 3
     assert sum(aside.values() if isinstance(aside, dict) else aside.counts.values()) == 1
     assert len(detected_people(Fixed(), pictures_of(tmp_path, Every()), min_score=0.8)) == 2
-    with pytest.raises(DataError, match="finds no person"):
-        detected_people(Fixed(), pictures_of(tmp_path, Every()), min_score=0.95)
+    unread: list[str] = []
+    assert detected_people(Fixed(), pictures_of(tmp_path, Every()), min_score=0.95, on_unread=unread.append) == []
+    assert unread == [str(tmp_path / "c.png")]

@@ -83,7 +83,7 @@ def test_the_table_escapes_and_embeds(tmp_path: Path):
     assert "<td>0 torso 100%</td>" in text
     assert "0 of the index" in result()._repr_html_()
     told = replace(result(str(path)), images=638, verdict="match").with_query(picture(1), picture(2))._repr_html_()
-    assert "<b>match</b>; 1 of 638 images; 20 compared" in told
+    assert "<b>match</b> Few strangers come as near as the first. 1 of 638 images; 20 compared" in told
     assert told.count('alt="query"') == 2
 
 

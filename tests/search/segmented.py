@@ -22,11 +22,11 @@ def features(
 
 
 def make_store(
-    path: Path, gallery: RegionFeatures, sizes: Sequence[int], removed=(), dtype="float32", **model
+    path: Path, gallery: RegionFeatures, sizes: Sequence[int], removed=(), dtype="float32", index_type="auto", **model
 ) -> GalleryStore:
     """Segments of these sizes (merged as the store sees fit); image i is of identity i % 3."""
     info = ModelInfo((gallery.num_regions, 1), gallery.embedding_dim, "w", **model)
-    store = GalleryStore.create(path, info, embedding_dtype=dtype)
+    store = GalleryStore.create(path, info, embedding_dtype=dtype, index_type=index_type)
     first = 0
     with store.writer() as writer:
         for size in sizes:

@@ -17,9 +17,10 @@ from vpmsearch.eq4 import distances_to
 from vpmsearch.search import engine as engines
 from vpmsearch.search.distances import Distances
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.search.scan import joint, kernels
-from vpmsearch.search.scan.codes import LANES, SLACK, Codes, QueryCodes, bytes_of
-from vpmsearch.search.scan.joint import Effort, JointScan
+from vpmsearch.search.scan import blocks, joint, kernels, vectors
+from vpmsearch.search.scan.blocks import LANES, Effort
+from vpmsearch.search.scan.codes import SLACK, Codes, QueryCodes, bytes_of
+from vpmsearch.search.scan.joint import JointScan
 from vpmsearch.types import ImageRecord, RegionFeatures, SearchFilter
 
 features = partial(segmented.features, unseen=0.05)
@@ -121,7 +122,7 @@ def test_scan_is_the_exact_path(tmp_path_factory, sizes, p, d, seed, place, dtyp
     ):
         patch.setattr(joint, "EXTRA", 1)
         patch.setattr(joint, "QUERIES", 3)
-        patch.setattr(joint, "_PIECE", 1)
+        patch.setattr(joint, "PIECE", 1)
         snapshot = store.snapshot
         distances = Distances(snapshot)
         scan = JointScan(snapshot, distances, Effort())
@@ -211,12 +212,12 @@ def test_codes_follow_the_index(tmp_path, eager):
 
 def test_too_many_codes_are_not_made(tmp_path, eager, monkeypatch):
     gallery, queries = features(100, 2, 8, 0), features(2, 2, 8, 1)
-    monkeypatch.setattr(joint, "MOST_BYTES", bytes_of(100, 2, 8) - 1)
+    monkeypatch.setattr(blocks, "MOST_BYTES", bytes_of(100, 2, 8) - 1)
     with make_store(tmp_path / "index", gallery, [100]) as store:
         engine = SearchEngine(store)
         found = engine.search(queries)
         assert not engine._view.scan.made
-        monkeypatch.setattr(joint, "MOST_BYTES", bytes_of(100, 2, 8))
+        monkeypatch.setattr(blocks, "MOST_BYTES", bytes_of(100, 2, 8))
         assert same(found, engine.search(queries))
         assert engine._view.scan.made
 
@@ -237,13 +238,13 @@ def test_a_machine_without_room_searches_without_codes(tmp_path, eager, monkeypa
 
 def test_kernels_without_a_folder_to_keep_them_in(monkeypatch):
     """numba refuses to compile for its cache where it finds no folder to write to."""
-    usual = kernels.njit
+    usual = vectors.njit
 
     def refusing(*given, cache=False, **options):
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return usual(*given, **options)
 
-    monkeypatch.setattr(kernels, "njit", refusing)
-    twice = kernels._compiled("i8(i8)")(lambda number: 2 * number)
+    monkeypatch.setattr(vectors, "njit", refusing)
+    twice = vectors.compiled("i8(i8)")(lambda number: 2 * number)
     assert twice(21) == 42

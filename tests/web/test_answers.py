@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from small_index import png
 from tiny_weights import picture
 from typer.testing import CliRunner
 
+import vpmsearch.web
 from vpmsearch.commands import app
-from vpmsearch.search.answers import SCHEMA, labels_text, place_in, rate_text, shares_text
-from vpmsearch.types import Match, RegionMatch
+from vpmsearch.search.answers import SCHEMA, answer_values, labels_text, place_in, rate_text, shares_text
+from vpmsearch.search.verdict import MATCH, NO_MATCH, UNSURE
+from vpmsearch.types import VERDICT_TEXTS, Match, RegionMatch, SearchResult
 
 jsonschema_rs = pytest.importorskip("jsonschema_rs")
 DOCS = Path(__file__).parents[2] / "docs"
@@ -40,6 +43,27 @@ def test_rest_gives_the_form(client, photo):
         CHECKED.validate({**whole, "surprise": 1})
     with pytest.raises(jsonschema_rs.ValidationError):
         CHECKED.validate({name: value for name, value in whole.items() if name != "verdict"})
+
+
+def some(**more) -> SearchResult:
+    match = Match(1, "a.jpg", None, None, 0.5, ())
+    return replace(SearchResult((match,), 1, True), **more)
+
+
+def test_what_a_verdict_means_is_said_once_for_all():
+    """Shell, REST, report, notebook and page take the sentence from the answer; no script of the page has its own."""
+    assert set(VERDICT_TEXTS) == {MATCH, UNSURE, NO_MATCH}
+    texts = {verdict: answer_values("q", [], some(verdict=verdict))["verdict_text"] for verdict in VERDICT_TEXTS}
+    assert texts == VERDICT_TEXTS
+    assert answer_values("q", [], some())["verdict_text"] is None
+    assert some(no_person="a red square").verdict_text == "A red square."
+    only_itself = replace(some().matches[0], itself=True)
+    assert replace(some(verdict=NO_MATCH), matches=(only_itself,)).verdict_text == ""
+    assert replace(some(verdict=NO_MATCH), matches=()).verdict_text == ""
+    scripts = "".join(path.read_text("utf-8") for path in (Path(vpmsearch.web.__path__[0]) / "static").glob("*.js"))
+    assert "verdict_text" in scripts
+    assert not [text for text in VERDICT_TEXTS.values() if text.rstrip(".") in scripts]
+    assert "stranger" not in scripts
 
 
 def test_shell_and_rest_tell_the_same(client, service, tmp_path: Path):

@@ -249,7 +249,7 @@ def test_stats_health_and_metrics(client, photo):
         ({"image_id": 1, "after": "20260329"}, "may be a date or a count of seconds"),
         ({"image_id": 1, "after": "1774747800"}, "may be a date or a count of seconds"),
         ({"image_id": 1, "pid": "x" * 201}, "up to 200 characters"),
-        ({"image_id": 1, "box": "0,0,1,1"}, "0 photographs and 1 boxes"),
+        ({"image_id": 1, "box": "0,0,1,1"}, "0 photographs and 1 box: give"),
     ],
 )
 def test_what_cannot_be_understood(client, fields, message):

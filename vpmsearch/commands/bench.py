@@ -125,11 +125,12 @@ def _queries(
     parts = [batch.features for batch in batches if len(batch.features)]
     if not parts:
         raise DataError(
-            f"none of {len(rows)} images of the index can be read where it says they are; run this where they are"
+            f"none of {number_of(len(rows), 'image')} of the index can be read where it says they are; run this where "
+            "they are"
         )
     lost = sum(len(batch.rejected) for batch in batches)
     if lost:
-        say(f"{lost} of {len(rows)} images cannot be read any more and are left out")
+        say(f"of {number_of(len(rows), 'image')} {lost} cannot be read any more, left out")
     return RegionFeatures.concatenate(parts)
 
 

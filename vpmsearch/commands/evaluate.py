@@ -14,6 +14,7 @@ from vpmsearch.commands.evaluation_table import TABLE_HEAD, table_row
 from vpmsearch.commands.index import RUNTIMES, make_extractor, runtime_device
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.store.place import Place
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,7 +229,7 @@ def evaluate(
                     answer(table_row(row))
     if per_query is not None:
         write_query_lines(per_query, lines)
-        say(f"{len(lines)} lines: {per_query}")
+        say(f"{number_of(len(lines), 'line')}: {per_query}")
     if json:
         answer_json({"results": rows})
 

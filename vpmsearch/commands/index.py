@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from vpmsearch.data.datasets import LabelledImage
+    from vpmsearch.indexing.pruning import Pruning
     from vpmsearch.indexing.report import IndexReport
     from vpmsearch.model.device import Device
     from vpmsearch.model.extraction import Extractor
@@ -35,10 +36,11 @@ def register(app: typer.Typer) -> None:
 
 def index(
     gallery: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
-            help="Folder of images, one image, a data set, or a CSV/JSONL file; with --boxes or --detect a folder of "
-            "scenes, or a film."
+            metavar="GALLERY...",
+            help="Folder of images, an image, a data set, or a CSV/JSONL file; with --boxes or --detect a folder of "
+            "scenes, a photograph of one, or a film. Several are read one after another; --boxes is of one.",
         ),
     ],
     dataset: Annotated[
@@ -75,7 +77,7 @@ def index(
         typer.Option(
             help="With --detect: an .onnx file (YOLOX, YOLOv8 and later, or torchvision's outputs), or a detector of "
             "torchvision by its name.",
-            show_default="$VPMSEARCH_DETECTOR, else torchvision's fasterrcnn_mobilenet_v3_large_fpn",
+            show_default="$VPMSEARCH_DETECTOR, else NanoDet-g, which is in the package",
         ),
     ] = "",
     index: options.Index = options.DEFAULT_INDEX,
@@ -95,7 +97,12 @@ def index(
         float | None, typer.Option(help="Regions seen less count as not seen (a new index).", show_default="1/(2p)")
     ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove indexed images of this gallery whose files have vanished.")
+        bool,
+        typer.Option(
+            "--prune",
+            help="Remove indexed images of this gallery whose files have vanished, and people that --boxes or --detect "
+            "no longer names.",
+        ),
     ] = False,
     clear_labels: Annotated[
         bool, typer.Option("--clear-labels", help="Take away labels that this gallery does not know; else they stay.")
@@ -127,20 +134,27 @@ def index(
     not know of an image (a folder knows neither pid nor camera nor time) stays as it is in the index. A file that is
     known under a path where it is no more has moved.
     """
-    from vpmsearch.commands.scenes import BoxOptions, read_people
+    from vpmsearch.commands.scenes import BoxOptions, Source, gallery_folder, read_people
+    from vpmsearch.data.datasets import check_layout
     from vpmsearch.data.moments import counting_taken_as_utc
     from vpmsearch.data.not_taken import counting_not_taken
     from vpmsearch.errors import DataError
+    from vpmsearch.store.values import EMBEDDING_DTYPES
 
     part = options.shard(shard)
     if runtime not in RUNTIMES:
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
+    if embedding_dtype not in EMBEDDING_DTYPES:
+        known = ", ".join(EMBEDDING_DTYPES)
+        raise typer.BadParameter(f"{embedding_dtype!r} is not one of {known}", param_hint="--embedding-dtype")
+    with options.usage("--dataset"):
+        check_layout(dataset)
     chosen = runtime_device(device, runtime)
     with counting_not_taken() as aside, counting_taken_as_utc() as as_utc:
         try:
             wanted = BoxOptions(boxes, boxes_images, min_score, every, detect, detector, device)
-            listed = read_people(gallery, dataset, pattern, options.zone(timezone), wanted)
-            images = [image for image in listed if part.takes(str(image.path))]
+            listed = read_people(gallery, Source(dataset, pattern, options.zone(timezone)), wanted)
+            images = [image for image in listed.images if part.takes(str(image.path))]
         finally:  # a folder of other files alone is an error, which this explains
             tell_not_taken(aside)
     if as_utc.count:
@@ -148,7 +162,7 @@ def index(
         say(f"{number_of(as_utc.count, 'time')} {name} taken as UTC (--timezone)")
     if others := sorted({name for image in images for name, _ in image.attributes}):
         say(f"kept as attributes, to be asked for by --where: {', '.join(map(printable, others))[:500]}")
-    below = gallery_folder(gallery) if prune else None
+    below = listed.pruning(map(gallery_folder, gallery)) if prune else None
     if dry_run:
         report = _look(index, weights, images, below, clear_labels)
     else:
@@ -167,20 +181,12 @@ def index(
     if json:
         answer_json({"dry_run": dry_run, **report.to_json(), "not_taken": dict(aside.counts)})
     if images and not report.indexed + report.unchanged + report.relabelled + report.moved:
-        raise DataError(f"none of the {number_of(len(images), 'image')} in {printable(gallery)} could be indexed")
-
-
-def gallery_folder(gallery: Path) -> Path:
-    """The folder below which --prune looks: of a list its own folder; of a single image or film only that file."""
-    from vpmsearch.data.film import is_film
-    from vpmsearch.data.image_files import is_image_name
-
-    single = is_image_name(gallery.name) or is_film(gallery)
-    return gallery if gallery.is_dir() or single else gallery.parent
+        places = ", ".join(map(printable, gallery[:3]))
+        raise DataError(f"none of the {number_of(len(images), 'image')} in {places} could be indexed")
 
 
 def _look(
-    index: Place, weights: Path | None, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool
+    index: Place, weights: Path | None, images: Sequence[LabelledImage], below: Pruning | None, clear_labels: bool
 ) -> IndexReport:
     """What a run would do. If there is no index, it says so for the new one that the run would make."""
     from contextlib import ExitStack
@@ -204,7 +210,7 @@ def _look(
 
 
 def _run(
-    store: Gallery, extractor: Extractor, images: Sequence[LabelledImage], below: Path | None, clear_labels: bool
+    store: Gallery, extractor: Extractor, images: Sequence[LabelledImage], below: Pruning | None, clear_labels: bool
 ) -> IndexReport:
     from vpmsearch.indexing.indexer import index_gallery
 

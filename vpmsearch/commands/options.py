@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from hashlib import blake2b
@@ -18,6 +19,28 @@ from vpmsearch.store.place import Place
 
 INDEX_VARIABLE = "VPMSEARCH_INDEX"
 DEFAULT_INDEX = Place("indexes/default")
+
+
+@contextmanager
+def usage(option: str) -> Iterator[None]:
+    """A value of an option that cannot be understood is a usage error (exit 2)."""
+    from vpmsearch.errors import DataError
+
+    try:
+        yield
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def _pattern(text: str) -> str:
+    """A pattern of file names, checked before any work is done."""
+    from vpmsearch.data.patterns import name_pattern
+
+    with usage("--pattern"):
+        if text:
+            name_pattern(text)
+    return text
+
 
 Index = Annotated[
     Place,
@@ -45,6 +68,7 @@ Pattern = Annotated[
     str,
     typer.Option(
         "--pattern",
+        callback=_pattern,
         help="How files are named, in place of --dataset: a template such as '{camid}/{captured_at:unix}-{}.jpg', or a "
         "regular expression with groups such as (?P<pid>\\d+). `vpmsearch layout` tries one.",
         show_default=False,
@@ -90,12 +114,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 def zone(name: str) -> tzinfo | None:
     """The zone of times that name none, as an option's value; None for UTC."""
     from vpmsearch.data.moments import time_zone
-    from vpmsearch.errors import DataError
 
-    try:
+    with usage("--timezone"):
         return time_zone(name) if name else None
-    except DataError as error:
-        raise typer.BadParameter(str(error), param_hint="--timezone") from error
 
 
 def precision(name: str, kind: str) -> PrecisionName:
@@ -141,13 +162,10 @@ def labels(texts: list[str] | None) -> tuple[Label, ...]:
 
 def where(texts: list[str] | None) -> dict[str, list[str]]:
     """Values by the attribute's name, of "name=value" each, as an option's values."""
-    from vpmsearch.errors import DataError
     from vpmsearch.labels import wanted_attributes
 
-    try:
+    with usage("--where"):
         return wanted_attributes(texts or ())
-    except DataError as error:
-        raise typer.BadParameter(str(error), param_hint="--where") from error
 
 
 def grid(text: str) -> tuple[int, int]:

@@ -272,8 +272,9 @@ def _print(found: _Answer, json: bool) -> None:
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )
     if result.no_person:
-        told = f"{result.no_person}; {told}"
-    answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms)")
+        told = f"no person: {told}"
+    meaning = f". {result.verdict_text}" if result.verdict_text else ""
+    answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms){printable(meaning)}")
     for rank, match in enumerate(result.matches, start=1):
         notes = [printable(note) for note in labels_text(match)]
         notes += answer_notes(match, result.filled_from)

@@ -103,6 +103,14 @@ def train(
             show_default="0",
         ),
     ] = None,
+    hold_out_seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Draws who is held out: keep it where a second run starts from the first with another --seed.",
+            show_default="--seed",
+        ),
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights as float16.")] = False,
     device: options.Device = "auto",
     compiled: Annotated[
@@ -153,7 +161,7 @@ def train(
     if frozen_runtime not in ("torch", "openvino"):
         raise typer.BadParameter(f"--frozen-runtime {frozen_runtime!r}: use torch or openvino")
     sets = read_sets(data or [], dataset or [], pattern)
-    sets, held_out = split_sets(sets, hold_out or [], settings.seed)
+    sets, held_out = split_sets(sets, hold_out or [], settings.seed if hold_out_seed is None else hold_out_seed)
     mixture = mixed([each.train for each in sets])
     if held_out:
         say(f"held out: {write_held_out(output, held_out)}")

@@ -119,6 +119,22 @@ def _axis_labels(start: float, stop: float, cells: int, pixels: int) -> Int64:
     return np.searchsorted(rounded, np.arange(pixels), side="right").astype(np.int64)
 
 
+def visible_behind(labels: Int64, hidden: Bool, num_regions: int) -> Bool:
+    """The visible set V of a crop behind an occluder: regions that own a pixel of T, at most half of them hidden.
+
+    Args:
+        labels: (h, w) int64, of the crop without the occluder. hidden: (h, w), the pixels that the occluder covers.
+        num_regions: p.
+
+    Returns:
+        (p,) bool.
+    """
+    owned = np.bincount(labels.ravel(), minlength=num_regions)
+    covered = np.bincount(labels[hidden], minlength=num_regions)
+    visible: Bool = (owned > 0) & (2 * covered <= owned)
+    return visible
+
+
 def visible_regions(labels: Int64, num_regions: int) -> Bool:
     """The visible set V: regions that own at least one pixel of T.
 

@@ -213,9 +213,18 @@ def _split_identity(
     return [replace(image, camid=0) for image in query], [replace(image, camid=1) for image in gallery]
 
 
-def _check(name: str, root: str | os.PathLike[str]) -> None:
+def check_layout(name: str) -> None:
+    """Refuse a layout that is not known.
+
+    Raises:
+        DataError: it is none of `DATASET_NAMES`.
+    """
     if name not in DATASET_NAMES:
         raise DataError(f"unknown data set {name!r}; known are {', '.join(DATASET_NAMES)}")
+
+
+def _check(name: str, root: str | os.PathLike[str]) -> None:
+    check_layout(name)
     if not os.path.exists(root):  # noqa: PTH110 (Path.exists raises if a folder above is not accessible)
         raise DataError(f"{printable(root)} does not exist; give the folder or file of the data set")
 

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 from vpmsearch.data.manifest_rows import ManifestRow, Rows
 from vpmsearch.data.manifest_values import ALIASES, COLUMNS, Header, LineError
 from vpmsearch.errors import DataError
-from vpmsearch.words import printable
+from vpmsearch.words import number_of, printable
 
 MAX_ROW = 1 << 20
 """Most characters of a row, over all its lines. A longer one is refused before it fills the memory."""
@@ -143,7 +143,7 @@ def _csv_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
             header = Header(values, line)
             width = header.width
         elif len(values) != header.width:
-            raise LineError(f"{len(values)} fields where the header has {header.width}", line)
+            raise LineError(f"{number_of(len(values), 'field')} where the header has {header.width}", line)
         else:
             yield rows.row([*values, None], header, line)
 

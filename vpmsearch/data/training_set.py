@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vpmsearch.data.augment import degraded, erased, jittered, padded, shifted
-from vpmsearch.data.crops import CropBox, jittered_box, region_labels, sample_crop, visible_regions
+from vpmsearch.data.crops import (
+    CropBox,
+    jittered_box,
+    region_labels,
+    sample_crop,
+    visible_behind,
+    visible_regions,
+)
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.images import load_image, to_array
+from vpmsearch.data.occluders import Occluder, drawn_occluder, occluded
 from vpmsearch.data.poor import grey
 from vpmsearch.errors import DataError
 from vpmsearch.labels import in_order
@@ -49,6 +57,8 @@ class CropSettings:
     box_jitter: float = 0.0
     degrade: float = 0.0
     grey: float = 0.0
+    occlude: float = 0.0
+    occluder_class: bool = False
 
     @property
     def views(self) -> int:
@@ -59,8 +69,8 @@ class CropSettings:
 class Batch(NamedTuple):
     """B samples.
 
-    pixels: (B, 3, H, W) uint8 RGB. labels: (B, h, w). visible: (B, p). targets: (B,) class indices. indices: (B,) which
-    image of the set each shows.
+    pixels: (B, 3, H, W) uint8 RGB. labels: (B, h, w) in [0, p), with an occluder class in [0, p]: p is an occluder.
+    visible: (B, p). targets: (B,) class indices. indices: (B,) which image of the set each shows.
     """
 
     pixels: NDArray[np.uint8]
@@ -68,6 +78,14 @@ class Batch(NamedTuple):
     visible: Bool
     targets: Int64
     indices: Int64
+
+
+class Sample(NamedTuple):
+    """One row of a `Batch`: pixels (H, W, 3), labels (h, w), visible (p,)."""
+
+    pixels: NDArray[np.uint8]
+    labels: Int64
+    visible: Bool
 
 
 class TrainingSet:
@@ -127,13 +145,12 @@ class TrainingSet:
         indices = indices[share]
         views = [self._views(int(i), np.random.default_rng([*seed, j])) for j, i in chosen]
         samples = [sample for view in zip(*views, strict=True) for sample in view]
-        pixels = np.stack([pixels for pixels, _ in samples]).transpose(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
-        labels = np.stack([labels for _, labels in samples])
+        pixels, labels, visible = (np.stack(each) for each in zip(*samples, strict=True))
+        pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # (B, H, W, 3) -> (B, 3, H, W)
         shown = np.tile(indices, self.settings.views)
-        p = self.settings.grid[0] * self.settings.grid[1]
-        return Batch(np.ascontiguousarray(pixels), labels, visible_regions(labels, p), self.targets[shown], shown)
+        return Batch(pixels, labels, visible, self.targets[shown], shown)
 
-    def _views(self, index: int, rng: np.random.Generator) -> list[tuple[NDArray[np.uint8], Int64]]:
+    def _views(self, index: int, rng: np.random.Generator) -> list[Sample]:
         """The image cut, or whole and cut."""
         settings = self.settings
         image = self._decoded(index)
@@ -154,34 +171,42 @@ class TrainingSet:
         box = sample_crop(strategy, float(rng.uniform(*settings.gamma)), rng)
         return CropBox() if settings.whole_share and rng.random() < settings.whole_share else box
 
-    def _cut(
-        self, image: Image.Image, box: CropBox, rng: np.random.Generator, *, poor: bool
-    ) -> tuple[NDArray[np.uint8], Int64]:
+    def _cut(self, image: Image.Image, box: CropBox, rng: np.random.Generator, *, poor: bool) -> Sample:
         settings = self.settings
+        seen, part = image, box  # the sample is this part of `seen`; a change that needs the sample alone cuts it out
         if settings.box_jitter:
             box = jittered_box(box, settings.box_jitter, rng)
-            seen = _pixels_of(image, box, settings.box_jitter)
-        else:
-            seen = image
+            seen, part = _pixels_of(image, box, settings.box_jitter), CropBox()
+        occluder = None
+        if poor and settings.occlude and rng.random() < settings.occlude:
+            occluder = drawn_occluder(rng)
+            # First, as it is a part of the scene: the same light and the same camera.
+            seen, part = occluded(_pixels_of(seen, part, 0), occluder, rng, lambda: self._any(rng)), CropBox()
         if settings.color_jitter:
             seen = jittered(seen, settings.color_jitter, rng)
         if poor and settings.grey and rng.random() < settings.grey:
             seen = grey(seen)
         if poor and settings.degrade and rng.random() < settings.degrade:
-            # The cut alone, as it would be a file; where it was jittered it is cut out already.
-            seen = degraded(seen if settings.box_jitter else _pixels_of(seen, box, 0), rng)
-        elif not settings.box_jitter:
-            pixels = to_array(seen, settings.input_size, box.pixels(seen.width, seen.height))
-            return self._finished(pixels, box, rng)
-        return self._finished(to_array(seen, settings.input_size), box, rng)
-
-    def _finished(
-        self, pixels: NDArray[np.uint8], box: CropBox, rng: np.random.Generator
-    ) -> tuple[NDArray[np.uint8], Int64]:
-        settings = self.settings
+            seen, part = degraded(_pixels_of(seen, part, 0), rng), CropBox()  # as a file of the cut alone would be
+        pixels = to_array(seen, settings.input_size, part.pixels(seen.width, seen.height))
         if settings.erase and rng.random() < settings.erase:
             pixels = erased(pixels, rng)
-        return pixels, region_labels(box, settings.grid, settings.map_size)
+        return Sample(pixels, *self._labelled(box, occluder))
+
+    def _labelled(self, box: CropBox, occluder: Occluder | None) -> tuple[Int64, Bool]:
+        """Labels (h, w) and the visible set (p,) of a cut."""
+        settings = self.settings
+        p = settings.grid[0] * settings.grid[1]
+        labels = region_labels(box, settings.grid, settings.map_size)
+        if occluder is None:
+            return labels, visible_regions(labels, p)
+        hidden = occluder.covers(*settings.map_size)
+        visible = visible_behind(labels, hidden, p)
+        return np.where(hidden, p, labels) if settings.occluder_class else labels, visible
+
+    def _any(self, rng: np.random.Generator) -> Image.Image:
+        """Any photograph of the set."""
+        return self._decoded(int(rng.integers(len(self.images))))
 
     def _decoded(self, index: int) -> Image.Image:
         image = self._cache.get(index)

@@ -17,7 +17,7 @@ from vpmsearch.indexing.indexer import stored_path
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.store import GalleryView
 from vpmsearch.types import Int64, RegionFeatures
-from vpmsearch.words import printable
+from vpmsearch.words import number_of, printable
 
 
 def query_crops(count: int, strategy: str, gamma: float, seed: int) -> list[CropBox | None]:
@@ -84,8 +84,8 @@ def indexed_gallery(
     if (rows < 0).any():
         missing = gallery[int(np.flatnonzero(rows < 0)[0])].path
         raise DataError(
-            f"{int((rows < 0).sum())} of the gallery's {len(gallery)} images are not in the index (such as "
-            f"{printable(missing)}); index the data set first, or evaluate without --index"
+            f"of the gallery's {number_of(len(gallery), 'image')} {int((rows < 0).sum())} are not in the index (such "
+            f"as {printable(missing)}); index the data set first, or evaluate without --index"
         )
     pids, camids = _labels(gallery) if labels is None else (labels.pids, labels.keys)
     contents = np.array([records[row].content_hash for row in rows.tolist()], dtype=np.str_)

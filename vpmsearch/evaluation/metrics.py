@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vpmsearch.data.labelled import JUNK_PID
 from vpmsearch.errors import DataError, FeatureError
+from vpmsearch.words import number_of
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -78,8 +79,8 @@ class QueryMetrics:
         count = int(valid.sum())
         if count == 0:
             raise DataError(
-                f"none of {len(valid)} queries has a relevant image in the gallery (the same pid from another camera); "
-                "are query and gallery of one data set?"
+                f"none of {number_of(len(valid), 'query')} has a relevant image in the gallery (the same pid from "
+                "another camera); are query and gallery of one data set?"
             )
         # (valid queries,) or (valid queries, R) ranks -> (max_rank,) how many lie at or below each rank
         ranks = np.sort(self.first_hit_rank[valid], axis=None)

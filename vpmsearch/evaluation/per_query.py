@@ -18,7 +18,7 @@ from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.labels import Label, as_label
 from vpmsearch.system.atomic import check_folder_of, replacing
-from vpmsearch.words import printable
+from vpmsearch.words import number_of, printable
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,9 @@ def _difference(first: Sequence[QueryLine], second: Sequence[QueryLine]) -> Diff
         weighting = f"{weighting} → {second[0].weighting}"
     where = f"gamma {gamma}, crop {crop}, weighting {weighting}"
     if len(first) != len(second):
-        raise DataError(f"{where}: {len(first)} queries and {len(second)}; compare evaluations of one data set")
+        raise DataError(
+            f"{where}: {number_of(len(first), 'query')} and {len(second)}; compare evaluations of one data set"
+        )
     for a, b in zip(first, second, strict=True):
         if a.shown != b.shown:
             raise DataError(

@@ -11,12 +11,13 @@ from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.reading import SceneReader
 from vpmsearch.indexing.dry_run import NoWriter
 from vpmsearch.indexing.paths import stored_path
+from vpmsearch.indexing.pruning import Pruning
 from vpmsearch.indexing.report import IndexReport
 from vpmsearch.indexing.run import GalleryRun
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.store.contract import Gallery
 
-__all__ = ["IndexReport", "index_gallery", "look_at_gallery", "stored_path"]
+__all__ = ["IndexReport", "Pruning", "index_gallery", "look_at_gallery", "stored_path"]
 
 
 def index_gallery(
@@ -24,7 +25,7 @@ def index_gallery(
     extractor: Extractor,
     images: Sequence[LabelledImage],
     *,
-    prune_below: Path | None = None,
+    prune_below: Path | Pruning | None = None,
     clear_labels: bool = False,
     on_progress: Callable[[int], None] = lambda images: None,
     on_build: Callable[[int, int], None] = lambda done, total: None,
@@ -36,7 +37,8 @@ def index_gallery(
         extractor: sees the images.
         images: the gallery; a path named twice counts once.
         prune_below: remove indexed images whose files have vanished: all of them below this folder; elsewhere only
-            those whose bytes an image of this gallery has too.
+            those whose bytes an image of this gallery has too. A `Pruning` names several places, and scenes of whose
+            people the gallery names all.
         clear_labels: remove labels that the gallery does not know; else they stay.
         on_progress: called with the number of images newly done.
         on_build: called while a commit builds region indexes, with the number of vectors added so far and in all.
@@ -57,7 +59,7 @@ def index_gallery(
             # Keep what is done, even if the run was interrupted or failed. A commit that failed is tried again here.
             run.commit()
         if prune_below is not None:
-            run.prune(prune_below)
+            run.prune(_pruning(prune_below))
             run.commit()
         else:
             run.count_dead()
@@ -69,7 +71,7 @@ def look_at_gallery(
     store: Gallery,
     images: Sequence[LabelledImage],
     *,
-    prune_below: Path | None = None,
+    prune_below: Path | Pruning | None = None,
     clear_labels: bool = False,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> IndexReport:
@@ -84,7 +86,11 @@ def look_at_gallery(
         for request in run.requests():
             run.would_take(request, reader)
     if prune_below is not None:
-        run.prune(prune_below)
+        run.prune(_pruning(prune_below))
     else:
         run.count_dead()
     return replace(run.report, images=len(store.snapshot), seconds=time.perf_counter() - start)
+
+
+def _pruning(below: Path | Pruning) -> Pruning:
+    return below if isinstance(below, Pruning) else Pruning([below])

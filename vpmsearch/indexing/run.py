@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.fragment import file_of
@@ -17,6 +16,7 @@ from vpmsearch.indexing.hashes import ContentHashes
 from vpmsearch.indexing.labels import keeps_labels, labelled, unlabelled, with_missing
 from vpmsearch.indexing.pace import Pace
 from vpmsearch.indexing.paths import file_is_gone, is_text, rejected_path, stored_path
+from vpmsearch.indexing.pruning import Pruning
 from vpmsearch.indexing.report import IndexReport
 from vpmsearch.model.extraction import ExtractedBatch, Rejected, Request
 from vpmsearch.store.contract import Gallery, GalleryView, ImageWriter
@@ -136,22 +136,16 @@ class GalleryRun:
         if self._pace.is_due(self.writer.pending):
             self.commit()
 
-    def prune(self, below: Path) -> None:
-        """Remove the images below a folder whose files have vanished, and the notes on rejected ones.
+    def prune(self, pruning: Pruning) -> None:
+        """Remove the images that a pruning covers and whose files have vanished, and the notes on rejected ones.
 
-        The parts of a photograph or film count as below it. A part of a scene has also vanished if this gallery names
-        other parts of that scene but not this one, as the list of boxes has changed.
+        A part of a scene has also vanished if this gallery names all parts of that scene but not this one, as the list
+        of boxes has changed.
         Elsewhere an image is removed only if an image of this gallery has the same bytes and its file exists: then it
         has moved. In both cases that image gets the labels that it lacks.
         """
-        whole = stored_path(below)
-        prefix = os.path.join(whole, "")  # noqa: PTH118 (the trailing separator)
-
-        def is_below(path: str) -> bool:
-            return path.startswith(prefix) or (path.startswith(f"{whole}#") and file_of(path) == whole)
-
         moved = dict(self._dead())
-        for path in [path for path in self.known if is_below(path) and self._is_gone(path)]:
+        for path in [path for path in self.known if pruning.covers(path) and self._is_gone(path, pruning)]:
             if path not in moved:
                 self._forget(path)
                 self.report.count_pruned(path)
@@ -159,7 +153,7 @@ class GalleryRun:
             self._leave_to_twins(moved)
         named = {rejected_path(path) for path in self._named}
         for path in self.rejected_before:
-            if is_below(path) and path not in named:
+            if pruning.covers(path) and path not in named:
                 self.writer.accept(path)
 
     def count_dead(self) -> None:
@@ -199,11 +193,9 @@ class GalleryRun:
             self._forget(path)
             self.report.count_pruned(path)
 
-    def _is_gone(self, path: str) -> bool:
+    def _is_gone(self, path: str, pruning: Pruning) -> bool:
         """Whether an image has vanished, or is a part that the new list of its scene's boxes lacks."""
-        if self._vanished(path):
-            return True
-        return "#" in path and path not in self._named and (file := file_of(path)) != path and file in self._scenes
+        return self._vanished(path) or (path not in self._named and pruning.lacks(path, self._scenes))
 
     def _vanished(self, path: str) -> bool:
         """Whether the gallery does not name a path and its file does not exist.

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vpmsearch.data.crops import CropBox, region_labels
+from vpmsearch.errors import ModelError
 from vpmsearch.model.trunks import Backbone
 from vpmsearch.model.vpm import Vpm
 
@@ -19,7 +20,7 @@ class Stripes(Vpm):
     the whole vector, √ΣD_i². Here it is compared by Eq. 4, as VPM and every other baseline are. Probabilities are 0 or
     1, visibility is the region's area, and logits are 0 or −∞, so there is no L_R.
 
-    Args: as `Vpm`.
+    Args: as `Vpm`, without an occluder class.
     """
 
     def __init__(
@@ -28,7 +29,10 @@ class Stripes(Vpm):
         num_regions: tuple[int, int] | int = (1, 1),
         embedding_dim: int | None = None,
         normalize_embeddings: bool = False,
+        occluder_class: bool = False,
     ) -> None:
+        if occluder_class:
+            raise ModelError("stripes have no locator, so they have no occluder_class")
         super().__init__(backbone, num_regions, embedding_dim, normalize_embeddings)
         self.locator = nn.Identity()  # nothing to learn
 

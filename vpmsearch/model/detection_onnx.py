@@ -44,19 +44,21 @@ _UNDERSTOOD = "YOLOX, YOLOv8 and later, end-to-end (N, 6) and torchvision's boxe
 class OnnxDetector:
     """A person detector in a file.
 
+    Args:
+        path: the file. called: its name for people; "" is that of the file. least: see `Detector`.
+
     Raises:
         DataError: the file cannot be read, is no ONNX model, or has outputs of no known kind.
     """
 
-    least = 0.4
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, called: str = "", least: float = 0.4) -> None:
+        self._path, self.least = path, least
         self._session: Any = _session(path)
         self._side = self._input_side()
         self.kind = self._kind()
         self._person = 1 if self.kind == "torchvision" else _person(self._session, path)
-        self.name = f"{printable(path.name)} ({self.kind}, {path.stat().st_size / 1e6:.1f} MB, onnxruntime)"
+        size = f"{path.stat().st_size / 1e6:.1f} MB, onnxruntime"
+        self.name = f"{called} ({size})" if called else f"{printable(path.name)} ({self.kind}, {size})"
 
     def people(self, image: Image.Image) -> People:
         """See `vpmsearch.model.detection.Detector`."""

@@ -13,27 +13,31 @@ from vpmsearch.data.boxes.read import as_images
 from vpmsearch.data.fragment import Part
 from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.data.reading import SceneReader
-from vpmsearch.errors import DataError, ImageError
+from vpmsearch.errors import ImageError
 from vpmsearch.model.detection import Detector
 from vpmsearch.model.detection_onnx import OnnxDetector
 
 VARIABLE = "VPMSEARCH_DETECTOR"
 """Environment variable with the name of the detector, used where no name is given."""
-DEFAULT = "fasterrcnn_mobilenet_v3_large_fpn"
-"""The default, one of torchvision's detectors: trained on COCO, 74 MB, downloaded once by torchvision."""
+SHIPPED = Path(__file__).parents[1] / "pretrained" / "nanodet-g.onnx"
+"""The default: NanoDet-g, trained on COCO (docs/decisions/0022-a-detector-that-is-there.md)."""
+SHIPPED_LEAST = 0.45
+"""Its lowest score that counts as a person."""
 
 
 def open_detector(name: str = "", device: str = "auto") -> Detector:
     """Open a detector from its file, or by its name in torchvision.
 
     Args:
-        name: a path that ends in .onnx, or a name; "" is $VPMSEARCH_DETECTOR, else `DEFAULT`. device: used by
-            torchvision's detectors only.
+        name: a path that ends in .onnx, or a name; "" is $VPMSEARCH_DETECTOR, else the one in the package. device: used
+            by torchvision's detectors only.
 
     Raises:
         DataError: there is no such detector, its file cannot be used, or its weights cannot be fetched.
     """
-    name = name or os.environ.get(VARIABLE, "") or DEFAULT
+    name = name or os.environ.get(VARIABLE, "")
+    if not name:
+        return OnnxDetector(SHIPPED, called="NanoDet-g, trained on COCO", least=SHIPPED_LEAST)
     if name.lower().endswith(".onnx"):
         return OnnxDetector(Path(name))
     from vpmsearch.model.detection_torchvision import TorchvisionDetector
@@ -47,25 +51,25 @@ def detected_people(
     *,
     min_score: float | None = None,
     on_progress: Callable[[int], None] = lambda pictures: None,
+    on_unread: Callable[[str], None] = lambda file: None,
 ) -> list[LabelledImage]:
     """The people of all pictures as images, each with its score.
 
     Args:
         min_score: lowest score that counts as a person; None is the detector's own. on_progress: called with the number
-            of pictures that were searched since the last call.
-
-    Raises:
-        DataError: no person is found in any picture.
+            of pictures that were searched since the last call. on_unread: called with the file of each picture that
+            cannot be read.
     """
     least = detector.least if min_score is None else min_score
-    people = as_images(_found(detector, pictures, least, on_progress), pictures)
-    if not people:
-        raise DataError(f"{detector.name} finds no person (score {least:g} or more) in {len(pictures)} pictures")
-    return people
+    return as_images(_found(detector, pictures, least, on_progress, on_unread), pictures)
 
 
 def _found(
-    detector: Detector, pictures: Pictures, least: float, on_progress: Callable[[int], None]
+    detector: Detector,
+    pictures: Pictures,
+    least: float,
+    on_progress: Callable[[int], None],
+    on_unread: Callable[[str], None],
 ) -> Iterator[tuple[Part, FoundBox]]:
     with SceneReader(1) as reader:
         for frame, part in pictures.every():
@@ -73,6 +77,7 @@ def _found(
                 _, image = reader.read(part.path, reader.ahead(part.path))
             except ImageError as error:
                 not_taken.note(f"pictures that cannot be read ({error.reason})", part.path)
+                on_unread(part.file)
                 on_progress(1)
                 continue
             found = detector.people(image)

@@ -12,7 +12,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -187,7 +186,7 @@ def check_onnx(output: Path) -> None:
 
 def _described(weights: LoadedWeights) -> dict[str, object]:
     info = weights.info
-    return {"config": asdict(weights.config), "fingerprint": weights.fingerprint, "min_visibility": info.threshold}
+    return {"config": weights.config.to_json(), "fingerprint": weights.fingerprint, "min_visibility": info.threshold}
 
 
 @contextlib.contextmanager

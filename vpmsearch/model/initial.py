@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import torchvision.models as tv
 from torch import Tensor
 
@@ -16,6 +17,8 @@ from vpmsearch.model.weights import read_metadata, read_tensors, read_weights
 
 PUBLISHED = ("random", "imagenet", "osnet")
 """The values of `init` that are not the path of a file."""
+FIRST_BIAS = -6.0
+"""Bias of a new occluder class. The class then gets at most e^−6 / p of a pixel, 4e-4 with six regions."""
 OSNET_TRUNK = Path(__file__).parent.parent / "pretrained" / "osnet-lct-x1_0.safetensors"
 _TORCHVISION = {
     "resnet18": tv.ResNet18_Weights,
@@ -69,7 +72,8 @@ def initialise(backbone: Backbone, init: str) -> None:
 def initialise_model(model: Vpm, init: str) -> None:
     """Load a model's first weights: the trunk as `initialise` does, and the other layers of a vpmsearch model.
 
-    A layer that has another shape in that model (another grid or embedding_dim) stays random.
+    A layer that has another shape in that model (another grid or embedding_dim) stays random. If only this model has an
+    occluder class, the class is added to that model's locator (`with_occluder_class`).
 
     Raises:
         ModelError, WeightsError: as `initialise`.
@@ -77,7 +81,24 @@ def initialise_model(model: Vpm, init: str) -> None:
     if init in PUBLISHED or "vpmsearch" not in read_metadata(Path(init)):
         initialise(model.backbone, init)
     else:
-        fill_model(model, read_tensors(Path(init)), read_weights(Path(init)).config.num_regions, Path(init))
+        tensors = with_occluder_class(read_tensors(Path(init)), model)
+        fill_model(model, tensors, read_weights(Path(init)).config.num_regions, Path(init))
+
+
+def with_occluder_class(tensors: Mapping[str, Tensor], model: Vpm) -> dict[str, Tensor]:
+    """The tensors of a model without an occluder class, with the class added if `model` has one.
+
+    The class's row is the mean of the regions' rows and its bias is `FIRST_BIAS`. exp(mean) is at most the mean of exp,
+    so the regions lose at most e^−6 / p of a pixel, whatever it shows: the model sees what it saw before.
+    """
+    weight, p = tensors.get("locator.weight"), model.num_regions
+    wanted = (p, model.backbone.channels, 1, 1)
+    if not model.occluder_class or "locator.bias" in tensors or weight is None or weight.shape != wanted:
+        return dict(tensors)
+    bias = weight.new_zeros(p + 1)
+    bias[-1] = FIRST_BIAS
+    wider = torch.cat([weight, weight.mean(dim=0, keepdim=True)])  # (p, c, 1, 1) -> (p + 1, c, 1, 1)
+    return {**tensors, "locator.weight": wider, "locator.bias": bias}
 
 
 def fill_model(model: Vpm, tensors: Mapping[str, Tensor], grid: tuple[int, ...] | None, path: Path) -> None:

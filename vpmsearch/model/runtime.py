@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.types import Float32, RegionFeatures
 
+Floats = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]  # (B, H, W, 3) RGB, resized to the input size of the weights
 
 
@@ -18,7 +19,8 @@ Pixels = NDArray[np.uint8]  # (B, H, W, 3) RGB, resized to the input size of the
 class Sight:
     """The output of a model for B images, float32.
 
-    visibility: (B, p), Eq. 2 over h·w. embeddings: (B, p, d), Eq. 3. probabilities: (B, p, h, w), Eq. 1.
+    visibility: (B, p), Eq. 2 over h·w. embeddings: (B, p, d), Eq. 3. probabilities: (B, p, h, w), Eq. 1. The sums over
+    p are 1; with an occluder class at most 1.
     """
 
     visibility: Float32
@@ -32,9 +34,18 @@ class Sight:
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """The likeliest region of each pixel of T: (B, h, w)."""
-        labels: NDArray[np.int64] = self.probabilities.argmax(axis=1)
-        return labels
+        """The likeliest region of each pixel of T, (B, h, w); −1 where an occluder is likelier."""
+        return likeliest_regions(self.probabilities)
+
+
+def likeliest_regions(probabilities: Floats) -> NDArray[np.int64]:
+    """The likeliest region of each pixel: (…, p, h, w), Eq. 1 -> (…, h, w); −1 where an occluder is likelier than it.
+
+    What the probabilities of the p regions lack to 1 is that of an occluder (`Vpm`).
+    """
+    labels: NDArray[np.int64] = probabilities.argmax(axis=-3)
+    occluder = 1 - probabilities.sum(axis=-3)
+    return np.where(occluder > probabilities.max(axis=-3), -1, labels)
 
 
 class Runtime(Protocol):

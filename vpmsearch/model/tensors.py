@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -44,7 +43,11 @@ def build_model(path: Path, config: WeightsConfig) -> Vpm:
             raise WeightsError(f"{path}: {kind} {cut(name)} is not known; the file is damaged or of another vpmsearch")
     with torch.device("meta"):  # no memory yet: the configuration may ask for more than the file holds
         model = ARCHITECTURES[config.architecture](
-            config.backbone, config.num_regions, config.embedding_dim, config.normalize_embeddings
+            config.backbone,
+            config.num_regions,
+            config.embedding_dim,
+            config.normalize_embeddings,
+            config.occluder_class,
         )
     check_shapes(model, path)  # before the tensors are loaded: float16 takes twice as much memory as in the file
     tensors = read_tensors(path)
@@ -64,7 +67,7 @@ def save_weights(path: Path, model: Vpm, config: WeightsConfig, dtype: torch.dty
     if bad := first_not_finite(tensors):
         raise WeightsError(f"{path} is not written: tensor {bad} is not finite; training diverged")
     tensors = {name: _narrowed(tensor, dtype).contiguous() for name, tensor in tensors.items()}
-    write_tensors(path, tensors, {"vpmsearch": json.dumps(asdict(config))})
+    write_tensors(path, tensors, {"vpmsearch": json.dumps(config.to_json())})
 
 
 def _narrowed(tensor: Tensor, dtype: torch.dtype) -> Tensor:

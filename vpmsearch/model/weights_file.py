@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class WeightsConfig:
 
     input_size: (height, width). mean, std: of RGB values in 0-1. num_classes: identities of the training set.
     training: the settings of the training. source_revision: of the vpmsearch that wrote the file.
+    occluder_class: as in `Vpm`; files from before it have none.
     """
 
     backbone: str
@@ -54,6 +55,7 @@ class WeightsConfig:
     source_revision: str = ""
     architecture: str = "vpm"
     format: int = FORMAT
+    occluder_class: bool = False
 
     def problem(self) -> str | None:
         """What is wrong with the configuration, or None. It comes from a file, so every value is checked.
@@ -78,8 +80,18 @@ class WeightsConfig:
             (_finite(self.mean) and _finite(self.std), "mean or std is not three finite numbers"),
             (_finite(self.std) and min(self.std) > 0, "std is not positive"),
             (isinstance(self.training, Mapping), "training is no table of settings"),
+            (isinstance(self.occluder_class, bool), "occluder_class is neither true nor false"),
+            (self.architecture == "vpm" or not self.occluder_class, "only the architecture vpm has an occluder_class"),
         ]
         return next((message for fine, message in checks if not fine), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as plain values, as it is written.
+
+        `occluder_class` is left out where it is false: versions from before it refuse a key that they do not know.
+        """
+        values = asdict(self)
+        return values if self.occluder_class else {key: v for key, v in values.items() if key != "occluder_class"}
 
 
 def _printable(text: Any) -> bool:

@@ -38,6 +38,7 @@ from vpmsearch.report.panels import (
     frame_curves,
     spread,
 )
+from vpmsearch.words import number_of
 
 
 def loss_curves(rows: Sequence[Mapping[str, float]], output: Path, *, title: str | None = None) -> Path:
@@ -59,7 +60,9 @@ def loss_curves(rows: Sequence[Mapping[str, float]], output: Path, *, title: str
     names = list(dict.fromkeys(key for row in rows for key in row if key.startswith("loss")))
     names += ["lr"] if any("lr" in row for row in rows) else []
     if not names:
-        raise DataError(f"no loss to draw in {len(rows)} rows of the log: train for at least one logged step")
+        raise DataError(
+            f"no loss to draw in {number_of(len(rows), 'row')} of the log: train for at least one logged step"
+        )
     axis = "step" if all("step" in row for row in rows) else "row"
     steps = checked_numbers([row.get(axis, i) for i, row in enumerate(rows)], axis, 1, finite=False)
 

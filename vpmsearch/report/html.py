@@ -109,9 +109,9 @@ def _section(answer: Answer, top: int, load: Loader, scene: SceneLoader) -> str:
     pictures += "".join(picture_tag(image, "confirmed") for image in answer.confirmed)
     ranked = enumerate(result.matches[:top], start=answer.first_rank)
     hits = "".join(_hit(rank, match, load, scene, result.filled_from) for rank, match in ranked)
-    told = f"<b>{html.escape(result.no_person)}</b>; " if result.no_person else ""
-    if result.verdict:
-        told = f'<b class="{result.verdict.replace(" ", "-")}">{html.escape(result.verdict)}</b>; '
+    word = "no person" if result.no_person else result.verdict or ""
+    told = f'<b class="{word.replace(" ", "-")}">{html.escape(word)}</b> ' if word else ""
+    told += f"{html.escape(result.verdict_text)} " if result.verdict_text else ""
     found = f"{result.candidates} compared in {result.elapsed_ms:.0f} ms"
     decided = [(len(result.confirmed), "confirmed, a part of the query"), (len(result.refused), "refused, left out")]
     found += "".join(f"; {number_of(count, 'image')} {what}" for count, what in decided if count)

@@ -25,6 +25,7 @@ from PIL import Image
 from vpmsearch.data.images import load_image
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label, as_label
+from vpmsearch.model.runtime import likeliest_regions
 from vpmsearch.report.drawing import (
     CELL_H,
     CELL_W,
@@ -58,6 +59,7 @@ from vpmsearch.report.panels import (
     verdict,
 )
 from vpmsearch.types import SearchResult
+from vpmsearch.words import number_of
 
 QueryImages = Image.Image | Sequence[Image.Image] | None
 """The query in a row of a panel: one photograph, several of one person, or none."""
@@ -102,7 +104,8 @@ def rank_panel(
     if not results or len(query_images) != len(results) or len(pids) != len(results) or top < 1:
         raise DataError(
             "a rank panel needs one image and pid a result, one result and top 1 or more; "
-            f"got {len(query_images)} images, {len(results)} results, {len(pids)} pids and top {top}"
+            f"got {number_of(len(query_images), 'image')}, {number_of(len(results), 'result')}, "
+            f"{number_of(len(pids), 'pid')} and top {top}"
         )
     rows = [result.matches[:top] for result in results]
     p, peak = share_scale(rows, num_regions)
@@ -143,7 +146,7 @@ def region_overlay(
     min_visibility: float | None = None,
     title: str | None = None,
 ) -> Path:
-    """Draw which region each pixel of T most likely belongs to, as the paper's Fig. 5 does.
+    """Draw which region each pixel of T most likely belongs to, as the paper's Fig. 5 does; occluders get no colour.
 
     From left to right: the image; the image under the colours of the likeliest regions; the grid on a whole person, as
     a legend; and the visibility of each region.
@@ -166,7 +169,7 @@ def region_overlay(
     p = checked_regions(grid, chances.shape[0], "probabilities")
     if len(seen) != p or 0 in chances.shape:
         raise DataError(f"probabilities {chances.shape} and visibility {seen.shape} must be (p, h, w) and (p,)")
-    labels = chances.argmax(axis=0)  # (p, h, w) -> (h, w)
+    labels = likeliest_regions(chances)  # (p, h, w) -> (h, w)
 
     height = max(3.6, p * 0.9 * LINE)
     shown_w, shown_h = fitted(image.size, 3.2, height)

@@ -47,8 +47,12 @@ def query_regions(
     ]
 
 
-def match_values(rank: int, match: Match) -> dict[str, Any]:
-    """One match as JSON values. Over its regions, Σ weight·distance / Σ weight is the match's distance."""
+def match_values(rank: int, match: Match, filled_from: int | None = None) -> dict[str, Any]:
+    """One match as JSON values. Over its regions, Σ weight·distance / Σ weight is the match's distance.
+
+    Args:
+        filled_from: id of the image that the query was filled from; None if it was not filled.
+    """
     return {
         "rank": rank,
         "image_id": match.image_id,
@@ -68,6 +72,7 @@ def match_values(rank: int, match: Match) -> dict[str, Any]:
         "false_match_rate": match.false_match_rate,
         "itself": match.itself,
         "track_images": match.track_images,
+        "notes": answer_notes(match, filled_from),
     }
 
 
@@ -78,7 +83,8 @@ def answer_values(name: str, seen: Sequence[QueryRegion], result: SearchResult, 
         name: name of the query. seen: what the query shows. result: what `judged` returned. first_rank: rank of the
             first match.
     """
-    matches = [match_values(rank, match) for rank, match in enumerate(result.matches, start=first_rank)]
+    ranked = enumerate(result.matches, start=first_rank)
+    matches = [match_values(rank, match, result.filled_from) for rank, match in ranked]
     return {
         "query": name,
         "exact": result.exact,
@@ -86,6 +92,7 @@ def answer_values(name: str, seen: Sequence[QueryRegion], result: SearchResult, 
         "elapsed_ms": result.elapsed_ms,
         "matches": matches,
         "verdict": result.verdict,
+        "verdict_text": result.verdict_text or None,
         "filled_from": result.filled_from,
         "confirmed": list(result.confirmed),
         "refused": list(result.refused),

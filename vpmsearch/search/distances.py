@@ -77,14 +77,10 @@ class Distances:
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
             kept_rows = np.concatenate([kept_rows, block])
-            kept = np.concatenate([kept, self._direct(query, block)])
-            shared = np.isfinite(kept)  # an image that shares no region is no result
-            kept_rows, kept = kept_rows[shared], kept[shared]
-            best = np.lexsort((kept_rows, kept))[:k]  # rows ascend with the image id
-            kept_rows, kept = kept_rows[best], kept[best]
+            kept_rows, kept = best_of(kept_rows, np.concatenate([kept, self.direct(query, block)]), k)
         return kept_rows, kept
 
-    def _direct(self, query: RegionFeatures, rows: Int64) -> Float32:
+    def direct(self, query: RegionFeatures, rows: Int64) -> Float32:
         """Eq. 4 of one query against some rows: (len(rows),) float32."""
         return distances_to(
             query.embeddings[0], query.visibility[0], self._snapshot.stored(rows), self.visibility[rows]
@@ -172,6 +168,14 @@ class Distances:
             known = squared_norms(embeddings)
             self._norms[rows] = known
         return known
+
+
+def best_of(rows: Int64, distances: Float32, k: int) -> Found:
+    """The k nearest of some images (m,), nearest first. Ties go by image id, as rows ascend with it."""
+    shared = np.isfinite(distances)  # an image that shares no region is no result
+    rows, distances = rows[shared], distances[shared]
+    best = np.lexsort((rows, distances))[:k]
+    return rows[best], distances[best]
 
 
 def _least(rows: Int64, lower: Float32, count: int) -> tuple[Int64, Float32]:

@@ -20,7 +20,9 @@ from vpmsearch.search.candidates import RegionLists, Scope
 from vpmsearch.search.distances import Distances, Found, Scanned
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.queries import only_regions, region_names
-from vpmsearch.search.scan.joint import Effort, JointScan
+from vpmsearch.search.scan.blocks import Effort
+from vpmsearch.search.scan.estimated import EstimatedScan
+from vpmsearch.search.scan.joint import JointScan
 from vpmsearch.search.searcher import Regions, Searcher
 from vpmsearch.store import Gallery, GalleryStore, Snapshot
 from vpmsearch.store.intake import check_numbers
@@ -58,6 +60,7 @@ class _View:
     distances: Distances
     lists: RegionLists
     scan: JointScan | None = None
+    estimates: EstimatedScan | None = None
 
 
 class SearchEngine(Searcher):
@@ -78,11 +81,14 @@ class SearchEngine(Searcher):
         device = choose_device(self.store.device)
         return f"<SearchEngine over {self.store.path}: {number_of(len(self.snapshot), 'image')}, distances on {device}>"
 
-    def _look_at(self, snapshot: Snapshot, before: JointScan | None = None) -> _View:
+    def _look_at(self, snapshot: Snapshot, before: _View | None = None) -> _View:
         distances = distances_of(snapshot, self.store)
-        on_cpu = choose_device(self.store.device).type == "cpu"
-        scan = JointScan(snapshot, distances, self._effort, before) if on_cpu else None
-        return _View(snapshot, distances, RegionLists(snapshot, distances), scan)
+        lists = RegionLists(snapshot, distances)
+        if choose_device(self.store.device).type != "cpu":
+            return _View(snapshot, distances, lists)
+        scan = JointScan(snapshot, distances, self._effort, before.scan if before else None)
+        estimates = EstimatedScan(snapshot, distances, self._effort, before.estimates if before else None)
+        return _View(snapshot, distances, lists, scan, estimates)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -94,7 +100,7 @@ class SearchEngine(Searcher):
         self.store.refresh()  # the result does not tell: another engine or this store's writer may have refreshed it
         before, now = self.snapshot, self.store.snapshot
         if now is not before:
-            self._view = self._look_at(now, self._view.scan)
+            self._view = self._look_at(now, self._view)
         return before.state != now.state
 
     def _results(
@@ -108,7 +114,12 @@ class SearchEngine(Searcher):
         every = exact or _all_flat(view.snapshot)  # flat indexes compute every distance too
         joint = every and images > SCAN_BELOW and view.scan is not None and view.scan.ready(len(queries))
         scanned = exact or joint or images <= max(SCAN_BELOW, k) or (len(queries) >= SCAN_BATCH and every)
-        found = _scanned(view, queries, scope, exact, images) if scanned else _listed(view, queries, scope, images)
+        if scanned:
+            found = _scanned(view, queries, scope, exact, images)
+        elif view.estimates is not None and view.estimates.ready(len(queries)):
+            found = _estimated(view.estimates, queries, scope)
+        else:
+            found = _listed(view, queries, scope, images)
         results = _explained(view, queries, found)
         return [_with_reason(view, queries[row : row + 1], filter, each) for row, each in enumerate(results)]
 
@@ -170,6 +181,18 @@ def _scanned(view: _View, queries: RegionFeatures, scope: Scope, exact: bool, im
     return [
         (best, SearchResult((), images, exact, {"scan": each_ms}, 0, complete=True, bound_closed=True))
         for best in found
+    ]
+
+
+def _estimated(scan: EstimatedScan, queries: RegionFeatures, scope: Scope) -> list[_Unexplained]:
+    """Compare the images that are nearest by estimates, as many as these ask for."""
+    answers = scan.search(queries, scope.k, max(scope.deepest, 2 * scope.k), scope.allowed)
+    return [
+        (
+            each.best,
+            SearchResult((), each.compared, False, each.timings_ms, 0, each.complete, bound_closed=each.closed),
+        )
+        for each in answers
     ]
 
 

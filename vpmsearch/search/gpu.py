@@ -58,7 +58,7 @@ class DeviceDistances(Distances):
         with self._float32():
             return super().scan(queries, k, allowed)
 
-    def _direct(self, query: RegionFeatures, rows: Int64) -> Float32:
+    def direct(self, query: RegionFeatures, rows: Int64) -> Float32:
         """Eq. 4 of one query against some rows: (len(rows),) float32."""
         values = (query.embeddings, query.visibility, self._snapshot.stored(rows), self.visibility[rows])
         computed = visibility_weighted_distance(*(torch.from_numpy(value).to(self._device) for value in values))

@@ -17,6 +17,7 @@ from vpmsearch.search.fill import filled
 from vpmsearch.search.living import living_first
 from vpmsearch.search.searcher import CANDIDATES_PER_REGION, Searcher
 from vpmsearch.types import Match, NoMatches, RegionFeatures, SearchFilter, SearchResult
+from vpmsearch.words import number_of
 
 MORE = 8
 """Further ranks to search if the first held too few other images; four times as many at each further try."""
@@ -112,7 +113,9 @@ def search_others(
         ValueError: there are not as many sources as queries.
     """
     if len(sources) != len(features):
-        raise ValueError(f"{len(features)} queries and {len(sources)} sources: give one for each")
+        raise ValueError(
+            f"{number_of(len(features), 'query')} and {number_of(len(sources), 'source')}: give one for each"
+        )
     if fill:
         return _search_filled(
             engine,

@@ -179,7 +179,8 @@ def check_enough(said: Iterable[bool], where: str) -> None:
     yes = sum(every)
     if len(every) < ANSWERS or min(yes, len(every) - yes) < OF_EACH:
         raise DataError(
-            f"{where}: {len(every)} answers, {yes} of them yes; a calibration needs {ANSWERS}, {OF_EACH} of either kind"
+            f"{where}: {number_of(len(every), 'answer')}, {yes} of them yes; a calibration needs {ANSWERS}, {OF_EACH} "
+            "of either kind"
         )
 
 

@@ -10,6 +10,7 @@ from vpmsearch.errors import DataError, FeatureError, ModelMismatchError, StoreE
 from vpmsearch.labels import as_attributes, as_label
 from vpmsearch.store.values import EMBEDDING_DTYPES, StoredModel
 from vpmsearch.types import Float32, ImageRecord, ModelInfo, RegionFeatures
+from vpmsearch.words import number_of
 
 LARGEST = 1e17
 """The largest number in an embedding. Below it, sums of squares stay finite in float32; otherwise FAISS ends the
@@ -42,7 +43,7 @@ def check_features(model: StoredModel, images: int, features: RegionFeatures) ->
     """
     info = model.info
     if len(features) != images:
-        raise FeatureError(f"{images} records came with features of {len(features)} images")
+        raise FeatureError(f"{number_of(images, 'record')} came with features of {number_of(len(features), 'image')}")
     if (features.num_regions, features.embedding_dim) != (info.p, info.embedding_dim):
         raise FeatureError(
             f"the index holds {info.p} regions of {info.embedding_dim} numbers, "

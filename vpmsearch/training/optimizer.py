@@ -12,10 +12,20 @@ from vpmsearch.training.settings import TrainSettings
 
 
 def build_optimizer(settings: TrainSettings, model: Vpm, classifiers: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer: new layers learn at `learning_rate`, the trunk's free stages at `trunk_learning_rate`."""
-    new = [*model.locator.parameters(), *model.reduction.parameters(), *classifiers.parameters()]
+    """The optimizer: new layers learn at `learning_rate`, the trunk's free stages at `trunk_learning_rate`.
+
+    The locator is one of the new layers, unless the settings give it a rate of its own.
+    """
+    locator = [*model.locator.parameters()]
+    new = [*model.reduction.parameters(), *classifiers.parameters()]
     trunk = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
-    groups = [{"params": new, "lr": settings.learning_rate}, {"params": trunk, "lr": settings.trunk_learning_rate}]
+    if not settings.locator_learning_rate:
+        new, locator = [*locator, *new], []
+    groups = [
+        {"params": new, "lr": settings.learning_rate},
+        {"params": trunk, "lr": settings.trunk_learning_rate},
+        {"params": locator, "lr": settings.locator_learning_rate},
+    ]
     groups = [group | {"base_lr": group["lr"]} for group in groups if group["params"]]  # all may be frozen
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)

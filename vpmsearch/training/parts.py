@@ -41,7 +41,11 @@ class PixelNormaliser:
 def build_model(settings: TrainSettings) -> Vpm:
     """The model to be trained, with random weights."""
     model = ARCHITECTURES[settings.architecture](
-        settings.backbone, settings.num_regions, settings.embedding_dim, settings.normalize_embeddings
+        settings.backbone,
+        settings.num_regions,
+        settings.embedding_dim,
+        settings.normalize_embeddings,
+        settings.occluder_class,
     )
     model.backbone.freeze(settings.freeze_stages)
     model.detach_locator = settings.detach_locator
@@ -70,6 +74,8 @@ def crop_settings(settings: TrainSettings, model: Vpm) -> CropSettings:
         box_jitter=settings.box_jitter,
         degrade=settings.degrade,
         grey=settings.grey,
+        occlude=settings.occlude,
+        occluder_class=settings.occluder_class,
     )
 
 
@@ -143,4 +149,5 @@ def weights_config(settings: TrainSettings, model: Vpm, dataset: str, num_classe
         training=settings.to_json(),
         source_revision=source_revision(),
         architecture=settings.architecture,
+        occluder_class=settings.occluder_class,
     )

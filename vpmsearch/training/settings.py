@@ -40,6 +40,7 @@ class TrainSettings:
     num_regions: tuple[int, int] = (6, 1)
     embedding_dim: int | None = None
     normalize_embeddings: bool = False
+    occluder_class: bool = False  # one more class of the locator, for pixels that show an occluder; not in the paper
     init: str = "imagenet"  # "imagenet" (torchvision's download), "osnet" (in the package), "random", or a file
     input_size: tuple[int, int] = (384, 128)
     freeze_stages: int = 0  # trunk stages that do not learn
@@ -51,9 +52,10 @@ class TrainSettings:
     color_jitter: float = 0.0  # brightness, contrast and saturation times U(1 - j, 1 + j)
     erase: float = 0.0  # share of samples with a rectangle of their mean colour over 2 to 15 % of the area
     box_jitter: float = 0.0  # largest shift of each side of a box, in or out, as a share of its width or height
-    # The next two apply to the cuts of an image only; the whole image stays as it is, like one of a gallery.
+    # The next three apply to the cuts of an image only; the whole image stays as it is, like one of a gallery.
     degrade: float = 0.0  # share of samples that are made smaller, saved as a poor JPEG, or both
     grey: float = 0.0  # share of samples without colour
+    occlude: float = 0.0  # share of samples with something laid over a part from an edge (`vpmsearch.data.occluders`)
     cuts: int = 1  # cuts of each image in a batch, in addition to the whole image; above 1 needs consistency_weight
     whole_share: float = 0.0  # share of the cuts that show the whole image
 
@@ -66,6 +68,7 @@ class TrainSettings:
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.1  # of the new layers
     trunk_learning_rate: float = 0.01
+    locator_learning_rate: float = 0.0  # above 0: of the locator, in place of learning_rate
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: Schedule = "step"
@@ -118,7 +121,7 @@ class TrainSettings:
         yield few, "a batch needs two identities and two images of each"
         yield self.cuts < 1, "cuts must be at least 1"
         yield not 0 <= self.box_jitter <= 0.4, "box_jitter must be in [0, 0.4]"
-        for name in ("degrade", "grey", "whole_share", "erase", "label_smoothing"):
+        for name in ("degrade", "grey", "occlude", "whole_share", "erase", "label_smoothing"):
             yield not 0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1]"
         for name in ("shift", "color_jitter", "average_decay"):
             yield not 0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)"
@@ -135,6 +138,7 @@ class TrainSettings:
         sighted = self.region_loss_weight > 0 or self.identity_visibility or self.triplet_visibility
         wanted = "region_loss_weight 0, identity_visibility false and triplet_visibility false"
         yield self.architecture == "stripes" and sighted, f"stripes need {wanted}"
+        yield self.architecture == "stripes" and self.occluder_class, "stripes have no occluder_class"
 
     def _bad_words(self) -> Iterator[tuple[bool, str]]:
         """Words that are no choice of their setting."""
@@ -180,4 +184,5 @@ THE_END = ("epochs", "steps")
 _LATER = (
     *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
     *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
+    *("occlude", "occluder_class", "locator_learning_rate"),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from vpmsearch.errors import WeightsError
-from vpmsearch.model.initial import PUBLISHED, fill_model, initialise_model
+from vpmsearch.model.initial import PUBLISHED, fill_model, initialise_model, with_occluder_class
 from vpmsearch.model.vpm import Vpm
 from vpmsearch.model.weights import check_tensors, read_tensors
 from vpmsearch.training.checkpoint import MAX_BYTES, read_progress, under
@@ -42,6 +42,7 @@ def start(model: Vpm, classifiers: nn.Module, init: str, data: str) -> bool:
     grid = settings.get("num_regions")
     tensors = read_tensors(path, MAX_BYTES)
     learned = under("module.average.module.", tensors) or under("module.model.", tensors)  # the result of that run
+    learned = with_occluder_class(learned, model)
     heads = under("module.classifiers.", tensors)
     fill_model(model, learned, tuple(grid) if isinstance(grid, list) else None, path)
     alike = (

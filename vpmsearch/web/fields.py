@@ -18,6 +18,7 @@ from vpmsearch.data.moments import parse_moment
 from vpmsearch.errors import DataError
 from vpmsearch.labels import as_label, as_name, attribute_text, wanted_attributes
 from vpmsearch.types import SearchFilter, as_utc
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from vpmsearch.web.state import View
@@ -79,7 +80,10 @@ def boxes_of(texts: Sequence[str], count: int) -> list[CropBox | PixelBox | None
     """The part of each of `count` photographs. If all texts are empty, every photograph is taken whole."""
     given = texts if any(text.strip() for text in texts) or len(texts) == count else [""] * count
     if len(given) != count:
-        raise HTTPException(422, f"{count} photographs and {len(given)} boxes: give one for each, or none")
+        raise HTTPException(
+            422,
+            f"{number_of(count, 'photograph')} and {number_of(len(given), 'box', 'boxes')}: give one for each, or none",
+        )
     return [box_of(text) for text in given]
 
 

@@ -51,6 +51,7 @@ class Hit(BaseModel):
     track_images: int | None = Field(
         description="how many images of its track were found, at least; none where tracks were not asked for"
     )
+    notes: list[str] = Field(description="the rate, the track and whether it is the query itself, in words")
 
 
 class QueryRegion(BaseModel):
@@ -90,6 +91,9 @@ class SearchAnswer(BaseModel):
         description='"match", "unsure" or "no match", of the nearest image that is not the query itself; none without '
         "`vpmsearch calibrate`, and where images were confirmed"
     )
+    verdict_text: str | None = Field(
+        description="what the verdict means or, where there is `no_person`, why there is none: a sentence"
+    )
     filled_from: int | None = Field(
         description="id of the image that the query was filled from; the verdict is of the query as it was"
     )
@@ -128,8 +132,10 @@ class RegionsSeen(BaseModel):
 
     grid: list[int] = Field(min_length=2, max_length=2, description="rows and columns of regions on a whole person")
     names: list[str]
-    labels: list[list[int]] = Field(description="(h, w): the likeliest region, laid evenly over the photograph")
-    visibility: list[float] = Field(description="of each region; the sum is 1")
+    labels: list[list[int]] = Field(
+        description="(h, w): the likeliest region, laid evenly over the photograph; -1: an occluder"
+    )
+    visibility: list[float] = Field(description="of each region; the sum is at most 1")
     min_visibility: float = Field(description="a smaller visibility counts as 0")
     width: int = Field(description="pixels of what was seen; a large JPEG may have been decoded smaller")
     height: int

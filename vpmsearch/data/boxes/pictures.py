@@ -237,3 +237,15 @@ def pictures_of(gallery: Path, every: Every) -> FolderPictures | FilmPictures:
     if gallery.is_dir() or gallery.suffix.lower() in EXTENSIONS:
         return FolderPictures(gallery, every)
     raise DataError(f"{printable(gallery)} is neither a folder of photographs nor a photograph nor a film")
+
+
+def scene_files(gallery: Path) -> list[Path]:
+    """The photographs of a folder, whatever their number, or the one photograph or film.
+
+    Raises:
+        DataError: see `pictures_of`.
+    """
+    if gallery.is_file() and is_film(gallery):
+        return [gallery]
+    pictures = pictures_of(gallery, Every())
+    return [Path(part.file) for _, part in pictures.every()]

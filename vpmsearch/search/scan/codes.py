@@ -37,14 +37,13 @@ from numpy.typing import NDArray
 
 from vpmsearch.eq4 import widened
 from vpmsearch.search.products import Stored, scaled_weights
+from vpmsearch.search.scan.blocks import LANES
 from vpmsearch.types import Float32, RegionFeatures
 
 SLACK = 5e-5
 """Relative allowance for float32 rounding, see 5 above."""
 MOST_NUMBERS = 1 << 15
 """The largest d. Sums of more products might not fit 32 bits."""
-LANES = 16
-"""Images in a block, `kernels.LANES`."""
 _GROUP = 4
 _ROWS = 256  # images that are widened to float32 at once
 

@@ -15,31 +15,25 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import threading
-from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
 from vpmsearch.search.distances import Distances, Found, in_order_of_regions
-from vpmsearch.search.scan.codes import LANES, MOST_NUMBERS, SLACK, Codes, QueryCodes, bytes_of
+from vpmsearch.search.scan.blocks import PIECE, Coded, Effort, most_bytes
+from vpmsearch.search.scan.codes import MOST_NUMBERS, SLACK, Codes, QueryCodes, bytes_of
 from vpmsearch.store import Snapshot
 from vpmsearch.system.parallel import spread
-from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
+from vpmsearch.types import Bool, Float32, RegionFeatures
 
 LOAD_AFTER = 500_000_000
 """The kernels are loaded after so many numbers were compared without codes: 0.2 to 0.3 s, about what loading costs."""
 ENCODE_AFTER = 8
 """And after so many times the numbers to be encoded: encoding a number costs as much as comparing it eight times."""
-MOST_BYTES = 2 << 30
-"""Bytes that codes may take, if that is less than an eighth of the machine's memory."""
 QUERIES = 64
 """Queries that share one pass over the codes."""
 EXTRA = 16
 """Images compared at first beyond k. On real galleries the bounds leave 2 to 6 images that may belong to the k."""
-_PIECE = 256
-"""Blocks that a core takes at once, at least: 6 MiB of codes of 6 × 256. Scanning them takes far longer than handing
-them to a thread."""
 
 
 @functools.cache
@@ -51,26 +45,6 @@ def kernels() -> ModuleType | None:
         logging.getLogger(__name__).info("searches scan without codes, as numba does not load: %s", error)
         return None
     return loaded
-
-
-class Effort:
-    """Counts how much was compared without codes, over all views of one engine. Safe for several threads."""
-
-    def __init__(self) -> None:
-        self.numbers = 0
-        self.lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class _Coded:
-    """Codes of all segments in one order of blocks.
-
-    parts: by segment id, the part of the index that the codes were made of, the codes, and their first block. rows:
-    (blocks, 16), the row in the snapshot, −1 where there is none.
-    """
-
-    parts: dict[int, tuple[object, Codes, int]]
-    rows: Int64
 
 
 class JointScan:
@@ -85,7 +59,7 @@ class JointScan:
         self, snapshot: Snapshot, distances: Distances, effort: Effort, before: JointScan | None = None
     ) -> None:
         self._snapshot, self._distances, self._effort = snapshot, distances, effort
-        self._coded: _Coded | None = None
+        self._coded: Coded[Codes] | None = None
         self._known: dict[int, tuple[object, Codes, int]] = {}
         if before is not None:
             self._known = before._known if before._coded is None else before._coded.parts
@@ -121,26 +95,20 @@ class JointScan:
         info = self._snapshot.model_info
         parts = self._snapshot.parts
         needed = sum(bytes_of(len(part.labels), info.p, info.embedding_dim) for part in parts.values())
-        loaded = kernels() if needed <= _most_bytes() else None
+        loaded = kernels() if needed <= most_bytes() else None
         if loaded is None:
             return False
-        made: dict[int, tuple[object, Codes, int]] = {}
-        rows, offset = [], 0
+        made = dict[int, Codes]()
         for key, part in parts.items():
-            files = part.files
             if self._has(key):
-                codes = self._known[key][1]
-            else:
-                counting = np.where(info.visible(files.visibility), files.visibility, np.float32(0))
-                try:
-                    codes = Codes.of(loaded, files.embeddings, counting)
-                except MemoryError:
-                    return False
-            made[key] = (files, codes, offset)
-            offset += len(codes)
-            rows.append(self._snapshot.rows_of_segment(key, len(codes) * LANES))
-        stacked = np.concatenate([np.empty(0, np.int64), *rows])
-        self._coded, self._known = _Coded(made, stacked.reshape(-1, LANES)), {}
+                made[key] = self._known[key][1]
+                continue
+            counting = np.where(info.visible(part.files.visibility), part.files.visibility, np.float32(0))
+            try:
+                made[key] = Codes.of(loaded, part.files.embeddings, counting)
+            except MemoryError:
+                return False
+        self._coded, self._known = Coded.of(self._snapshot, made), {}
         return True
 
     def _has(self, key: int) -> bool:
@@ -154,9 +122,7 @@ class JointScan:
         """
         coded = self._coded
         assert coded is not None
-        wanted = coded.rows >= 0
-        if allowed is not None:
-            wanted &= allowed[coded.rows]
+        wanted = coded.wanted(allowed)
         order = in_order_of_regions(queries)
         found: dict[int, Found] = {}
         for start in range(0, len(order), QUERIES):
@@ -170,31 +136,17 @@ class JointScan:
             found |= zip(some.tolist(), spread(answer, range(len(some))), strict=True)
         return [found[row] for row in range(len(order))]
 
-    def _nearest(self, coded: _Coded, query: RegionFeatures, lower: Float32, least: Float32, k: int) -> Found:
+    def _nearest(self, coded: Coded[Codes], query: RegionFeatures, lower: Float32, least: Float32, k: int) -> Found:
         """The k nearest to one query, from its bounds (blocks, 16) and the least of each block (blocks,)."""
-        count = k + EXTRA
-        # The `count` least bounds are in the `count` blocks with the least minima.
-        blocks = np.argpartition(least, count - 1)[:count] if len(least) > count else np.arange(len(least))
-        bounds, rows = lower[blocks].ravel(), coded.rows[blocks].ravel()
-        if len(bounds) > count:
-            places = np.argpartition(bounds, count - 1)[:count]
-            bounds, rows = bounds[places], rows[places]
-        first = np.sort(rows[np.isfinite(bounds)])
+        first = np.sort(coded.nearest(lower, least, k + EXTRA)[0])
         best = self._distances.nearest(query, first, k)
         limit = best[1][-1] if len(best[1]) == k else np.float32(np.inf)
-        # A bound above the limit by more than rounding excludes an image; a minimum above it excludes the whole block.
-        open_blocks = np.flatnonzero(_may_reach(least, limit))
-        left = coded.rows[open_blocks][_may_reach(lower[open_blocks], limit)]
+        # A bound above the limit by more than rounding excludes an image.
+        left, _ = coded.up_to(lower, least, float(limit) / (1 - SLACK))
         return self._distances.nearest(query, np.setdiff1d(left, first, assume_unique=True), k, best)
 
 
-def _may_reach(lower: Float32, limit: np.float32) -> Bool:
-    """Which bounds allow a distance up to the limit. ∞ allows none."""
-    reaches: Bool = (lower * np.float32(1 - SLACK) <= limit) & np.isfinite(lower)
-    return reaches
-
-
-def _lower_bounds(coded: _Coded, queries: RegionFeatures, wanted: Bool) -> tuple[Float32, Float32]:
+def _lower_bounds(coded: Coded[Codes], queries: RegionFeatures, wanted: Bool) -> tuple[Float32, Float32]:
     """Lower bounds of Eq. 4 (Q or more, blocks, 16) and the least of each block; ∞ where not `wanted` (blocks, 16)."""
     loaded = kernels()
     assert loaded is not None
@@ -209,21 +161,5 @@ def _lower_bounds(coded: _Coded, queries: RegionFeatures, wanted: Bool) -> tuple
             *asked.arguments(), lower, least,
         )  # fmt: skip
 
-    size = max(_PIECE, -(-len(wanted) // (2 * (os.cpu_count() or 1))))
-    spread(
-        bound,
-        [
-            (codes, first, min(first + size, len(codes)), offset)
-            for _, codes, offset in coded.parts.values()
-            for first in range(0, len(codes), size)
-        ],
-    )
+    spread(bound, coded.pieces(max(PIECE, -(-len(wanted) // (2 * (os.cpu_count() or 1))))))
     return lower, least
-
-
-def _most_bytes() -> int:
-    """Bytes that codes may take on this machine."""
-    try:
-        return min(MOST_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
-    except (ValueError, OSError, AttributeError):  # the system does not tell
-        return MOST_BYTES

@@ -4,16 +4,13 @@ Codes are laid out for vectors of 16 images: (blocks, p, groups, 16, 4) uint8, w
 embedding. So one vector register holds four numbers of each of 16 images. Every lane of a sum belongs to one image, and
 nothing is summed across lanes.
 
-numba has no integer products of 8 and 16 bits, so `_dots` builds its loop from LLVM's portable vectors. On a processor
-with AVX-512 VNNI a step becomes two `vpdpwssd`, on others the instructions that they have. Integer sums are exact, so
-their order does not matter.
+`_dots` is built from LLVM's vectors (`vectors.py`). On a processor with AVX-512 VNNI a step becomes two `vpdpwssd`, on
+others the instructions that they have. Integer sums are exact, so their order does not matter.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202 (a kernel's types are those of the signature that it is compiled for)
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,9 +19,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 16
-AHEAD = 4096
-"""Memory is prefetched so many bytes ahead. 20,000 images took 3.7 ms without, 1.4 ms with 4,096."""
+from vpmsearch.search.scan.vectors import HALVES, I32, I64, LANES, WORDS, compiled, load, prefetch, splat, store
+
 TILE = 4
 """Queries that share one read of a block."""
 _SURE = np.float32(1 - 2.0**-20)  # 16 roundings of float32
@@ -33,37 +29,14 @@ _BITS_TOO_LARGE = np.int32(np.float32(1e18).view(np.int32))
 _BITS_TOO_SMALL = np.int32(np.float32(1e-30).view(np.int32))
 _LEAST_TOTAL = np.float32(1e-30)  # a smaller sum of weights is lost in float32
 
-_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
-_WORDS, _SUMS = ir.VectorType(_I32, LANES), ir.VectorType(_I32, LANES)
-_HALVES = ir.VectorType(_I16, 2 * LANES)
-
 
 def _pairs(builder: Any, left: Any, right: Any) -> Any:
     """Products of 32 and 32 numbers of 16 bits, summed in neighbouring pairs: 16 sums."""
-    wide = ir.VectorType(_I32, 2 * LANES)
+    wide = ir.VectorType(I32, 2 * LANES)
     product = builder.mul(builder.sext(left, wide), builder.sext(right, wide))
-    picks = [ir.Constant(_WORDS, [2 * lane + odd for lane in range(LANES)]) for odd in (0, 1)]
+    picks = [ir.Constant(WORDS, [2 * lane + odd for lane in range(LANES)]) for odd in (0, 1)]
     even, odd = (builder.shuffle_vector(product, ir.Constant(wide, ir.Undefined), pick) for pick in picks)
     return builder.add(even, odd)
-
-
-def _splat(builder: Any, word: Any) -> Any:
-    one = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), word, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, ir.Constant(_WORDS, ir.Undefined), ir.Constant(_WORDS, [0] * LANES))
-
-
-def _load(builder: Any, address: Any, kind: Any) -> Any:
-    loaded = builder.load(builder.inttoptr(address, kind.as_pointer()))
-    loaded.align = 1 if kind is _WORDS else 4
-    return loaded
-
-
-def _prefetch(builder: Any, address: Any) -> Any:
-    """Prefetch what a loop reads `AHEAD` bytes later. Without it the processor reads half as fast."""
-    pointer = builder.inttoptr(builder.add(address, ir.Constant(_I64, AHEAD)), ir.IntType(8).as_pointer())
-    kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(prefetch, [pointer, *(ir.Constant(_I32, number) for number in (0, 3, 1))])
 
 
 def _dots_of(tile: int) -> Any:
@@ -75,28 +48,27 @@ def _dots_of(tile: int) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         codes, query, stride, groups, out = arguments
-        zero = ir.Constant(_SUMS, [0] * LANES)
+        zero = ir.Constant(WORDS, [0] * LANES)
         sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2 * tile)]  # LLVM keeps them in registers
-        with cgutils.for_range(builder, groups, intp=_I64) as loop:
-            words = _load(builder, builder.add(codes, builder.mul(loop.index, ir.Constant(_I64, 4 * LANES))), _WORDS)
-            _prefetch(builder, builder.add(codes, builder.mul(loop.index, ir.Constant(_I64, 4 * LANES))))
-            low = ir.Constant(_WORDS, [0x00FF00FF] * LANES)
-            even = builder.bitcast(builder.and_(words, low), _HALVES)
-            shifted = builder.lshr(words, ir.Constant(_WORDS, [8] * LANES))
-            odd = builder.bitcast(builder.and_(shifted, low), _HALVES)
+        with cgutils.for_range(builder, groups, intp=I64) as loop:
+            words = load(builder, builder.add(codes, builder.mul(loop.index, ir.Constant(I64, 4 * LANES))), WORDS)
+            prefetch(builder, builder.add(codes, builder.mul(loop.index, ir.Constant(I64, 4 * LANES))))
+            low = ir.Constant(WORDS, [0x00FF00FF] * LANES)
+            even = builder.bitcast(builder.and_(words, low), HALVES)
+            shifted = builder.lshr(words, ir.Constant(WORDS, [8] * LANES))
+            odd = builder.bitcast(builder.and_(shifted, low), HALVES)
             for number in range(tile):
-                place = builder.add(query, builder.mul(stride, ir.Constant(_I64, number)))
-                place = builder.add(place, builder.mul(loop.index, ir.Constant(_I64, 8)))
+                place = builder.add(query, builder.mul(stride, ir.Constant(I64, number)))
+                place = builder.add(place, builder.mul(loop.index, ir.Constant(I64, 8)))
                 for half, (mine, offset) in enumerate(((even, 0), (odd, 4))):
-                    word = _load(builder, builder.add(place, ir.Constant(_I64, offset)), _I32)
-                    theirs = builder.bitcast(_splat(builder, word), _HALVES)
+                    word = load(builder, builder.add(place, ir.Constant(I64, offset)), I32)
+                    theirs = builder.bitcast(splat(builder, word), HALVES)
                     slot = sums[2 * number + half]
                     builder.store(builder.add(builder.load(slot), _pairs(builder, mine, theirs)), slot)
         for number in range(tile):
             total = builder.add(builder.load(sums[2 * number]), builder.load(sums[2 * number + 1]))
-            place = builder.add(out, ir.Constant(_I64, 4 * LANES * number))
-            stored = builder.store(total, builder.inttoptr(place, _SUMS.as_pointer()))
-            stored.align = 4
+            place = builder.add(out, ir.Constant(I64, 4 * LANES * number))
+            store(builder, total, place)
         return context.get_dummy_value()
 
     def dots(typing: Any, codes: Any, query: Any, stride: Any, groups: Any, out: Any) -> Any:
@@ -108,20 +80,7 @@ def _dots_of(tile: int) -> Any:
 _dots_1, _dots_tile = _dots_of(1), _dots_of(TILE)
 
 
-def _compiled(signature: str, fastmath: set[str] | bool = False) -> Callable[[Any], Any]:
-    """Compile for one signature. The machine code is kept in numba's cache if its folder can be written."""
-
-    def compile_it(function: Any) -> Any:
-        try:
-            return njit(signature, nogil=True, cache=True, error_model="numpy", fastmath=fastmath)(function)
-        except (RuntimeError, OSError) as error:  # numba's cache folder cannot be written, or its disk is full
-            logging.getLogger(__name__).debug("the scan's machine code is not kept: %s", error)
-            return njit(signature, nogil=True, error_model="numpy", fastmath=fastmath)(function)
-
-    return compile_it
-
-
-@_compiled("void(f4[:,:,::1], i4[:,:,::1], i8, u4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1])", {"reassoc"})
+@compiled("void(f4[:,:,::1], i4[:,:,::1], i8, u4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1])", {"reassoc"})
 def encode(numbers, bits, first, words, step, length, error):  # type: ignore[no-untyped-def]
     """Write the codes of images from row `first` on; see `codes.Codes`.
 
@@ -182,7 +141,7 @@ def _add_region(  # type: ignore[no-untyped-def]
         shared[lane] = max(shared[lane], min(q_weight, weight[lane]))
 
 
-@_compiled(
+@compiled(
     "void(u4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], b1[:,::1], i8, i8, i8, i4[:,:,:,::1], "
     "i4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,::1])"
 )

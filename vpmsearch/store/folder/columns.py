@@ -93,9 +93,8 @@ class Labels:
 
     def among(self, wanted: Collection[Label]) -> Bool:
         """(n,) whether each label is one of `wanted`."""
-        chosen = set(wanted)
-        # One more at the end, for code −1.
-        table = np.array([*(value in chosen for value in self.values), False], dtype=np.bool_)
+        table = np.zeros(len(self.values) + 1, np.bool_)  # one more at the end, for code −1
+        table[:-1] = np.fromiter(map(frozenset(wanted).__contains__, self.values), np.bool_, len(self.values))
         found: Bool = table[self.codes]
         return found
 

@@ -21,6 +21,7 @@ from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store.folder.files import MAX_FILE_BYTES, REMEDY, check_file, printable_line
 from vpmsearch.system import lazy
 from vpmsearch.types import Int64
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     import h5py
@@ -110,7 +111,7 @@ def write(path: Path, ids: Int64, shape: tuple[int, int], blocks: Iterable[NDArr
         for block in blocks:
             file.write(np.ascontiguousarray(block, dtype=kind).data)
         if file.tell() != offset + len(ids) * shape[0] * shape[1] * kind.itemsize:
-            raise ValueError(f"the blocks for {path} do not have {len(ids)} rows of {shape}")
+            raise ValueError(f"the blocks for {path} do not have {number_of(len(ids), 'row')} of {shape}")
         file.truncate(layout.size)
         file.flush()
         os.fsync(file.fileno())

@@ -18,6 +18,7 @@ from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.segments import OpenSegment, open_segment
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Bool, Int64, SearchFilter
+from vpmsearch.words import number_of
 
 Done = TypeVar("Done")
 _ATTEMPTS = 5
@@ -115,8 +116,8 @@ class Moment:
             place = segment_folder(folder, segment_id)
             if len(segment.labels) != segment.images:
                 raise StoreDamagedError(
-                    f"{folder} names {len(segment.labels)} images of segment {segment_id}, which has {segment.images}; "
-                    f"{REMEDY}"
+                    f"{folder} names {number_of(len(segment.labels), 'image')} of segment {segment_id}, which has "
+                    f"{segment.images}; {REMEDY}"
                 )
             opened[segment_id] = open_segment(place, segment.images, segment.files, self.model, device)
             if not np.array_equal(opened[segment_id].image_ids, segment.labels.ids):

@@ -24,6 +24,7 @@ from vpmsearch.store.folder.segments import IMAGES_NAME, REPAIR, open_embeddings
 from vpmsearch.store.folder.values import ImageRows
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import Int64
+from vpmsearch.words import number_of
 
 _BLOCK_BYTES = 64 << 20  # embeddings held at once
 
@@ -127,7 +128,7 @@ def _check_region(path: Path, expected: Int64, dim: int, written: FileSum | None
     if index is None:
         yield f"{path} is not what was written (checksum)"
     elif index.dim != dim or not np.array_equal(index.ids, np.sort(expected)):
-        yield f"{path} does not hold exactly the {len(expected)} images in which the region is visible"
+        yield f"{path} does not hold exactly the {number_of(len(expected), 'image')} in which the region is visible"
 
 
 def _check_strangers(folder: Path, referenced: set[str]) -> Iterator[Problem]:

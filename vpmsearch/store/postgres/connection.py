@@ -18,6 +18,7 @@ from vpmsearch.errors import StoreError
 from vpmsearch.store.place import Place
 from vpmsearch.store.postgres.held import Held
 from vpmsearch.store.postgres.problems import ConnectionLostError, ServerBusyError, ServerStartingError, translated
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -215,7 +216,9 @@ def _url(text: str) -> URL:
     if asked:
         ports = tuple(asked * len(named) if len(asked) == 1 else asked)  # libpq's rule: one port is everybody's
     if len(ports) != len(named):
-        raise _HostsError(f"{len(named)} hosts and {len(ports)} ports; give one port, or one for each host")
+        raise _HostsError(
+            f"{number_of(len(named), 'host')} and {number_of(len(ports), 'port')}; give one port, or one for each host"
+        )
     if wrong := next((port for port in ports if port and not port.isdecimal()), None):
         raise _HostsError(f"{wrong!r} is no port")
     return url.update_query_dict({"host": ",".join(hosts_of), "port": ",".join(ports)})

@@ -11,6 +11,7 @@ from vpmsearch.store.postgres.encoding import digests
 from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.schema import METHODS
 from vpmsearch.types import Int64, SearchFilter
+from vpmsearch.words import number_of
 
 _BLOCK_BYTES = 32 << 20
 _REMEDY = "restore the server's backup, or remove the image and index it again"
@@ -66,7 +67,7 @@ def check(reading: Reading) -> list[str]:
     for block in _blocks(ids, max(1, _BLOCK_BYTES // (4 * info.p * info.embedding_dim))):
         bad = _damaged(reading, block)
         if len(bad):
-            first = f"{len(bad)} images are not what was written (first: image {bad[0]})"
+            first = f"{number_of(len(bad), 'image')} differ from what was written (first: image {bad[0]})"
             problems.append(f"{place}: the features of {first}; {_REMEDY}")
     return problems
 

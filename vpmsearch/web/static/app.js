@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { by } from "./dom.js";
 import { showFilters } from "./filters.js";
+import { numberOf } from "./labels.js";
 import { showPresets } from "./regions.js";
 import { on, state } from "./state.js";
 import { showStart } from "./start.js";
@@ -39,7 +40,7 @@ async function enter() {
   by("main").hidden = false;
   if (wasAsked) by("file").focus(); // the field that had it is hidden
   const { images, cameras, weights } = state.index;
-  by("stats").textContent = `${images.toLocaleString("en")} images${cameras ? `, ${cameras} cameras` : ""}, ${weights || "unnamed weights"}`;
+  by("stats").textContent = [numberOf(images, "image"), ...(cameras ? [numberOf(cameras, "camera")] : []), weights || "unnamed weights"].join(", ");
   showFilters();
   showPresets();
   showStart();

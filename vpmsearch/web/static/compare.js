@@ -30,9 +30,7 @@ export async function open(hit) {
   const { signal } = mine;
   comparing = mine;
   by("compare-title").textContent = `Rank ${hit.rank}`;
-  const rate = hit.false_match_rate;
-  const strangers = rate == null ? "" : `; of people who are not in the index, ${percent(rate)} find an image as near`;
-  by("compare-summary").textContent = `Distance ${hit.distance.toFixed(4)}${strangers}`;
+  by("compare-summary").textContent = [`Distance ${hit.distance.toFixed(4)}`, ...hit.notes].join("; ");
   by("compare-caption").textContent = [fileName(hit.path), folder(hit.path), ...labels(hit)].filter(Boolean).join(" · ");
   showScene(hit);
   for (const id of ["compare-rows", "compare-looking"]) by(id).replaceChildren();

@@ -3,6 +3,9 @@
 // Of a part of a photograph or film the part is no part of the name.
 const file = (path) => path.replace(/#(t=|xywh=)[^/]*$/, "");
 
+// "1 image", "638 images".
+export const numberOf = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
 export const fileName = (path) => file(path).split("/").pop();
 
 export const folder = (path) => file(path).split("/").slice(0, -1).join("/");
@@ -24,7 +27,6 @@ export function labels(hit) {
   if (hit.camid !== null) known.push(`camera ${hit.camid}`);
   if (hit.captured_at !== null) known.push(when(hit.captured_at));
   if (hit.seconds != null) known.push(`at ${moment(hit.seconds)}`);
-  if (hit.track_images > 1) known.push(`${hit.track_images} images of its track`);
   for (const [name, value] of Object.entries(hit.attributes || {})) known.push(`${name}: ${value}`);
   return known;
 }

@@ -60,6 +60,7 @@ function paint(pen, labels, x, y, w, h, fine) {
   cells.height = labels.length;
   const dot = cells.getContext("2d");
   labels.forEach((row, i) => row.forEach((region, j) => {
+    if (region < 0) return; // an occluder: no region of the person
     dot.fillStyle = shade(region);
     dot.fillRect(j, i, 1, 1);
   }));
@@ -87,6 +88,7 @@ function paint(pen, labels, x, y, w, h, fine) {
 export function middles(labels) {
   const found = new Map();
   labels.forEach((row, i) => row.forEach((region, j) => {
+    if (region < 0) return;
     if (!found.has(region)) found.set(region, []);
     found.get(region).push([i, j]);
   }));

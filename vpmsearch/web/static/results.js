@@ -61,16 +61,12 @@ function card(hit, names) {
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
     folder(hit.path) ? element("div", { class: "small quiet file folder", title: folder(hit.path) }, element("bdi", {}, folder(hit.path))) : "",
     element("div", { class: "small labels" }, ...labels(hit).map((text) => element("span", {}, text)),
-      hit.false_match_rate == null ? "" : element("span", { title: "Of people who are not in the index so many find an image as near" }, `${rate(hit.false_match_rate)} of strangers as near`),
-      hit.itself ? element("span", {}, "the query itself") : "",
-      hit.image_id === state.filledFrom ? element("span", {}, "the query was filled from this image") : ""),
+      ...hit.notes.map((text) => element("span", {}, text))),
     element("div", { class: "decide" },
       element("button", { type: "button", class: "confirm", "aria-label": `Same person: ${name}`, onclick: () => decide("confirmed", hit) }, "✓ Same"),
       element("button", { type: "button", class: "refuse", "aria-label": `Other person: ${name}`, onclick: () => decide("refused", hit) }, "✕ Other")),
     element("button", { type: "button", class: "again", "aria-label": `Search with this: ${name}`, onclick: () => searchWith(hit) },
       "Search with this"));
 }
-
-const rate = (value) => (value > 0 && value < 0.095 ? `${(100 * value).toFixed(1)} %` : percent(value));
 
 on("hits", showHits);

@@ -3,16 +3,12 @@
 import * as api from "./api.js";
 import { by, element } from "./dom.js";
 import { wantedFilters } from "./filters.js";
+import { numberOf } from "./labels.js";
 import { report } from "./progress.js";
 import { changed, on, state } from "./state.js";
 
 const PAGE = 24;
-const VERDICTS = {
-  match: ["✓", "Match", "Few strangers come as near as the first. "],
-  unsure: ["?", "Unsure", "Now and then a stranger comes as near as the first. "],
-  "no person": ["∅", "No person", ""],
-  "no match": ["✕", "No match", "Strangers come as near as the first. "],
-};
+const SIGNS = { match: "✓", unsure: "?", "no match": "✕", "no person": "∅" };
 
 let running = null; // the AbortController of the search under way
 
@@ -34,7 +30,7 @@ async function search(offset = 0) {
     const asked = inServersOrder(photos);
     const wanted = { ...wantedFilters(), confirmed: state.confirmed, refused: state.refused, regions: state.chosen, offset, limit: PAGE };
     const answer = await api.search(asked, wanted, mine.signal, tell);
-    Object.assign(state, { asked, query: answer.query_regions, more: answer.more, filledFrom: answer.filled_from });
+    Object.assign(state, { asked, query: answer.query_regions, more: answer.more });
     state.hits = offset ? [...state.hits, ...answer.matches] : answer.matches;
     busy(false);
     say(...summary(answer));
@@ -59,9 +55,9 @@ function summary(answer) {
   if (!state.hits.length) return [`No result: ${answer.empty?.reason || "there are no more images"}.`];
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
   const verdict = answer.no_person ? "no person" : answer.verdict;
-  const meaning = answer.no_person ? `${answer.no_person}. ` : VERDICTS[verdict]?.[2] || "";
+  const meaning = answer.verdict_text ? `${answer.verdict_text} ` : "";
   const old = answer.calibration_notice ? ` The calibration is old: ${answer.calibration_notice}.` : "";
-  return [`${meaning}${state.hits.length}${answer.more ? " nearest" : ""} images, ${compared}.${old}`, verdict];
+  return [`${meaning}${numberOf(state.hits.length, answer.more ? "nearest image" : "image")}, ${compared}.${old}`, verdict];
 }
 
 function busy(is) {
@@ -77,8 +73,8 @@ function tell({ waiting, doing }) {
 
 function say(text, verdict = "") {
   by("status").classList.remove("error");
-  const [sign, word] = VERDICTS[verdict] || [];
-  const said = word ? [element("strong", { class: "verdict", "data-verdict": verdict }, element("span", { "aria-hidden": "true" }, sign), ` ${word}`), " "] : [];
+  const word = verdict && verdict[0].toUpperCase() + verdict.slice(1);
+  const said = word ? [element("strong", { class: "verdict", "data-verdict": verdict }, element("span", { "aria-hidden": "true" }, SIGNS[verdict]), ` ${word}`), " "] : [];
   by("status").replaceChildren(...said, text);
 }
 

@@ -10,7 +10,6 @@ export const state = {
   asked: [], // the photographs of the last search, as the server counts them
   query: null, // what the server said of their regions; kept when a later search fails
   hits: [], // the ranks that are shown
-  filledFrom: null, // the image that the query was filled from
   more: false, // whether there are further ranks
 };
 

@@ -1,0 +1,107 @@
+"""What scans over codes share: codes by segment, in blocks of 16 images, and the memory and work that they may cost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from vpmsearch.store import Snapshot
+from vpmsearch.system.memory import memory_bytes
+from vpmsearch.types import Bool, Float32, Int64
+
+LANES = 16
+"""Images in a block, `vectors.LANES`."""
+MOST_BYTES = 2 << 30
+"""Bytes that codes may take, if that is less than an eighth of the memory that the process may use."""
+PIECE = 256
+"""Blocks that a core takes at once, at least: 6 MiB of bytes of 6 × 256, 1 MiB of signs. Scanning them takes far longer
+than handing them to a thread."""
+
+
+class Effort:
+    """Counts how much was compared without codes, over all views of one engine. Safe for several threads.
+
+    numbers: that were compared one by one. searches: queries that were answered by lists.
+    """
+
+    def __init__(self) -> None:
+        self.numbers, self.searches = 0, 0
+        self.lock = threading.Lock()
+
+
+class InBlocks(Protocol):
+    """Codes of a segment."""
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+
+
+Kind = TypeVar("Kind", bound=InBlocks)
+
+
+@dataclass(frozen=True)
+class Coded(Generic[Kind]):
+    """Codes of all segments in one order of blocks.
+
+    parts: by segment id, the part of the index that the codes were made of, the codes, and their first block. rows:
+    (blocks, 16), the row in the snapshot, −1 where there is none. present: (blocks, 16), where there is one.
+    """
+
+    parts: dict[int, tuple[object, Kind, int]]
+    rows: Int64
+    present: Bool
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, codes: Mapping[int, Kind]) -> Coded[Kind]:
+        """Put the codes of all segments of a snapshot in order, by segment id."""
+        parts, rows, offset = dict[int, tuple[object, Kind, int]](), [np.empty(0, np.int64)], 0
+        for key, part in snapshot.parts.items():
+            parts[key] = (part.files, codes[key], offset)
+            offset += len(codes[key])
+            rows.append(snapshot.rows_of_segment(key, len(codes[key]) * LANES))
+        stacked = np.concatenate(rows).reshape(-1, LANES)
+        return cls(parts, stacked, stacked >= 0)
+
+    def wanted(self, allowed: Bool | None) -> Bool:
+        """(blocks, 16), which images may be found: all, or those allowed (N,)."""
+        return self.present if allowed is None else self.present & allowed[self.rows]
+
+    def pieces(self, blocks: int) -> list[tuple[Kind, int, int, int]]:
+        """Codes, first and last block and offset of parts of at most so many blocks."""
+        return [
+            (codes, first, min(first + blocks, len(codes)), offset)
+            for _, codes, offset in self.parts.values()
+            for first in range(0, len(codes), blocks)
+        ]
+
+    def nearest(self, values: Float32, least: Float32, count: int) -> tuple[Int64, Float32]:
+        """Rows and values of the `count` least values (blocks, 16) that are finite, in any order.
+
+        Args:
+            least: (blocks,), the minimum of each block. The `count` least values are in the `count` blocks with the
+                least minima.
+        """
+        blocks = np.argpartition(least, count - 1)[:count] if len(least) > count else np.arange(len(least))
+        some, rows = values[blocks].ravel(), self.rows[blocks].ravel()
+        if len(some) > count:
+            places = np.argpartition(some, count - 1)[:count]
+            some, rows = some[places], rows[places]
+        finite = np.isfinite(some)
+        return rows[finite], some[finite]
+
+    def up_to(self, values: Float32, least: Float32, limit: float) -> tuple[Int64, Float32]:
+        """Rows and values of all finite values (blocks, 16) that are not above the limit."""
+        blocks = np.flatnonzero(least <= limit)
+        some, rows = values[blocks], self.rows[blocks]
+        near = (some <= limit) & np.isfinite(some)
+        return rows[near], some[near]
+
+
+def most_bytes() -> int:
+    """Bytes that the codes of one scan may take."""
+    memory = memory_bytes()
+    return MOST_BYTES if memory is None else min(MOST_BYTES, memory // 8)

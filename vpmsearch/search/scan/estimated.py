@@ -1,0 +1,214 @@
+"""Scans all images of a large gallery: estimates of Eq. 4 come from signs in memory, then few images are compared.
+
+One pass over the signs (`signs.py`) estimates every image's distance. `eq4` compares the images with the least
+estimates. How far these were wrong tells how far the others may be: every image is compared whose estimate is at most
+`SPREAD` times that beyond the k-th distance found. That is a rule, not a proof.
+
+Signs are made from the embeddings and stay in memory as long as the view of the index. Making those of a million images
+takes many seconds of a core, so no single search waits for that: each search by lists encodes a share of them, which
+costs about as much as the search itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from vpmsearch.search.distances import Distances, Found, best_of, in_order_of_regions
+from vpmsearch.search.scan.blocks import PIECE, Coded, Effort, most_bytes
+from vpmsearch.search.scan.codes import MOST_NUMBERS
+from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of
+from vpmsearch.store import Snapshot
+from vpmsearch.system.parallel import spread
+from vpmsearch.types import Bool, Float32, RegionFeatures
+
+LOAD_AFTER = 50
+"""The kernels are loaded after so many queries to lists. Loading costs 0.6 s, as much as 50 searches of lists."""
+SHARE = 2_000_000
+"""Numbers that are encoded with each query to lists: 20 ms. 100,000 images × 6 × 256 take 77 queries."""
+QUERIES = 64
+"""Queries that share one pass over the signs."""
+EXTRA = 100
+"""Images compared at first beyond k."""
+SPREAD = 3.0
+"""An image is left out if its estimate is so many times the usual error beyond the k-th distance."""
+
+
+@functools.cache
+def kernels() -> ModuleType | None:
+    """The compiled arithmetic, loaded once per process; None if numba does not run."""
+    try:
+        from vpmsearch.search.scan import sign_kernels as loaded
+    except Exception as error:  # not installed, too new a NumPy, no compiler for this processor …
+        logging.getLogger(__name__).info("searches use lists, as numba does not load: %s", error)
+        return None
+    return loaded
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """The answer to one query.
+
+    best: rows and distances, nearest first. compared: images that were compared by Eq. 4. closed: by the estimates no
+    other image can belong to the answer. complete: all images that share a region with the query were compared.
+    """
+
+    best: Found
+    compared: int
+    closed: bool
+    complete: bool
+    timings_ms: dict[str, float]
+
+
+class EstimatedScan:
+    """Scans one snapshot. Safe for several threads.
+
+    Args:
+        distances: computes Eq. 4 for the snapshot, on the CPU. effort: the engine's count. before: the scan of an
+            earlier snapshot.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, distances: Distances, effort: Effort, before: EstimatedScan | None = None
+    ) -> None:
+        self._snapshot, self._distances, self._effort = snapshot, distances, effort
+        self._coded: Coded[Signs] | None = None
+        # By segment id: the part of the index that signs were made of, and the signs, which may not be finished.
+        known = before._signs if before is not None else {}
+        self._signs: dict[int, tuple[object, Signs]] = {
+            key: made for key, made in known.items() if self._is_same(key, made[0])
+        }
+
+    def _is_same(self, key: int, files: object) -> bool:
+        return key in self._snapshot.parts and self._snapshot.parts[key].files is files
+
+    def ready(self, queries: int) -> bool:
+        """Whether there are signs for the next `queries` queries. Makes a share of them if enough has been searched.
+
+        While one thread makes them, other threads get False.
+        """
+        effort = self._effort
+        if self._coded is not None:
+            return True
+        if not effort.lock.acquire(blocking=False):
+            return False
+        try:
+            effort.searches += queries
+            if effort.searches > LOAD_AFTER:
+                self._make(SHARE * queries)
+        finally:
+            effort.lock.release()
+        return self._coded is not None
+
+    def prepare(self) -> bool:
+        """Make all signs now; False if they would take too much memory or numba does not run."""
+        with self._effort.lock:
+            if self._coded is None:
+                self._make(None)
+        return self._coded is not None
+
+    def _make(self, numbers: int | None) -> None:
+        """Encode so many numbers, or all."""
+        info, parts = self._snapshot.model_info, self._snapshot.parts
+        each = info.p * info.embedding_dim
+        needed = sum(bytes_of(len(part.labels), info.p, info.embedding_dim) for part in parts.values())
+        if needed > most_bytes() or info.embedding_dim > MOST_NUMBERS:
+            return
+        loaded = kernels()
+        if loaded is None:
+            return
+        images = sum(len(part.labels) for part in parts.values()) if numbers is None else -(-numbers // each)
+        for key, part in parts.items():
+            if key not in self._signs:
+                counting = np.where(info.visible(part.files.visibility), part.files.visibility, np.float32(0))
+                try:
+                    self._signs[key] = (part.files, Signs(part.files.embeddings, counting))
+                except MemoryError:
+                    return
+            signs = self._signs[key][1]
+            before = signs.left
+            signs.encode(loaded, images)
+            images -= before - signs.left
+            if signs.left:
+                return
+        self._coded = Coded.of(self._snapshot, {key: signs for key, (_, signs) in self._signs.items()})
+
+    def search(self, queries: RegionFeatures, k: int, most: int, allowed: Bool | None = None) -> list[Estimated]:
+        """The k nearest to each query among all images, or among those allowed (N,), by estimates and Eq. 4.
+
+        To be called only after `ready` or `prepare` has returned True.
+
+        Args:
+            most: how many images may be compared with a query, at least k.
+        """
+        coded = self._coded
+        assert coded is not None
+        wanted = coded.wanted(allowed)
+        order = in_order_of_regions(queries)
+        found: dict[int, Estimated] = {}
+        for start in range(0, len(order), QUERIES):
+            began = time.perf_counter()
+            some = order[start : start + QUERIES]
+            asked = queries[some]
+            values, least = _estimates(coded, asked, wanted)
+            each_ms = 1e3 * (time.perf_counter() - began) / len(some)
+
+            answer = functools.partial(self._nearest, coded, asked, values, least, k, most, each_ms)
+            found |= zip(some.tolist(), spread(answer, range(len(some))), strict=True)
+        return [found[row] for row in range(len(order))]
+
+    def _nearest(
+        self,
+        coded: Coded[Signs],
+        queries: RegionFeatures,
+        values: Float32,
+        least: Float32,
+        k: int,
+        most: int,
+        ms: float,
+        row: int,
+    ) -> Estimated:
+        """The k nearest to one of the queries, from estimates (Q, blocks, 16) and their least (Q, blocks)."""
+        query, values, least = queries[row : row + 1], values[row], least[row]
+        start = time.perf_counter()
+        first, guessed = coded.nearest(values, least, min(k + EXTRA, most))
+        everything = len(first) < min(k + EXTRA, most)
+        first, guessed = first[order := np.argsort(first)], guessed[order]
+        exact = self._distances.direct(query, first)
+        best = best_of(first, exact, k)
+        compared, closed = len(first), everything
+        if not everything and len(best[1]) == k:
+            usual = np.sqrt(np.square(guessed - exact, dtype=np.float64).mean())
+            rows, _ = coded.up_to(values, least, float(best[1][-1] + SPREAD * usual))
+            closed = len(rows) <= most
+            if not closed:
+                rows, _ = coded.nearest(values, least, most)
+            left = np.setdiff1d(rows, first, assume_unique=True)
+            best = self._distances.nearest(query, left, k, best)
+            compared += len(left)
+        timings = {"scan": ms, "re-rank": 1e3 * (time.perf_counter() - start)}
+        return Estimated(best, compared, closed, everything, timings)
+
+
+def _estimates(coded: Coded[Signs], queries: RegionFeatures, wanted: Bool) -> tuple[Float32, Float32]:
+    """Estimates of Eq. 4 (Q or more, blocks, 16) and the least of each block; ∞ where not `wanted` (blocks, 16)."""
+    loaded = kernels()
+    assert loaded is not None
+    asked = {id(signs): QuerySigns.of(loaded, queries, signs.centre) for _, signs, _ in coded.parts.values()}
+    rows = len(queries) if len(queries) == 1 else -(-len(queries) // loaded.TILE) * loaded.TILE
+    found = np.empty((rows, *wanted.shape), np.float32)
+    least = np.empty(found.shape[:2], np.float32)
+
+    def estimate(piece: tuple[Signs, int, int, int]) -> None:
+        signs, first, last, offset = piece
+        own = asked[id(signs)]
+        loaded.estimates(signs.words, signs.scales, wanted, first, last, offset, own.planes, own.query, found, least)
+
+    spread(estimate, coded.pieces(max(PIECE, -(-len(wanted) // (2 * (os.cpu_count() or 1))))))
+    return found, least
