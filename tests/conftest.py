@@ -5,6 +5,7 @@ xdist's own process loads this file before it starts its workers, so nothing hea
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from PIL import Image
 from vpmsearch.data.datasets import LabelledImage
 
 os.environ["VPMSEARCH_EXPORT"] = "never"  # no test leaves a process behind that exports its weights
+# One thread for the workers of xdist and all programs that tests start: they run beside each other, and threads that
+# wait for each other spin.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 DATA_FILES = Path(__file__).parent / "data_files"
 
 if "PYTEST_XDIST_WORKER" in os.environ or "auto" not in sys.argv:  # with `-n auto` the process itself runs no test
@@ -25,9 +29,27 @@ if "PYTEST_XDIST_WORKER" in os.environ or "auto" not in sys.argv:  # with `-n au
 
     torch.set_num_threads(1)  # tests are many and small, and run beside each other
 
-# A busy machine is slow, not wrong.
-settings.register_profile("vpmsearch", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("vpmsearch")
+# Without a deadline: a busy machine is slow, not wrong. A test without `max_examples` of its own takes its profile's.
+settings.register_profile("fast", deadline=None, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("fast"), max_examples=100)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the profile of examples before the tests are: "thorough" where slow tests are run as well."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("fast" if "not slow" in config.getoption("markexpr") else "thorough")
+    gc.disable()  # what is imported and collected stays; looking through it again and again is a sixth of that time
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of later garbage collections."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Let go of it again, or libraries complain of leaks when the process ends."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +83,27 @@ def unsynced() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """SQL statements are compiled once a process. SQLAlchemy compiles them once an engine, and tests open many."""
+    from vpmsearch.store.folder import tables
+
+    usual = tables.create_engine
+    first = usual("sqlite://")
+    with first.connect():  # which makes the dialect ready
+        pass
+
+    def sharing(*given: object, **options: object) -> object:
+        engine = usual(*given, **options)
+        engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache
+        return engine
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tables, "create_engine", sharing)
+        yield
+    first.dispose()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def impatient() -> Iterator[None]:
     """A compaction waits five seconds for readers unless told otherwise; here nobody lets go meanwhile."""
     from vpmsearch.store import GalleryStore
@@ -70,6 +113,16 @@ def impatient() -> Iterator[None]:
         for function in (compaction.compact, GalleryStore.compact):
             patched.setitem(function.__kwdefaults__, "wait_seconds", 0.2)
         yield
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for $XDG_CACHE_HOME where it may hold models already: an export takes seconds.
+
+    All workers of xdist share it. What is exported anew if it is not there, or damaged, is for other tests.
+    """
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
 
 
 @pytest.fixture(scope="session")

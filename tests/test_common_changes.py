@@ -196,7 +196,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What the copy prints once every change is made in it."""
     pytest.importorskip("fastapi")
     folder = tmp_path_factory.mktemp("changed")
-    shutil.copytree(PACKAGE, folder / "vpmsearch", ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+    shutil.copytree(PACKAGE, folder / "vpmsearch", ignore=shutil.ignore_patterns("*.safetensors", "*.onnx"))
     shutil.copytree(PACKAGE.parent / "migrations", folder / "migrations")
     for files in CHANGES.values():
         for name, edits in files.items():

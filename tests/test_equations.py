@@ -483,7 +483,7 @@ def test_gradients_of_the_identity_loss():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("margin", [1.0, 0.0, 0.3, None])
-@settings(max_examples=12)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(seed=SEEDS, batch=st.integers(1, 9), p=st.integers(1, 4))
 def test_triplet_loss_agrees_with_the_loop(margin, dtype, seed, batch, p):
     rng = np.random.default_rng(seed)
@@ -579,7 +579,6 @@ def test_view_consistency_agrees_with_the_loop(batch, p, d, share, dtype):
     assert_close(loss, oracles.view_consistency_loss(exact(whole), exact(cut), visible.tolist()), loss.dtype, 1e-12)
 
 
-@settings(max_examples=15)
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(SEEDS, st.integers(1, 5), st.integers(1, 5), st.integers(1, 9))
 def test_view_consistency_lies_between_0_and_4_and_sides_do_not_matter(dtype, seed, batch, p, d):

@@ -111,14 +111,16 @@ def test_onnx_runs_on_the_cpu_alone(cli, gallery: Path, weights: Path, tmp_path:
         assert len(exports.seen) > before
 
 
-def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(cli, weights: Path, tmp_path: Path, monkeypatch):
+def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(
+    cli, common_weights: Path, exported: Path, tmp_path: Path, monkeypatch
+):
     pytest.importorskip("openvino")
     from vpmsearch.model import openvino_runtime
 
-    monkeypatch.setenv(onnx_file.CACHE, str(tmp_path / "cache"))
+    monkeypatch.setenv(onnx_file.CACHE, str(exported))
     gallery, index = tmp_path / "gallery", tmp_path / "index"
     write_pictures(gallery, 3)
-    options = ("--index", index, "--weights", weights, "--device", "cpu")
+    options = ("--index", index, "--weights", common_weights, "--device", "cpu")
     wanted = "bfloat16" if openvino_runtime.computes_in("bfloat16") else "float32"
     said = cli("index", gallery, *options, "--precision", "auto").stderr
     assert (", in bfloat16" in said) == (wanted == "bfloat16")
@@ -142,7 +144,7 @@ def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(cli, weights: P
     monkeypatch.setattr(openvino_runtime, "computes_in", lambda precision: True)
     assert f"built in {wanted}, not in {other}" in cli("index", gallery, *options, "--precision", other, code=1).stderr
     monkeypatch.setattr(openvino_runtime, "computes_in", lambda precision: False)
-    new = ("--index", tmp_path / "new", "--weights", weights, "--precision", "bfloat16")
+    new = ("--index", tmp_path / "new", "--weights", common_weights, "--precision", "bfloat16")
     assert "bfloat16 needs a CPU that has it" in cli("index", gallery, *new, code=2).stderr
     assert "'int8' is not one of" in cli("index", gallery, *new[:-1], "int8", code=2).stderr
 

@@ -72,7 +72,7 @@ def test_jitter_is_decided_by_the_seed_and_leaves_its_image_alone():
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-@settings(max_examples=8)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(seed=SEEDS, share=st.floats(0, 0.99))
 def test_an_image_is_moved_within_its_frame(height, width, seed, share):
     before = noise(height, width, seed)

@@ -100,7 +100,7 @@ def test_a_box_in_pixels():
 
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("map_size", MAPS)
-@settings(max_examples=12)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(box=boxes())
 @example(box=(Fraction(0), Fraction(0), Fraction(1), Fraction(1)))
 def test_labels_are_the_roi_projection(grid, map_size, box):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpmsearch.data.datasets import (
@@ -449,7 +449,6 @@ def assert_every_query_counts(validation):
     assert result.num_valid_queries == len(query_pids)
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(1, 8), st.integers(1, 3)), min_size=2, max_size=60),
     st.integers(1, 4),

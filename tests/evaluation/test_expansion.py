@@ -8,7 +8,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_reciprocal import draw
 
@@ -49,7 +49,6 @@ def expanded(query, gallery, k):
     return expanded_queries(query, query.visibility, gallery, gallery.visibility, ranker_of(gallery), k)
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     num_queries=st.integers(0, 6),
     size=st.integers(0, 12),

@@ -48,7 +48,7 @@ def test_138_of_138_is_not_certain():
     assert equal == pytest.approx((-0.026, 0.026), abs=0.002)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(count=st.integers(1, 60), seed=st.integers(0, 2**16), shift=st.floats(-5, 5), scale=st.floats(0.1, 9))
 def test_the_mean_lies_within_and_units_do_not_matter(count, seed, shift, scale):
     values = np.random.default_rng(seed).beta(0.5, 0.5, size=count)

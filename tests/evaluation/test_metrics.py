@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpmsearch.errors import DataError, FeatureError
@@ -129,7 +129,6 @@ small = st.tuples(st.integers(1, 5), st.integers(1, 12)).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=100)
 @given(small)
 def test_ties_and_infinite_distances_match_plain_loop(case):
     expected = plain(*case, max_rank=15)
@@ -144,7 +143,6 @@ def test_ties_and_infinite_distances_match_plain_loop(case):
     assert all(before <= after for before, after in pairwise(result.cmc))
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6))
 def test_order_of_the_gallery_and_scale_do_not_matter(seed):
     case = draw(seed, 6, 40, 4)
@@ -156,7 +154,6 @@ def test_order_of_the_gallery_and_scale_do_not_matter(seed):
     assert_same(evaluate_rank(distmat * 37.5, *case[1:]), expected)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 30))
 def test_distractors_never_help(seed, count):
     distmat, query_pids, gallery_pids, query_camids, gallery_camids = draw(seed, 6, 40, 4)

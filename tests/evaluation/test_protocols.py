@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance
 from tiny_weights import picture, write_weights
@@ -71,7 +71,6 @@ def assert_same(found: RankMetrics, expected: RankMetrics) -> None:
 # rank -------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(4, 30), st.integers(1, 6), st.integers(1, 5)),
     min_visibility=st.sampled_from([0.0, 1 / 12, 0.3]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from oracles import visibility_weighted_distance as plain_distance
 
@@ -82,7 +82,6 @@ def test_ranks_are_those_of_the_full_matrix(change, p, d, monkeypatch):
     assert_equal(query, gallery)
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     shape=st.tuples(st.integers(1, 8), st.integers(1, 40), st.integers(1, 4), st.integers(1, 6)),
     levels=st.sampled_from([1.0, 2.0, 1e3]),

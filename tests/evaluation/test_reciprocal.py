@@ -75,7 +75,7 @@ def draw(n, seed, p=2, d=3, unseen=0.3):
     return RegionFeatures(visibility, rng.normal(size=(n, p, d)).astype(np.float32))
 
 
-@settings(max_examples=12)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     num_queries=st.integers(1, 5),
     size=st.integers(1, 15),
@@ -96,7 +96,6 @@ def test_distances_are_the_definition(num_queries, size, k1, k2, weight, seed):
     np.testing.assert_allclose(np.concatenate([rows for _, rows in found]), expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     num_queries=st.integers(1, 6),
     size=st.integers(1, 15),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_matchers import maps
 
@@ -164,7 +164,6 @@ def test_windows_match_loops(height, width):
     assert window_distances(half[0], scaled(upper)).item() == pytest.approx(0, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=15)
 @given(
     name=st.sampled_from(SPARSE),
     k=st.integers(1, 6),

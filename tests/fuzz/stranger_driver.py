@@ -2,9 +2,10 @@
 
     stranger_driver.py FOLDER STEP OFFSET
 
-Every STEP-th case from OFFSET on; with a STEP of 0 those of `NAMED`. Prints a line of JSON for each thing that went
-wrong: an error that is none of vpmsearch's, more than 10 s of CPU or 1 GiB, a wait, something outside the index that
-has changed, or an index that is opened and must not be. Then how many cases were tried, and how they ended.
+Every STEP-th case from OFFSET on, each with every operation; with a STEP of 0 what `NAMED` names. Prints a line of
+JSON for each thing that went wrong: an error that is none of vpmsearch's, more than 10 s of CPU or 1 GiB, a wait,
+something outside the index that has changed, or an index that is opened and must not be. Then how many cases were
+tried, and how they ended.
 """
 
 from __future__ import annotations
@@ -204,11 +205,24 @@ PATHS = ("catalog.sqlite3", "catalog.sqlite3-wal", "catalog.sqlite3-shm", "catal
          "catalog.sqlite3.backup-0001", ".catalog.sqlite3.x", ".new-catalog.sqlite3")  # fmt: skip
 NEEDED = ("catalog.sqlite3", "segments", "segments/1", *(f"segments/1/{name}" for name in (
           "embeddings.h5", "images.bin", "region_0.faiss")))  # fmt: skip
-NAMED = {"deleting_journal", "only_segments_folder", "naming_copies", "loose segment.id = '../../outside/7'",
-         "segment_file.name = '../../outside/7'", "view image", "trigger", "moved segments",
-         "moved segments/1/images.bin", "pipe segments/1/embeddings.h5", "sparse catalog.sqlite3",
-         "grown segments/1/region_0.faiss", "dangling writer.lock", "link calibration.json",
-         "image.captured_at = 'now'", "nothing wrong"}  # fmt: skip
+NAMED: dict[str, tuple[str, ...]] = {  # a case -> the operations that it would lead astray
+    "deleting_journal": ("open", "verify", "write", "upgrade"),
+    "only_segments_folder": ("create",),
+    "naming_copies": ("compact",),
+    "loose segment.id = '../../outside/7'": ("open", "compact", "write"),
+    "segment_file.name = '../../outside/7'": ("verify", "repair", "snapshot"),
+    "view image": ("open", "verify", "write"),
+    "trigger": ("write", "compact"),
+    "moved segments": ("compact", "snapshot", "write"),
+    "moved segments/1/images.bin": ("repair", "snapshot"),
+    "pipe segments/1/embeddings.h5": ("open", "verify", "restore"),
+    "sparse catalog.sqlite3": ("open", "restore", "upgrade"),
+    "grown segments/1/region_0.faiss": ("open", "verify", "repair"),
+    "dangling writer.lock": ("write", "compact", "create"),
+    "link calibration.json": ("write", "snapshot", "restore"),
+    "image.captured_at = 'now'": ("open", "verify"),
+    "nothing wrong": tuple(OPERATIONS),
+}
 KINDS = ("link", "dangling", "pipe", "folder", "sparse", "moved")
 
 
@@ -388,7 +402,8 @@ def main() -> None:
     outcomes = Counter[str]()
     chosen = cases()[offset::step] if step else [case for case in cases() if case.name in NAMED]
     for number, case in enumerate(chosen):
-        for name, operation in OPERATIONS.items():
+        for name in OPERATIONS if step else NAMED[case.name]:
+            operation = OPERATIONS[name]
             place = folder / f"{number}-{name}"
             index, other = place / "index", place / "outside"
             shutil.copytree(folder / "sound", index)

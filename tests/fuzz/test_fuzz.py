@@ -18,13 +18,13 @@ from targets import TARGETS
 
 GROUPS = {  # target: inputs of the short form; a group is one process
     # Without torch, and with what libtiff prints: see NOISY.
-    "images": dict.fromkeys(["jpeg", "png", "tiff", "webp", "avif", "gif", "bmp", "ppm"], 12),
+    "images": dict.fromkeys(["jpeg", "png", "tiff", "webp", "avif", "gif", "bmp", "ppm"], 8),
     # Together, for each would spend most of its time on loading the same libraries.
     "others": {
-        **dict.fromkeys(["weights", "checkpoint-sgd", "checkpoint-adamw"], 15),
-        **dict.fromkeys(["csv", "jsonl"], 60),
-        **dict.fromkeys(["hdf5", *(name for name in TARGETS if name.startswith("faiss-"))], 20),
-        **dict.fromkeys(["sqlite", "sqlite-values"], 15),
+        **dict.fromkeys(["weights", "checkpoint-sgd", "checkpoint-adamw"], 6),
+        **dict.fromkeys(["csv", "jsonl"], 20),
+        **dict.fromkeys(["hdf5", *(name for name in TARGETS if name.startswith("faiss-"))], 8),
+        **dict.fromkeys(["sqlite", "sqlite-values"], 6),
     },
 }
 LONG = 400

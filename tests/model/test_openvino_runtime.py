@@ -22,12 +22,12 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory, tiny):
-    """Tiny weights; what is exported and compiled of them is kept in a folder of the test's own."""
+def loaded(tmp_path_factory, tiny, exported):
+    """Tiny weights; what is exported and compiled of them is kept."""
     pytest.importorskip("openvino")
     folder = tmp_path_factory.mktemp("openvino")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("XDG_CACHE_HOME", str(exported))
         yield read_weights(write_weights(folder / "tiny.safetensors"))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -243,7 +243,6 @@ FLAT = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(max_siz
 JSON = FLAT | st.lists(FLAT, max_size=3) | st.dictionaries(st.text(max_size=3), FLAT, max_size=2)
 
 
-@settings(max_examples=60)
 @given(key=st.sampled_from([item.name for item in fields(WeightsConfig)]), value=JSON)
 def test_any_value_of_a_configuration_is_used_or_refused(tmp_path_factory, key, value):
     path = with_config(tmp_path_factory.getbasetemp() / "config.safetensors", config_values() | {key: value})
@@ -328,7 +327,6 @@ def test_random_bytes_are_refused(tmp_path_factory, content):
         read_fully(path)
 
 
-@settings(max_examples=15)
 @given(st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_refused(saved, tmp_path_factory, share):
     whole = saved.read_bytes()
@@ -338,7 +336,6 @@ def test_a_truncated_file_is_refused(saved, tmp_path_factory, share):
         read_fully(path)
 
 
-@settings(max_examples=25)
 @given(place=st.integers(0, 20_000), value=st.integers(1, 255))
 def test_a_flipped_byte_of_the_header_is_harmless_or_refused(saved, tmp_path_factory, place, value):
     content = bytearray(saved.read_bytes())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -553,7 +553,6 @@ def test_logs_without_a_loss_are_refused(rows, tmp_path):
         curve_pictures.loss_curves(rows, tmp_path / "out.png")
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-1e3, 1e3) | st.just(math.nan), min_size=1, max_size=450))
 def test_running_mean_is_the_plain_loop(values):
     half = min(250, len(values) // 100)
@@ -570,7 +569,6 @@ def test_running_mean_survives_a_spike():
     assert (panels.running_mean(values)[200:] == 1).all()
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(-1e3, 1e3) | st.just(math.nan), min_size=1, max_size=300), st.integers(1, 40))
 def test_thinning_keeps_the_extremes_and_few_points(values, bins):
     y = np.array(values)
@@ -676,7 +674,6 @@ def test_curves_that_cannot_be_drawn_are_refused(curves, tmp_path):
         curve_pictures.robustness_curve(curves, tmp_path / "out.png")
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.lists(st.floats(0.5, 3.5), min_size=1, max_size=12))
 def test_labels_are_spread_in_order(places):
     bottom = max(3.5, 0.2 * len(places))
@@ -692,7 +689,6 @@ def test_labels_are_spread_in_order(places):
 # Text and colours
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.text(max_size=60), st.floats(0.1, 3.0))
 def test_shortened_text_fits_and_has_glyphs(text, inches):
     shown = drawing.shorten(text, inches)

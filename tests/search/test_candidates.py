@@ -87,7 +87,7 @@ DEEP_CASES = given(
 )
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings.default.max_examples // 2)
 @DEEP_CASES
 def test_complete_is_never_claimed_wrongly(tmp_path_factory, **case):
     check_completeness(tmp_path_factory, **case)

@@ -168,7 +168,7 @@ def test_every_index_type_gives_the_exact_ranking(tmp_path: Path, monkeypatch: p
         assert all(allowed[image_id] == distance for image_id, distance in ids_and_distances(some[row]))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     grid=st.sampled_from([(1, 1), (2, 1), (3, 2), (6, 1)]),
     d=st.integers(1, 9),
@@ -298,7 +298,6 @@ def passes(record: ImageRecord, wanted: SearchFilter) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     wanted=st.builds(
         SearchFilter,

@@ -29,7 +29,7 @@ features = partial(segmented.features, unseen=0.02)
 make_store = partial(segmented.make_store, min_visibility=0)
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=3),
     p=st.integers(1, 4),

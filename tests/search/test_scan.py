@@ -40,7 +40,6 @@ def bounds(queries: RegionFeatures, gallery: np.ndarray, visibility: np.ndarray)
     return lower.reshape(len(lower), -1)[: len(queries), : len(gallery)]
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     n=st.integers(1, 20),
     p=st.integers(1, 7),
@@ -95,7 +94,7 @@ def test_products_are_exact_at_their_largest():
         assert (lower <= 2 * np.sqrt(d)).all()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=3),
     p=st.integers(1, 4),

@@ -74,6 +74,14 @@ def client(service: SearchService, client_of: GetClient) -> TestClient:
     return client_of(service)
 
 
+@pytest.fixture(scope="module")
+def shared_client(service: SearchService) -> Iterator[TestClient]:
+    """The same for all tests of a module, that only ask: FastAPI takes longer to make an application than they do."""
+    settings = ServeSettings(max_pixels=1_000_000, refresh_seconds=60, searches_a_minute=100_000)
+    with TestClient(create_app(service, settings), base_url=URL, client=("127.0.0.1", 50_000)) as client:
+        yield client
+
+
 @pytest.fixture
 def photo() -> bytes:
     """The third picture of the gallery, as its file."""

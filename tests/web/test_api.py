@@ -40,6 +40,11 @@ def features_of(service, data: bytes) -> RegionFeatures:
     return service.extractor.extract_images([decode_image(data)])
 
 
+@pytest.fixture
+def client(shared_client):
+    return shared_client
+
+
 def test_an_upload_is_ranked_as_the_engine_ranks_it(client, service, photo):
     answer = ask(client, photo, limit=10)
     result = SearchEngine(service.store).search(features_of(service, photo), 10)[0]
@@ -220,7 +225,8 @@ def test_pictures_are_those_of_the_index(client, service, kind):
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_stats_health_and_metrics(client, photo):
+def test_stats_health_and_metrics(client_of, service, photo):
+    client = client_of(service)
     stats = client.get("/api/stats").json()
     assert (stats["images"], stats["cameras"], stats["camids"]) == (IMAGES, 3, [1, 2, 3])
     assert stats["captured"] == ["2024-05-01T00:00:00Z", "2024-05-02T05:00:00Z"]

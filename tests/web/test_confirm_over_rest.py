@@ -30,6 +30,11 @@ def ids(answer) -> list[int]:
 
 
 @pytest.fixture
+def client(shared_client):
+    return shared_client
+
+
+@pytest.fixture
 def half() -> bytes:
     """The upper half of a picture that is in no index."""
     return png(picture(77).crop((0, 0, 32, 32)))

@@ -13,7 +13,7 @@ from small_index import serving
 
 from vpmsearch.web.settings import ServeSettings
 
-SETTINGS = ServeSettings(port=0, header_seconds=0.5)
+SETTINGS = ServeSettings(port=0, header_seconds=0.3)
 
 
 def connected(address: str, *parts: bytes) -> socket.socket:
@@ -64,10 +64,10 @@ def test_a_second_request_of_a_connection_has_as_long_and_a_body_longer(service)
     with serving(service, SETTINGS) as address, contextlib.closing(connected(address, health)) as made:
         assert until(made, b'"problem"').startswith(b"HTTP/1.1 200 ")
         made.sendall(head + b"Content-Length: 10\r\n\r\n")
-        time.sleep(1.0)  # a body has `body_seconds`
+        time.sleep(0.6)  # a body has `body_seconds`
         made.sendall(b"image_id=1")
         assert until(made, b'"matches"').startswith(b"HTTP/1.1 200 ")
-        time.sleep(1.0)  # idle between two requests it is no half head
+        time.sleep(0.6)  # idle between two requests it is no half head
         made.sendall(health[:20])
         said = b""
         while part := made.recv(65536):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """A data set, the protocol that it is measured by, and the labels of queries and gallery under that."""
+    """A data set, its protocol, and the labels of queries and gallery under that protocol."""
 
     images: ReidDataset
     protocol: Protocol
@@ -76,7 +76,7 @@ def load(
 
 
 def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:
-    """The data set with so many of its queries, in their order."""
+    """The data set with only `queries` of its queries, drawn at random. They keep their order."""
     import numpy as np
 
     if queries is None or queries >= len(images.query):
@@ -86,7 +86,7 @@ def _drawn(images: ReidDataset, queries: int | None, seed: int) -> ReidDataset:
 
 
 def _protocol(images: ReidDataset, leave_out: str | None, tracks: str | None, draws: int | None) -> Protocol:
-    """The data set's own protocol, with what was asked for in its place."""
+    """The data set's protocol. What the user asked for replaces the data set's own choice."""
     from vpmsearch.evaluation.labels import protocol_of
 
     protocol = protocol_of(images, leave_out)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def _protocol(images: ReidDataset, leave_out: str | None, tracks: str | None, dr
 
 
 def _check_matches(query: Labels, gallery: Labels) -> None:
-    """Say how many queries have nothing to find; refuse where none has."""
+    """Say how many queries have no image of their person in the gallery. It is an error if all have none."""
     from vpmsearch.errors import DataError
     from vpmsearch.evaluation.labels import without_match
 

@@ -1,4 +1,4 @@
-"""What `vpmsearch index` says of a run when it is over."""
+"""The messages of `vpmsearch index` at the end of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 10
 
 
 def tell_not_taken(aside: NotTaken) -> None:
-    """Say what of a gallery is called like no image, or was not looked into."""
+    """Say which files of a gallery were not taken, by kind, with examples of each kind."""
     kinds = []
     for kind, count in aside.counts.most_common(SHOWN):
         examples = aside.examples.get(kind, [])

@@ -1,4 +1,4 @@
-"""The model of a command, as several of them need it."""
+"""Finds and opens the model of a command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def extractor_for(
     loaded: LoadedWeights, device: Device, *, runtime: str = "auto", batch_size: int | None = None
 ) -> Extractor:
-    """A model that sees images. Where torch has to run it on a CPU, it is exported for the next time meanwhile."""
+    """A model that sees images. If torch runs it on a CPU, another process exports it meanwhile, for the next time."""
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.runtimes import choose_runtime, export_in_background
 

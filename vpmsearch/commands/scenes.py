@@ -1,4 +1,4 @@
-"""People inside photographs and films, as `vpmsearch index` and `vpmsearch query` are asked for them."""
+"""Options of `vpmsearch index` and `vpmsearch query` for people inside photographs and films."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BoxOptions:
-    """What `index` was told about boxes; see its help."""
+    """The options of `index` about boxes. Its --help says what they mean."""
 
     boxes: Path | None
     images: Path | None

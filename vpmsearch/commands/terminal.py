@@ -147,7 +147,7 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def building(advance: Callable[..., None]) -> Callable[[int, int], None]:
-    """Shows beside a progress how far the building of region indexes is, which a commit or a merge waits for."""
+    """Shows how far the region indexes are built, as the note of a progress bar. Commits and merges wait for them."""
     return lambda done, total: advance(0, f"region indexes: {done}/{total}" if done < total else "")
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The server's metrics, which Prometheus reads at /api/metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The server's own numbers, in a registry of their own so that several servers fit in a process."""
+    """The metrics of one server.
+
+    They have a registry of their own: several servers may run in one process, and a registry takes each name once.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -25,7 +28,7 @@ class Metrics:
         )
         self.failed = Counter(
             "vpmsearch_failed", "Searches and looks at images that failed.", ["route", "status"], registry=self.registry
-        )  # also those whose answer came in lines: of these `requests` knows only that the lines began, which is 200
+        )  # A failure after the first line of an answer in lines: `requests` has counted that answer as 200.
         self.candidates = Counter("vpmsearch_candidates", "Images compared by Eq. 4.", registry=self.registry)
         self.active = Gauge("vpmsearch_active_requests", "Requests being answered.", registry=self.registry)
         self.images = Gauge("vpmsearch_images", "Images in the index.", registry=self.registry)
@@ -33,11 +36,11 @@ class Metrics:
         self.stale = Gauge("vpmsearch_stale", "1 while the newest commit cannot be read.", registry=self.registry)
 
     def searched(self, result: SearchResult) -> None:
-        """Count one search."""
+        """Count one search: its stages' times in seconds, and how many images it compared."""
         for stage, milliseconds in result.timings_ms.items():
             self.stages.labels(stage).observe(milliseconds / 1e3)
         self.candidates.inc(result.candidates)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

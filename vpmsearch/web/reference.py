@@ -1,4 +1,7 @@
-"""The interface described on a page: /api/docs. Made from the OpenAPI schema, without scripts and from nowhere else."""
+"""The page /api/docs, which describes the REST interface. It is made from the OpenAPI schema.
+
+It has no script and loads nothing from other servers.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def reference_page(schema: Schema, base: str) -> str:
     """The page as HTML.
 
     Args:
-        schema: OpenAPI 3.1. base: the address of the server, for examples.
+        schema: of the interface, OpenAPI 3.1. base: the server's address, which the examples show.
     """
     operations = [
         (method.upper(), path, operation)
@@ -161,7 +164,7 @@ def _anchor(method: str, path: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text, in which what stands between backticks is code."""
+    """Text as HTML. Backticks enclose code."""
     return "".join(_pieces(text))
 
 

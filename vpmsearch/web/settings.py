@@ -14,29 +14,31 @@ from vpmsearch.errors import DataError
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MIN_TOKEN = 16
-"""Characters of a token that somebody chose; those made here have 43."""
+"""The fewest characters of a token that a user chose. Tokens of `new_token` have 43."""
 MAX_PIXELS = 12 * 2**20
-"""Pixels of an uploaded photograph: 12 "mega" of 2^20, so that a phone's 4032 × 3024 passes."""
+"""Pixels of the largest uploaded photograph, 12 · 2^20: a phone's photographs have 4032 × 3024, which is less."""
 _ROOT = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How the server protects itself.
+    """The server's address, and the limits and secrets that protect it.
 
-    host: address to bind. port: 0 takes a free one. token: what a request must bring; "" asks for none, which only a
-        loopback address may. max_upload_bytes: of a request in all. max_pixels: of a photograph. searches_a_minute: by
-        one client, and ten times as many pictures. max_waiting: requests at once; more are told to come back.
-        header_seconds: for the head of a request to arrive. body_seconds: for its body. refresh_seconds: between two
-        looks for new commits.
-    root_path: the path under which a reverse proxy shows the server, "/people"; "" for the root. trusted_proxies:
-        addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed. host_names: further names by
-        which the server may be addressed where no token protects it. secure_cookie: the browser sends the session only
-        over TLS, whatever the server itself sees.
+    host: the address to bind. port: the port to bind; 0 takes a free one.
+    token: a request must send it. "" means that no token is asked for; only a loopback address may have that.
+    max_upload_bytes: the largest request, all its parts together. max_pixels: the largest photograph.
+    searches_a_minute: how many searches one client may make; it may ask for ten times as many pictures.
+    max_waiting: how many requests may be open at once; further ones are told to come back later.
+    header_seconds, body_seconds: how long the head and the body of a request may take to arrive.
+    refresh_seconds: how often the server looks for new commits.
+    root_path: the path at which a reverse proxy shows the server, such as "/people"; "" is the root.
+    trusted_proxies: addresses and networks. X-Forwarded-For and X-Forwarded-Proto are believed if they come from these.
+    host_names: further names in the Host header that are accepted if there is no token.
+    secure_cookie: browsers send the session over TLS only, even if the proxy speaks plain HTTP to the server.
 
     Raises:
-        DataError: an address beyond loopback without a token, a token that is too short, a limit below 1, or a
-            root_path or proxy that is none.
+        DataError: the address is not a loopback address and there is no token; the token is too short; a limit is below
+            1; root_path is not a path; or a trusted proxy is not an address.
     """
 
     host: str = "127.0.0.1"
@@ -62,13 +64,13 @@ class ServeSettings:
         if min(self.max_upload_bytes, self.max_pixels, self.searches_a_minute, self.max_waiting) < 1:
             raise DataError("limits must be at least 1")
         object.__setattr__(self, "root_path", _root_path(self.root_path))
-        _ = self._proxies  # complains of what is none
+        _ = self._proxies  # raises if one is not an address
 
     @property
     def allowed_hosts(self) -> frozenset[str] | None:
-        """Names a request may address the server by; None for any, where a token protects it.
+        """The names that a request's Host header may have. None: any name, because a token protects the server.
 
-        A page elsewhere may point its own name at 127.0.0.1 (DNS rebinding); its requests carry that name.
+        A page on the internet can point its own name at 127.0.0.1 (DNS rebinding). Its requests have that name.
         """
         own = {"localhost", "127.0.0.1", "[::1]", self.host, f"[{self.host}]", *map(str.lower, self.host_names)}
         return None if self.token else frozenset(own)
@@ -87,7 +89,7 @@ class ServeSettings:
 
 
 def _root_path(text: str) -> str:
-    """One form of "people", "/people" and "/people/"; "" and "/" are the root."""
+    """Bring "people", "/people" and "/people/" into the form "/people"; "" and "/" become ""."""
     path = "/" + text.strip("/") if text.strip("/") else ""
     if path and (not _ROOT.fullmatch(path) or {".", ".."} & set(path.split("/"))):
         raise DataError(f"{text!r} is no path for --root-path; give one such as /people")
@@ -102,15 +104,15 @@ def _network(text: str) -> Network:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, which may lead anywhere
+    except ValueError:  # a name, which DNS may resolve to any address
         return False
 
 
 def new_token() -> str:
-    """256 random bits, safe in an address."""
+    """A new token: 256 random bits as 43 characters that need no escape in a URL."""
     return secrets.token_urlsafe(32)

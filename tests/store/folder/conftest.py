@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,6 @@ def next_version(tmp_path, monkeypatch):
         monkeypatch.setattr(migrations, "migrations_folder", lambda: folder)
         monkeypatch.setattr(migrate, "REVISION", "0004")
         monkeypatch.setattr(catalog, "REVISION", "0004")
-        monkeypatch.setattr(schema, "expected", lambda: migrate.schema_at("head"))
+        monkeypatch.setattr(schema, "expected", cache(lambda: migrate.schema_at("head")))
 
     return switch

@@ -25,6 +25,7 @@ from vpmsearch.errors import (
 from vpmsearch.store import GalleryStore, migrations, upgrade
 from vpmsearch.store.folder import catalog, migrate, tables
 from vpmsearch.store.folder.locking import writer_lock
+from vpmsearch.store.folder.schema import expected
 from vpmsearch.store.folder.sqlite import catalog_uri, translated
 from vpmsearch.types import ImageRecord, RegionFeatures
 
@@ -39,13 +40,14 @@ def schema(path):
 
 
 def test_models_and_migrations_give_the_same_schema(tmp_path, store):
-    engine = tables.open_engine(tmp_path / "models.sqlite3", create=True)
-    with engine.begin() as connection:
-        tables.METADATA.create_all(connection)
-    migrated = schema(store.path / "catalog.sqlite3")
-    assert migrated == schema(tmp_path / "models.sqlite3")
+    """A new index has the tables that the migrations make."""
+    path = tmp_path / "migrated.sqlite3"
+    with tables.open_engine(path, create=True).begin() as connection:
+        migrations.make_tables(connection)
+    migrated = schema(path)
+    assert migrated == schema(store.path / "catalog.sqlite3")
     assert {"model", "image", "visibility", "segment", "rejected"} <= migrated.keys()
-    with tables.open_engine(store.path / "catalog.sqlite3").connect() as connection:
+    with tables.open_engine(path).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.METADATA) == []
 
 
@@ -72,12 +74,11 @@ def test_migrations_are_found_inside_or_beside_the_package(tmp_path):
     assert migrations.migrations_folder(checkout) == checkout.parent / "migrations"
 
 
-def test_migrations_run_from_wherever_they_are_installed(tmp_path, monkeypatch, info):
+def test_migrations_run_from_wherever_they_are_installed(tmp_path, monkeypatch):
     folder = tmp_path / "50% odd" / "migrations"  # a percent sign means something to ConfigParser
     shutil.copytree(migrations.migrations_folder(), folder)
     monkeypatch.setattr(migrations, "migrations_folder", lambda: folder)
-    with GalleryStore.create(tmp_path / "index", info) as store:
-        assert store.verify().ok
+    assert migrate.schema_at("head") == expected()
 
 
 def test_upgrade(filled, next_version):

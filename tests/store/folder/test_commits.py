@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
@@ -352,7 +352,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings.default.max_examples // 2)
 @given(actions=ACTIONS)
 def test_any_sequence_agrees_with_a_dict(tmp_path_factory, actions):
     """The model: image id -> (path, embeddings), changed at a commit; paths replaced as the indexer does."""

@@ -120,9 +120,9 @@ def check_tidy(index: Path) -> None:
     assert verify(index).ok
 
 
-@pytest.mark.parametrize(("seed", "old"), [(1, False), (2, True)])
-def test_killed_runs_lose_nothing(tmp_path: Path, server: ForkServer, seed: int, old: bool):
-    assert run_killed(server, tmp_path, seed, 5, old) > 0
+def test_killed_runs_lose_nothing(tmp_path: Path, server: ForkServer):
+    """The short form begins with an old index: its upgrade may be killed, too."""
+    assert run_killed(server, tmp_path, 2, 4, old=True) > 0
 
 
 @pytest.mark.slow

@@ -168,12 +168,12 @@ def test_an_index_that_grows_until_the_disk_is_full(disk: Path):
     with GalleryStore.create(index, MODEL) as store:
         for number in range(100):
             try:
-                add(store, f"g{number}", 500)
+                add(store, f"g{number}", 1000)
             except StoreError as error:
                 assert re.search("[Nn]o space|full", str(error))  # noqa: PT017 (until there is no room)
                 break
-            committed += 500
-    assert 500 <= committed < 50_000
+            committed += 1000
+    assert 1000 <= committed < 50_000
     assert answers(index)[::2] == (committed, True)
     assert sorted(entry.name for entry in (index / "segments").iterdir() if entry.name.startswith(".tmp")) == []
 

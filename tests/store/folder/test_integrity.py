@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,13 @@ def answers(path):
 # checksums --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flips", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_flipped_bit_in_a_segment_is_found(filled, flips):
-    """Any bit of any file: seeded samples of each, ends included."""
+@pytest.mark.parametrize(("segment", "flips"), [("1", 1), pytest.param("*", 20, marks=pytest.mark.slow)])
+def test_a_flipped_bit_in_a_segment_is_found(filled, segment, flips):
+    """Any bit of any file: seeded samples of each, ends included. The short form looks at one of two segments."""
     filled.close()
     rng = np.random.default_rng(0)
-    files = sorted((filled.path / "segments").rglob("*.*"))
-    assert len(files) == 2 * 8
+    files = sorted((filled.path / "segments").glob(f"{segment}/*.*"))
+    assert len(files) == (8 if segment == "1" else 16)
     for path in files:
         data = path.read_bytes()
         for at in {0, len(data) - 1, *rng.integers(len(data), size=flips).tolist()}:
@@ -66,7 +67,7 @@ def test_a_flipped_bit_in_a_segment_is_found(filled, flips):
     assert verify(filled.path).ok
 
 
-@pytest.mark.parametrize("flips", [40, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [15, pytest.param(600, marks=pytest.mark.slow)])
 def test_a_flipped_bit_in_the_catalog_is_found_or_harmless(filled, flips):
     """Most of SQLite's file is room that nobody reads; where a flip changes what is read, it is found."""
     filled.compact()  # into one file, no WAL
@@ -85,7 +86,7 @@ def test_a_flipped_bit_in_the_catalog_is_found_or_harmless(filled, flips):
         if sound:
             assert contents(filled.path) == expected, at
         found += not sound
-    assert found > flips // 15
+    assert found >= flips // 15
     path.write_bytes(data)
     assert verify(filled.path).ok
 
@@ -408,29 +409,25 @@ def test_after_compact_nothing_of_a_removed_person_is_left(with_alice):
     assert store.verify().ok
 
 
-def hold(path, opened, release):
-    with GalleryStore.open(path) as store:
-        len(store.snapshot)
-        opened.set()
-        release.wait(60)
+HOLD = """
+import sys
+from vpmsearch.store import GalleryStore
+with GalleryStore.open(sys.argv[1]) as store:
+    print(len(store.snapshot), flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_compact_names_the_processes_that_keep_removed_people_alive(with_alice):
     store, alice = with_alice
-    context = multiprocessing.get_context("spawn")
-    opened, release = context.Event(), context.Event()
-    reader = context.Process(target=hold, args=(store.path, opened, release))
-    reader.start()
-    try:
-        assert opened.wait(60)
+    command = [sys.executable, "-c", HOLD, str(store.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:  # its end closes stdin
+        assert reader.stdout.readline()
         with store.writer() as writer:
             writer.remove([alice])
             writer.commit()
         report = store.compact(wait_seconds=0)
         assert (report.readers, report.erased) == ((reader.pid,), False)
-    finally:
-        release.set()
-        reader.join()
     assert store.compact().erased
     assert traces(store.path) == set()
 

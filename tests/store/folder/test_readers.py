@@ -22,8 +22,6 @@ from vpmsearch.eq4 import distances_to
 from vpmsearch.store import verify
 from vpmsearch.types import RegionFeatures
 
-READERS = 4
-
 
 def shown(visibility: np.ndarray) -> np.ndarray:
     return np.where(INFO.visible(visibility), visibility, np.float32(0))
@@ -71,22 +69,22 @@ def check_reader(folder: Path, number: int, entries: list[Entry]) -> int:
     return len({line["digest"] for line in lines})
 
 
-def run_readers(folder: Path, steps: int, pause: float) -> None:
+def run_readers(folder: Path, steps: int, readers: int, pause: float) -> None:
     script = Path(__file__).with_name("reader_driver.py")
-    command = [sys.executable, "-W", "error", str(script), str(folder), "3", str(steps), str(READERS), str(pause)]
+    command = [sys.executable, "-W", "error", str(script), str(folder), "3", str(steps), str(readers), str(pause)]
     done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     entries = Journal(folder / "journal").entries()
     assert entries[-1].step == steps - 1
     assert read_state(folder / "index") == entries[-1].state
     assert verify(folder / "index").problems == ()
-    assert sum(check_reader(folder, number, entries) for number in range(READERS)) > READERS
+    assert sum(check_reader(folder, number, entries) for number in range(readers)) > readers
 
 
 def test_readers_see_committed_states(tmp_path: Path):
-    run_readers(tmp_path, 10, 0.1)  # the creation, eight commits, a compaction
+    run_readers(tmp_path, 10, 2, 0.1)  # the creation, eight commits, a compaction
 
 
 @pytest.mark.slow
 def test_readers_see_two_hundred_commits(tmp_path: Path):
-    run_readers(tmp_path, 234, 0.02)
+    run_readers(tmp_path, 234, 4, 0.02)

@@ -35,21 +35,24 @@ def coco_boxes(path: Path, images: Path | None = None) -> Iterator[FoundBox]:
     """The people of a COCO file.
 
     Args:
-        path: a data set or a list of results. images: a data set that has the "images" (and "categories") of a list of
-            results; without one, an `image_id` is the number in a picture's name, or its name.
+        path: a data set or a list of results. images: if `path` is a list of results, the data set that they belong to;
+            it has their "images" and "categories". Without it, an `image_id` is the number at the end of a picture's
+            name, or that name.
 
     Raises:
-        DataError: the file is no such JSON, or has no category "person".
+        DataError: a file cannot be read or is not COCO's JSON, there is no category "person", or an annotation is
+            damaged.
     """
     told = _load(path)
-    beside = told if isinstance(told, dict) else _load(images) if images is not None else {}
+    described = told if isinstance(told, dict) else _load(images) if images is not None else {}
     rows = told.get("annotations") if isinstance(told, dict) else told
-    if not isinstance(beside, dict) or not isinstance(rows, list) or (isinstance(told, dict) and "images" not in told):
+    complete = not isinstance(told, dict) or "images" in told
+    if not isinstance(described, dict) or not isinstance(rows, list) or not complete:
         raise DataError(
             f"{printable(path)} is no COCO file: neither a list of results nor an object with images and annotations"
         )
-    people = _people(beside.get("categories"), path)
-    pictures = _pictures(beside.get("images"), path)
+    people = _people(described.get("categories"), path)
+    pictures = _pictures(described.get("images"), path)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or "image_id" not in row:
             raise DataError(f"{printable(path)}: annotation {number} has no image_id")
@@ -132,7 +135,11 @@ def _picture(pictures: dict[Any, _Picture] | None, image_id: Any, path: Path, nu
 
 
 def _id(value: Any, what: str, path: Path) -> Any:
-    """A number or a name that something is known by."""
+    """An id as it is: a number or a text.
+
+    Raises:
+        DataError: it is neither. `what` is the thing that has the id, for the message.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise DataError(f"{printable(path)}: {what} has an id that is neither a number nor text")
     return value
@@ -143,7 +150,7 @@ def _is_known(value: Any) -> bool:
 
 
 def frame_number(name: str) -> int | None:
-    """The number that a picture's name ends with, its extension aside: 12 of cam1_000012.jpg."""
+    """The number at the end of a picture's name without extension: 12 for cam1_000012.jpg. None if there is none."""
     match = re.search(r"([0-9]{1,15})$", os.path.splitext(os.path.basename(name))[0])  # noqa: PTH119, PTH122 (text)
     return int(match[1]) if match else None
 

@@ -1,4 +1,4 @@
-"""One box of a list, before it is known whether its picture has it."""
+"""One box of a list. Nobody has checked yet that its picture is there and contains it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from vpmsearch.labels import Label
 class FoundBox:
     """A person in a picture.
 
-    x, y, width, height: pixels from the picture's left top corner, any numbers, also NaN. name: of the picture, as the
-    list has it. frame: its number from 1; of name and frame at least one is known. size: (width, height) of the
-    picture, where the list tells it. score: the detector's; None where unknown. track: None where unknown. pid, camid,
-    captured_at, attributes: as `LabelledImage` has them.
+    x, y, width, height: pixels, from the left top corner of the picture; any numbers, also NaN.
+    name: the picture's name in the list. frame: its number, from 1. At least one of the two is known.
+    size: (width, height) of the picture in pixels. score: the detector's confidence. track: the track's name. All three
+    are None if the list does not have them.
+    pid, camid, captured_at, attributes: as in `LabelledImage`.
     """
 
     x: float

@@ -1,8 +1,8 @@
-"""Boxes of MOTChallenge: det.txt and gt.txt, also what trackers write in that form.
+"""Boxes of MOTChallenge: det.txt, gt.txt, and files that trackers write in the same format.
 
 A line is frame, track, left, top, width, height, score and more (https://motchallenge.net/instructions). Frames and
-pixels count from 1. A line of nine columns is of gt.txt since 2016: the seventh says whether it counts, the eighth the
-class (1 is a pedestrian; 2 sits on a vehicle, 8 is a distractor and so on), the ninth how much of it is visible.
+pixels count from 1. Since 2016 a line of gt.txt has nine columns: the seventh is 0 if the box is to be ignored, the
+eighth is the class (1: pedestrian, 2: person on a vehicle, 8: distractor …), the ninth is the visible share, 0 to 1.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def mot_boxes(path: Path) -> Iterator[FoundBox]:
 
 
 def looks_like_mot(line: str) -> bool:
-    """Whether a file's first line is one of MOTChallenge: six numbers or more and nothing else."""
+    """Whether a file's first line has MOTChallenge's format: six numbers or more and nothing else."""
     fields = _fields(line)
     return len(fields) >= 6 and all(re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?|nan", each, re.I) for each in fields)
 

@@ -1,4 +1,4 @@
-"""The pictures that boxes lie in: those of a folder, one photograph, or the moments of a film."""
+"""The pictures that boxes are in: the pictures of a folder, one photograph, or the frames of a film."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from vpmsearch.words import printable
 
 @dataclass(frozen=True)
 class Every:
-    """Which pictures of a film or of numbered frames are taken: every n-th frame, or one each so many seconds.
+    """Which pictures of a film, or of a folder of numbered frames, are taken.
 
-    frames: 0 where seconds count. seconds: 0.0 where frames count.
+    frames: n for every n-th frame; 0 if `seconds` decides. seconds: one frame in so many seconds; 0.0 if `frames`
+    decides.
     """
 
     frames: int = 1
@@ -49,7 +50,7 @@ class Every:
         raise DataError(f"--every {text!r}: give a number of frames, such as 5, or of seconds, such as 1s")
 
     def chosen(self, times: list[float]) -> list[int]:
-        """Numbers of the frames, from 1, of a film whose frames are shown at these times."""
+        """The numbers, from 1, of the frames that are taken. times: when each frame is shown, seconds, ascending."""
         if self.frames:
             return list(range(1, len(times) + 1, self.frames))
         found, due = [], 0.0
@@ -100,7 +101,7 @@ class FolderPictures:
         self._outer, self._step = folder, every.frames
         self._sizes: dict[str, tuple[int, int] | None] = {}
         self._guessed: dict[str, str] = {}
-        """Pictures that were found by the last part of a name alone, and that name."""
+        """Picture -> the name in the list. Only pictures that were found by the last part of a name."""
 
     @cached_property
     def _names(self) -> list[str]:
@@ -139,7 +140,7 @@ class FolderPictures:
         return Part(found)
 
     def _named(self, name: str) -> str | None:
-        """The file of a name in a list; one outside of the folder is none."""
+        """The file that a list means by a name. None if there is none; a file outside of the folder is never used."""
         for folder in (self._outer, self.root):
             path = os.path.abspath(os.path.join(folder, name))  # noqa: PTH100, PTH118
             if not path.startswith(os.path.join(os.path.abspath(self._outer), "")):  # noqa: PTH100, PTH118
@@ -149,7 +150,11 @@ class FolderPictures:
         return self._by_stem.get(name) or self._by_last_part(name)
 
     def _by_last_part(self, name: str) -> str | None:
-        """The picture that lies elsewhere than its list says, as data sets are moved."""
+        """The picture with the same last part of its name. Data sets are moved, and then the list has other folders.
+
+        Raises:
+            DataError: two different names of the list would be this picture.
+        """
         found = self._by_stem.get(os.path.splitext(os.path.basename(name))[0])  # noqa: PTH119, PTH122
         if found is not None and (other := self._guessed.setdefault(found, name)) != name:
             raise DataError(
@@ -182,7 +187,7 @@ class FolderPictures:
 
 
 class FilmPictures:
-    """The moments of a film.
+    """The frames of a film.
 
     Raises:
         ImageError: the film cannot be read.
@@ -206,7 +211,7 @@ class FilmPictures:
         return Part(self._file, None, self._times[frame - 1])
 
     def frame_of(self, part: Part) -> int | None:
-        """A picture's number."""
+        """The frame's number, from 1; None for a part without a time."""
         return None if part.seconds is None else bisect.bisect_left(self._times, part.seconds) + 1
 
     def size(self, part: Part) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Reads boxes of people as images. Each is a part of its picture; no crop is written."""
+"""Reads boxes of people as images. An image refers to a part of its picture; no crop is written to the disk."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def read_boxes(
     every: str = "",
     zone: tzinfo | None = None,
 ) -> list[LabelledImage]:
-    """The people of a list of boxes as images. Parts of one scene are adjacent; a film's are ordered by time.
+    """The people of a list of boxes as images. Boxes of one picture come one after the other, a film's in time order.
 
-    Unusable boxes are counted, see `vpmsearch.data.not_taken`: those that are empty, not finite, wholly outside of
-    their picture, not of people, or below the score. Other boxes are clipped to the picture.
+    A box is left out if it is empty, not finite, wholly outside of its picture, not of a person, or if its score is too
+    low; `vpmsearch.data.not_taken` counts these boxes. Other boxes are clipped to the picture.
 
     Args:
         gallery: the folder of the pictures, one photograph or a film. boxes: COCO's JSON, MOTChallenge's text, a folder
-            of YOLO's labels, or a CSV or JSON-lines file. images: the COCO data set that has a list of results' images.
-            min_score: boxes of a smaller score are left out; those without one stay. every: see `Every.of`. zone: of
+            of YOLO's labels, or a CSV or JSON-lines file. images: see `coco_boxes`. min_score: boxes with a smaller
+            score are left out; boxes without a score stay. every: which frames, see `Every.of`. zone: the time zone of
             times that name none; None is UTC.
 
     Raises:
@@ -57,7 +57,7 @@ def read_boxes(
 
 
 def _placed(found: Iterable[FoundBox], pictures: Pictures, min_score: float | None) -> Iterator[tuple[Part, FoundBox]]:
-    """Each box with its picture; without those of too small a score, and those whose picture is not there."""
+    """Each box with its picture. Boxes with too low a score and boxes without a picture are left out and counted."""
     for number, box in enumerate(found, start=1):
         if number > MAX_ROWS:
             raise DataError(f"more than {MAX_ROWS} boxes; split the list")
@@ -68,7 +68,7 @@ def _placed(found: Iterable[FoundBox], pictures: Pictures, min_score: float | No
 
 
 def as_images(found: Iterable[tuple[Part, FoundBox]], pictures: Pictures) -> list[LabelledImage]:
-    """Boxes, each with the whole picture that it is in, as images; see `read_boxes`."""
+    """Boxes as images, see `read_boxes`. Each box comes with the whole picture that it is in."""
     by_scene: dict[Part, dict[str, LabelledImage]] = {}
     for scene, box in found:
         path = _path(scene, box, pictures)
@@ -84,7 +84,7 @@ def as_images(found: Iterable[tuple[Part, FoundBox]], pictures: Pictures) -> lis
 
 
 def _path(scene: Part, box: FoundBox, pictures: Pictures) -> str | None:
-    """The path of a box; None where it cannot be used, which is counted."""
+    """The path of a box in its picture. None if the box cannot be used; it is counted then."""
     pixels = box_from(box.x, box.y, box.width, box.height)
     if pixels is None:
         not_taken.note(_why_none(box), _called(box))
@@ -126,7 +126,7 @@ def _called(box: FoundBox) -> str:
 def _boxes(
     gallery: Path, boxes: Path, images: Path | None, pictures: Pictures, zone: tzinfo | None
 ) -> Iterator[FoundBox]:
-    """The boxes of a list, by what it is."""
+    """The boxes of a list; the form of the file decides how it is read."""
     film = gallery if is_film(gallery) else None
     if boxes.is_dir():
         return yolo_boxes(boxes, pictures.stem_size)

@@ -1,7 +1,7 @@
-"""Boxes of a CSV or JSON-lines file with the columns path, x, y, w, h, and whatever a list of images may have beside.
+"""Boxes of a CSV or JSON-lines file with the columns path, x, y, w and h, in pixels that count from 0.
 
-Also read: track, score, frame, captured_at, pid, camid; any other column is an attribute. Pixels count from 0. Of a
-film the column frame is needed and path is not.
+The columns track, score, frame, captured_at, pid and camid are read too; any other column is an attribute. If the
+gallery is a film, the column frame is needed and the column path is not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def table_boxes(path: Path, zone: tzinfo | None = None, film: Path | None = None
     """The boxes of a list.
 
     Args:
-        zone: of times that name none; None is UTC. film: what the rows of a list without a column path are of.
+        zone: the time zone of times that name none; None is UTC. film: the film that a list without a column path
+            belongs to.
 
     Raises:
         DataError: the file cannot be read, lacks a column or has a bad line.

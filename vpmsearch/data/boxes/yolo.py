@@ -1,7 +1,8 @@
-"""Boxes of YOLO's labels: a folder with a text file for each picture, named as the picture is.
+"""Boxes of YOLO's labels: a folder with one text file for each picture, with the name of the picture.
 
-A line is class, centre x, centre y, width, height as fractions of the picture; then, where they were saved, a score (a
-number with a point) and a track (a whole number), as Ultralytics does (https://docs.ultralytics.com/datasets/detect/).
+A line is class, centre x, centre y, width, height. The last four are fractions of the picture, 0 to 1. A score (a
+number with a decimal point) and a track (a whole number) may follow, as Ultralytics writes them
+(https://docs.ultralytics.com/datasets/detect/).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def yolo_boxes(folder: Path, size_of: Callable[[str], tuple[int, int] | None]) -
     """The people of a folder of labels: class 0 or, where the folder has a classes.txt, the class "person".
 
     Args:
-        size_of: (width, height) of the picture of a name without its extension; None where there is none.
+        size_of: name of a picture without its extension -> its (width, height) in pixels; None if there is no such
+            picture.
 
     Raises:
         DataError: a file cannot be read, or a line is not of this form.

@@ -27,7 +27,10 @@ class Pose:
 
 
 class Body:
-    """Somebody in one pose; cos and sin are of its yaw, legs and arms the joints by side (-1 right, 1 left)."""
+    """A person in one pose.
+
+    cos, sin: of the body's yaw. legs, arms: the joints of each side; -1 is the right side, 1 the left one.
+    """
 
     def __init__(self, look: Appearance, pose: Pose) -> None:
         self.look, self.pose = look, pose

@@ -26,9 +26,10 @@ def mix(one: Colour, other: Colour, share: float) -> Colour:
 
 
 class Canvas:
-    """A picture and, beside it, the light that falls on each pixel; both take shapes in body heights.
+    """A picture in two layers: the colour of each pixel, and the light on it. Shapes are given in body heights.
 
-    Shading apart from colour lets one pattern lie on any shape. sun: where the light comes from, -1 (left) to 1.
+    Colour and light are drawn apart, so that the same pattern can be drawn on any shape. sun: where the light comes
+    from, -1 (left) to 1 (right).
     """
 
     def __init__(self, picture: Image.Image, *, sun: float) -> None:
@@ -44,7 +45,7 @@ class Canvas:
 
     @contextmanager
     def enlarged(self, around: Point, by: float) -> Iterator[None]:
-        """What is drawn inside is larger, and `around` stays where it is."""
+        """Within the block, shapes are drawn enlarged. The point `around` keeps its place."""
         before = self._foot, self._height
         (x, y), scale = before
         more = scale * (by - 1.0)
@@ -119,7 +120,7 @@ def cut_tube(rows: Sequence[Row], top: float, bottom: float) -> list[Row]:
 
 
 def facing(start: float, stop: float) -> tuple[float, float] | None:
-    """What of a strip between two angles (0 is towards the camera) is not behind the edge."""
+    """The part of a strip between two angles that the camera sees. An angle of 0 is towards the camera."""
     turn = round((start + stop) / 2 / (2 * pi)) * 2 * pi
     start, stop = max(start - turn, -pi / 2), min(stop - turn, pi / 2)
     return (start, stop) if start < stop else None

@@ -228,8 +228,8 @@ class Catalog:
         return not busy
 
 
-def create(path: Path, model: StoredModel, make_tables: Callable[[Connection], None]) -> None:
-    """Write a new catalog; `make_tables(connection)` runs the migrations in the same transaction as the first row."""
+def create(path: Path, model: StoredModel) -> None:
+    """Write a new catalog: its tables and its first row, in one transaction."""
     info = model.info
     row = {
         "id": 1,
@@ -249,7 +249,7 @@ def create(path: Path, model: StoredModel, make_tables: Callable[[Connection], N
         "index_id": uuid.uuid4().hex,
     }
     with translated(path), open_engine(path, create=True).begin() as connection:
-        make_tables(connection)
+        schema.make(connection, REVISION)
         connection.execute(insert(MODEL), row)
         sum_all(connection)
 

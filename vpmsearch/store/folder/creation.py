@@ -23,8 +23,6 @@ def create_index(folder: Path, model: StoredModel) -> None:
     Raises:
         StoreError: there is an index already, or the folder holds other things. OSError: it cannot be written.
     """
-    from vpmsearch.store.migrations import make_tables  # Alembic takes a while to import and only this needs it
-
     if (folder / FILE_NAME).exists():
         raise StoreError(f"there is an index at {folder} already; open it, or choose another folder")
     strangers = [entry.name for entry in folder.iterdir() if not _is_ours(entry)]
@@ -35,7 +33,7 @@ def create_index(folder: Path, model: StoredModel) -> None:
     (folder / FOLDER_NAME).mkdir(exist_ok=True)
     new = folder / _NEW_CATALOG
     try:
-        catalogs.create(new, model, make_tables)
+        catalogs.create(new, model)
         new.rename(folder / FILE_NAME)
     except BaseException:
         if not (folder / FILE_NAME).exists():  # an interruption may come after the renaming

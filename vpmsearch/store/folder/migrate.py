@@ -124,7 +124,7 @@ def _check_upgraded(connection: Connection, folder: Path, before: dict[str, int]
                 f"upgrading {folder} would leave {after.get(name, 0)} of {number} of {name}; nothing was changed"
             )
     made: Any = connection.connection.driver_connection
-    schema.compare(schema.described(made), schema_at("head"), folder / FILE_NAME)
+    schema.compare(schema.described(made), schema.expected(), folder / FILE_NAME)
 
 
 def _sum_up(folder: Path, connection: Connection) -> None:

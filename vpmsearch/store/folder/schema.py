@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from sqlalchemy import create_mock_engine
+from sqlalchemy import Connection, create_mock_engine
 from sqlalchemy.dialects import sqlite
 
 from vpmsearch.errors import StoreDamagedError, StoreVersionError
@@ -36,19 +36,38 @@ _GIVEN = {  # made by Alembic and SQLite
 
 
 @cache
-def expected() -> Schema:
-    """Of this version of vpmsearch."""
-    found: dict[tuple[str, str], object] = {("table", name): _normal(sql) for name, sql in _GIVEN.items()}
+def _statements() -> tuple[str, ...]:
+    """The SQL that makes the tables and indexes of this version of vpmsearch, without those that `_GIVEN` has."""
+    found: list[str] = []
     dialect = sqlite.dialect()
 
     def note(statement: object, *_: object, **__: object) -> None:
-        sql = str(statement.compile(dialect=dialect)).strip()  # type: ignore[attr-defined]
+        found.append(str(statement.compile(dialect=dialect)).strip())  # type: ignore[attr-defined]
+
+    METADATA.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
+    return tuple(found)
+
+
+@cache
+def expected() -> Schema:
+    """Of this version of vpmsearch."""
+    found: dict[tuple[str, str], object] = {("table", name): _normal(sql) for name, sql in _GIVEN.items()}
+    for sql in _statements():
         kind = "index" if " INDEX " in sql.split("(")[0] else "table"
         name = sql.split("(")[0].split(" ON ")[0].split()[-1].strip('"')
         found[kind, name] = _normal(sql)
-
-    METADATA.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
     return found
+
+
+def make(connection: Connection, revision: str) -> None:
+    """Make the tables of a new catalog, and write down their revision, in the caller's transaction.
+
+    They are the tables that all migrations together would make; a test compares the two. Alembic is not needed: to
+    import it takes longer than to make an index.
+    """
+    for sql in (*_statements(), _GIVEN[VERSIONS]):
+        connection.exec_driver_sql(sql)
+    connection.exec_driver_sql(f"INSERT INTO {VERSIONS} VALUES (?)", (revision,))
 
 
 @cache
