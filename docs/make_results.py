@@ -271,11 +271,28 @@ def verdicts(rows: list[Row], _: str) -> str:
 
 
 def scan(rows: list[Row], _: str) -> str:
-    """Rows of benchmarks/joint_scan.py of two trees, `before` and `now`."""
+    """Rows of benchmarks/joint_scan.py of two trees, `before` and `now`; of some galleries there is no `before`."""
     names = {"default": "default", "exact": "exact", "batch": "64 at once", "exact_batch": "64 at once, exact"}
     names |= {"filtered": "filtered"}
-    lines = [[f"{row['images']:,}", *(f"{row['before'][n]:.1f} → {row['now'][n]:.1f}" for n in names)] for row in rows]
-    return table(["images", *names.values()], lines)
+
+    def both(row: Row, name: str) -> str:
+        return " → ".join(f"{row[tree][name]:.1f}" for tree in ("before", "now") if tree in row)
+
+    lines = [[row["gallery"], f"{row['images']:,}", *(both(row, name) for name in names)] for row in rows]
+    return table(["gallery", "images", *names.values()], lines)
+
+
+def peers(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/peers.py."""
+    heads = ["gallery", "images", "way", "setting", "recall@10", "CPU ms, median", "90 %", "built in, CPU s"]
+    return table(
+        heads,
+        (
+            [row["gallery"], f"{row['images']:,}", row["way"], row["setting"], f"{row['recall_at_10']:.3f}"]
+            + [f"{row[name]:.1f}" for name in ("cpu_ms", "cpu_ms_p90", "build_cpu_s")]
+            for row in rows
+        ),
+    )
 
 
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
@@ -295,6 +312,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         learning,
         verdicts,
         scan,
+        peers,
     )
 }
 

@@ -80,7 +80,8 @@ class Products:
             for start in range(0, images, rows):
                 part = block[start : start + rows, shown]
                 tile = widened(part, wide[: len(part)])
-                np.einsum("mpd,pd->mp", tile, query, out=products[start : start + rows, shown])
+                # It uses BLAS; einsum takes three times as long.
+                np.vecdot(tile, query, out=products[start : start + rows, shown])
         return products
 
     def _shared(self, weights: Float32) -> Bool:
@@ -108,7 +109,7 @@ def squared_norms(block: Stored) -> Float32:
         for start in range(0, images, rows):
             part = block[start : start + rows]
             tile = widened(part, wide[: len(part)])
-            np.einsum("mpd,mpd->mp", tile, tile, out=norms[start : start + rows])
+            np.vecdot(tile, tile, out=norms[start : start + rows])
     return norms
 
 

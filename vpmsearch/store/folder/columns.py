@@ -95,7 +95,7 @@ class Labels:
         """(n,) whether each label is one of `wanted`."""
         table = np.zeros(len(self.values) + 1, np.bool_)  # one more at the end, for code −1
         table[:-1] = np.fromiter(map(frozenset(wanted).__contains__, self.values), np.bool_, len(self.values))
-        found: Bool = table[self.codes]
+        found: Bool = table.take(self.codes, mode="wrap")  # a third of the time of indexing, which widens the codes
         return found
 
     def present(self, kept: Bool) -> set[Label]:
