@@ -43,7 +43,9 @@ class GalleryStore(Gallery):
         self.device = device
         self._catalog = catalog
         self._lock = threading.RLock()
-        self._forget()
+        self._snapshot: Snapshot | None = None
+        self._before: Snapshot | None = None
+        self._listed: Moment | None = None
         if files:
             self._take()
         else:
@@ -137,9 +139,7 @@ class GalleryStore(Gallery):
 
     def _forget(self) -> None:
         with self._lock:
-            self._snapshot: Snapshot | None = None
-            self._before: Snapshot | None = None
-            self._listed: Moment | None = None
+            self._snapshot = self._before = self._listed = None
 
     def _committed(self) -> Moment:
         """The catalog as it is committed now. What searches see does not change."""
