@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -102,12 +101,10 @@ def million(root: Path, count: int, beside: Path | None) -> dict[str, dict[str, 
     }
     found = {}
     for way, (dataset, place, pattern, split) in ways.items():
-        command = [sys.executable, "-c", CHILD, dataset, str(place), pattern, split]
+        command = [sys.executable, "-c", CHILD, dataset, str(place.resolve()), pattern, split]
         for name, tree in {way: Path(__file__).parents[1], f"{way}, beside": beside}.items():
             if tree is not None:
-                run = subprocess.run(
-                    command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(tree)}
-                )
+                run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tree)  # its own package
                 found[name] = json.loads(run.stdout)
     return found
 
