@@ -29,6 +29,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/python docs/make_cli.py --check
 	$(BIN)/python docs/make_answers.py --check
+	$(BIN)/python docs/make_json.py --check
 	$(BIN)/python docs/make_datasets.py --check
 	$(BIN)/python docs/make_results.py --check
 	$(BIN)/python docs/make_architecture.py --check
@@ -40,6 +41,7 @@ bench: install
 docs: install
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python docs/make_answers.py
+	$(BIN)/python docs/make_json.py
 	$(BIN)/python docs/make_datasets.py
 	$(BIN)/python docs/make_results.py
 	$(BIN)/python docs/make_architecture.py

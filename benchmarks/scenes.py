@@ -19,6 +19,7 @@ import numpy as np
 from machine import report
 from PIL import Image
 
+from vpmsearch.commands.model import extractor_for
 from vpmsearch.data.boxes.read import read_boxes
 from vpmsearch.data.datasets import read_gallery
 from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    extractor = Extractor(read_weights(find_weights(given.weights)), CPU)
+    extractor = extractor_for(read_weights(find_weights(given.weights)), CPU)  # as `index` does: by onnxruntime
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

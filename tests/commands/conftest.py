@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,14 @@ from typer.testing import CliRunner
 from vpmsearch.commands import app
 from vpmsearch.model.weights import DRAWN
 
+try:
+    import jsonschema_rs
+except ImportError:
+    jsonschema_rs = None
+
 COMMAND = get_command(app)
+OUTPUTS = json.loads((Path(__file__).parents[2] / "docs" / "json.schema.json").read_text("utf-8"))
+"""Of every command what it prints with --json; docs/json.md."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,16 @@ def run(*args: object, code: int = 0) -> Outcome:
     assert "--debug" in args or "Traceback" not in result.output
     if code == 1:
         assert not outcome.stderr or outcome.error
+    if code == 0 and "--json" in args and jsonschema_rs is not None and args[0] in OUTPUTS["$defs"]:
+        for line in outcome.json:
+            validator_of(str(args[0])).validate(line)
     return outcome
+
+
+@functools.cache
+def validator_of(command: str) -> Any:
+    """Validates what a command prints with --json."""
+    return jsonschema_rs.validator_for({"$ref": f"#/$defs/{command}", **OUTPUTS})
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 from tiny_weights import picture
 
+from vpmsearch.commands.training_data import write_held_out
+from vpmsearch.data.labelled import LabelledImage, ReidDataset
 from vpmsearch.training import presets
 
 
@@ -92,6 +94,12 @@ def test_what_of_the_settings_comes_to_nothing_is_said(cli, people):
     uneven = cli(*people, "--overwrite").stderr
     assert "an epoch shows" in uneven
     assert "of 69 images" in uneven
+
+
+def test_held_out_words_and_numbers_are_written_down(tmp_path: Path):
+    people = tuple(LabelledImage(Path(f"{pid}.jpg"), pid) for pid in ("zoe", 7, "alice", 7))
+    path = write_held_out(tmp_path / "w.safetensors", [ReidDataset("folder-held-out", query=people)])
+    assert json.loads(path.read_text()) == {"folder-held-out": [7, "alice", "zoe"]}
 
 
 def test_train_on_two_data_sets(cli, people, tmp_path: Path):

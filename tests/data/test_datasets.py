@@ -1,8 +1,10 @@
 """Data sets by layout, manifests and identities held out."""
 
+import copy
 import json
 import os
 from collections import defaultdict
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -190,10 +192,10 @@ def test_msmt_incomplete(tmp_path):
 # folder -------------------------------------------------------------------------------------------
 
 
-def test_folder_numbers_identities_by_order(tmp_path):
+def test_folder_keeps_words(tmp_path):
     touch(tmp_path, "bob/1.jpg", "alice/c2_x.jpg", "alice/deep/x_c13s1.PNG", "alice/notes.txt", "empty/notes.txt")
     dataset = read_dataset("folder", tmp_path)
-    assert labels(dataset.train) == [("c2_x.jpg", 1, 2), ("x_c13s1.PNG", 1, 13), ("1.jpg", 2, None)]
+    assert labels(dataset.train) == [("c2_x.jpg", "alice", 2), ("x_c13s1.PNG", "alice", 13), ("1.jpg", "bob", None)]
     assert dataset.query == dataset.gallery == ()
 
 
@@ -203,18 +205,33 @@ def test_folder_keeps_whole_numbers(tmp_path):
     assert sorted((image.pid, image.camid) for image in dataset.train) == [(0, None), (2, None), (10, None)]
 
 
+def test_folder_takes_each_name_by_itself(tmp_path):
+    """A word beside numbers changes none of them, and a pid does not depend on the splits that are asked for."""
+    touch(tmp_path, "train/0010/a.jpg", "train/P-017/b.jpg", "train/00-1/junk.jpg", "query/0010/c.jpg")
+    assert [image.pid for image in read_dataset("folder", tmp_path, ("train",)).train] == [10, "P-017"]
+    assert [image.pid for image in read_dataset("folder", tmp_path, ("query",)).query] == [10]
+    listed = tmp_path / "list.csv"
+    listed.write_text("path,pid\ntrain/P-017/b.jpg,P-017\n")
+    assert [image.pid for image in read_dataset("csv", listed).train] == ["P-017"]  # the same word as by any other way
+    by_pattern = read_gallery("folder", tmp_path / "train", pattern="{pid}/{}.jpg")
+    assert {image.pid for image in by_pattern} >= {10, "P-017"}
+
+
 def test_folder_with_splits_shares_identities(tmp_path):
     touch(tmp_path, "train/zoe/1.jpg", "query/bob/1.jpg", "gallery/bob/2.jpg", "gallery/ann/1.jpg", "other/x/1.jpg")
     dataset = read_dataset("folder", tmp_path)
-    assert [image.pid for image in dataset.train] == [3]
-    assert [image.pid for image in dataset.query] == [2]
-    assert sorted(image.pid for image in dataset.gallery) == [1, 2]
+    assert [image.pid for image in dataset.train] == ["zoe"]
+    assert [image.pid for image in dataset.query] == ["bob"]
+    assert sorted(image.pid for image in dataset.gallery) == ["ann", "bob"]
 
 
 def test_folder_refuses_what_it_would_have_to_guess(tmp_path):
     touch(tmp_path, "7/a.jpg", "07/a.jpg")
-    with pytest.raises(DataError, match="one number"):
+    with pytest.raises(DataError, match="the folders 07 and 7 are one pid, 7; rename one"):
         read_dataset("folder", tmp_path)
+    touch(tmp_path / "odd", "a\nb/a.jpg")
+    with pytest.raises(DataError, match=r"the folder a\\nb is no pid .*; rename it"):
+        read_dataset("folder", tmp_path / "odd")
     touch(tmp_path / "heap", "bob/a.jpg", "stray.jpg")
     with pytest.raises(DataError, match=r"stray\.jpg is in no identity's folder"):
         read_dataset("folder", tmp_path / "heap")
@@ -372,6 +389,37 @@ def test_a_list_is_a_sequence_of_its_images(tmp_path, monkeypatch):
         assert (images[-1], len(images), expected[2] in images) == (expected[-1], 5, True)
         with pytest.raises(IndexError):
             images[5]
+
+
+def test_a_path_given_as_text_becomes_one_when_it_is_asked_for():
+    image = LabelledImage("a//b.jpg", 1)
+    assert image.path == Path("a/b.jpg")
+    assert image.path is image.path
+    assert image == LabelledImage(Path("a/b.jpg"), 1)
+    assert hash(image) == hash(LabelledImage(Path("a/b.jpg"), 1))
+    assert replace(image, pid=2).path == Path("a/b.jpg")
+    assert repr(LabelledImage("a.jpg")) == repr(LabelledImage(Path("a.jpg")))
+    assert copy.deepcopy(LabelledImage("a.jpg")).path == Path("a.jpg")
+    with pytest.raises(FrozenInstanceError):
+        image.path = Path("c.jpg")
+
+
+def test_lists_of_more_than_one_block(tmp_path, monkeypatch):
+    """Rows are taken in together. What is known of each stays with it; the first path that is there again is named."""
+    monkeypatch.setattr("vpmsearch.data.lists._BLOCK", 3)
+    lines = [
+        f"{i}.jpg,{i % 3 or ''},{'north' * (i % 2)},{f'2026-03-01T00:00:0{i}Z' if i % 4 else ''}" for i in range(8)
+    ]
+    (tmp_path / "a.csv").write_text("path,pid,site,captured_at\n" + "\n".join(lines))
+    images = read_gallery("csv", tmp_path / "a.csv")
+    assert [
+        (i.path.name, i.pid, dict(i.attributes).get("site"), i.captured_at and i.captured_at.second) for i in images
+    ] == [(f"{i}.jpg", i % 3 or None, "north" if i % 2 else None, i if i % 4 else None) for i in range(8)]
+    (tmp_path / "b.csv").write_text(
+        "path\n" + "\n".join(["0.jpg", *(f"{i}.jpg" for i in range(1, 7)), "5.jpg", "0.jpg"])
+    )
+    with pytest.raises(DataError, match="line 9: the path of line 7 again"):
+        read_gallery("csv", tmp_path / "b.csv")
 
 
 def test_manifest_is_read_as_it_is_needed(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from tests.data.drawn_layouts import DRAWN, MARKET, MSMT, Drawn, boxes
 from vpmsearch.data.datasets import read_dataset, read_gallery
+from vpmsearch.data.guess import guesses
 from vpmsearch.data.labelled import SPLITS, LabelledImage
 from vpmsearch.data.layout_table import BY_NAME, LAYOUTS
 from vpmsearch.errors import DataError
@@ -107,6 +108,24 @@ def test_train_and_query_are_never_taken_for_a_gallery(tmp_path: Path, name: str
     DRAWN[name].write(tmp_path)
     with pytest.raises(DataError, match="holds no bounding_box_test"):
         read_gallery("market1501", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["msmt17", "ltcc", "cuhk01", "vc-clothes", "partial-ilids"])
+def test_a_set_of_another_name_is_told(tmp_path: Path, name: str):
+    root = DRAWN[name].write(tmp_path / BY_NAME[name].roots[0])
+    for read in (
+        lambda: read_dataset("market1501", root, ("query", "gallery")),
+        lambda: read_gallery("market1501", root),
+    ):
+        with pytest.raises(DataError, match=f"bounding_box_test.*. It looks like .*: --dataset {name}$"):
+            read()
+
+
+def test_a_split_without_images_is_no_guess(tmp_path: Path):
+    """People 1 to 485 of CUHK01 are none of those whom cuhk01-486 tests with."""
+    DRAWN["cuhk01"].write(tmp_path / "CUHK01")
+    found = {guess.layout.name: set(guess.splits) for guess in guesses(tmp_path / "CUHK01")}
+    assert found == {"cuhk01": {"query", "gallery"}, "cuhk01-486": {"train"}}
 
 
 def test_one_folder_of_a_set_is_read_by_itself(tmp_path: Path):

@@ -115,8 +115,8 @@ def test_tables_in_memory(tmp_path: Path, of):
         ("7", 7), ("-1", -1), ("0", 0), ("17.0", 17), (" 7 ", 7), ("007", "007"), ("00", "00"), ("+7", 7),
         ("+07", "+07"), ("1e3", "1e3"), ("1.5", "1.5"), ("alice", "alice"), (" P-017 ", "P-017"),
         ("Łódź, 2", "Łódź, 2"), ("٣", "٣"),
-        ("9223372036854775807", 2**63 - 1), ("9223372036854775808", "9223372036854775808"), ("NaN", None), ("", None),
-        ("Na", "Na"), ("none", "none"), ("Null", "Null"), ("NAN", "NAN"), ("NA", None), ("None", None), ("NULL", None),
+        ("9223372036854775807", 2**63 - 1), ("9223372036854775808", "9223372036854775808"), ("", None),
+        ("Na", "Na"), ("none", "none"), ("Null", "Null"), ("NAN", "NAN"),
     ],
 )  # fmt: skip
 def test_a_label_is_a_number_or_a_word_as_given(tmp_path, given, label):
@@ -156,6 +156,33 @@ def test_unknown_values_are_those_of_pandas(tmp_path: Path):
     for text in pd._libs.parsers.STR_NA_VALUES:
         (image,) = listed(tmp_path, f"path,pid,site\na.jpg,{text},{text}\n")
         assert (image.pid, image.attributes) == (None, ()), text
+
+
+@pytest.mark.parametrize("text", ["NA", "null", "NULL", "N/A", "n/a", "#N/A"])
+def test_a_text_is_meant_where_a_format_can_say_unknown(tmp_path: Path, text: str):
+    """JSON, frames and Arrow tables keep NA as the shell, REST and names of files do; a CSV cannot say it otherwise."""
+    row = {"path": "a.jpg", "pid": text, "camid": text, "track": text, "site": text}
+    (tmp_path / "list.jsonl").write_text(json.dumps(row) + '\n{"path": "b.jpg", "pid": null}\n')
+    frame = pd.DataFrame([row, {"path": "b.jpg"}])
+    for kept, unknown in (
+        list_gallery(tmp_path / "list.jsonl"), read_frame(frame), read_frame(pa.Table.from_pandas(frame))
+    ):  # fmt: skip
+        assert (kept.pid, kept.camid, kept.track, kept.attributes) == (text, text, text, (("site", text),))
+        assert (unknown.pid, unknown.camid, unknown.track, unknown.attributes) == (None, None, None, ())
+        assert SearchFilter(pids=(text,), where={"site": text}).pids == (kept.pid,)
+    (listed_as,) = listed(tmp_path, f"path,pid,track,site\na.jpg,{text},{text},{text}\n")
+    assert (listed_as.pid, listed_as.track, listed_as.attributes) == (None, None, ())
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "NaT", "None", "<NA>"])
+def test_a_missing_value_turned_to_text_is_refused(tmp_path: Path, text: str):
+    """As `astype(str)` does it: all who are not known would be one person."""
+    (tmp_path / "list.jsonl").write_text(json.dumps({"path": "a.jpg", "pid": text}))
+    with pytest.raises(DataError, match=r"line 1: pid '.*' is a missing value turned to text"):
+        list_gallery(tmp_path / "list.jsonl")
+    with pytest.raises(DataError, match=r"row 1: camid '.*' is a missing value turned to text"):
+        read_frame(pd.DataFrame({"path": ["a.jpg"], "camid": [text]}))
+    assert listed(tmp_path, f"path,pid\na.jpg,{text}\n")[0].pid is None
 
 
 def test_tables_that_are_none():

@@ -11,6 +11,8 @@ import pytest
 from tests.data.drawn_layouts import DRAWN
 from vpmsearch.data.datasets import read_dataset, read_gallery
 from vpmsearch.data.guess import SHOWN, guesses, labels_of, suggested_pattern, tried
+from vpmsearch.data.labelled import LABEL_ALIASES
+from vpmsearch.data.manifest_values import COLUMNS, Header
 from vpmsearch.data.patterns import name_pattern
 from vpmsearch.errors import DataError
 
@@ -45,6 +47,39 @@ def test_patterns(pattern: str, name: str, labels: dict[str, str] | None):
     assert read(pattern, name) == labels
 
 
+@pytest.mark.parametrize(
+    ("pattern", "name", "labels"),
+    [
+        ("{id}_c{cam}_{}.jpg", "0007_c3_x.jpg", {"pid": "7", "camid": "3"}),
+        ("{person}/{camera}-{}.jpg", "alice/lobby-1.jpg", {"pid": "alice", "camid": "lobby"}),
+        ("{Person_ID:int}_{CameraID}_{Camera_ID}", "7_x_4.jpg", {"pid": "7", "camid": "4", "CameraID": "x"}),
+        ("{camera_id}/{time:unix}-{tracklet}.jpg", "2/1774747800-9.jpg",
+         {"camid": "2", "captured_at": "2026-03-29T01:30:00+00:00", "track": "9"}),
+        ("{cam_id}_{timestamp:%Y%m%d%H%M%S}", "4_20260329013000.png",
+         {"camid": "4", "captured_at": "2026-03-29T01:30:00+00:00"}),
+        (r"(?P<identity>\d+)_(?P=identity)_c(?P<cam>\d)(?(cam)x|y)", "12_12_c4x.jpg", {"pid": "12", "camid": "4"}),
+        (r"\(?P<id>(?P<id>\d+)", "P<id>7.jpg", {"pid": "7"}),
+    ],
+)  # fmt: skip
+def test_other_names_of_fields(pattern: str, name: str, labels: dict[str, str]):
+    assert read(pattern, name) == labels
+
+
+def test_every_other_name_of_a_column_is_one_of_a_field():
+    """A list's header and a pattern say the same; `id` is a pid in a pattern alone."""
+    for label, names in LABEL_ALIASES.items():
+        for called in names:
+            (one,) = name_pattern(f"{{{called}}}-").expression.groupindex
+            assert one == label
+            assert Header(["path", called], 1).places[COLUMNS.index(label)] == 1
+    assert Header(["path", "id"], 1).others == [("id", 1)]
+
+
+def test_a_time_of_digits_says_what_the_pattern_may_say():
+    with pytest.raises(DataError, match=r"2/1774747800\.jpg: .*may be a date or a count .*\{captured_at:unix\}"):
+        read("{camera}/{time}.jpg", "2/1774747800.jpg")
+
+
 def test_local_times_of_names():
     image = name_pattern("{captured_at:%Y-%m-%d %H.%M}", ZoneInfo("Europe/Berlin")).image(
         Path("a"), "2026-07-01 12.00.png"
@@ -61,6 +96,9 @@ def test_local_times_of_names():
         ("*.jpg", "has no field"),
         ("{}.jpg", "has no field"),
         ("{pid}_{pid}.jpg", "names pid twice"),
+        ("{id}_{pid}.jpg", "names pid twice, as id and as pid; rename"),
+        ("{Person}_{person}.jpg", "names pid twice, as Person and as person"),
+        (r"(?P<camera>\d)_(?P<cam>\d)", "names camid twice, as camera and as cam"),
         ("{pid.jpg", "brace that belongs to no field|has no field"),
         ("{pid}}.jpg", "brace"),
         ("{pid:float}.jpg", "after the colon may stand int"),

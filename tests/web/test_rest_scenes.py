@@ -12,7 +12,9 @@ from small_index import png
 
 from vpmsearch.data.boxes.read import read_boxes
 from vpmsearch.indexing.indexer import index_gallery
+from vpmsearch.model.detection import People
 from vpmsearch.store import GalleryStore
+from vpmsearch.web import people
 from vpmsearch.web.service import SearchService
 
 
@@ -62,6 +64,37 @@ def test_pictures_of_a_part_and_of_its_scene(client, tmp_path):
     assert np.abs(np.asarray(shown, float)[40, 40:55] - np.asarray(scene, float)[40, 40:55]).mean() < 40
     scene.resize((60, 40)).save(tmp_path / "scene.png")
     assert client.get(f"/api/images/{image_id}/scene").status_code == 404  # another picture has come to be there
+
+
+def test_the_people_of_a_scene_that_the_index_holds(client, tmp_path):
+    scene = Image.open(tmp_path / "scene.png")
+    image_id = search(client, scene, box="xywh=60,5,40,70")["matches"][0]["image_id"]
+    known = client.get(f"/api/images/{image_id}/people").json()
+    assert (known["width"], known["height"]) == (120, 80)
+    boxes = {person["image_id"]: person["box"] for person in known["people"]}
+    assert boxes[image_id] == [60, 5, 40, 70]
+    assert sorted(boxes.values()) == [[0, 0, 30, 70], [2, 0, 30, 70], [60, 5, 40, 70]]
+    assert client.get("/api/images/999/people").status_code == 404
+    Image.new("RGB", scene.size, "red").save(tmp_path / "scene.png")
+    assert client.get(f"/api/images/{image_id}/people").status_code == 404
+
+
+def test_people_that_a_detector_finds(client, monkeypatch):
+    class Fixed:
+        name, least = "fixed of the test", 0.5
+
+        def people(self, image):
+            corners = np.array([[-3, 2.4, 30, 70], [50, 5, 500, 75], [5, 5, 5, 9], [0, 0, 9, 9]], np.float32)
+            return People(corners, np.array([0.9, 0.8, 0.7, 0.1], np.float32))
+
+    opened = []
+    monkeypatch.setattr(people, "open_detector", lambda name, device: opened.append(name) or Fixed())
+    for _ in range(2):
+        answer = client.post("/api/people", files={"photograph": ("s.png", png(Image.new("RGB", (120, 80))))}).json()
+    assert opened == [""], "the detector stays open"
+    assert [person["box"] for person in answer.pop("people")] == [[0, 2, 30, 68], [50, 5, 70, 70]]
+    assert answer == {"width": 120, "height": 80, "detector": "fixed of the test"}
+    assert client.post("/api/people", files={"photograph": ("s.png", b"no picture")}).status_code == 422
 
 
 def test_nobody(client):

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from itertools import product
+from functools import partial
+from itertools import chain, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vpmsearch.commands import data_options, options
-from vpmsearch.commands.evaluation_data import load, measured
-from vpmsearch.commands.evaluation_table import TABLE_HEAD, table_row
+from vpmsearch.commands.evaluation_data import check_trial, headline, load, measured, read_sets, row_notes
+from vpmsearch.commands.evaluation_table import TABLE_HEAD, mean_row, table_row
 from vpmsearch.commands.index import RUNTIMES, make_extractor, runtime_device
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.store.place import Place
 from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from vpmsearch.data.datasets import LabelledImage
+    from vpmsearch.commands.evaluation_data import MeasuredSet
+    from vpmsearch.data.labelled import LabelledImage
     from vpmsearch.evaluation.labelled import LabelledFeatures
+    from vpmsearch.evaluation.rows import Evaluation
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,16 @@ def evaluate(
     data: Annotated[list[Path], typer.Option(help="Root of the data set (repeatable: several sets, one table).")],
     dataset: data_options.Datasets = None,
     pattern: options.Pattern = "",
+    where: options.Where = None,
+    trial: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|all",
+            help="Ask and answer with one random half of the people, as VIPeR, GRID, PRID 2011, iLIDS-VID and CUHK01 "
+            "are measured: the N-th, or the mean over all and its spread. docs/datasets.md says who draws them.",
+            show_default="all people",
+        ),
+    ] = None,
     leave_out: Annotated[
         str | None,
         typer.Option(
@@ -156,82 +169,96 @@ def evaluate(
     Intervals are of 95 %, over queries; of hits they are Clopper and Pearson's. Visible F1 tells how well the model
     knows which regions a query shows. With both weightings, what visibility adds is given with its paired interval.
     """
-    from vpmsearch.data.datasets import read_dataset
     from vpmsearch.data.poor import AS_IT_IS, check_photos
     from vpmsearch.errors import DataError
-    from vpmsearch.evaluation.features import extract_labelled, queries_to_see
+    from vpmsearch.evaluation.features import queries_to_see
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
     from vpmsearch.evaluation.protocols import evaluate_model
+    from vpmsearch.evaluation.trials import RememberingExtractor, trial_means
 
     gammas, crops = gamma or [1.0], crop or ["bilateral"]
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
     photos = photo or [AS_IT_IS]
+    wanted = options.where(where)
     _check_words(weighting or (), leave_out, tracks, runtime)
+    check_trial(trial)
     check_photos(photos)
     alone = (index is not None or per_query is not None, matcher is not None or per_query is not None)
-    _check_alone(len(data), len(photos), alone)
+    _check_alone(len(data), len(photos), trial, alone)
     _check_place(per_query)
     pairs = zip(options.one_each(data, dataset), data, strict=True)
-    read = [read_dataset(name, root, ("query", "gallery"), pattern=pattern) for name, root in pairs]
-    sets = [measured(images, leave_out, tracks, single_shot, queries, seed) for images in read]
+    read = [read_sets(name, root, pattern, trial, wanted) for name, root in pairs]
+    sets = [[measured(each, leave_out, tracks, single_shot, queries, seed) for each in trials] for trials in read]
     chosen = runtime_device(device, runtime)
     computed = (precision, chosen.type)
-    loaded, indexed, own = load(weights, computed, index, sets[0].images.gallery, sets[0].labels[1])
+    loaded, indexed, own = load(weights, computed, index, sets[0][0].images.gallery, sets[0][0].labels[1])
     threshold = own if min_visibility is None else min_visibility
     if index is not None and index.is_server and threshold < own:
         raise DataError(f"{index} stores no embedding of a region that is seen less than {own:.4g}; ask for no less")
     extractor = make_extractor(loaded, chosen, batch_size, runtime)
-    to_see = sum(
-        len(photos) * queries_to_see(len(each.images.query), gammas, crops, seed)
-        + (0 if indexed else len(each.images.gallery))
-        for each in sets
+    if len(photos) > 1 or trial == "all":  # the gallery is seen once for all
+        extractor = RememberingExtractor(extractor)
+    to_see = len(photos) * sum(
+        queries_to_see(len(each.images.query), gammas, crops, seed) + (0 if indexed else len(each.images.gallery))
+        for each in chain.from_iterable(sets)
     )
     rows, lines = [], list[QueryLine]()
     with progress("evaluating", to_see) as advance:
-        for each, kind in product(sets, photos):
+        measure = partial(
+            evaluate_model,
+            extractor,
+            gammas=gammas,
+            crops=crops,
+            weightings=weightings,
+            seed=seed,
+            min_visibility=threshold,
+            fmr=fmr or (),
+            matcher=matcher,
+            candidates=candidates,
+            reciprocal=reciprocal,
+            expand=expand,
+            own_camera=own_camera,
+            track_features="best" if tracks == "best" else "mean",
+            on_progress=advance,
+        )
+        for trials, kind in product(sets, photos):
+            of = {"dataset": trials[0].images.name} if len(sets) > 1 else {}
             if not json:
-                answer(
-                    f"{each.images.name}, " * (len(sets) > 1)
-                    + f"protocol: {each.protocol}"
-                    + ("" if kind == AS_IT_IS else f", queries: {kind}")
-                )
+                told = headline(trials[0], len(trials), kind, wanted)
+                answer(f"{trials[0].images.name}, {told}" if of else told)
                 answer(TABLE_HEAD)
-            if kind == photos[0]:
-                gallery: LabelledFeatures | Sequence[LabelledImage] = indexed or each.images.gallery
-                if len(photos) > 1 and indexed is None:  # seen once for all
-                    gallery = extract_labelled(extractor, each.images.gallery, None, advance, each.labels[1])
-            for row in evaluate_model(
-                extractor,
-                each.images.query,
-                gallery,
-                gammas=gammas,
-                crops=crops,
-                weightings=weightings,
-                seed=seed,
-                min_visibility=threshold,
-                draws=each.protocol.draws or None,
-                fmr=fmr or (),
-                matcher=matcher,
-                candidates=candidates,
-                reciprocal=reciprocal,
-                expand=expand,
-                own_camera=own_camera,
-                labels=each.labels,
-                track_features="best" if tracks == "best" else "mean",
-                photo=kind,
-                on_progress=advance,
-            ):
-                of = {"dataset": each.images.name} if len(sets) > 1 else {}
-                rows.append(of | row.to_json() | {"protocol": str(each.protocol)})
+            found = []
+            for each, row in _measured_rows(trials, measure, indexed, kind):
+                found.append(row)
+                rows.append(of | row.to_json() | row_notes(each, wanted))
                 if per_query is not None:
-                    lines += query_lines(row, [each.images.query[i] for i in each.labels[0].first_of_tracks.tolist()])
-                if not json:
+                    asked = each.labels[0].first_of_tracks.tolist()
+                    lines += query_lines(row, [each.images.query[i] for i in asked])
+                if not json and len(trials) == 1:
                     answer(table_row(row))
+            for mean in trial_means(found, len(trials)):
+                rows.append(of | mean.to_json() | row_notes(trials[0], wanted) | {"trial": "mean"})
+                if not json:
+                    answer(mean_row(mean))
     if per_query is not None:
         write_query_lines(per_query, lines)
         say(f"{number_of(len(lines), 'line')}: {per_query}")
     if json:
         answer_json({"results": rows})
+
+
+def _measured_rows(
+    trials: Sequence[MeasuredSet],
+    measure: Callable[..., Iterator[Evaluation]],
+    indexed: LabelledFeatures | None,
+    photo: str,
+) -> Iterator[tuple[MeasuredSet, Evaluation]]:
+    """The rows of each trial, one after another; `measure` is `evaluate_model` with all that trials have in common."""
+    for each in trials:
+        gallery: LabelledFeatures | Sequence[LabelledImage] = indexed or each.images.gallery
+        draws = each.protocol.draws or None
+        for row in measure(each.images.query, gallery, draws=draws, labels=each.labels, photo=photo):
+            yield each, row
 
 
 def _check_words(weighting: Sequence[str], leave_out: str | None, tracks: str | None, runtime: str) -> None:
@@ -248,8 +275,10 @@ def _check_words(weighting: Sequence[str], leave_out: str | None, tracks: str | 
         raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
 
 
-def _check_alone(sets: int, photos: int, alone: tuple[bool, bool]) -> None:
-    """Refuse what goes with one data set, or with one kind of photograph, alone."""
+def _check_alone(sets: int, photos: int, trial: str | None, alone: tuple[bool, bool]) -> None:
+    """Refuse what goes with one data set, one trial, or one kind of photograph alone."""
+    if trial == "all" and alone[0]:
+        raise typer.BadParameter("--index and --per-query are of one trial; give its number")
     if sets > 1 and alone[0]:
         raise typer.BadParameter("--index and --per-query are of one data set; evaluate each by itself")
     if photos > 1 and alone[1]:

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from vpmsearch.commands import options
 from vpmsearch.commands.model import weights_of_index
 from vpmsearch.commands.terminal import say
 from vpmsearch.store.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vpmsearch.data.datasets import LabelledImage, ReidDataset
     from vpmsearch.data.labelled import Protocol
@@ -28,6 +30,56 @@ class MeasuredSet:
     images: ReidDataset
     protocol: Protocol
     labels: tuple[Labels, Labels]
+
+
+def read_sets(
+    name: str, root: Path, pattern: str, trial: str | None, where: Mapping[str, Sequence[str]]
+) -> list[ReidDataset]:
+    """What is evaluated of a data set: all of it, one of its trials, or each of them.
+
+    Args:
+        trial: a number, "all", or None. where: attributes of the images that count.
+    """
+    from vpmsearch.data.datasets import read_dataset, read_trials
+    from vpmsearch.evaluation.where import only_where
+
+    wanted = ("query", "gallery")
+    if trial == "all":
+        found = read_trials(name, root, wanted, pattern=pattern)
+    else:
+        number = None if trial is None else int(trial)
+        found = [read_dataset(name, root, wanted, pattern=pattern, trial=number)]
+    return [only_where(images, where) for images in found] if where else found
+
+
+def check_trial(trial: str | None) -> None:
+    """Refuse what is neither a number from 1 nor all."""
+    if trial not in (None, "all") and not (trial.isascii() and trial.isdigit() and len(trial) < 10 and int(trial)):
+        raise typer.BadParameter(f"{trial!r} is neither a number from 1 nor all", param_hint="--trial")
+
+
+def headline(each: MeasuredSet, trials: int, photo: str, where: Mapping[str, Sequence[str]]) -> str:
+    """What is measured, above the figures."""
+    from vpmsearch.data.poor import AS_IT_IS
+    from vpmsearch.evaluation.where import in_words
+
+    told = [f"protocol: {each.protocol}"]
+    if (trial := each.images.trial) is not None:
+        told.append(str(trial) if trials == 1 else f"mean of {trial.count} trials, {trial.source}")
+    if where:
+        told.append(f"images with {in_words(where)}")
+    if photo != AS_IT_IS:
+        told.append(f"queries: {photo}")
+    return ", ".join(told)
+
+
+def row_notes(each: MeasuredSet, where: Mapping[str, Sequence[str]]) -> dict[str, object]:
+    """What `--json` says in each row besides its figures."""
+    trial = each.images.trial
+    notes: dict[str, object] = {"protocol": str(each.protocol)}
+    if trial is not None:
+        notes |= {"trial": trial.number, "trials": trial.count, "halves": trial.source}
+    return notes | ({"where": dict(where)} if where else {})
 
 
 def measured(

@@ -79,7 +79,7 @@ Where = Annotated[
     typer.Option(
         "--where",
         help="Only images with this attribute, such as site=north: a column of the list or a field of the pattern that "
-        "they were indexed by. Repeatable: all names must fit; of one name, any value.",
+        "they come from. Repeatable: all names must fit; of one name, any value.",
         metavar="NAME=VALUE",
         show_default=False,
     ),

@@ -56,6 +56,13 @@ def serve(
     log: Annotated[
         str | None, typer.Option(help="File for a line of JSON a request; - is stderr.", show_default=False)
     ] = None,
+    detector: Annotated[
+        str,
+        typer.Option(
+            help="What finds the people in a scene: an .onnx file, or a detector of torchvision by its name.",
+            show_default="$VPMSEARCH_DETECTOR, else NanoDet-g, which is in the package",
+        ),
+    ] = "",
     root_path: Annotated[
         str, typer.Option(help="Path under which a proxy shows the server, such as /people.", rich_help_panel=_PROXY)
     ] = "",
@@ -97,6 +104,7 @@ def serve(
         trusted_proxies=tuple(trusted_proxy or ()),
         host_names=tuple(host_name or ()),
         secure_cookie=secure_cookie,
+        detector=detector,
     )
     _serve(index, settings, weights, device, log)
 

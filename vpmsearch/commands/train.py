@@ -39,6 +39,12 @@ def train(
     ] = None,
     dataset: data_options.Datasets = None,
     pattern: options.Pattern = "",
+    trial: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Train on the people of this trial that `evaluate --trial` leaves.", show_default=False
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(help="paper, strong, anywhere, fast, light or small.", show_default="fast; small without --data"),
@@ -160,7 +166,7 @@ def train(
         _check_unused(output, resume=resume)
     if frozen_runtime not in ("torch", "openvino"):
         raise typer.BadParameter(f"--frozen-runtime {frozen_runtime!r}: use torch or openvino")
-    sets = read_sets(data or [], dataset or [], pattern)
+    sets = read_sets(data or [], dataset or [], pattern, trial)
     sets, held_out = split_sets(sets, hold_out or [], settings.seed if hold_out_seed is None else hold_out_seed)
     mixture = mixed([each.train for each in sets])
     if held_out:

@@ -18,14 +18,20 @@ if TYPE_CHECKING:
 DRAWN_FOLDER = Path("runs/drawn-pedestrians")
 
 
-def read_sets(roots: Sequence[Path], layouts: Sequence[str], pattern: str) -> list[ReidDataset]:
-    """The data sets asked for, or drawn pedestrians."""
+def read_sets(
+    roots: Sequence[Path], layouts: Sequence[str], pattern: str, trial: int | None = None
+) -> list[ReidDataset]:
+    """The data sets asked for, or drawn pedestrians.
+
+    Args:
+        trial: which random half of a data set that is split so; None is its training split.
+    """
     from vpmsearch.data.datasets import read_dataset
 
     if not roots:
         return [_drawn_pedestrians()]
     pairs = zip(options.one_each(roots, layouts), roots, strict=True)
-    return [read_dataset(layout, root, ("train",), pattern=pattern) for layout, root in pairs]
+    return [read_dataset(layout, root, ("train",), pattern=pattern, trial=trial) for layout, root in pairs]
 
 
 def split_sets(
@@ -49,11 +55,12 @@ def write_held_out(output: Path, held_out: Sequence[ReidDataset]) -> Path:
     """Write down who was held out, as JSON beside the weights: pids of each data set."""
     import json
 
+    from vpmsearch.labels import in_order
     from vpmsearch.system.atomic import replacing
 
     path = output.with_suffix(".held-out.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    pids = {each.name: sorted({image.pid for image in each.query if image.pid is not None}) for each in held_out}
+    pids = {each.name: in_order(image.pid for image in each.query if image.pid is not None) for each in held_out}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(pids) + "\n")
     return path

@@ -57,10 +57,11 @@ def migrate(
 def export(
     output: Annotated[Path, typer.Argument(metavar="FILE", help="The Parquet file.")],
     index: options.Index = options.DEFAULT_INDEX,
+    where: options.Where = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file without asking.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Write an index as a Parquet file: labels, visibility and embeddings of every image.
+    """Write an index as a Parquet file: labels, visibility and embeddings of every image, or of some (--where).
 
     A file that is there is replaced only after a question, or with --overwrite.
     """
@@ -68,10 +69,11 @@ def export(
     from vpmsearch.store.transfer import check_parquet
     from vpmsearch.store.transfer import export as run
 
+    wanted = options.where(where)
     replace = overwrite or may_replace(output)
     check_parquet(output, overwrite=replace)
     with open_index(index) as store, progress("exporting", len(store.snapshot)) as advance:
-        images = run(store, output, overwrite=replace, on_progress=advance)
+        images = run(store, output, overwrite=replace, where=wanted, on_progress=advance)
     if json:
         answer_json({"images": images, "path": str(output)})
     else:

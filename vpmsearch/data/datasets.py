@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from vpmsearch.data import folders, lists
+from vpmsearch.data.guess import guesses
 from vpmsearch.data.image_files import is_image_name
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
@@ -24,6 +26,7 @@ from vpmsearch.data.layout_finder import find, find_any
 from vpmsearch.data.layout_reader import read_heap, read_split
 from vpmsearch.data.layout_table import BY_NAME
 from vpmsearch.data.patterns import NamePattern, name_pattern
+from vpmsearch.data.trials import Trials
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label, in_order
 
@@ -35,6 +38,7 @@ __all__ = [
     "hold_out",
     "read_dataset",
     "read_gallery",
+    "read_trials",
 ]
 
 DATASET_NAMES = (*BY_NAME, "folder", "csv")
@@ -51,6 +55,7 @@ def read_dataset(
     *,
     pattern: str = "",
     zone: tzinfo | None = None,
+    trial: int | None = None,
 ) -> ReidDataset:
     """Read splits of a data set. pids are known throughout; camids where the layout tells them.
 
@@ -59,11 +64,14 @@ def read_dataset(
         root: its folder, or a folder around it; for "csv" the file.
         splits: the needed ones of "train", "query" and "gallery"; the others stay empty. None: all that the layout has.
         pattern: how files are named, see `vpmsearch.data.patterns`; the layout's name is then ignored. zone: time zone
-            of times that name none; None is UTC.
+            of times that name none; None is UTC. trial: which of its random halves, from 1, see
+            `vpmsearch.data.trials`; None is all people.
 
     Raises:
-        DataError: the layout is unknown, something of it is missing, or it holds no images.
+        DataError: the layout is unknown, something of it is missing, it holds no images, or it has no such trial.
     """
+    if trial is not None:
+        return _halves(name, root, pattern).dataset(trial, splits or SPLITS)
     _check(name, root)
     by_pattern = name_pattern(pattern, zone) if pattern else None
     try:
@@ -73,6 +81,28 @@ def read_dataset(
     if not (dataset.train or dataset.query or dataset.gallery):
         raise _no_images(name, root)
     return dataset
+
+
+def read_trials(
+    name: str, root: str | os.PathLike[str], splits: Sequence[str] | None = None, *, pattern: str = ""
+) -> list[ReidDataset]:
+    """All trials of a data set, see `read_dataset`.
+
+    Raises:
+        DataError: as `read_dataset`.
+    """
+    halves = _halves(name, root, pattern)
+    return [halves.dataset(number, splits or SPLITS) for number in range(1, halves.count + 1)]
+
+
+def _halves(name: str, root: str | os.PathLike[str], pattern: str) -> Trials:
+    _check(name, root)
+    if pattern or name not in BY_NAME:
+        raise DataError("only data sets known by name have trials; leave --trial away, or name the splits in a list")
+    try:
+        return Trials(BY_NAME[name], Path(root))
+    except OSError as error:
+        raise _unreadable(root, error) from error
 
 
 def _dataset(
@@ -86,7 +116,8 @@ def _dataset(
         return lists.read_list(root, splits or SPLITS, zone)
     layout = BY_NAME[name]
     wanted = splits or layout.splits
-    place = find(layout, root, wanted)
+    with _told_likelier(layout, root):
+        place = find(layout, root, wanted)
     splits_read = {split: [row.image() for row in read_split(layout, place, split)] for split in wanted}
     return ReidDataset.of(name, splits_read, layout.protocol)
 
@@ -131,8 +162,23 @@ def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | 
 
 def _layout_gallery(layout: Layout, root: Path) -> Iterable[LabelledImage]:
     """The gallery; if the root is the folder of one split, all of that folder."""
-    place = find_any(layout, root, ("gallery",))
-    return lists.rows_as_images(read_heap(layout, root) if place is None else read_split(layout, place, "gallery"))
+    with _told_likelier(layout, root):
+        place = find_any(layout, root, ("gallery",))
+        # The rows of a place come later: what is wrong with them is no matter of the layout.
+        rows = list(read_heap(layout, root)) if place is None else read_split(layout, place, "gallery")
+    return lists.rows_as_images(rows)
+
+
+@contextmanager
+def _told_likelier(layout: Layout, root: Path) -> Iterator[None]:
+    """Within the block, the message where a data set is not found says which other one the folder looks like."""
+    try:
+        yield
+    except DataError as error:
+        other = next((guess.layout for guess in guesses(root, below=False)), layout)
+        if other is layout:
+            raise
+        raise DataError(f"{error}. It looks like {other.title}: --dataset {other.name}") from error
 
 
 def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:

@@ -13,10 +13,10 @@ from vpmsearch.data.image_files import image_files, image_names
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.layout_finder import SPLIT_FOLDERS
-from vpmsearch.data.patterns import NamePattern
+from vpmsearch.data.patterns import NamePattern, label_of_name
 from vpmsearch.errors import DataError
+from vpmsearch.labels import Label
 
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
 _JUNK = re.compile(r"0*-1")  # 00-1 is MARS's
 # c3 or cam3 at the beginning or after a sign, so that the c of 9c4f2a is ignored; C3T in MARS's 0001C3T0002F001.
 _CAMERA = re.compile(r"(?:^|[^A-Za-z0-9])(?:cam(?:era)?[_-]?|c)([0-9]{1,18})|^[0-9]+C([0-9])T[0-9]", re.IGNORECASE)
@@ -26,13 +26,13 @@ _NO_IDENTITY = re.compile(r"cam(era)?[_-]?\w{1,2}|c[0-9]{1,2}|[A-Z]|session[0-9]
 def read_folder(root: Path, splits: Sequence[str] = SPLITS) -> ReidDataset:
     """One folder per identity, below train, query and gallery if these exist; else all is the train split.
 
-    pids are the folders' names where all are whole numbers (−1, also written 00-1, is junk), else numbers from 1 in
-    the order of the names over all splits. A camera is taken from `c<digits>` or `cam<digits>`, in any case, at the
-    start of a file name or after a sign that is no letter or digit.
+    A pid is the folder's name: a name of digits is a number (0002 is 2; −1, also written 00-1, is junk), any other is
+    a word and stays as it is. A camera is taken from `c<digits>` or `cam<digits>`, in any case, at the start of a file
+    name or after a sign that is no letter or digit.
 
     Raises:
-        DataError: folders are not identities (train and test, cam1 and cam2, A and B), or an image is in no such
-            folder.
+        DataError: folders are not identities (train and test, cam1 and cam2, A and B), an image is in no such folder,
+            or two folders have one pid.
     """
     there = [split for split in SPLITS if (root / split).is_dir()]
     places = {split: root / split for split in there} or {"train": root}
@@ -43,9 +43,7 @@ def read_folder(root: Path, splits: Sequence[str] = SPLITS) -> ReidDataset:
             f"{', '.join(splits)} and found {', '.join(there) or 'none of them'}"
         )
     by_split = {split: _identity_folders(place) for split, place in wanted.items()}
-    # Numbers are given over all splits: else two splits would give the same number to two people.
-    every = by_split | {split: _identity_folders(place) for split, place in places.items() if split not in wanted}
-    pids = _pids_of(sorted({name for found in every.values() for name in found}, key=os.fsencode), root)
+    pids = _pids_of(sorted({name for found in by_split.values() for name in found}, key=os.fsencode), root)
     images = {
         split: tuple(
             LabelledImage(path, pids[name], camera_of(path))
@@ -136,12 +134,21 @@ def _identity_folders(root: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _pids_of(names: Sequence[str], root: Path) -> dict[str, int]:
-    if not all(_INTEGER.fullmatch(name) or _JUNK.fullmatch(name) for name in names):
-        return {name: place for place, name in enumerate(names, start=1)}
-    pids = {name: JUNK_PID if _JUNK.fullmatch(name) else int(name) for name in names}
-    if len(set(pids.values())) < len(pids):
-        raise DataError(f"{printable(root)}: two folders have one number, such as 7 and 07; rename one")
+def _pids_of(names: Sequence[str], root: Path) -> dict[str, Label]:
+    """The pid of each folder's name."""
+    pids: dict[str, Label] = {}
+    folder_of: dict[Label, str] = {}
+    for name in names:
+        try:
+            pid = JUNK_PID if _JUNK.fullmatch(name) else label_of_name(name)
+        except DataError as error:
+            raise DataError(
+                f"{printable(root)}: the folder {printable(name)} is no pid ({error}); rename it"
+            ) from error
+        if pid in folder_of and pid != JUNK_PID:
+            both = f"{printable(folder_of[pid])} and {printable(name)}"
+            raise DataError(f"{printable(root)}: the folders {both} are one pid, {printable(str(pid))}; rename one")
+        pids[name], folder_of[pid] = pid, name
     return pids
 
 

@@ -49,37 +49,51 @@ class Guess:
         return any(root.lower() in called for root in self.layout.roots)
 
 
-def guesses(root: Path) -> list[Guess]:
+def guesses(root: Path, *, below: bool = True) -> list[Guess]:
     """Known layouts that fit a folder or one up to two folders below it, the likeliest first.
 
     A layout fits where its folders and lists are there and most of the first names are its own.
+
+    Args:
+        below: look below the folder too, which takes long where there are many folders.
     """
-    found = [guess for layout in LAYOUTS for guess in _guesses(layout, root)]
+    found = [guess for layout in LAYOUTS for guess in _guesses(layout, root, below)]
     # A more specific pattern is likelier: Market-1501's fits half of all data sets.
     order = {layout.name: -len(layout.pattern) for layout in LAYOUTS}
     return sorted(found, key=lambda guess: (-len(guess.splits), not guess.named_so, order[guess.layout.name]))
 
 
-def _guesses(layout: Layout, root: Path) -> Iterator[Guess]:
+def called_so(root: Path) -> list[Layout]:
+    """Layouts whose folder is usually called as this one is, whatever lies in it."""
+    name = root.resolve().name.lower()
+    return [layout for layout in LAYOUTS if name in (called.lower() for called in layout.roots)]
+
+
+def _guesses(layout: Layout, root: Path, below: bool) -> Iterator[Guess]:
     for wanted in (tuple(s for s in SPLITS if s in layout.splits), ("query", "gallery"), ("gallery",), ("train",)):
         if not set(wanted) <= set(layout.splits):
             continue
         variant = variant_at(layout, root, wanted)
-        places = [Place(root, variant)] if variant is not None else places_below(layout, root, wanted)
+        places = [Place(root, variant)] if variant is not None else []
+        if variant is None and below:
+            places = places_below(layout, root, wanted)
         places = [place for place in places if names_fit(layout, place, wanted, SHOWN)]
-        if places:
-            yield from (guess for place in places if (guess := _read(layout, place, wanted)) is not None)
+        found = [guess for place in places if (guess := _read(layout, place, wanted)) is not None]
+        if found:
+            yield from found
             return
 
 
 def _read(layout: Layout, place: Place, splits: Sequence[str]) -> Guess | None:
-    """The first images of each split; None where they cannot be read."""
+    """The first images of each split; None where they cannot be read, or a split has none."""
     shown: dict[str, tuple[LabelledImage, ...]] = {}
     for split in splits:
         try:
             rows = read_split(layout, place, split)
             shown[split] = tuple(row.image() for _, row in zip(range(SHOWN), rows, strict=False))
         except DataError:
+            return None
+        if not shown[split]:
             return None
     return Guess(layout, place.root, shown)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from vpmsearch.labels import Label, in_order
 
@@ -15,6 +15,15 @@ JUNK_PID = -1
 
 SPLITS = ("train", "query", "gallery")
 """The splits of a data set."""
+
+LABEL_ALIASES = {
+    "pid": ("person_id", "person", "identity"),
+    "camid": ("cam_id", "camera_id", "camera", "cam"),
+    "captured_at": ("timestamp", "datetime", "time"),
+    "track": ("track_id", "tracklet"),
+    "clothes": ("clothes_id",),
+}
+"""What people call the labels instead, in lists and patterns. Case does not count."""
 
 LeftOut = Literal["camera", "place", "nothing", "clothes", "track"]
 """Which gallery images of the query's own person a protocol leaves out of its ranking. In order: same camera, camera at
@@ -60,7 +69,8 @@ SAME_CAMERA = Protocol()
 class LabelledImage:
     """One image file and what is known about it; None where unknown.
 
-    path: below the root of the data set. captured_at: without a time zone it is UTC. track: the tracklet, a name that
+    path: below the root of the data set; given as text it becomes a `Path` when it is first asked for, as a million of
+    them at once take seconds. captured_at: without a time zone it is UTC. track: the tracklet, a name that
     counts within one person and camera. clothes: a name that counts within one person. distractor: a person whose other
     images are not known; all such images share one pid. attributes: other columns, by name.
     """
@@ -73,6 +83,21 @@ class LabelledImage:
     clothes: str | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     distractor: bool = field(default=False, compare=False)
+
+
+_path = LabelledImage.__dict__["path"]  # the slot
+
+
+def _path_of(image: LabelledImage) -> Path:
+    path = _path.__get__(image)
+    if path.__class__ is str:
+        path = Path(path)
+        _path.__set__(image, path)
+    found: Path = path
+    return found
+
+
+LabelledImage.path = property(_path_of, _path.__set__)  # type: ignore[assignment, misc]
 
 
 class ImageRow(NamedTuple):
@@ -89,14 +114,29 @@ class ImageRow(NamedTuple):
 
     def image(self) -> LabelledImage:
         """The image."""
-        return LabelledImage(Path(self.name), *self[1:])
+        return LabelledImage(cast(Path, self.name), *self[1:])
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Which of a data set's random halves this is.
+
+    number: from 1 to `count`. source: who drew the halves, in words.
+    """
+
+    number: int
+    count: int
+    source: str
+
+    def __str__(self) -> str:
+        return f"trial {self.number} of {self.count}, {self.source}"
 
 
 @dataclass(frozen=True)
 class ReidDataset:
     """A data set's splits. Every pid is known; a camid may be None; a split may be empty.
 
-    protocol: how it is customarily measured.
+    protocol: how it is customarily measured. trial: which half of the people this is; None is no half.
     """
 
     name: str
@@ -104,14 +144,19 @@ class ReidDataset:
     query: tuple[LabelledImage, ...] = ()
     gallery: tuple[LabelledImage, ...] = ()
     protocol: Protocol = SAME_CAMERA
+    trial: Trial | None = None
 
     @classmethod
     def of(
-        cls, name: str, splits: Mapping[str, Iterable[LabelledImage]], protocol: Protocol = SAME_CAMERA
+        cls,
+        name: str,
+        splits: Mapping[str, Iterable[LabelledImage]],
+        protocol: Protocol = SAME_CAMERA,
+        trial: Trial | None = None,
     ) -> ReidDataset:
         """A data set of some of the splits, by their names."""
         train, query, gallery = (tuple(splits.get(split, ())) for split in SPLITS)
-        return cls(name, train, query, gallery, protocol)
+        return cls(name, train, query, gallery, protocol, trial)
 
     @property
     def train_pids(self) -> tuple[Label, ...]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 from vpmsearch.data.labelled import JUNK_PID, SAME_CAMERA, SPLITS, ImageRow, Protocol
 from vpmsearch.data.moments import epoch
@@ -102,6 +103,27 @@ class Variant:
         return list(dict.fromkeys(need for part in self.parts(*splits) for need in part.needs if need))
 
 
+SplitForm = Literal["people", "permutations", "training", "images"]
+"""How a file of published splits says who is in which half, see `vpmsearch.data.split_files`."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The people of a data set, split at random into those to train on and those to test with, several times.
+
+    count: of splits that are drawn where none are published. both: each is measured in both directions, so that it
+    makes two trials: the queries' camera asks, then the gallery's. files: published splits, their names below the root
+    or the folder around it; the first that is there is read. least: images that a person needs on each side to take
+    part. others: gallery images of people who never ask are in the gallery of each trial.
+    """
+
+    count: int = 10
+    both: bool = False
+    files: tuple[tuple[str, SplitForm], ...] = ()
+    least: int = 1
+    others: bool = False
+
+
 @dataclass(frozen=True)
 class Layout:
     """How one data set lies on disk, what its names mean and how it is measured.
@@ -112,8 +134,8 @@ class Layout:
     fields that make one number, see `COMBINED`; `place`, where several cameras stand. A single letter counts as a
     number, a or A as 1. variants: the first that is there is read. example: a name. roots: what the data set's folder
     is usually called. distractors: pids of many people, see `LabelledImage.distractor`. junk: pids that are dropped.
-    meaning: of the fields, in words. note: what else one should know. source: who made it, or what was read to know
-    its layout.
+    halves: how its people are split where it is measured so. meaning: of the fields, in words. note: what else one
+    should know. source: who made it, or what was read to know its layout.
     """
 
     name: str
@@ -127,6 +149,7 @@ class Layout:
     protocol: Protocol = SAME_CAMERA
     distractors: frozenset[int] = frozenset()
     junk: frozenset[int] = frozenset({JUNK_PID})
+    halves: Halves | None = None
     note: str = ""
 
     def row(self, part: Part, fields: dict[str, str], name: str) -> ImageRow:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vpmsearch.data.labelled import Protocol
-from vpmsearch.data.layout import Layout, Listing, Part, Parts, Tracklets, Variant
+from vpmsearch.data.layout import Halves, Layout, Listing, Part, Parts, Tracklets, Variant
 
 _PID_FOLDER = r"(?:(?P<again>[^/]*)/)?"  # the folder around a file, often the identity's
 _PROBE_NAME = rf"{_PID_FOLDER}(?P<pid>\d{{1,18}})(?!\d)"
@@ -465,7 +465,8 @@ LAYOUTS: tuple[Layout, ...] = (
         f"Wang et al., Person Re-identification by Video Ranking, ECCV 2014; {_TORCHREID}",
         roots=("i-LIDS-VID",),
         protocol=TRACKS_NOTHING,
-        note="Published figures are means over ten halves of the people, which a list (csv) can name.",
+        halves=Halves(files=(("train-test people splits/train_test_splits_ilidsvid.mat", "permutations"),)),
+        note="Published figures are means over ten halves of the people: --trial all.",
     ),
     Layout(
         "ilids",
@@ -503,6 +504,16 @@ LAYOUTS: tuple[Layout, ...] = (
         f"Hirzer et al., SCIA 2011; {_TORCHREID}",
         roots=("prid_2011", "prid2011"),
         protocol=TRACKS_NOTHING,
+        halves=Halves(
+            files=(
+                ("splits_prid2011.json", "people"),
+                ("train_test_splits_prid.mat", "permutations"),
+                ("train-test people splits/train_test_splits_prid.mat", "permutations"),
+            ),
+            least=27,
+        ),
+        note="Published figures are means over ten halves of the 178 people of whom both cameras have 27 images or "
+        "more, with a gallery of these alone: --trial all.",
     ),
     Layout(
         "prid2011-single",
@@ -526,6 +537,9 @@ LAYOUTS: tuple[Layout, ...] = (
         f"Hirzer et al., SCIA 2011; {_TORCHREID}",
         roots=("prid_2011", "prid2011"),
         protocol=NOTHING,
+        halves=Halves(files=(("splits_single_shot.json", "people"),), others=True),
+        note="Published figures are means over ten halves of the 200 people; the 549 others of camera b are in each "
+        "gallery: --trial all.",
     ),
     Layout(
         "grid",
@@ -538,6 +552,9 @@ LAYOUTS: tuple[Layout, ...] = (
         roots=("underground_reid", "grid"),
         protocol=NOTHING,
         distractors=frozenset({0}),
+        halves=Halves(files=(("features_and_partitions.mat", "training"),), others=True),
+        note="Published figures are means over ten halves of the 250 people; the 775 distractors are in each gallery: "
+        "--trial all.",
     ),
     Layout(
         "sensereid",
@@ -564,6 +581,8 @@ LAYOUTS: tuple[Layout, ...] = (
         f"Li et al., Human Reidentification with Transferred Metric Learning, ACCV 2012; {_TORCHREID}",
         roots=("CUHK01", "cuhk01"),
         protocol=NOTHING,
+        halves=Halves(both=True, files=(("splits.json", "images"),)),
+        note="Published figures are means over ten random halves of the people, in both directions: --trial all.",
     ),
     Layout(
         "cuhk01-486",
@@ -584,7 +603,7 @@ LAYOUTS: tuple[Layout, ...] = (
         f"Li et al., Human Reidentification with Transferred Metric Learning, ACCV 2012; {_TORCHREID}",
         roots=("CUHK01", "cuhk01"),
         protocol=NOTHING,
-        note="Half of the people, as usual; the literature draws which.",
+        note="Half of the people, as usual; the literature draws which: cuhk01 with --trial all.",
     ),
     Layout(
         "cuhk02",
@@ -668,7 +687,8 @@ LAYOUTS: tuple[Layout, ...] = (
         f"Gray and Tao, Viewpoint Invariant Pedestrian Recognition, ECCV 2008; {_TORCHREID}",
         roots=("VIPeR",),
         protocol=NOTHING,
-        note="Published figures are means over ten random halves of the people, in both directions.",
+        halves=Halves(both=True, files=(("splits.json", "images"),)),
+        note="Published figures are means over ten random halves of the people, in both directions: --trial all.",
     ),
     *(
         Layout(

@@ -4,7 +4,8 @@ A CSV has a header line; its columns are separated by commas, semicolons, tabs o
 is JSON lines if the file's suffix is `.jsonl` or `.ndjson`. The text is UTF-8 with or without BOM, with any line ends.
 Only `path` is required. `vpmsearch.data.manifest_values` has the names of the known columns. pid and camid are whole
 numbers or words, see `vpmsearch.labels`. Any other column is an attribute. Columns without a name (pandas writes its
-index so) are ignored. An empty field, NaN, NaT, None and what else pandas takes for one are unknown; case counts.
+index so) are ignored. An empty field of a CSV, NaN, NaT, None, NA and what else pandas takes for one are unknown; case
+counts. JSON has null for that, so there any text is meant: "NA" is a name, as in the shell and in names of files.
 `vpmsearch.data.moments` reads times; a column `captured_at:unix` or `captured_at:unix_ms` counts seconds or
 milliseconds since 1970. Rows are read one by one, so a million lines need no more memory than one.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, TextIO
 
 from vpmsearch.data.images import printable
 from vpmsearch.data.manifest_rows import ManifestRow, Rows
-from vpmsearch.data.manifest_values import ALIASES, COLUMNS, Header, LineError
+from vpmsearch.data.manifest_values import ALIASES, COLUMNS, EMPTY, UNKNOWN, Header, LineError
 from vpmsearch.errors import DataError
 from vpmsearch.words import number_of
 
@@ -37,13 +38,23 @@ _DELIMITERS = ",;\t|"
 _DECODER = json.JSONDecoder()
 
 
-def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> Iterator[ManifestRow]:
+OnHeader = Callable[[Header], None]
+
+
+def nobody(header: Header) -> None:
+    """Hears a header and does nothing."""
+
+
+def read_manifest(
+    path: str | os.PathLike[str], zone: tzinfo | None = None, on_header: OnHeader = nobody
+) -> Iterator[ManifestRow]:
     """Yield the rows of a CSV or JSON-lines file in its order.
 
     Relative paths are relative to the manifest's folder. That the images exist is not checked here.
 
     Args:
-        zone: of times that name none; None is UTC.
+        zone: of times that name none; None is UTC. on_header: called with what the columns are, once for a CSV; for
+            JSON lines once for each set of keys.
 
     Raises:
         DataError: the file cannot be read, lacks the path column or has a bad line; names file and line.
@@ -55,9 +66,10 @@ def read_manifest(path: str | os.PathLike[str], zone: tzinfo | None = None) -> I
             what = "is not a regular file" if manifest.exists() else "does not exist"
             raise DataError(f"manifest {printable(manifest)} {what}; name a CSV or JSON-lines file")
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            rows = Rows(manifest.parent, zone)
-            read = _json_rows if manifest.suffix.lower() in (".jsonl", ".ndjson") else _csv_rows
-            for number, row in enumerate(read(_Lines(file), rows), start=1):
+            is_json = manifest.suffix.lower() in (".jsonl", ".ndjson")
+            rows = Rows(manifest.parent, zone, EMPTY if is_json else UNKNOWN)
+            read = _json_rows if is_json else _csv_rows
+            for number, row in enumerate(read(_Lines(file), rows, on_header), start=1):
                 line = row.line
                 if number > MAX_ROWS:
                     raise LineError(f"more than {MAX_ROWS} rows; split the file", line)
@@ -83,7 +95,7 @@ def rows_of(
     Raises:
         DataError: there is no column path, or a row is not what it should be.
     """
-    rows, line = Rows(folder, zone), 0
+    rows, line = Rows(folder, zone, EMPTY), 0
     try:
         header = Header(names, 1)
         for line, row in enumerate(values, start=1):
@@ -117,7 +129,7 @@ def _failure(manifest: Path, line: int, what: str) -> DataError:
     return DataError(f"{printable(manifest)}, line {line}: {what}")
 
 
-def _csv_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
+def _csv_rows(file: _Lines, rows: Rows, on_header: OnHeader) -> Iterator[ManifestRow]:
     lines = iter(file)
     first = next((line for line in lines if line.strip(_BLANK)), None)
     if first is None:
@@ -143,6 +155,7 @@ def _csv_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
         elif header is None:
             header = Header(values, line)
             width = header.width
+            on_header(header)
         elif len(values) != header.width:
             raise LineError(f"{number_of(len(values), 'field')} where the header has {header.width}", line)
         else:
@@ -159,7 +172,7 @@ def _delimiter(header: str) -> str:
     return max(_DELIMITERS, key=names)
 
 
-def _json_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
+def _json_rows(file: _Lines, rows: Rows, on_header: OnHeader) -> Iterator[ManifestRow]:
     line, headers = 0, dict[tuple[str, ...], Header]()
     for line, text in enumerate(file, start=1):
         file.length = 0
@@ -174,6 +187,7 @@ def _json_rows(file: _Lines, rows: Rows) -> Iterator[ManifestRow]:
         names = tuple(fields)
         if names not in headers:
             headers[names] = Header(names, line)
+            on_header(headers[names])
         yield rows.row([*fields.values(), None], headers[names], line)
     if line == 0:
         raise LineError("the file is empty", 1)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import SPLITS
-from vpmsearch.data.manifest_values import UNKNOWN, Header, LineError, attribute_of, label_of, shown, text_of, word_of
-from vpmsearch.data.moments import epoch, parse_moment
+from vpmsearch.data.manifest_values import Header, LineError, attribute_of, label_of, shown, text_of, word_of
+from vpmsearch.data.moments import epoch, parse_moment, plain_moment
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label
 from vpmsearch.types import as_utc
@@ -21,6 +21,9 @@ _REMEMBERED = 10_000
 """How many texts are remembered with their values."""
 
 _Attributes = tuple[tuple[str, str], ...]
+
+_SPLITS = (None, *SPLITS)
+_row = tuple.__new__  # of a named tuple: its own __new__ takes twice the time
 
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -51,10 +54,14 @@ class ManifestRow(NamedTuple):
 
 
 class Rows:
-    """Checks the fields of rows, one after another."""
+    """Checks the fields of rows, one after another.
 
-    def __init__(self, folder: Path, zone: tzinfo | None) -> None:
-        self._folder, self._zone = folder, zone
+    Args:
+        folder: of relative paths. zone: of times that name none; None is UTC. unknown: texts that stand for no value.
+    """
+
+    def __init__(self, folder: Path, zone: tzinfo | None, unknown: frozenset[str]) -> None:
+        self._folder, self._zone, self._unknown = folder, zone, unknown
         self._prefix = os.path.join(folder, "")  # noqa: PTH118 (as text, and with the separator)
         self._labels: dict[str, Label | None] = {}
         self._attributes: dict[tuple[str, str], tuple[str, str] | None] = {}
@@ -66,36 +73,37 @@ class Rows:
         Raises:
             LineError: a value is not what it should be.
         """
-        path, pid, camid, captured_at, split, track, clothes = [values[place] for place in header.places]
+        path, pid, camid, captured_at, split, track, clothes = header.pick(values)
         if not isinstance(path, str) or not path.strip():
             raise LineError("the path is empty or not text", line)
         if "\0" in path:
             raise LineError("the path holds a NUL", line)
-        if split is not None and (split := text_of(split, "split", line)) is not None and split not in SPLITS:
+        if split is not None and (split := text_of(split, "split", line, self._unknown)) not in _SPLITS:
             raise LineError(f"split {printable(split)!r} is none of {', '.join(SPLITS)}", line)
-        return ManifestRow(
-            self._folder,
-            self._name(path, line),
-            self._label(pid, "pid", line),
-            self._label(camid, "camid", line),
-            None if captured_at is None else self._time(captured_at, header.time_unit, line),
-            split,
-            None if track is None else word_of(track),
-            None if clothes is None else word_of(clothes),
-            self._others(values, header.others, line) if header.others else (),
-            line,
+        known = self._labels
+        return _row(
+            ManifestRow,
+            (
+                self._folder,
+                self._name(path, line),
+                known[pid] if pid.__class__ is str and pid in known else self._label(pid, "pid", line),
+                known[camid] if camid.__class__ is str and camid in known else self._label(camid, "camid", line),
+                None if captured_at is None else self._time(captured_at, header.time_unit, line),
+                split,
+                None if track is None else word_of(track, self._unknown),
+                None if clothes is None else word_of(clothes, self._unknown),
+                self._others(values, header.others, line) if header.others else (),
+                line,
+            ),
         )
 
     def _label(self, value: Any, name: str, line: int) -> Label | None:
-        """`label_of` with a memory."""
+        """`label_of` with a memory of texts."""
         if value.__class__ is not str:  # what is equal to 1 need not be the label 1
-            return None if value is None else label_of(value, name, line)
-        known = self._labels
-        if value in known:
-            return known[value]
-        if len(known) >= _REMEMBERED:
-            known.clear()
-        label = known[value] = label_of(value, name, line)
+            return None if value is None else label_of(value, name, line, self._unknown)
+        if len(self._labels) >= _REMEMBERED:
+            self._labels.clear()
+        label = self._labels[value] = label_of(value, name, line, self._unknown)
         return label
 
     def _others(self, values: Sequence[Any], others: Sequence[tuple[str, int]], line: int) -> _Attributes:
@@ -105,13 +113,13 @@ class Rows:
         for name, place in others:
             value = values[place]
             if value.__class__ is not str:
-                pair = attribute_of(name, value, line)
+                pair = attribute_of(name, value, line, self._unknown)
             elif (name, value) in known:
                 pair = known[name, value]
             else:
                 if len(known) >= _REMEMBERED:
                     known.clear()
-                pair = known[name, value] = attribute_of(name, value, line)
+                pair = known[name, value] = attribute_of(name, value, line, self._unknown)
             if pair is not None:
                 found.append(pair)
         return tuple(found)
@@ -123,7 +131,7 @@ class Rows:
         # Path writes "./a", "a//b", "a/./b" and "a/" another way; of most names these signs show that it need not look.
         untidy = "//" in path or "/." in path or path[0] == "." or path[-1] == "/"
         name = str(Path(path)) if untidy else path
-        if name.startswith("/") and name.startswith(self._prefix):
+        if name[0] == "/" and name.startswith(self._prefix):
             name = name[len(self._prefix) :] or "."
         return name
 
@@ -138,8 +146,11 @@ class Rows:
         )
 
     def _time(self, value: Any, unit: float, line: int) -> datetime | None:
-        if value.__class__ is str and value[:2] == "20":
-            text: str | None = value  # as nearly all are
+        text: str | None
+        if value.__class__ is str:
+            if not unit and (moment := plain_moment(value)) is not None:  # as nearly all are
+                return moment if moment.tzinfo is UTC else as_utc(moment)
+            text = value.strip()
         elif unit and isinstance(value, int | float) and not isinstance(value, bool):
             text = str(value)
         elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # not NaN
@@ -149,8 +160,8 @@ class Rows:
                 line,
             )
         else:
-            text = None if isinstance(value, float) else text_of(value, "captured_at", line)
-        if text is None or text in UNKNOWN:
+            text = None if isinstance(value, float) else text_of(value, "captured_at", line, self._unknown)
+        if text is None or text in self._unknown:
             return None
         try:
             return as_utc(epoch(float(text) * unit, text) if unit else parse_moment(text, self._zone))

@@ -6,9 +6,11 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from vpmsearch.data.image_files import EXTENSIONS
+from vpmsearch.data.labelled import LABEL_ALIASES
 from vpmsearch.errors import DataError
 from vpmsearch.labels import MAX_ATTRIBUTES, Label, as_label, as_name, attribute_text
 
@@ -16,20 +18,19 @@ COLUMNS = ("path", "pid", "camid", "captured_at", "split", "track", "clothes")
 """The known columns; all but the first may be absent."""
 
 ALIASES = {
-    "path": ("file", "file_name", "filename", "filepath", "file_path", "image", "image_path", "img_path"),
-    "pid": ("person_id", "person", "identity"),
-    "camid": ("cam_id", "camera_id", "camera", "cam"),
-    "captured_at": ("timestamp", "datetime", "time"),
-    "track": ("track_id", "tracklet"),
-    "clothes": ("clothes_id",),
-}
+    "path": ("file", "file_name", "filename", "filepath", "file_path", "image", "image_path", "img_path")
+} | LABEL_ALIASES
 """Other names of the known columns. They count only if the column's own name is not there."""
 
 UNKNOWN = frozenset(
     {"", "NaN", "nan", "-NaN", "-nan", "NaT", "None", "NULL", "null", "<NA>", "NA", "N/A", "n/a"}
     | {"#N/A", "#N/A N/A", "#NA", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 )
-"""What stands for no value: what pandas takes for one, and its NaT. Case counts: a person may be called Na."""
+"""The texts of a CSV that stand for no value, since it has no other way to say so: what pandas takes for one, and its
+NaT. Case counts: a person may be called Na."""
+EMPTY = frozenset({""})
+"""The only such text of JSON lines, frames and Arrow tables. These have null, None, NaN, NaT, so any text is meant."""
+_MISSING = frozenset({"nan", "NaN", "NaT", "None", "<NA>"})  # what Python's str() makes of a missing value
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,18})(?:\.0*)?")
 _UNNAMED = re.compile(r"(unnamed: [0-9]+)?")  # pandas's name of a column without one
 
@@ -60,6 +61,8 @@ class Header:
                 self.time_unit = unit
         self.places = [self._place(called, name) for name in COLUMNS]
         """The place of each of `COLUMNS` in a row; −1 if it is absent."""
+        self.pick = itemgetter(*self.places)
+        """The values of `COLUMNS` in a row whose last value is None."""
         taken = set(self.places)
         others = [
             (name, place)
@@ -74,6 +77,17 @@ class Header:
         if len(others) > MAX_ATTRIBUTES:
             raise LineError(f"{len(others)} columns beside the known ones; an image has up to {MAX_ATTRIBUTES}", line)
         self.width = len(names)
+        self._names = names
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each column is read as: a known column's name, "attribute", or "left out" where it has no name."""
+        label_of = {place: label for label, place in zip(COLUMNS, self.places, strict=True) if place >= 0}
+        others = {place for _, place in self.others}
+        return {
+            name: label_of.get(place, "attribute" if place in others else "left out")
+            for place, name in enumerate(self._names)
+        }
 
     @staticmethod
     def _place(called: list[str], name: str) -> int:
@@ -97,26 +111,29 @@ def _no_path(names: Sequence[str]) -> str:
     return f"there is no column path, only: {shown}"
 
 
-def attribute_of(name: str, value: Any, line: int) -> tuple[str, str] | None:
+def attribute_of(name: str, value: Any, line: int, unknown: frozenset[str]) -> tuple[str, str] | None:
     """Name and text of an attribute; None if its value is unknown.
+
+    Args:
+        unknown: texts that stand for no value, `UNKNOWN` or `EMPTY`.
 
     Raises:
         LineError: the value is no attribute.
     """
-    text = word_of(value)
+    text = word_of(value, unknown)
     try:
         return None if text is None else (name, attribute_text(text))
     except DataError as error:
         raise LineError(f"column {name[:80]}: {error}", line) from error
 
 
-def word_of(value: Any) -> str | None:
-    """A value of any type as text; None if it is unknown."""
+def word_of(value: Any, unknown: frozenset[str]) -> str | None:
+    """A value of any type as text; None if it is unknown, see `attribute_of`."""
     if value is None:
         return None
     if isinstance(value, str):
         text = value.strip()
-        return None if text in UNKNOWN else text
+        return None if text in unknown else text
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | dict):
@@ -126,8 +143,8 @@ def word_of(value: Any) -> str | None:
     return str(value)
 
 
-def text_of(value: Any, name: str, line: int) -> str | None:
-    """A value that must be text; None if it is unknown.
+def text_of(value: Any, name: str, line: int, unknown: frozenset[str]) -> str | None:
+    """A value that must be text; None if it is unknown, see `attribute_of`.
 
     Raises:
         LineError: it is no text.
@@ -137,7 +154,7 @@ def text_of(value: Any, name: str, line: int) -> str | None:
     if not isinstance(value, str):
         raise LineError(f"{name} must be text, not {shown(value)}", line)
     text = value.strip()
-    return None if text in UNKNOWN else text
+    return None if text in unknown else text
 
 
 def shown(value: Any) -> str:
@@ -145,8 +162,8 @@ def shown(value: Any) -> str:
     return type(value).__name__ if isinstance(value, list | dict) else repr(value)[:80]
 
 
-def label_of(value: Any, name: str, line: int) -> Label | None:
-    """A pid or camid: a whole number, or a word as given; None if it is unknown.
+def label_of(value: Any, name: str, line: int, unknown: frozenset[str]) -> Label | None:
+    """A pid or camid: a whole number, or a word as given; None if it is unknown, see `attribute_of`.
 
     Raises:
         LineError: it is no label.
@@ -163,8 +180,10 @@ def label_of(value: Any, name: str, line: int) -> Label | None:
         raise LineError(f"{name} must be a whole number or text, not {shown(value)}", line)
     if isinstance(value, str):
         value = value.strip()
-        if value in UNKNOWN:
+        if value in unknown:
             return None
+        if value in _MISSING:  # as one person, all who are not known would match each other
+            raise LineError(f"{name} {value!r} is a missing value turned to text; leave it null (None)", line)
         if _DECIMAL.fullmatch(value):  # pandas again: 17.0
             value = value.partition(".")[0].removeprefix("+")
     try:

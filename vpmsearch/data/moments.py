@@ -90,11 +90,8 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
         DataError: the text can be read in no way or in several, or the local time occurs twice or never.
     """
     text = text.strip()
-    if _PLAIN.fullmatch(text):
-        try:
-            return _in_range(datetime.fromisoformat(text))
-        except (ValueError, OverflowError):
-            pass  # what follows says why
+    if (plain := plain_moment(text)) is not None:
+        return plain
     found = _EPOCH.fullmatch(text)
     if found:
         return epoch(float(found["count"]) / _UNITS[found["unit"]], text)
@@ -109,6 +106,16 @@ def parse_moment(text: str, zone: tzinfo | None = None) -> datetime:
         return _placed(moment, parts["zone"], parts["area"], zone, text)
     except (ValueError, OverflowError) as error:
         raise DataError(f"{text!r:.80} is no time that exists ({error})") from error
+
+
+def plain_moment(text: str) -> datetime | None:
+    """The moment of a text in the form that most lists have, `_PLAIN`; None of any other, or if it is no time."""
+    if _PLAIN.fullmatch(text) is None:
+        return None
+    try:
+        return _in_range(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        return None
 
 
 def epoch(seconds: float, text: str | None = None) -> datetime:

@@ -5,7 +5,9 @@ Two ways to write one:
     {camid}/{captured_at:unix}-{}.jpg           a template: {name} is a field, {} anything, both without "/"
     (?P<pid>\d+)_c(?P<camid>\d+)                  a regular expression with named groups, for the rest
 
-`pid`, `camid`, `captured_at`, `track`, `clothes` and `split` mean what they are called; any other name is an attribute.
+`pid`, `camid`, `captured_at`, `track`, `clothes` and `split` mean what they are called, and so do the names that people
+use for them (`person`, `camera`, `time` …; see `FIELD_ALIASES`), in any case; any other name is an attribute. A pattern
+that names a label twice is refused.
 A pid or camid of digits is a number, whose zeros in front only pad the name: 0002 is 2; any other is a word.
 A field may say more after a colon: `int` takes digits alone; `captured_at:unix` and `captured_at:unix_ms` count since
 1970; `captured_at:%Y%m%d-%H%M%S` is written so (strptime). A pattern of n folders looks at the last n folders of a
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property
@@ -25,13 +27,17 @@ from pathlib import Path
 
 from vpmsearch.data.image_files import EXTENSIONS
 from vpmsearch.data.images import printable
-from vpmsearch.data.labelled import ImageRow, LabelledImage
+from vpmsearch.data.labelled import LABEL_ALIASES, ImageRow, LabelledImage
 from vpmsearch.data.moments import at_zone, epoch, parse_moment
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label, as_label, as_name
 
 LABELS = ("pid", "camid", "captured_at", "track", "clothes", "split")
 """The fields that are no attributes."""
+
+FIELD_ALIASES = {**LABEL_ALIASES, "pid": ("id", *LABEL_ALIASES["pid"])}
+"""Other names of the fields. In a list `id` is no pid, as a column of that name mostly numbers the rows."""
+_LABEL_CALLED = {one: label for label in LABELS for one in (label, *FIELD_ALIASES.get(label, ()))}
 
 _FIELD = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)?(?::(?P<form>[^{}]*))?\}")
 _NUMBER = r"-?[0-9]{1,18}"
@@ -124,25 +130,59 @@ def name_pattern(text: str, zone: tzinfo | None = None) -> NamePattern:
 def _of_expression(text: str, zone: tzinfo | None) -> NamePattern:
     try:
         expression = re.compile(text)
+        renamed = _renamed(text, expression.groupindex)
+        expression = re.compile(renamed) if renamed != text else expression
     except (re.error, OverflowError, RecursionError) as error:
         raise DataError(f"the pattern {text[:200]!r} is no regular expression ({error})") from error
     depth = re.sub(r"\[(?:\\.|[^\]])*\]", "", text).count("/")  # a slash in a set, such as [^/], is no folder
     return NamePattern(text, expression, depth, False, lambda value: parse_moment(value, zone))
 
 
+def _renamed(text: str, groups: Iterable[str]) -> str:
+    """A regular expression whose groups have the labels' own names.
+
+    Raises:
+        DataError: two groups are one label.
+    """
+    labels: dict[str, str] = {}
+    for name in groups:
+        label = _label_called(name)
+        if label in labels:
+            raise DataError(_twice(text, label, labels[label], name))
+        labels[label] = name
+    for label, name in labels.items():
+        if name != label:  # where the group begins, and where it is referred to
+            text = re.sub(rf"(?<!\\)\(\?(P<|P=|\()({name})([>)])", rf"(?\g<1>{label}\g<3>", text)
+    return text
+
+
+def _label_called(name: str) -> str:
+    """The label that a field's name stands for, or the name itself."""
+    return _LABEL_CALLED.get(name.lower(), name)
+
+
+def _twice(text: str, label: str, first: str, second: str) -> str:
+    if first == second:
+        return f"the pattern {text[:200]!r} names {first} twice"
+    return (
+        f"the pattern {text[:200]!r} names {label} twice, as {first} and as {second}; rename the one that is not meant"
+    )
+
+
 def _of_template(text: str, zone: tzinfo | None) -> NamePattern:
-    read_time: _Times = lambda value: parse_moment(value, zone)  # noqa: E731 (a default of what follows)
-    parts, end, names = [], 0, list[str]()
+    read_time: _Times = lambda value: _plain_time(value, zone)  # noqa: E731 (a default of what follows)
+    parts, end, names = [], 0, dict[str, str]()
     for field in _FIELD.finditer(text):
         parts.append(_literal(text, text[end : field.start()]))
         end = field.end()
-        name, form = field["name"], field["form"]
-        if name is None:
+        called, form = field["name"], field["form"]
+        if called is None:
             parts.append("[^/]*")
             continue
+        name = _label_called(called)
         if name in names:
-            raise DataError(f"the pattern {text[:200]!r} names {name} twice")
-        names.append(name)
+            raise DataError(_twice(text, name, names[name], called))
+        names[name] = called
         if name == "captured_at" and form:
             expression, read_time = _time_form(form, zone)
         else:
@@ -189,6 +229,15 @@ def _time_form(form: str, zone: tzinfo | None) -> tuple[str, _Times]:
     return expression, lambda value: _written(value, form, zone)
 
 
+def _plain_time(value: str, zone: tzinfo | None) -> datetime:
+    try:
+        return parse_moment(value, zone)
+    except DataError as error:
+        raise DataError(
+            f"{error}; the pattern says how it is written: {{captured_at:unix}}, {{captured_at:%Y%m%d}} …"
+        ) from error
+
+
 def _written(value: str, form: str, zone: tzinfo | None) -> datetime:
     try:
         return at_zone(datetime.strptime(value, form), zone)
@@ -196,7 +245,14 @@ def _written(value: str, form: str, zone: tzinfo | None) -> datetime:
         raise DataError(f"the time {value!r:.80} is not written as {form}") from error
 
 
-def _label(text: str | None) -> Label | None:
-    if text is None:
-        return None
+def label_of_name(text: str) -> Label:
+    """A pid or camid in the name of a file or folder: digits are a number, whose zeros in front only pad; see above.
+
+    Raises:
+        DataError: the text is no label.
+    """
     return int(text) if _IS_NUMBER.fullmatch(text) else as_label(text)
+
+
+def _label(text: str | None) -> Label | None:
+    return None if text is None else label_of_name(text)

@@ -9,8 +9,8 @@ import numpy as np
 
 from vpmsearch.data.images import printable
 from vpmsearch.data.layout import Tracklets
+from vpmsearch.data.mat_files import mat_numbers
 from vpmsearch.errors import DataError
-from vpmsearch.types import Int64
 
 
 def tracked_names(root: Path, lists: Tracklets) -> Iterator[tuple[str, int, int, str]]:
@@ -44,26 +44,3 @@ def tracked_names(root: Path, lists: Tracklets) -> Iterator[tuple[str, int, int,
             raise DataError(f"{where}: lines {first} to {last} of {lists.names}, which has {len(names)}")
         for name in names[first - 1 : last]:
             yield name, pid, camid, where
-
-
-def mat_numbers(file: Path) -> Int64:
-    """The one matrix of whole numbers in a .mat file, whatever it is called there.
-
-    Raises:
-        DataError: the file is none of MATLAB's of version 4 to 7, holds no such matrix, or scipy is not installed.
-    """
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise DataError(f"{printable(file)} needs scipy: pip install 'vpmsearch[mat]'") from error
-    try:
-        found = [value for name, value in loadmat(file).items() if not name.startswith("__")]
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # whatever a damaged file makes scipy raise: it has no class of its own for that
-        raise DataError(f"{printable(file)} cannot be read as a .mat file ({error}); unpack it again") from error
-    matrices = [value for value in found if isinstance(value, np.ndarray) and value.dtype.kind in "iuf"]
-    if len(matrices) != 1 or not (np.isfinite(matrices[0]) & (matrices[0] == np.round(matrices[0]))).all():
-        raise DataError(f"{printable(file)} holds no single matrix of whole numbers; unpack it again")
-    numbers: Int64 = matrices[0].astype(np.int64)
-    return numbers

@@ -31,12 +31,13 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--g:#15181c;--p:#1f2329;--i:#e9ecef;--q:#a9b0b8;--l:#434a53;--b:#56b4e9;--t:#343b44}}
 body{margin:0 auto;max-width:72rem;padding:1rem;background:var(--g);color:var(--i);font:1rem/1.45 system-ui,sans-serif}
 h1{font-size:1.3rem}h2{font-size:1.1rem;margin-top:2rem;overflow-wrap:anywhere}p,small{color:var(--q)}
-ol{list-style:none;padding:0;display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(11.5rem,1fr))}
+ol{list-style:none;padding:0;display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(12.5rem,1fr))}
 li{border:1px solid var(--l);border-radius:.5rem;background:var(--p);padding:.6rem;overflow-wrap:anywhere}
 img{display:block;margin:.3rem auto;max-width:100%;height:auto}
-table{border-collapse:collapse;width:100%;font-size:.85rem}th,td{text-align:left;font-weight:400;padding:.1rem}
+table{border-collapse:collapse;width:100%;font-size:.85rem}
+th,td{text-align:left;font-weight:400;padding:.1rem .2rem;white-space:nowrap;overflow-wrap:normal}
 td:last-child{text-align:right;font-variant-numeric:tabular-nums}
-td:nth-child(2){width:50%}.bar{display:block;height:.7rem;background:var(--t)}.bar>b{display:block;height:100%;background:var(--b)}
+td:nth-child(2){width:100%}.bar{display:block;height:.7rem;background:var(--t)}.bar>b{display:block;height:100%;background:var(--b)}
 .query{display:flex;flex-wrap:wrap;gap:.8rem;align-items:center}.query img{margin:.3rem 0}
 .match{color:#00775a}.no-match{color:#b34700}@media(prefers-color-scheme:dark){.match{color:#3fd6a8}.no-match{color:#ff9e5e}}
 @media print{.bar,.bar>b{print-color-adjust:exact}}

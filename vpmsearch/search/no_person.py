@@ -31,5 +31,8 @@ def no_person(width: int, height: int, spread: float, visible: int, regions: int
     if spread < LEAST_SPREAD:
         return "a picture of one colour shows no person"
     if width >= SCENE_ASPECT * height and min(width, height) >= SCENE_SIDE and visible >= SCENE_REGIONS * regions > 1:
-        return "this looks like a whole scene and no picture of one person; mark the person (--box, or on the page)"
+        return (
+            "this looks like a whole scene and no picture of one person; say who is meant (shell: --box, page: Find "
+            "people)"
+        )
     return ""

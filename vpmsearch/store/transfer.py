@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,9 +159,10 @@ def export(
     path: Path,
     *,
     overwrite: bool = False,
+    where: Mapping[str, str | Sequence[str]] | None = None,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> int:
-    """Write all images to a Parquet file, whole or not at all.
+    """Write all images, or those with asked-for attributes, to a Parquet file, whole or not at all.
 
     Columns: image_id, path, content_hash, pid, camid, captured_at (UTC), width, height, visibility (p), embeddings
     (p·d, region by region; a server's are 0 where a region is not visible), and each attribute as text. An attribute
@@ -169,14 +170,16 @@ def export(
     "vpmsearch" is the model, as JSON. `vpmsearch.data.frames.read_frame` reads the labels back.
 
     Args:
-        path: ends in .parquet. overwrite: replace an existing file. on_progress: called with the number of images just
+        path: ends in .parquet. overwrite: replace an existing file. where: attribute -> a value or several, see
+            `vpmsearch.types.SearchFilter`; None is all images. on_progress: called with the number of images just
             written.
 
     Returns:
         Images written.
 
     Raises:
-        DataError: pyarrow is not installed, or as `check_parquet`. OSError: the file cannot be written.
+        DataError: pyarrow is not installed, no image has the attributes, or as `check_parquet`. OSError: the file
+            cannot be written.
     """
     check_parquet(path, overwrite=overwrite)
     try:
@@ -185,6 +188,10 @@ def export(
         raise DataError("export needs pyarrow: pip install 'vpmsearch[postgres]'") from error
     view = store.snapshot
     ids = view.image_ids
+    if where:
+        ids = np.array(sorted(store.find(where=where)), np.int64)
+        if not len(ids):
+            raise DataError(f"nothing in {store.path} fits; `vpmsearch stats` says what it holds")
     schema = arrow_schema(view)
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for block in _blocks(ids):

@@ -20,6 +20,7 @@ from vpmsearch.web.access_log import AccessLog
 from vpmsearch.web.endpoints import guarded, router
 from vpmsearch.web.guard import Guard
 from vpmsearch.web.metrics import Metrics
+from vpmsearch.web.people import PeopleFinder
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.sessions import Sessions
 from vpmsearch.web.settings import ServeSettings
@@ -48,6 +49,7 @@ def create_app(service: SearchService, settings: ServeSettings, access_log: Acce
     )
     metrics = Metrics()
     app.state.service, app.state.settings, app.state.metrics = service, settings, metrics
+    app.state.finder = PeopleFinder(settings.detector)
     app.state.searching, app.state.sessions = Line(SEARCHES_AT_ONCE), Sessions()
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
+from vpmsearch.data.crops import CropBox
 from vpmsearch.search.pairs import PAIRS_ASKED, choose_pairs
 from vpmsearch.search.queries import region_names
 from vpmsearch.version import VERSION
@@ -17,9 +18,20 @@ from vpmsearch.web.answers import regions_seen, search_answer
 from vpmsearch.web.asking import cookie_name
 from vpmsearch.web.exports import MEDIA_TYPES, FileForm, exported
 from vpmsearch.web.fields import LARGEST_ID, box_of, known_fields
+from vpmsearch.web.people import PeopleFinder, known_people
 from vpmsearch.web.reference import reference_page
 from vpmsearch.web.responding import asker_of, in_turn, picture, service_of, shown, waited
-from vpmsearch.web.schemas import Health, IndexStats, Pair, Pairs, Problem, RegionsSeen, SearchAnswer
+from vpmsearch.web.schemas import (
+    Health,
+    IndexStats,
+    KnownPeople,
+    Pair,
+    Pairs,
+    PeopleFound,
+    Problem,
+    RegionsSeen,
+    SearchAnswer,
+)
 from vpmsearch.web.searching import Asked, asked
 from vpmsearch.web.waiting import MEDIA_TYPE, Place
 
@@ -47,6 +59,9 @@ _IMAGE_ERRORS = _ERRORS | {
 _LINES: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 _FILES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not changed"}}
+
+WHOLE = CropBox(0.0, 0.0, 1.0, 1.0)
+"""All of a photograph, at its full size."""
 
 router = APIRouter(prefix="/api")
 guarded = APIRouter(
@@ -156,6 +171,24 @@ async def regions(
     return await in_turn(request, work)
 
 
+@guarded.post("/people", responses=_UPLOAD_ERRORS | _LINES, response_model=PeopleFound)
+async def people(
+    request: Request, photograph: Annotated[UploadFile, File(description="A photograph of a scene.")]
+) -> PeopleFound | Response:
+    """The people in a photograph, as a detector finds them. A box, as `xywh=…`, is a part to search with.
+
+    Waits in the same line as the searches, and tells of it in lines of JSON where a search would.
+    """
+    service = service_of(request)
+    finder: PeopleFinder = request.app.state.finder
+
+    def work(place: Place) -> PeopleFound:
+        place.now("seeing")
+        return finder.find(service.part(photograph.file.read(), WHOLE))
+
+    return await in_turn(request, work)
+
+
 @guarded.post("/pairs", responses=_UPLOAD_ERRORS | _LINES, response_model=Pairs)
 async def pairs(
     request: Request,
@@ -206,12 +239,19 @@ def thumbnail(request: Request, image_id: ImageId) -> Response:
 
 @guarded.get("/images/{image_id}/scene", responses=_IMAGE_ERRORS | _JPEG, response_class=Response)
 def scene(request: Request, image_id: ImageId) -> Response:
-    """The whole picture that an image was cut from, its box outlined, as a JPEG of at most 1024 × 1024 pixels.
+    """The whole picture that an image was cut from, its box outlined, as a JPEG of at most 2048 × 2048 pixels.
 
     Of an image that is no part of a picture it is the image.
     """
     service = service_of(request)
     return picture(request, service, image_id, "scene", service.scene)
+
+
+@guarded.get("/images/{image_id}/people", responses=_IMAGE_ERRORS)
+def image_people(request: Request, image_id: ImageId) -> KnownPeople:
+    """The images of the index that were cut from the same photograph, or moment of a film, as an image; itself too."""
+    service = service_of(request)
+    return shown(lambda: known_people(service, service.view, image_id))
 
 
 @guarded.get("/stats", responses=_ERRORS)

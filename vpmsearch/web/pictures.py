@@ -20,6 +20,8 @@ THUMBNAIL = (192, 256)
 """Largest width and height of a thumbnail, in pixels."""
 PICTURE = (1024, 1024)
 """Largest width and height of a picture that is shown whole."""
+SCENE = (2048, 2048)
+"""The same of a scene, in which people are small."""
 
 
 def read_stored(record: ImageRecord) -> Image.Image:

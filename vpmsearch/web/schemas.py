@@ -147,6 +147,37 @@ class RegionsSeen(BaseModel):
     height: int
 
 
+class FoundPerson(BaseModel):
+    """A person that a detector found in a photograph."""
+
+    box: list[int] = Field(min_length=4, max_length=4, description="left, top, width, height in pixels")
+    score: float = Field(description="how sure the detector is, 0 to 1")
+
+
+class PeopleFound(BaseModel):
+    """The people in a photograph, surest first."""
+
+    width: int = Field(description="of the photograph, in pixels, upright")
+    height: int
+    detector: str = Field(description="which, and what it was trained on")
+    people: list[FoundPerson]
+
+
+class KnownPerson(BaseModel):
+    """An image of the index that was cut from a scene."""
+
+    image_id: int
+    box: list[int] = Field(min_length=4, max_length=4, description="left, top, width, height in pixels of the scene")
+
+
+class KnownPeople(BaseModel):
+    """The images of the index that were cut from one photograph, or from one moment of a film."""
+
+    width: int = Field(description="of the scene, in pixels; 0 where the image is no part of one")
+    height: int
+    people: list[KnownPerson]
+
+
 class IndexStats(BaseModel):
     """What is in the index."""
 

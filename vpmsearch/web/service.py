@@ -21,7 +21,7 @@ from vpmsearch.search.verdict import load_calibration, notice_of
 from vpmsearch.store import Gallery
 from vpmsearch.store.calibration_file import FILE_NAME as CALIBRATION_NAME
 from vpmsearch.types import RegionFeatures, SearchFilter
-from vpmsearch.web.pictures import PICTURE, THUMBNAIL, Box, cropped, jpeg, read_stored, read_whole
+from vpmsearch.web.pictures import PICTURE, SCENE, THUMBNAIL, Box, cropped, jpeg, read_stored, read_whole
 from vpmsearch.web.problems import problem_of
 from vpmsearch.web.recent import Recent
 from vpmsearch.web.state import Found, Photograph, View
@@ -205,12 +205,12 @@ class SearchService:
         return self._thumbnails.get(key, lambda: jpeg(read_stored(record), THUMBNAIL, quality=85))
 
     def scene(self, image_id: int) -> bytes:
-        """The whole picture that an image is a part of, its box outlined, as `picture` gives one.
+        """The whole picture that an image is a part of, its box outlined, as a JPEG of at most `SCENE` pixels.
 
         Raises:
             StoreError: it is not in the index. ImageError: its file is gone or has changed.
         """
-        return jpeg(self.scene_image(image_id), PICTURE, quality=92)
+        return jpeg(self.scene_image(image_id), SCENE, quality=90)
 
     def scene_image(self, image_id: int) -> Image.Image:
         """The same as a picture of any size.

@@ -35,6 +35,8 @@ class ServeSettings:
     trusted_proxies: addresses and networks. X-Forwarded-For and X-Forwarded-Proto are believed if they come from these.
     host_names: further names in the Host header that are accepted if there is no token.
     secure_cookie: browsers send the session over TLS only, even if the proxy speaks plain HTTP to the server.
+    detector: finds the people in an uploaded scene, see `vpmsearch.model.detectors.open_detector`; "" is the one in the
+        package.
 
     Raises:
         DataError: the address is not a loopback address and there is no token; the token is too short; a limit is below
@@ -55,6 +57,7 @@ class ServeSettings:
     trusted_proxies: tuple[str, ...] = ()
     host_names: tuple[str, ...] = ()
     secure_cookie: bool = False
+    detector: str = ""
 
     def __post_init__(self) -> None:
         if not self.token and not is_loopback(self.host):

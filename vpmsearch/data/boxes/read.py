@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import tzinfo
 from pathlib import Path
+from typing import Literal
 
 from vpmsearch.data import not_taken
 from vpmsearch.data.boxes.coco import coco_boxes
@@ -22,6 +23,8 @@ from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.data.manifest import MAX_ROWS
 from vpmsearch.errors import DataError
 
+BoxForm = Literal["coco", "mot", "yolo", "table"]
+"""COCO's JSON, MOTChallenge's text, a folder of YOLO's labels, or a list with the columns of boxes."""
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 
 
@@ -49,7 +52,8 @@ def read_boxes(
         DataError: the list cannot be read, or there is nobody in it.
     """
     pictures = pictures_of(gallery, Every.of(every))
-    found = _boxes(gallery, boxes, images, pictures, zone)
+    film = gallery if is_film(gallery) else None
+    found = found_boxes(boxes, pictures.stem_size, images=images, film=film, zone=zone)
     people = as_images(_placed(found, pictures, min_score), pictures)
     if not people:
         raise DataError(f"no person of {printable(boxes)} is in a picture of {printable(gallery)}")
@@ -123,29 +127,51 @@ def _called(box: FoundBox) -> str:
     return box.name or f"frame {box.frame}"
 
 
-def _boxes(
-    gallery: Path, boxes: Path, images: Path | None, pictures: Pictures, zone: tzinfo | None
-) -> Iterator[FoundBox]:
-    """The boxes of a list; the form of the file decides how it is read."""
-    film = gallery if is_film(gallery) else None
+def form_of(boxes: Path) -> BoxForm:
+    """What a list of boxes is, by its name and its first line.
+
+    Raises:
+        DataError: it is not there, or none that is known.
+    """
     if boxes.is_dir():
-        return yolo_boxes(boxes, pictures.stem_size)
+        return "yolo"
     if not boxes.exists():
         raise DataError(
             f"{printable(boxes)} does not exist; give the file of the boxes, or the folder of YOLO's labels"
         )
     suffix = boxes.suffix.lower()
     if suffix == ".json":
-        return coco_boxes(boxes, images)
+        return "coco"
     if suffix in _TABLES or suffix == ".txt":
         if suffix not in (".jsonl", ".ndjson") and looks_like_mot(_first_line(boxes)):
-            return mot_boxes(boxes)
+            return "mot"
         if suffix in _TABLES:
-            return table_boxes(boxes, zone, film)
+            return "table"
     raise DataError(
         f"{printable(boxes)} is no list of boxes that is known: COCO (.json), MOTChallenge (.txt), a folder of YOLO's "
         "labels, or .csv, .tsv or .jsonl with path, x, y, w, h"
     )
+
+
+def found_boxes(
+    boxes: Path,
+    size_of: Callable[[str], tuple[int, int] | None],
+    *,
+    images: Path | None = None,
+    film: Path | None = None,
+    zone: tzinfo | None = None,
+) -> Iterator[FoundBox]:
+    """The boxes of a list, by what it is; see `read_boxes`.
+
+    Args:
+        size_of: of the picture of a name without extension, which YOLO's labels need. film: that the boxes are of.
+    """
+    form = form_of(boxes)
+    if form == "yolo":
+        return yolo_boxes(boxes, size_of)
+    if form == "coco":
+        return coco_boxes(boxes, images)
+    return mot_boxes(boxes) if form == "mot" else table_boxes(boxes, zone, film)
 
 
 def _first_line(path: Path) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 from itertools import islice
 from pathlib import Path
 
 from vpmsearch.data.boxes.found import FoundBox
 from vpmsearch.data.images import printable
-from vpmsearch.data.manifest import MAX_ROWS, read_manifest, rows_of
+from vpmsearch.data.manifest import MAX_ROW, MAX_ROWS, read_manifest, rows_of
 from vpmsearch.data.manifest_rows import ManifestRow
 from vpmsearch.errors import DataError
 
@@ -25,6 +25,20 @@ _ALIASES = {
     "bb_height": "h", "confidence": "score", "conf": "score", "frame_number": "frame",
 }  # fmt: skip
 _OWN = (*_BOX, "score", "frame")
+
+
+def has_boxes(columns: Iterable[str]) -> bool:
+    """Whether a list has the columns of boxes, x, y, w and h, also by their other names."""
+    return {_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in columns} >= set(_BOX)
+
+
+def first_names(path: Path) -> list[str]:
+    """The first line's fields in lower case, as `_rows` reads the names of columns; none where it is no text."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [name.strip().lower() for name in next(csv.reader([file.readline(MAX_ROW)]), [])]
+    except (OSError, ValueError, csv.Error):
+        return []
 
 
 def table_boxes(path: Path, zone: tzinfo | None = None, film: Path | None = None) -> Iterator[FoundBox]:

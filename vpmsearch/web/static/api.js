@@ -35,6 +35,16 @@ export const picture = (id) => `api/images/${id}`;
 
 export const scene = (id) => `api/images/${id}/scene`;
 
+// The images of the index that were cut from the same scene, with their boxes.
+export const sceneOf = (id, signal) => ask(`api/images/${id}/people`, { signal });
+
+// The people that a detector finds in a file.
+export function people(file, signal) {
+  const body = new FormData();
+  body.append("photograph", file, "photograph");
+  return ask("api/people", { method: "POST", body, signal });
+}
+
 const boxText = (box) => (box ? [box.left, box.top, box.right, box.bottom].join(",") : "");
 
 // A photo is {file} or {id}, with the box of the part to use or null.

@@ -7,6 +7,7 @@ import { tellingNames } from "./names.js";
 import { cutOut, draw, loadImage, shade } from "./photo.js";
 import { searchWith } from "./photographs.js";
 import { report } from "./progress.js";
+import { showScene } from "./scene.js";
 import { state } from "./state.js";
 import { decide } from "./trail.js";
 
@@ -32,7 +33,7 @@ export async function open(hit) {
   by("compare-title").textContent = `Rank ${hit.rank}`;
   by("compare-summary").textContent = [`Distance ${hit.distance.toFixed(4)}`, ...hit.notes].join("; ");
   by("compare-caption").textContent = [fileName(hit.path), folder(hit.path), ...labels(hit)].filter(Boolean).join(" · ");
-  showScene(hit);
+  showScene(hit, signal);
   for (const id of ["compare-rows", "compare-looking"]) by(id).replaceChildren();
   for (const id of ["compare-query", "compare-hit"]) { by(id).width = by(id).height = 1; }
   const dialog = by("compare");
@@ -70,14 +71,6 @@ function row(part, photo, image, seen) {
     element("td", {}, bar(part.share), percent(part.share)));
 }
 
-// The photograph or film that the hit was cut from; a click shows it as large as it is.
-function showScene(hit) {
-  by("compare-scene").hidden = !hit.box;
-  by("scene-zoom").setAttribute("aria-pressed", "false");
-  if (hit.box) by("scene").src = api.scene(hit.image_id);
-  else by("scene").removeAttribute("src");
-}
-
 function step(by_) {
   const next = ranks[ranks.indexOf(shown) + by_];
   if (next) open(next);
@@ -100,10 +93,6 @@ by("compare").addEventListener("keydown", (event) => {
   if (!steps[event.key] || event.target.closest(".scroll")) return; // the table scrolls by these keys
   event.preventDefault();
   step(steps[event.key]);
-});
-by("scene-zoom").addEventListener("click", (event) => {
-  const button = event.currentTarget;
-  button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
 });
 by("compare-close").addEventListener("click", () => by("compare").close());
 by("compare-search").addEventListener("click", () => {

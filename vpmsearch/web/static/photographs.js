@@ -147,7 +147,7 @@ function remove(photo) {
   changed("query");
 }
 
-async function usePart(box) {
+export async function usePart(box) {
   const photo = state.photos[state.active];
   photo.box = box;
   try {
