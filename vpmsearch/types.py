@@ -6,24 +6,23 @@ Axes: n images, p regions (row-major over the grid: top to bottom, then left to 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from operator import index
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import FeatureError, ModelError
-from vpmsearch.labels import Attributes, Label
 from vpmsearch.labels import ImageRecord as ImageRecord
 from vpmsearch.labels import SearchFilter as SearchFilter
-from vpmsearch.views import result_view
+from vpmsearch.results import VERDICT_TEXTS as VERDICT_TEXTS
+from vpmsearch.results import Match as Match
+from vpmsearch.results import NoMatches as NoMatches
+from vpmsearch.results import RegionMatch as RegionMatch
+from vpmsearch.results import SearchResult as SearchResult
 from vpmsearch.words import number_of
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-    from PIL.Image import Image
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -202,144 +201,3 @@ class ModelInfo:
             return cls(**info)
         except TypeError as error:
             raise ModelError(f"incomplete model_info: {error}") from error
-
-
-@dataclass(frozen=True)
-class RegionMatch:
-    """One region's part in a match: distance D_i, weight C_i^q·C_i^g, and its share of all weights (0-1).
-
-    name: of the body part, see `vpmsearch.search.queries.region_names`; several regions may have the same name.
-    """
-
-    region: int
-    distance: float
-    weight: float
-    share: float
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Match:
-    """One gallery image with the reasons for its rank: Σ weight·distance / Σ weight = distance (Eq. 4).
-
-    pid, camid, attributes, captured_at, width, height: as in its `ImageRecord`. false_match_rate: the share of searches
-    for people who are not in the index that find an image as near, 0 to 1; None if the result was not judged (see
-    `vpmsearch.search.judged`). itself: whether it is the query itself, or has the query's content; then it is no match.
-    track_images: how many images of its track were found, if the search was for tracks.
-    """
-
-    image_id: int
-    path: str
-    pid: Label | None
-    camid: Label | None
-    distance: float
-    regions: tuple[RegionMatch, ...]
-    attributes: Attributes = field(default_factory=dict, hash=False)
-    captured_at: datetime | None = None
-    width: int = 0
-    height: int = 0
-    false_match_rate: float | None = None
-    itself: bool = False
-    track_images: int | None = None
-
-
-@dataclass(frozen=True)
-class NoMatches:
-    """Why a search found nothing.
-
-    kind: "index", the index is empty; "labels", nothing passes the filter, as no image has such labels at all;
-    "filter", nothing passes it; "query", the query shows no region that counts; "regions", no image that passes shares
-    a region with the query; "itself", only the query itself does, and it was to be left out. text: the same for a
-    person, with what was asked for.
-    """
-
-    kind: Literal["index", "labels", "filter", "query", "regions", "itself"]
-    text: str
-
-
-VERDICT_TEXTS: Mapping[str, str] = {
-    "match": "Few strangers come as near as the first.",
-    "unsure": "Now and then a stranger comes as near as the first.",
-    "no match": "Strangers come as near as the first.",
-}
-"""What each verdict means, in a sentence. All interfaces show this text."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The answer to one query, best match first.
-
-    candidates: images that were compared by Eq. 4. exact: every image was asked to be. timings_ms: milliseconds by
-    stage. depth: k', how many images of each region's list were compared; 0 where no list was needed. complete: no
-    other image can belong into the answer, which is what `exact` gives. bound_closed: by the bound, no image that the
-    lists do not name can; approximate lists may have missed one, so there it proves nothing. Where a scan over signs
-    took the place of lists, it is true if no other image's estimate comes near the last match. empty: why there are no
-    matches; None where there are some. verdict: "match", "unsure" or "no match" of the nearest image that is not the
-    query itself; filled_from: the id of the image that the query was filled from; calibration_notice: why the
-    calibration should be made anew, or ""; confirmed, refused: ids of images that a person has said to show whoever is
-    searched for, or somebody else. A search leaves these empty; `vpmsearch.search.judged` sets them.
-    no_person: why the query is no picture of a person, in a sentence, or ""; it has no verdict then.
-    images: in the index when it was searched; None on a server, where counting them takes longer than a search.
-    query: the photographs that were searched with, where `with_query` was given them.
-    """
-
-    matches: tuple[Match, ...]
-    candidates: int
-    exact: bool
-    timings_ms: Mapping[str, float] = field(default_factory=dict)
-    depth: int = 0
-    complete: bool = False
-    bound_closed: bool = False
-    empty: NoMatches | None = None
-    verdict: str | None = None
-    filled_from: int | None = None
-    calibration_notice: str = ""
-    confirmed: tuple[int, ...] = ()
-    refused: tuple[int, ...] = ()
-    no_person: str = ""
-    images: int | None = None
-    query: tuple[Image, ...] = field(default=(), compare=False)
-
-    @property
-    def elapsed_ms(self) -> float:
-        """All stages together, in milliseconds."""
-        return sum(self.timings_ms.values())
-
-    @property
-    def verdict_text(self) -> str:
-        """What the verdict means, or why the query shows no person, in a sentence; "" where neither is known."""
-        if self.no_person:
-            return f"{self.no_person[:1].upper()}{self.no_person[1:].rstrip('.')}."
-        if self.verdict is None or all(match.itself for match in self.matches):
-            return ""  # no image but the query itself was found, so there is no first one to speak of
-        return VERDICT_TEXTS[self.verdict]
-
-    def __repr__(self) -> str:
-        nearest = f"nearest {self.matches[0].distance:.4f} {self.matches[0].path!r}, " if self.matches else ""
-        nearest = f"{self.empty.text}, " if self.empty is not None else nearest
-        matches = number_of(len(self.matches), "match", "matches")
-        return f"<SearchResult: {matches}, {nearest}{self.candidates} compared>"
-
-    def with_query(self, *photographs: Image) -> SearchResult:
-        """The same, shown with the photographs that were searched with: several where they are one person."""
-        return replace(self, query=photographs)
-
-    def show(self, query: Image | None = None, *, top: int = 10, pid: Label | None = None) -> Image:
-        """The ranks as a picture, which a notebook displays; `.save` and `.show` of it do elsewhere.
-
-        Args:
-            query: what was searched with, to stand at the left; default: what `with_query` was given. top: matches at
-                most. pid: who that is, if known; matches are then marked right or wrong.
-        """
-        return result_view().result_picture(self, query, top=top, pid=pid)
-
-    def to_pandas(self) -> DataFrame:
-        """A row for each match: the fields of docs/answers.md, and distance_i, weight_i and share_i of each region i.
-
-        Raises:
-            DataError: pandas is not installed.
-        """
-        return result_view().result_frame(self)
-
-    def _repr_html_(self) -> str:
-        return result_view().result_html(self)

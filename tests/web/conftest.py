@@ -75,11 +75,20 @@ def client(service: SearchService, client_of: GetClient) -> TestClient:
 
 
 @pytest.fixture(scope="module")
-def shared_client(service: SearchService) -> Iterator[TestClient]:
-    """The same for all tests of a module, that only ask: FastAPI takes longer to make an application than they do."""
-    settings = ServeSettings(max_pixels=1_000_000, refresh_seconds=60, searches_a_minute=100_000)
-    with TestClient(create_app(service, settings), base_url=URL, client=("127.0.0.1", 50_000)) as client:
-        yield client
+def asking(service: SearchService) -> Iterator[GetClient]:
+    """Clients for all tests of a module that only ask: to make an application takes longer than they do."""
+    opened: dict[str, TestClient] = {}
+
+    def shared(token: str = "") -> TestClient:
+        if token not in opened:
+            settings = ServeSettings(max_pixels=1_000_000, refresh_seconds=60, searches_a_minute=100_000, token=token)
+            opened[token] = TestClient(create_app(service, settings), base_url=URL, client=("127.0.0.1", 50_000))
+            opened[token].__enter__()
+        return opened[token]
+
+    yield shared
+    for client in opened.values():
+        client.__exit__(None, None, None)
 
 
 @pytest.fixture

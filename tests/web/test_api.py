@@ -41,8 +41,8 @@ def features_of(service, data: bytes) -> RegionFeatures:
 
 
 @pytest.fixture
-def client(shared_client):
-    return shared_client
+def client(asking):
+    return asking()
 
 
 def test_an_upload_is_ranked_as_the_engine_ranks_it(client, service, photo):

@@ -30,8 +30,8 @@ def ids(answer) -> list[int]:
 
 
 @pytest.fixture
-def client(shared_client):
-    return shared_client
+def client(asking):
+    return asking()
 
 
 @pytest.fixture

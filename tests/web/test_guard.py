@@ -46,8 +46,8 @@ PROTECTED = ["/api/stats", "/api/images/1", "/api/images/1/thumbnail", "/api/ima
 
 
 @pytest.mark.parametrize("path", [*PROTECTED, "/api/openapi.json", "/api/nothing"])
-def test_without_the_token_nothing_is_told(client_of, service, path):
-    client = client_of(service, token=TOKEN)
+def test_without_the_token_nothing_is_told(asking, path):
+    client = asking(TOKEN)
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}, {"Cookie": "vpmsearch_token=x"}):
         answer = client.get(path, headers=headers)
         assert answer.status_code == 401
@@ -56,8 +56,8 @@ def test_without_the_token_nothing_is_told(client_of, service, path):
     assert client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code != 401
 
 
-def test_search_needs_the_token(client_of, service, photo):
-    client = client_of(service, token=TOKEN)
+def test_search_needs_the_token(asking, photo):
+    client = asking(TOKEN)
     files = {"photograph": ("x", photo)}
     assert client.post("/api/search", files=files).status_code == 401
     assert client.post("/api/search", files=files, headers={"Authorization": f"bearer {TOKEN}"}).status_code == 200
@@ -137,7 +137,8 @@ def test_other_host_names_are_refused_without_a_token(client_of, service):
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
-def test_pages_elsewhere_may_not_ask(client, site):
+def test_pages_elsewhere_may_not_ask(asking, site):
+    client = asking()
     assert client.get("/api/stats", headers={"Sec-Fetch-Site": site}).status_code == 403
     assert client.get("/api/stats", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
 
@@ -158,15 +159,16 @@ def test_pages_elsewhere_may_not_ask(client, site):
         (None, "my.server", 200),
     ],
 )
-def test_where_a_browser_does_not_say_whence_origin_tells(client_of, service, origin, host, status):
-    client = client_of(service, token=TOKEN)
+def test_where_a_browser_does_not_say_whence_origin_tells(asking, origin, host, status):
+    client = asking(TOKEN)
     headers = {"Authorization": f"Bearer {TOKEN}", "Host": host} | ({"Origin": origin} if origin else {})
     assert client.post("/api/search", data={"image_id": 1}, headers=headers).status_code == status
     told = headers | {"Sec-Fetch-Site": "same-origin"}
     assert client.post("/api/search", data={"image_id": 1}, headers=told).status_code == 200
 
 
-def test_headers_are_on_every_answer(client, service):
+def test_headers_are_on_every_answer(asking):
+    client = asking()
     paths = ["/", "/static/app.js", "/api/stats", "/api/nothing", "/api/images/99999", "/nowhere"]
     answers = [client.get(path) for path in paths] + [client.get("/", headers={"Host": "evil"})]
     for answer in answers:
@@ -333,7 +335,8 @@ def test_too_many_at_once_are_told_to_come_back():
         "/api/images/9223372036854775808",
     ],
 )
-def test_no_path_from_outside(client, path):
+def test_no_path_from_outside(asking, path):
+    client = asking()
     answer = client.get(path)
     assert answer.status_code in (404, 422)
     assert "root:" not in answer.text
