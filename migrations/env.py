@@ -6,7 +6,7 @@ from alembic import context
 from alembic.ddl.sqlite import SQLiteImpl
 from alembic.util.exc import CommandError
 
-from vpmsearch.store.folder.tables import Base
+from vpmsearch.store.folder.tables import METADATA
 
 
 class CatalogImpl(SQLiteImpl):
@@ -36,7 +36,7 @@ class CatalogImpl(SQLiteImpl):
 context.configure(
     version_table=context.config.attributes.get("version_table", "alembic_version"),
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=METADATA,
     render_as_batch=False,
     transactional_ddl=True,  # SQLite can create and drop within a transaction, and the caller has begun one
 )

@@ -35,6 +35,7 @@ CHANGES = {
             ),
         ],
         "store/folder/faiss_file.py": [
+            ('    b"IxF2": "flat",\n', '    b"IxF2": "flat",\n    b"IxSQ": "sq8",\n'),
             ('if name not in (b"IxF2", b"IHNf")', 'if name not in (b"IxF2", b"IHNf", b"IxSQ")'),
             (
                 '        file.vector("<f4", d * n)\n    else:\n',
@@ -128,6 +129,7 @@ from vpmsearch.evaluation.matching import check_matcher
 from vpmsearch.model.trunks import build_backbone
 from vpmsearch.search.answers import match_values
 from vpmsearch.search.open import searcher
+from vpmsearch.store.folder.faiss_file import kind_of
 from vpmsearch.store.folder.region_index import RegionIndex
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.types import ImageRecord, Match, ModelInfo, RegionFeatures
@@ -140,7 +142,7 @@ vectors, ids = rng.normal(size=(1100, 8)).astype(np.float32), np.arange(1100)
 path = Path(sys.argv[1]) / "region.faiss"
 RegionIndex.build(vectors, ids, "sq8").write(path)
 read = RegionIndex.read(path)
-print("an index type", read.kind, ids[5] in read.search(vectors[5:6], 20)[0][0])
+print("an index type", read.kind, kind_of(path), ids[5] in read.search(vectors[5:6], 20)[0][0])
 
 from vpmsearch.commands import options
 from vpmsearch.data.datasets import read_dataset
@@ -222,7 +224,7 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> str:
     "line",
     [
         "a trunk 256",
-        "an index type sq8 True",
+        "an index type sq8 sq8 True",
         "a data set 7 3 True",
         "a matcher coarse",
         "a store True photos/a.jpg",

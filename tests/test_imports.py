@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_weights import write_pictures, write_weights
 
 import vpmsearch
+from vpmsearch.store import GalleryStore
+from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
 PACKAGE = Path(vpmsearch.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -60,6 +63,36 @@ def test_which_commands_need_no_torch(tmp_path):
     assert "which is not the package's own model, needs torch" in errors[2]
     assert "a GPU also needs torch" in errors[3]
     assert not (tmp_path / "other").exists()
+
+
+def test_what_the_care_of_an_index_imports(tmp_path):
+    """Only what `verify` checks needs FAISS and HDF5; nothing needs Pillow, onnxruntime or SQLAlchemy's mapper."""
+    info = ModelInfo((6, 1), 8, "sha256:feed", input_size=(256, 128))
+    shares = np.full((3, 6), 1 / 6, np.float32)
+    with GalleryStore.create(tmp_path / "index", info) as store, store.writer() as writer:
+        writer.add([ImageRecord(f"/{i}.jpg") for i in range(3)], RegionFeatures(shares, np.ones((3, 6, 8), np.float32)))
+        writer.commit()
+    code = (
+        "import json, sys\n"
+        "from vpmsearch.commands.application import main\n"
+        "heavy = {'PIL', 'alembic', 'faiss', 'h5py', 'matplotlib', 'numpy.ma', 'onnxruntime', 'rich', 'scipy',\n"
+        "         'sqlalchemy.orm', 'torch'}\n"
+        "found = {}\n"
+        "for command in (['stats'], ['remove', '/1.jpg'], ['snapshot', 'copy'], ['verify']):\n"
+        "    sys.argv = ['vpmsearch', *command, '--index', 'index']\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit as end:\n"
+        "        assert not end.code, command\n"
+        "    found[command[0]] = sorted(heavy & set(sys.modules))\n"
+        "print(json.dumps(found))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    nothing: dict[str, list[str]] = {"stats": [], "remove": [], "snapshot": []}
+    assert json.loads(done.stdout.splitlines()[-1]) == nothing | {"verify": ["faiss", "h5py"]}
 
 
 def test_the_package_runs_as_a_module():

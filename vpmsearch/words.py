@@ -1,6 +1,8 @@
-"""Numbers as people read them: "1 image", "12 images", "8.0 MB", "50 megapixels"."""
+"""Numbers and paths as people read them: "1 image", "12 images", "8.0 MB", "50 megapixels"."""
 
 from __future__ import annotations
+
+import os
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
@@ -30,3 +32,9 @@ def pixel_count(count: int) -> str:
     if count < 100_000:
         return number_of(count, "pixel")
     return f"{count / 1e6:.1f}".removesuffix(".0") + (" megapixel" if count == 1_000_000 else " megapixels")
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    """A path as text that prints on one line and encodes as UTF-8, whatever bytes the name holds."""
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -22,8 +22,9 @@ from PIL import Image
 
 from vpmsearch.data import decoding, images
 from vpmsearch.data.image_files import image_files
-from vpmsearch.data.images import content_hash, load_image, printable, read_image, to_array
+from vpmsearch.data.images import content_hash, load_image, read_image, to_array
 from vpmsearch.errors import DataError, ImageError
+from vpmsearch.words import printable
 
 
 def picture(height=24, width=16, seed=0):

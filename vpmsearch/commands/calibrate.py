@@ -10,7 +10,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 FEW_PEOPLE = 100
 """Identities below which the rates of a calibration are said to be rough."""
@@ -93,7 +93,6 @@ def calibrate(
 
 
 def _asked(path: Path, count: int, json: bool) -> None:
-    from vpmsearch.data.images import printable
 
     if json:
         answer_json({"path": printable(path), "pairs": count})

@@ -10,7 +10,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command, counted, say
-from vpmsearch.words import byte_size, number_of
+from vpmsearch.words import byte_size, number_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,9 @@ def stats(
     json: options.Json = False,
 ) -> None:
     """Say what an index holds: images, identities, cameras, bytes, and how often each region is visible."""
-    from vpmsearch.data.images import printable
     from vpmsearch.store.open import open_index
 
-    with open_index(index) as store:
+    with open_index(index, files=False) as store:
         found = asdict(store.stats())
         if rejected:
             found["rejections"] = [{"path": path, "reason": reason} for path, reason in store.rejected()]
@@ -99,14 +98,13 @@ def remove(
     Several kinds together remove what fits all of them. A PATH that the index does not know is an error, and nothing is
     removed.
     """
-    from vpmsearch.data.images import printable
     from vpmsearch.store.open import open_index
 
     if not paths and not pid and not camid and not where and before is None:
         raise typer.BadParameter("say what to remove: a PATH, --pid, --camid, --where or --before")
     moment = options.moment(before, options.zone(timezone))
     labels = {"pids": options.labels(pid), "camids": options.labels(camid), "where": options.where(where)}
-    with open_index(index) as store:
+    with open_index(index, files=False) as store:
         found = _asked_for(store, paths or [], {**labels, "before": moment})
         names = [record.path for record in store.snapshot.records_of(found)] if dry_run else []
         count = len(found)
@@ -133,7 +131,6 @@ def _asked_for(store: Gallery, paths: list[Path], conditions: dict[str, Any]) ->
     Raises:
         DataError: the index knows nothing at one of the paths, or nothing fits.
     """
-    from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
     from vpmsearch.indexing.paths import rejected_path, stored_path
 
@@ -203,7 +200,7 @@ def snapshot(
     from vpmsearch.store import GalleryStore
     from vpmsearch.store.open import folder_of
 
-    with GalleryStore.open(folder_of(index, "use pg_dump or pg_basebackup")) as store:
+    with GalleryStore.open(folder_of(index, "use pg_dump or pg_basebackup"), files=False) as store:
         images = store.snapshot_to(target)
     _copied(images, target, json)
 

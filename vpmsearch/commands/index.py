@@ -11,7 +11,7 @@ from vpmsearch.commands import options
 from vpmsearch.commands.indexed import tell_not_taken, tell_report
 from vpmsearch.commands.model import extractor_for, weights_of_index
 from vpmsearch.commands.terminal import answer_json, building, command, progress, say
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +136,6 @@ def index(
     """
     from vpmsearch.commands.scenes import BoxOptions, Source, gallery_folder, read_people
     from vpmsearch.data.datasets import check_layout
-    from vpmsearch.data.images import printable
     from vpmsearch.data.moments import counting_taken_as_utc
     from vpmsearch.data.not_taken import counting_not_taken
     from vpmsearch.errors import DataError

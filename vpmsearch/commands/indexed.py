@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmsearch.commands.terminal import say
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 if TYPE_CHECKING:
     from vpmsearch.data.not_taken import NotTaken
@@ -18,8 +18,6 @@ SHOWN = 10
 
 def tell_not_taken(aside: NotTaken) -> None:
     """Say which files of a gallery were not taken, by kind, with examples of each kind."""
-    from vpmsearch.data.images import printable
-
     kinds = []
     for kind, count in aside.counts.most_common(SHOWN):
         examples = aside.examples.get(kind, [])
@@ -33,8 +31,6 @@ def tell_not_taken(aside: NotTaken) -> None:
 
 def tell_report(report: IndexReport, index: Place, *, dry_run: bool) -> None:
     """Say what was done, or would be: files by name first, then the counts, then what is worth knowing."""
-    from vpmsearch.data.images import printable
-
     _name("rejected", [f"{printable(r.path)}: {r.reason}" for r in report.rejected], "`vpmsearch stats --rejected`")
     if dry_run:
         _name("would prune", [printable(path) for path in report.pruned_paths], "--json")

@@ -9,7 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import answer, answer_json, command
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,6 @@ def layout(
     """
     from vpmsearch.data.guess import guesses, suggested_pattern, tried
     from vpmsearch.data.image_files import first_images
-    from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
 
     if not path.exists():
@@ -79,7 +78,6 @@ def layout(
 def _tell_unknown(path: Path, pattern: str | None) -> None:
     from vpmsearch.data.guess import called_so
     from vpmsearch.data.image_files import first_images
-    from vpmsearch.data.images import printable
     from vpmsearch.data.layout_finder import missing
 
     hint = f"; begin with --pattern '{pattern}'" if pattern else ""
@@ -93,7 +91,6 @@ def _tell_unknown(path: Path, pattern: str | None) -> None:
 
 
 def _tell_look(path: Path, zone: tzinfo | None, json: bool) -> None:
-    from vpmsearch.data.images import printable
     from vpmsearch.data.look import TITLES, look_at
 
     found = look_at(path, zone)
@@ -145,7 +142,6 @@ def _look_as_json(found: Look) -> dict[str, Any]:
 
 
 def _tell(guess: Guess) -> None:
-    from vpmsearch.data.images import printable
 
     answer(f"{guess.layout.name}: {guess.layout.title} in {printable(guess.root)}; {guess.layout.protocol}")
     for split, images in guess.splits.items():
@@ -160,7 +156,6 @@ def _labels(image: Any) -> str:
 
 
 def _tell_tried(found: Sequence[Tried], json: bool) -> None:
-    from vpmsearch.data.images import printable
 
     if json:
         answer_json({"names": [{"name": one.name, "labels": one.labels, "problem": one.problem} for one in found]})

@@ -11,7 +11,7 @@ import typer
 from vpmsearch.commands import options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, say
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +156,6 @@ class _Answer:
 
     @property
     def name(self) -> str:
-        from vpmsearch.data.images import printable
 
         return " + ".join(map(printable, self.paths))
 
@@ -248,7 +247,6 @@ def _no_person(info: ModelInfo, photograph: Seen, visibility: Float32) -> str:
 
 def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Seen], RegionFeatures, list[Source], list[str]]:
     """Features of the images that can be read, which files they are, and what is wrong with the others."""
-    from vpmsearch.data.images import printable
     from vpmsearch.model.extraction import Request
     from vpmsearch.search.itself import Source
     from vpmsearch.types import RegionFeatures
@@ -262,7 +260,6 @@ def _extract(extractor: Extractor, images: list[Path]) -> tuple[list[Seen], Regi
 
 
 def _print(found: _Answer, json: bool) -> None:
-    from vpmsearch.data.images import printable
     from vpmsearch.search.answers import answer_notes, answer_values, labels_text, shares_text
 
     result = found.result

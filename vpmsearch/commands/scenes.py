@@ -11,7 +11,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import progress, say
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -107,7 +107,6 @@ def read_people(galleries: Sequence[Path], source: Source, wanted: BoxOptions) -
 def _photographs(gallery: Path, source: Source) -> Sequence[LabelledImage]:
     from vpmsearch.data.datasets import read_gallery
     from vpmsearch.data.film import is_film
-    from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
 
     if gallery.is_file() and is_film(gallery):
@@ -116,7 +115,6 @@ def _photographs(gallery: Path, source: Source) -> Sequence[LabelledImage]:
 
 
 def _existing(gallery: Path) -> Path:
-    from vpmsearch.data.images import printable
     from vpmsearch.errors import DataError
 
     if not gallery.exists():

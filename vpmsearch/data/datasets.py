@@ -19,7 +19,6 @@ import numpy as np
 from vpmsearch.data import folders, lists
 from vpmsearch.data.guess import guesses
 from vpmsearch.data.image_files import is_image_name
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, LabelledImage, ReidDataset
 from vpmsearch.data.layout import Layout
 from vpmsearch.data.layout_finder import find, find_any
@@ -29,6 +28,7 @@ from vpmsearch.data.patterns import NamePattern, name_pattern
 from vpmsearch.data.trials import Trials
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label, in_order
+from vpmsearch.words import printable
 
 __all__ = [
     "DATASET_NAMES",

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from vpmsearch.data.image_files import image_files, image_names
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.layout_finder import SPLIT_FOLDERS
 from vpmsearch.data.patterns import NamePattern, label_of_name
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label
+from vpmsearch.words import printable
 
 _JUNK = re.compile(r"0*-1")  # 00-1 is MARS's
 # c3 or cam3 at the beginning or after a sign, so that the c of 9c4f2a is ignored; C3T in MARS's 0001C3T0002F001.

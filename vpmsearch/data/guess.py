@@ -12,7 +12,6 @@ from pathlib import Path
 
 from vpmsearch.data.folders import camera_of
 from vpmsearch.data.image_files import first_images
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import SPLITS, LabelledImage
 from vpmsearch.data.layout import Layout
 from vpmsearch.data.layout_finder import Place, names_fit, places_below, variant_at
@@ -20,6 +19,7 @@ from vpmsearch.data.layout_reader import read_split
 from vpmsearch.data.layout_table import LAYOUTS
 from vpmsearch.data.patterns import LABELS, name_pattern
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 SHOWN = 10
 """Names that are tried."""

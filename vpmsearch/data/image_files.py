@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vpmsearch.data import not_taken
 from vpmsearch.data.decoding import HEIC_EXTENSIONS
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 EXTENSIONS = frozenset(HEIC_EXTENSIONS) | frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .avif".split()  # noqa: SIM905

@@ -19,7 +19,7 @@ from vpmsearch.data.decoding import decoded, header_size, short, to_rgb
 from vpmsearch.data.film import Film, film_hash, is_film
 from vpmsearch.data.fragment import Part, PixelBox, part_of, with_box
 from vpmsearch.errors import DataError, ImageError
-from vpmsearch.words import byte_size
+from vpmsearch.words import byte_size, printable
 
 MAX_PIXELS = 50_000_000
 """An image with more pixels is refused before decoding: it is no person crop and may be a decompression bomb.
@@ -213,12 +213,6 @@ def to_array(
         rgb, box = _cut(rgb, box)
     resized = rgb.resize((width, height), Image.Resampling.BILINEAR, box=box)
     return np.array(resized, dtype=np.uint8)
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """A path as text that prints on one line and encodes as UTF-8, whatever bytes the name holds."""
-    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def hash_of(data: bytes) -> str:

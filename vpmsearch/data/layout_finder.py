@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vpmsearch.data.image_files import first_images, name_below
-from vpmsearch.data.images import printable
 from vpmsearch.data.layout import Layout, Variant, is_known
 from vpmsearch.data.layout_table import LAYOUTS
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 SPLIT_FOLDERS = frozenset(
     part.folder.split("/")[0] for layout in LAYOUTS for variant in layout.variants for part in variant.parts()

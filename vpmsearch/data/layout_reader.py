@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from vpmsearch.data.image_files import image_names, name_below
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import ImageRow
 from vpmsearch.data.layout import Layout, Listing, Part, Tracklets, is_known, pattern_of
 from vpmsearch.data.layout_finder import SPLIT_FOLDERS, Place, missing
 from vpmsearch.data.tracklets import tracked_names
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 
 def read_split(layout: Layout, place: Place, split: str) -> Iterator[ImageRow]:

@@ -11,12 +11,12 @@ from itertools import count, islice
 from pathlib import Path
 from typing import cast, overload
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, SPLITS, ImageRow, LabelledImage, ReidDataset
 from vpmsearch.data.manifest import OnHeader, nobody, read_manifest
 from vpmsearch.data.manifest_rows import ManifestRow
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label
+from vpmsearch.words import printable
 
 _BLOCK = 4096
 """Rows that are taken in together."""

@@ -13,7 +13,6 @@ from vpmsearch.data.boxes.found import FoundBox
 from vpmsearch.data.boxes.read import form_of, found_boxes
 from vpmsearch.data.boxes.table import first_names, has_boxes
 from vpmsearch.data.guess import labels_of
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import SPLITS, LabelledImage
 from vpmsearch.data.lists import list_gallery
 from vpmsearch.data.manifest import MAX_ROWS, read_manifest
@@ -21,6 +20,7 @@ from vpmsearch.data.manifest_values import Header
 from vpmsearch.data.not_taken import counting_not_taken
 from vpmsearch.errors import DataError
 from vpmsearch.types import as_utc
+from vpmsearch.words import printable
 
 TITLES = {
     "list": "a list of images",

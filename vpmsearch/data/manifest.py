@@ -21,11 +21,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.manifest_rows import ManifestRow, Rows
 from vpmsearch.data.manifest_values import ALIASES, COLUMNS, EMPTY, UNKNOWN, Header, LineError
 from vpmsearch.errors import DataError
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 MAX_ROW = 1 << 20
 """Most characters of a row, over all its lines. A longer one is refused before it fills the memory."""

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import SPLITS
 from vpmsearch.data.manifest_values import Header, LineError, attribute_of, label_of, shown, text_of, word_of
 from vpmsearch.data.moments import epoch, parse_moment, plain_moment
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label
 from vpmsearch.types import as_utc
+from vpmsearch.words import printable
 
 _REMEMBERED = 10_000
 """How many texts are remembered with their values."""

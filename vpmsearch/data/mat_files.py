@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.types import Int64
+from vpmsearch.words import printable
 
 
 def mat_values(file: Path, name: str | None = None) -> dict[str, Any]:

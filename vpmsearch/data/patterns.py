@@ -26,11 +26,11 @@ from functools import cached_property
 from pathlib import Path
 
 from vpmsearch.data.image_files import EXTENSIONS
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import LABEL_ALIASES, ImageRow, LabelledImage
 from vpmsearch.data.moments import at_zone, epoch, parse_moment
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label, as_label, as_name
+from vpmsearch.words import printable
 
 LABELS = ("pid", "camid", "captured_at", "track", "clothes", "split")
 """The fields that are no attributes."""

@@ -14,8 +14,9 @@ from PIL import Image
 
 from vpmsearch.data.film import Film, film_hash, is_film
 from vpmsearch.data.fragment import Part, part_of, part_or_file
-from vpmsearch.data.images import MAX_PIXELS, cut, part_hash, printable, read_image, read_scene
+from vpmsearch.data.images import MAX_PIXELS, cut, part_hash, read_image, read_scene
 from vpmsearch.errors import ImageError
+from vpmsearch.words import printable
 
 Ahead = tuple[str, Image.Image] | ImageError
 """Hash and pixels of a part of a film that was read ahead, or the error."""

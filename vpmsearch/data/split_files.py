@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.layout import SplitForm
 from vpmsearch.data.mat_files import are_whole, is_numbers, mat_values, whole
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 _LAST_NUMBER = re.compile(r".*?([0-9]{1,18})[^0-9]*")
 

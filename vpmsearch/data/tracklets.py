@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.layout import Tracklets
 from vpmsearch.data.mat_files import mat_numbers
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 
 def tracked_names(root: Path, lists: Tracklets) -> Iterator[tuple[str, int, int, str]]:

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import ImageRow, ReidDataset, Trial
 from vpmsearch.data.layout import Halves, Layout, pattern_of
 from vpmsearch.data.layout_finder import Place, find
 from vpmsearch.data.layout_reader import read_split
 from vpmsearch.data.split_files import Split, read_splits
 from vpmsearch.errors import DataError
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 SEED = 0
 """Of the halves that are drawn here."""

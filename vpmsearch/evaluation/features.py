@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from vpmsearch.data.crops import CropBox, sample_crop
-from vpmsearch.data.images import content_hash, printable
+from vpmsearch.data.images import content_hash
 from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.data.poor import AS_IT_IS
 from vpmsearch.errors import DataError
@@ -17,7 +17,7 @@ from vpmsearch.indexing.indexer import stored_path
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.store import GalleryView
 from vpmsearch.types import Int64, RegionFeatures
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 
 def query_crops(count: int, strategy: str, gamma: float, seed: int) -> list[CropBox | None]:

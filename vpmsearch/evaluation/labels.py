@@ -13,13 +13,13 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import JUNK_PID, LabelledImage, LeftOut, Protocol, ReidDataset, without_cameras
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.labelled import LabelledFeatures
 from vpmsearch.evaluation.metrics import shares_key
 from vpmsearch.labels import Label, label_codes
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
+from vpmsearch.words import printable
 
 Known = TypeVar("Known")
 TrackFeatures = Literal["mean", "best"]

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.matchers import RIDGE, WINDOWS, candidate_distances, second_moments, spatial_features
 from vpmsearch.evaluation.metrics import Float64
@@ -41,6 +40,7 @@ from vpmsearch.evaluation.sparse_matchers import (
 )
 from vpmsearch.model.extraction import Extractor, Request
 from vpmsearch.types import Int64
+from vpmsearch.words import printable
 
 MATCHERS = (*WINDOWS, *SPARSE)
 _LONGEST = 1024.0

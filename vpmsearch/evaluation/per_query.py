@@ -13,13 +13,12 @@ import numpy as np
 
 from vpmsearch.data.crops import CropBox
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.intervals import DIFFERENCE, Interval, mean_interval
 from vpmsearch.evaluation.rows import Evaluation
 from vpmsearch.labels import Label, as_label
 from vpmsearch.system.atomic import check_folder_of, replacing
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 
 @dataclass(frozen=True)

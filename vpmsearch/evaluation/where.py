@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import LabelledImage, ReidDataset
 from vpmsearch.errors import DataError
 from vpmsearch.indexing.labels import attributes_of
+from vpmsearch.words import printable
 
 _TOLD = 8
 

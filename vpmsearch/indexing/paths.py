@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from vpmsearch.data.fragment import file_of
-from vpmsearch.data.images import printable
+from vpmsearch.words import printable
 
 
 def stored_path(path: Path) -> str:

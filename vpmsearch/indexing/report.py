@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from vpmsearch.data.images import printable
 from vpmsearch.indexing.labels import LABELS, LabelChanges
 from vpmsearch.model.extraction import Rejected
+from vpmsearch.words import printable
 
 EXAMPLES = 10
 """A report names at most so many equal files; it counts all."""

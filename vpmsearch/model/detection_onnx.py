@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.model.detection import Floats, People, without_doubles
 from vpmsearch.model.onnx_runtime import open_session
 from vpmsearch.system.regular import open_regular
+from vpmsearch.words import printable
 
 LARGEST = 512 * 2**20
 """Largest size of a file, in bytes."""

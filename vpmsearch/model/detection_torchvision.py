@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.model.detection import Floats, People, without_doubles
 from vpmsearch.model.device import choose_device
+from vpmsearch.words import printable
 
 LARGEST_SIDE = 2048
 """A picture with a longer side (in pixels) is scaled down to this."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vpmsearch.data.images import load_image, printable
+from vpmsearch.data.images import load_image
 from vpmsearch.data.reading import scene_name
 from vpmsearch.errors import DataError, VpmsearchError
 from vpmsearch.report.drawing import fitted
@@ -20,7 +20,7 @@ from vpmsearch.report.scene import scene_of
 from vpmsearch.search.answers import answer_notes, labels_text
 from vpmsearch.system.atomic import replacing
 from vpmsearch.types import Match, SearchResult
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 SceneLoader = Callable[[str], Image.Image | None]
 """Returns the picture that an image was cut from, by the image's path; None if the image is a whole picture."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from vpmsearch.data.images import load_image, printable
+from vpmsearch.data.images import load_image
 from vpmsearch.errors import DataError, VpmsearchError
 from vpmsearch.labels import Label
 from vpmsearch.model.device import choose_device
@@ -32,7 +32,7 @@ from vpmsearch.store.folder.index_types import flat_index
 from vpmsearch.store.selection import Selection
 from vpmsearch.store.transfer import arrow_schema, arrow_table
 from vpmsearch.types import Float32, Int64, Match, SearchResult, as_utc
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.search.searcher import Searcher
 from vpmsearch.store import Gallery
 from vpmsearch.system.atomic import check_folder_of, replacing
-from vpmsearch.words import number_of
+from vpmsearch.words import number_of, printable
 
 PAIRS_ASKED = 150
 NEAR = 40

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 Where = str | os.PathLike[str] | Place
 
 
-def open_index(where: Where, *, device: str = "cpu") -> Gallery:
+def open_index(where: Where, *, device: str = "cpu", files: bool = True) -> Gallery:
     """Open an index in a folder or a database.
+
+    Args:
+        files: see `GalleryStore.open`; a server has none.
 
     Raises:
         StoreNotFoundError: there is none. Otherwise as `GalleryStore.open` and `ServerStore.open`.
     """
     place = Place.of(where)
     if place.folder is not None:
-        return GalleryStore.open(place.folder, device=device)
+        return GalleryStore.open(place.folder, device=device, files=files)
     from vpmsearch.store.postgres.store import ServerStore
 
     return ServerStore.open(place, device=device)

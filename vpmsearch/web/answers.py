@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vpmsearch.data.images import printable
 from vpmsearch.search.answers import answer_values, query_regions
 from vpmsearch.search.queries import region_names
 from vpmsearch.types import NoMatches, SearchResult
@@ -13,6 +12,7 @@ from vpmsearch.web.schemas import RegionsSeen, SearchAnswer
 from vpmsearch.web.searching import Searched
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.state import Photograph, View
+from vpmsearch.words import printable
 
 
 def regions_seen(service: SearchService, photograph: Photograph) -> RegionsSeen:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import File, Form, Request, UploadFile
 
-from vpmsearch.data.images import printable
 from vpmsearch.search.confirm import Taken, joined
 from vpmsearch.search.itself import Source
 from vpmsearch.search.no_person import no_person
@@ -31,6 +30,7 @@ from vpmsearch.web.pictures import Box
 from vpmsearch.web.service import SearchService
 from vpmsearch.web.state import Found, Photograph, View
 from vpmsearch.web.waiting import Place
+from vpmsearch.words import printable
 
 Id = Annotated[int, Form(ge=1, le=LARGEST_ID)]
 Text = Annotated[str, Form(max_length=5000)]

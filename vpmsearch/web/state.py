@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from vpmsearch.data.images import printable
 from vpmsearch.labels import Label
 from vpmsearch.search.searcher import Searcher
 from vpmsearch.search.verdict import Calibration
 from vpmsearch.store import GalleryView
 from vpmsearch.types import ImageRecord, Int64, RegionFeatures, SearchResult
+from vpmsearch.words import printable
 
 EXAMPLES, MOST_LISTED = 8, 1_000_000
 

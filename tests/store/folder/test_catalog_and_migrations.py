@@ -48,7 +48,7 @@ def test_models_and_migrations_give_the_same_schema(tmp_path, store):
     assert migrated == schema(store.path / "catalog.sqlite3")
     assert {"model", "image", "visibility", "segment", "rejected"} <= migrated.keys()
     with tables.open_engine(path).connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), tables.METADATA) == []
 
 
 def test_the_head_is_what_the_code_expects(store):

@@ -490,7 +490,7 @@ def test_an_index_of_the_first_revision_is_upgraded_and_searched(tmp_path):
             writer.commit()
         assert store.verify().ok
     with tables.open_engine(path / "catalog.sqlite3").connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), tables.METADATA) == []
 
 
 OLDER_INDEX = OLD_INDEX.with_name("index-0002")

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from vpmsearch.data import not_taken
 from vpmsearch.data.boxes.found import FoundBox
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.labels import as_attributes, attribute_text
 from vpmsearch.system.regular import open_regular
+from vpmsearch.words import printable
 
 PERSON = "person"
 """COCO's category of people; also its id 1, where a file names no categories."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from vpmsearch.data import not_taken
 from vpmsearch.data.boxes.found import FoundBox
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.system.regular import open_regular
+from vpmsearch.words import printable
 
 PEDESTRIAN = 1
 _LARGEST, _LONGEST = 1 << 30, 1000  # bytes of a file, characters of a line

@@ -17,8 +17,9 @@ from vpmsearch.data.boxes.found import FoundBox
 from vpmsearch.data.film import Film, is_film
 from vpmsearch.data.fragment import Part
 from vpmsearch.data.image_files import EXTENSIONS, image_names
-from vpmsearch.data.images import MAX_PIXELS, image_size, printable
+from vpmsearch.data.images import MAX_PIXELS, image_size
 from vpmsearch.errors import DataError, ImageError
+from vpmsearch.words import printable
 
 
 @dataclass(frozen=True)

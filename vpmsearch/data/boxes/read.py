@@ -18,10 +18,10 @@ from vpmsearch.data.boxes.table import table_boxes
 from vpmsearch.data.boxes.yolo import yolo_boxes
 from vpmsearch.data.film import is_film
 from vpmsearch.data.fragment import MAX_SIDE, Part, box_from, with_box
-from vpmsearch.data.images import printable
 from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.data.manifest import MAX_ROWS
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 BoxForm = Literal["coco", "mot", "yolo", "table"]
 """COCO's JSON, MOTChallenge's text, a folder of YOLO's labels, or a list with the columns of boxes."""

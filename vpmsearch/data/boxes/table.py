@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 
 from vpmsearch.data.boxes.found import FoundBox
-from vpmsearch.data.images import printable
 from vpmsearch.data.manifest import MAX_ROW, MAX_ROWS, read_manifest, rows_of
 from vpmsearch.data.manifest_rows import ManifestRow
 from vpmsearch.errors import DataError
+from vpmsearch.words import printable
 
 _BOX = ("x", "y", "w", "h")
 _ALIASES = {

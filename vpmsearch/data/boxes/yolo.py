@@ -14,9 +14,9 @@ from pathlib import Path
 from vpmsearch.data import not_taken
 from vpmsearch.data.boxes.coco import PERSON
 from vpmsearch.data.boxes.found import FoundBox
-from vpmsearch.data.images import printable
 from vpmsearch.errors import DataError
 from vpmsearch.system.regular import open_regular
+from vpmsearch.words import printable
 
 _LARGEST = 1 << 26  # bytes of one file
 _NAMES = "classes.txt"

@@ -27,14 +27,14 @@ from vpmsearch.store.folder.columns import whole_numbers
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.sqlite import connect, translated, unlocked_state
 from vpmsearch.store.folder.tables import (
+    COPY,
+    IMAGE,
     LIVE,
-    Copy,
-    Image,
-    Model,
-    Rejected,
-    Segment,
-    SegmentFile,
-    Visibility,
+    MODEL,
+    REJECTED,
+    SEGMENT,
+    SEGMENT_FILE,
+    VISIBILITY,
     listed,
     open_engine,
 )
@@ -133,7 +133,7 @@ class Catalog:
         with translated(self.path), self._reading.connect() as connection:
             rows = connection.execute(text("SELECT name, seq FROM sqlite_sequence LIMIT 10")).all()
             given = {row.name: int(whole_numbers([row.seq], "sqlite_sequence.seq")[0]) for row in rows}
-        return given.get(Image.__tablename__, 0) + 1, given.get(Segment.__tablename__, 0) + 1
+        return given.get(IMAGE.name, 0) + 1, given.get(SEGMENT.name, 0) + 1
 
     def apply(self, changes: Changes) -> None:
         """Make one commit visible."""
@@ -150,10 +150,10 @@ class Catalog:
             before = checksums.table_sum(connection, "image", touched)
             before_rejected = checksums.table_sum(connection, "rejected", gone)
             if changes.removed:  # before the insertions: a changed file's new image takes over its path
-                tombstones = update(Image).where(LIVE, listed(Image.id, changes.removed)).values(removed_at=now)
+                tombstones = update(IMAGE).where(LIVE, listed(IMAGE.c.id, changes.removed)).values(removed_at=now)
                 connection.execute(tombstones)
             if changes.updated:
-                target = update(Image).where(Image.id == bindparam("image"), LIVE)
+                target = update(IMAGE).where(IMAGE.c.id == bindparam("image"), LIVE)
                 columns = ("path", "pid", "camid", "captured_at", "attributes")
                 target = target.values({name: bindparam(f"new_{name}") for name in columns})
                 known = changes.updated.items()
@@ -162,16 +162,16 @@ class Catalog:
                 checksums.put(connection, checksums.RELABELLED, secrets.randbits(62))
             if changes.segment_id is not None:
                 segment = {"id": changes.segment_id, "images": len(changes.ids), "created_at": now}
-                connection.execute(insert(Segment), segment)
+                connection.execute(insert(SEGMENT), segment)
                 insert_files(connection, changes.segment_id, changes.files)
-                connection.execute(insert(Image), _image_values(changes))
+                connection.execute(insert(IMAGE), _image_values(changes))
                 scores = (row.astype("<f4").tobytes() for row in changes.visibility)
                 values = [{"image_id": i, "scores": blob} for i, blob in zip(changes.ids, scores, strict=True)]
-                connection.execute(insert(Visibility), values)
+                connection.execute(insert(VISIBILITY), values)
             if gone:
-                connection.execute(delete(Rejected).where(listed(Rejected.path, sorted(gone))))
+                connection.execute(delete(REJECTED).where(listed(REJECTED.c.path, sorted(gone))))
             if rejected:
-                connection.execute(insert(Rejected), rejected)
+                connection.execute(insert(REJECTED), rejected)
             after = checksums.table_sum(connection, "image", touched)
             checksums.add(connection, "image", after - before)
             checksums.add(connection, "rejected", checksums.table_sum(connection, "rejected", gone) - before_rejected)
@@ -185,18 +185,18 @@ class Catalog:
                 that stay, in the order of their rows.
         """
         moves = [{"image": image_id, "place": row} for row, image_id in enumerate(ids.tolist())]
-        removed = (Image.removed_at.is_not(None), listed(Image.segment_id, old))
+        removed = (IMAGE.c.removed_at.is_not(None), listed(IMAGE.c.segment_id, old))
         with self._write() as connection:
-            gone = connection.execute(select(Image.id).where(*removed)).scalars().all()
+            gone = connection.execute(select(IMAGE.c.id).where(*removed)).scalars().all()
             checksums.add(connection, "image", -checksums.table_sum(connection, "image", gone))
-            connection.execute(delete(Image).where(*removed))  # visibility rows follow
+            connection.execute(delete(IMAGE).where(*removed))  # visibility rows follow
             if moves:
                 segment = {"id": segment_id, "images": len(moves), "created_at": datetime.now(UTC)}
-                connection.execute(insert(Segment), segment)
+                connection.execute(insert(SEGMENT), segment)
                 insert_files(connection, segment_id, files)
-                target = update(Image).where(Image.id == bindparam("image"))
+                target = update(IMAGE).where(IMAGE.c.id == bindparam("image"))
                 connection.execute(target.values(segment_id=segment_id, row=bindparam("place")), moves)
-            connection.execute(delete(Segment).where(listed(Segment.id, old)))
+            connection.execute(delete(SEGMENT).where(listed(SEGMENT.c.id, old)))
             _sum_segments(connection)
 
     def note_copies(
@@ -210,10 +210,10 @@ class Catalog:
         """
         now, made = datetime.now(UTC), made or {}
         with self._write() as connection:
-            connection.execute(delete(Copy).where(listed(Copy.path, [*made, *gone])))
+            connection.execute(delete(COPY).where(listed(COPY.c.path, [*made, *gone])))
             if made:
                 known = {"created_at": now, "owner": os.path.abspath(owner or self.path.parent)}  # noqa: PTH100
-                connection.execute(insert(Copy), [{"path": path, "total": n, **known} for path, n in made.items()])
+                connection.execute(insert(COPY), [{"path": path, "total": n, **known} for path, n in made.items()])
             checksums.put(connection, "copy", checksums.table_sum(connection, "copy"))
 
     def truncate_wal(self, wait_seconds: float = 0.0) -> bool:
@@ -250,7 +250,7 @@ def create(path: Path, model: StoredModel) -> None:
     }
     with translated(path), open_engine(path, create=True).begin() as connection:
         schema.make(connection, REVISION)
-        connection.execute(insert(Model), row)
+        connection.execute(insert(MODEL), row)
         sum_all(connection)
 
 
@@ -263,7 +263,7 @@ def sum_all(connection: Connection) -> None:
 def insert_files(connection: Connection, segment_id: int, files: Sequence[FileSum]) -> None:
     """Record the files of a segment."""
     rows = [{"segment_id": segment_id, "name": f.name, "size": f.size, "digest": f.digest} for f in files]
-    connection.execute(insert(SegmentFile), rows)
+    connection.execute(insert(SEGMENT_FILE), rows)
 
 
 def _sum_segments(connection: Connection) -> None:

@@ -100,7 +100,8 @@ class Labels:
 
     def present(self, kept: Bool) -> set[Label]:
         """The distinct labels among those in `kept` (n,)."""
-        return {self.values[code] for code in np.unique(self.codes[kept]).tolist() if code >= 0}
+        counts = np.bincount(self.codes[kept] + 1)[1:]  # code −1 has no value
+        return {self.values[code] for code in np.flatnonzero(counts).tolist()}
 
     def at(self, row: int) -> Label | None:
         """One label."""

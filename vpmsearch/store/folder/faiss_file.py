@@ -15,9 +15,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vpmsearch.errors import StoreDamagedError
+from vpmsearch.store.folder.files import open_file
+
 MAX_IMAGE_ID = 1 << 29
 """A search keeps a bit, and for a moment a byte, for every id up to the largest: 512 MiB."""
 
+_KINDS = {
+    b"IxF2": "flat",
+    b"IHNf": "hnsw",
+    b"IwFl": "ivf-flat",
+    b"IwSq": "ivf-sq8",
+    b"IwPQ": "ivf-pq",
+    b"IwPf": "ivf-pqfs",
+}
+"""The type of `index_types` by FAISS's four letters for it; those of an id map are followed by the letters it maps."""
+_HEAD = 41  # bytes: the letters of an id map, its header, and the letters of what it maps
 _FOREIGN = {
     b"IxF2": "IndexFlatL2",
     b"IxFI": "IndexFlatIP",
@@ -124,6 +137,26 @@ def problem(path: Path) -> str:
     except _DamageError as error:
         return str(error)
     return ""
+
+
+def kind_of(path: Path) -> str:
+    """The type of the index in a file, by its first bytes: FAISS is not needed to tell.
+
+    Raises:
+        StoreDamagedError: the file is missing, or no index that vpmsearch writes. StoreError: it cannot be opened.
+    """
+    with open_file(path) as opened:
+        file = _File(np.frombuffer(opened.read(_HEAD), np.uint8))
+    try:
+        name = file.name()
+        if name == b"IxM2":
+            _header(file)
+            name = file.name()
+        return _KINDS[name]
+    except (_DamageError, KeyError) as error:
+        raise StoreDamagedError(
+            f"{path} holds no index that vpmsearch writes; `vpmsearch compact` builds it again from the embeddings"
+        ) from error
 
 
 def _header(file: _File) -> tuple[int, int]:

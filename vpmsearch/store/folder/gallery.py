@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vpmsearch.errors import StoreError
 from vpmsearch.store import calibration_file
 from vpmsearch.store.contract import Gallery
@@ -21,10 +19,12 @@ from vpmsearch.store.folder.creation import create_index
 from vpmsearch.store.folder.index_types import check_index_type, gpu_of
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.maintenance import verify
+from vpmsearch.store.folder.moment import Moment, undisturbed
 from vpmsearch.store.folder.opening import open_catalog
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.segments import bytes_by_kind
-from vpmsearch.store.folder.snapshot import Snapshot
+from vpmsearch.store.folder.snapshot import Snapshot, committed
+from vpmsearch.store.folder.statistics import measured
 from vpmsearch.store.folder.writer import GalleryWriter
 from vpmsearch.store.intake import check_dtype
 from vpmsearch.store.values import CompactReport, OnBuild, StoredModel, StoreStats, VerifyReport, tell_nobody
@@ -38,14 +38,18 @@ class GalleryStore(Gallery):
     Make one by `create` or `open`. Several threads may use it.
     """
 
-    def __init__(self, path: Path, catalog: Catalog, device: str) -> None:
+    def __init__(self, path: Path, catalog: Catalog, device: str, files: bool = True) -> None:
         self.path: Path = path
         self.device = device
         self._catalog = catalog
         self._lock = threading.RLock()
-        self._snapshot: Snapshot | None = Snapshot.take(path, catalog, device)
-        self._before: Snapshot | None = self._snapshot
-        self._model = self._snapshot.stored_model
+        self._snapshot: Snapshot | None = None
+        self._before: Snapshot | None = None
+        self._listed: Moment | None = None
+        if files:
+            self._take()
+        else:
+            self._model = self._committed().model
 
     @classmethod
     def create(
@@ -83,11 +87,13 @@ class GalleryStore(Gallery):
         return cls.open(folder, device=device)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, device: str = "cpu") -> GalleryStore:
+    def open(cls, path: str | os.PathLike[str], *, device: str = "cpu", files: bool = True) -> GalleryStore:
         """Open an index, every file of it.
 
         Args:
             path: its folder. device: where its indexes are searched: "cpu", "cuda", "cuda:N" or "auto".
+            files: False opens the catalog alone, which is enough to count, find and remove images. The other files are
+                opened when `snapshot` is first used.
 
         Raises:
             StoreNotFoundError: there is none. StoreVersionError: it needs `vpmsearch upgrade`, or a newer vpmsearch.
@@ -95,7 +101,7 @@ class GalleryStore(Gallery):
         """
         gpu_of(device)
         folder = Path(path)
-        return cls(folder, open_catalog(folder), device)
+        return cls(folder, open_catalog(folder), device, files)
 
     def __repr__(self) -> str:
         if self._closed:
@@ -123,6 +129,7 @@ class GalleryStore(Gallery):
 
     def _take(self) -> None:
         self._snapshot = self._before = Snapshot.take(self.path, self._catalog, self.device, self._before)
+        self._listed = self._snapshot.moment
         self._model = self._snapshot.stored_model  # another index may have replaced the one at this path
 
     def _outdate(self) -> None:
@@ -132,18 +139,15 @@ class GalleryStore(Gallery):
 
     def _forget(self) -> None:
         with self._lock:
-            self._snapshot = self._before = None
+            self._snapshot = self._before = self._listed = None
 
-    def _now(self) -> Snapshot:
-        """A snapshot of what is committed now. The one that searches see does not change."""
+    def _committed(self) -> Moment:
+        """The catalog as it is committed now. What searches see does not change."""
         with self._lock:
             self._check_open()
-            state = self._catalog.ask(Reader.state)
-            if self._snapshot is None:
-                self._take()
-            if self._snapshot is not None and self._snapshot.state == state:
-                return self._snapshot
-            return Snapshot.take(self.path, self._catalog, self.device, self._before)
+            if self._listed is None or self._catalog.ask(Reader.state) != self._listed.state:
+                self._listed = committed(self._catalog, self._before)
+            return self._listed
 
     def refresh(self) -> bool:
         """Take a new snapshot if something was committed since the last; True if so."""
@@ -165,7 +169,7 @@ class GalleryStore(Gallery):
 
     def live_files(self) -> dict[str, tuple[int, str]]:
         """Path -> (image id, content hash) of all images committed by now."""
-        return self._now().files()
+        return self._committed().files()
 
     def rejected(self) -> list[tuple[str, str]]:
         """(path, reason) of the files that could not be indexed, by path."""
@@ -173,26 +177,18 @@ class GalleryStore(Gallery):
         return self._catalog.ask(Reader.rejected)
 
     def _found(self, wanted: SearchFilter, paths: Sequence[str]) -> list[int]:
-        view = self._now()
-        found: list[int] = view.image_ids[view.select(wanted, paths)].tolist()
+        found: list[int] = self._committed().find(wanted, paths).tolist()
         return found
 
     def stats(self) -> StoreStats:
-        """What the snapshot holds, and the bytes on disk now.
+        """What is committed, and the bytes on disk now.
 
         Raises:
-            StoreDamagedError: the calibration is damaged.
+            StoreDamagedError: a file, or the calibration, is damaged.
         """
-        view = self.snapshot
-        regions = range(self.model_info.p)
-        types = [sorted({part.regions[region].kind for part in view.open_segments.values()}) for region in regions]
-        mean = view.visibility.mean(axis=0, dtype=np.float64) if len(view) else np.zeros(self.model_info.p)
         return StoreStats(
-            **view.counts(),
+            **undisturbed(self._committed, lambda moment: measured(self.path, moment)),
             bytes_on_disk=bytes_by_kind(self.path),
-            region_images=view.visible.sum(axis=0).tolist(),
-            region_visibility=mean.tolist(),
-            region_index_types=types,
             model=dataclasses.asdict(self.model_info),
             index_type=self.index_type,
             embedding_dtype=self.embedding_dtype,

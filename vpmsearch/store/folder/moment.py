@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from vpmsearch.errors import StoreDamagedError
+from vpmsearch.labels import Label, in_order, is_junk
 from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.store.folder.files import REMEDY, segment_folder
 from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.segments import OpenSegment, open_segment
 from vpmsearch.store.values import StoredModel
-from vpmsearch.types import Bool, Int64
+from vpmsearch.types import Bool, Int64, SearchFilter
 from vpmsearch.words import number_of
+
+Done = TypeVar("Done")
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,43 @@ class Moment:
             segments[segment_id] = Listed(images, files, labels)
         return cls(state, reader.model(), relabelled, reader.removed(), reader.counts()[2], segments)
 
+    def live(self, ids: Int64) -> Bool:
+        """(n,) which of these images are not removed. No id may stand there twice."""
+        return np.isin(ids, self.removed, assume_unique=True, invert=True)
+
+    def live_labels(self) -> Iterator[tuple[ImageLabels, Bool]]:
+        """The labels of each segment and which of its rows (n,) are not removed."""
+        return ((segment.labels, self.live(segment.labels.ids)) for segment in self.segments.values())
+
+    def find(self, wanted: SearchFilter, paths: Sequence[str]) -> Int64:
+        """Ids, ascending, of the images that pass the filter and, if paths are given, have one of them."""
+        found = [labels.ids[kept & labels.select(wanted, paths)] for labels, kept in self.live_labels()]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+
+    def counts(self) -> dict[str, int]:
+        """How many images, removed and rejected ones, segments, identities and cameras there are."""
+        pids = set[Label]().union(*(labels.pids.present(kept) for labels, kept in self.live_labels()))
+        return {
+            "images": sum(int(kept.sum()) for _, kept in self.live_labels()),
+            "removed": len(self.removed),
+            "rejected": self.rejected,
+            "identities": sum(not is_junk(pid) for pid in pids),
+            "cameras": len(self.camids()),
+            "segments": len(self.segments),
+        }
+
+    def camids(self) -> list[Label]:
+        """The cameras, in their order: numbers, then words."""
+        return in_order(set[Label]().union(*(labels.camids.present(kept) for labels, kept in self.live_labels())))
+
+    def files(self) -> dict[str, tuple[int, str]]:
+        """Path -> (image id, content hash)."""
+        found = {}
+        for labels, kept in self.live_labels():
+            columns = (labels.paths[kept].tolist(), labels.ids[kept].tolist(), labels.hashes[kept].tolist())
+            found.update({path: (image_id, known) for path, image_id, known in zip(*columns, strict=True)})
+        return found
+
     def open(self, folder: Path, device: str, parts: Mapping[int, Part]) -> dict[int, OpenSegment]:
         """Open the segments of an index. Segments that are open in `parts` are reused.
 
@@ -95,3 +137,22 @@ class Part:
     labels: ImageLabels
     rows: Int64
     whole: Bool
+
+
+def undisturbed(read: Callable[[], Moment], work: Callable[[Moment], Done]) -> Done:
+    """The result of work on the files of a moment. It starts again if a compaction replaced them meanwhile.
+
+    Args:
+        read: the moment as it is now.
+
+    Raises:
+        StoreDamagedError: a file is missing or not what it should be.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        moment = read()
+        try:
+            return work(moment)
+        except StoreDamagedError:
+            if attempt == _ATTEMPTS or read().state == moment.state:
+                raise
+    raise AssertionError("unreachable")

@@ -27,15 +27,15 @@ from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
 from vpmsearch.store.folder.schema import OLDER, VERSIONS
 from vpmsearch.store.folder.sqlite import translated
 from vpmsearch.store.folder.tables import (
+    CHECKSUM,
+    COPY,
+    IMAGE,
     LIVE,
-    Checksum,
-    Copy,
-    Image,
-    Model,
-    Rejected,
-    Segment,
-    SegmentFile,
-    Visibility,
+    MODEL,
+    REJECTED,
+    SEGMENT,
+    SEGMENT_FILE,
+    VISIBILITY,
     listed,
 )
 from vpmsearch.store.folder.values import ImageRows
@@ -58,7 +58,7 @@ class Reader:
             self._connection = engine.connect()
             try:
                 # WAL takes its snapshot at the first read, not at BEGIN.
-                self._connection.execute(select(func.count()).select_from(Model)).scalar_one()
+                self._connection.execute(select(func.count()).select_from(MODEL)).scalar_one()
                 version = self._connection.execute(text(f"SELECT version_num FROM {VERSIONS}")).scalar_one()
                 self.older: bool = version == OLDER
                 """Whether it is a catalog of `schema.OLDER`."""
@@ -86,13 +86,13 @@ class Reader:
             return [row for block in blocks for row in block]
 
     def _ids(self, *conditions: ColumnElement[bool]) -> Int64:
-        with self._blocks(select(_plain(Image.id)).where(*conditions).order_by(Image.id)) as blocks:
+        with self._blocks(select(_plain(IMAGE.c.id)).where(*conditions).order_by(IMAGE.c.id)) as blocks:
             rows = chain.from_iterable(blocks)
             return whole_numbers(list(chain.from_iterable(rows)), "image.id")  # up to a million: no Python loop
 
     def model(self) -> StoredModel:
         """The one row of `model`."""
-        rows = self._all(select(Model.__table__))
+        rows = self._all(select(MODEL))
         if len(rows) != 1:
             raise StoreDamagedError(f"{self._path} names no model; {REMEDY}")
         row = rows[0]
@@ -119,13 +119,15 @@ class Reader:
 
         A commit changes rows and so their checksum. A merge changes only the segments.
         """
-        sums = select(Checksum.name, Checksum.total).where(Checksum.name.in_(("image", "rejected")))
-        index_id = str(self._all(select(Model.index_id))[0][0])  # another index may have replaced the one at this path
-        return (index_id, *self.segments().items(), *map(tuple, self._all(sums.order_by(Checksum.name))))
+        sums = select(CHECKSUM.c.name, CHECKSUM.c.total).where(CHECKSUM.c.name.in_(("image", "rejected")))
+        index_id = str(
+            self._all(select(MODEL.c.index_id))[0][0]
+        )  # another index may have replaced the one at this path
+        return (index_id, *self.segments().items(), *map(tuple, self._all(sums.order_by(CHECKSUM.c.name))))
 
     def segments(self) -> dict[int, int]:
         """Segment id -> number of images, with the removed ones. Ids ascend."""
-        return {row.id: row.images for row in self._all(select(Segment.id, Segment.images).order_by(Segment.id))}
+        return {row.id: row.images for row in self._all(select(SEGMENT.c.id, SEGMENT.c.images).order_by(SEGMENT.c.id))}
 
     def image_rows(self, p: int, segments: Sequence[int], *, removed: bool = False) -> ImageRows:
         """Where the images of some segments are. Removed images are included only if `removed`.
@@ -133,9 +135,9 @@ class Reader:
         Raises:
             StoreDamagedError: an image has not exactly p visibility scores.
         """
-        wanted = map(_plain, (Image.id, Image.segment_id, Image.row, Visibility.scores))
-        statement = select(*wanted).outerjoin(Visibility, Visibility.image_id == Image.id).order_by(Image.id)
-        conditions = [listed(Image.segment_id, segments)] + ([] if removed else [LIVE])
+        wanted = map(_plain, (IMAGE.c.id, IMAGE.c.segment_id, IMAGE.c.row, VISIBILITY.c.scores))
+        statement = select(*wanted).outerjoin(VISIBILITY, VISIBILITY.c.image_id == IMAGE.c.id).order_by(IMAGE.c.id)
+        conditions = [listed(IMAGE.c.segment_id, segments)] + ([] if removed else [LIVE])
         places, scores = [np.empty((0, 3), np.int64)], bytearray()
         with self._blocks(statement.where(*conditions)) as blocks:
             for block in blocks:
@@ -153,28 +155,28 @@ class Reader:
     def labels(self, segment_id: int) -> ImageLabels:
         """The labels of a segment's images, with the removed ones, in the order of its rows."""
         absent = ("attributes",) if self.older else ()
-        columns = (null().label(name) if name in absent else _plain(Image.__table__.c[name]) for name in COLUMNS)
+        columns = (null().label(name) if name in absent else _plain(IMAGE.c[name]) for name in COLUMNS)
         statement = select(*columns)
-        with self._blocks(statement.where(Image.segment_id == segment_id).order_by(Image.row)) as blocks:
+        with self._blocks(statement.where(IMAGE.c.segment_id == segment_id).order_by(IMAGE.c.row)) as blocks:
             return ImageLabels.of(blocks)
 
     def relabelled(self) -> int:
         """Differs between two transactions if the labels of an image were changed between them."""
-        found = self._all(select(Checksum.total).where(Checksum.name == checksums.RELABELLED))
+        found = self._all(select(CHECKSUM.c.total).where(CHECKSUM.c.name == checksums.RELABELLED))
         return int(found[0][0]) if found else 0
 
     def live_among(self, ids: Iterable[int]) -> set[int]:
         """Those of the ids that name an image which is not removed."""
-        return set(self._ids(LIVE, listed(Image.id, ids)).tolist())
+        return set(self._ids(LIVE, listed(IMAGE.c.id, ids)).tolist())
 
     def live_by_segment(self) -> dict[int, int]:
         """Segment id -> number of images that are not removed. Segments without any are absent."""
-        counted = select(Image.segment_id, func.count().label("images")).where(LIVE).group_by(Image.segment_id)
+        counted = select(IMAGE.c.segment_id, func.count().label("images")).where(LIVE).group_by(IMAGE.c.segment_id)
         return {row.segment_id: row.images for row in self._all(counted)}
 
     def removed(self) -> Int64:
         """Ids, ascending, of the removed images that are still in the files."""
-        return self._ids(Image.removed_at.is_not(None))
+        return self._ids(IMAGE.c.removed_at.is_not(None))
 
     def files(self, segment_id: int) -> dict[str, FileSum]:
         """The files of a segment as they were written, by name.
@@ -182,8 +184,8 @@ class Reader:
         Raises:
             StoreDamagedError: one is not a file in the segment's own folder.
         """
-        columns = (SegmentFile.name, SegmentFile.size, SegmentFile.digest)
-        rows = self._all(select(*columns).where(SegmentFile.segment_id == segment_id))
+        columns = (SEGMENT_FILE.c.name, SEGMENT_FILE.c.size, SEGMENT_FILE.c.digest)
+        rows = self._all(select(*columns).where(SEGMENT_FILE.c.segment_id == segment_id))
         if any(not _FILE.fullmatch(str(row.name)) for row in rows):
             raise StoreDamagedError(f"{self._path} names files that no segment has; {REMEDY}")
         return {row.name: FileSum(row.name, row.size, row.digest) for row in rows}
@@ -209,27 +211,27 @@ class Reader:
 
     def copies(self) -> dict[str, tuple[int, str]]:
         """The snapshots that were made: path -> checksum of the images, and the index's path at that time."""
-        rows = self._all(select(Copy.path, Copy.total, Copy.owner).order_by(Copy.path))
+        rows = self._all(select(COPY.c.path, COPY.c.total, COPY.c.owner).order_by(COPY.c.path))
         return {row.path: (row.total, row.owner) for row in rows}
 
     def identity(self) -> tuple[str, int]:
         """An id that only this index and its copies have, and the checksum of its images."""
-        total = self._all(select(Checksum.total).where(Checksum.name == "image"))[0][0]
-        return str(self._all(select(Model.index_id))[0][0]), int(total)
+        total = self._all(select(CHECKSUM.c.total).where(CHECKSUM.c.name == "image"))[0][0]
+        return str(self._all(select(MODEL.c.index_id))[0][0]), int(total)
 
     def rejected(self) -> list[tuple[str, str]]:
         """(path, reason), by path."""
-        return [tuple(row) for row in self._all(select(Rejected.path, Rejected.reason).order_by(Rejected.path))]
+        return [tuple(row) for row in self._all(select(REJECTED.c.path, REJECTED.c.reason).order_by(REJECTED.c.path))]
 
     def counts(self) -> tuple[int, int, int]:
         """How many images, removed images and rejected files there are."""
-        removed = select(func.count()).select_from(Image).where(Image.removed_at.is_not(None))
+        removed = select(func.count()).select_from(IMAGE).where(IMAGE.c.removed_at.is_not(None))
         images, gone, rejected = (
             int(self._all(statement)[0][0])
             for statement in (
-                select(func.count()).select_from(Image),
+                select(func.count()).select_from(IMAGE),
                 removed,
-                select(func.count()).select_from(Rejected),
+                select(func.count()).select_from(REJECTED),
             )
         )
         return images - gone, gone, rejected
@@ -238,7 +240,7 @@ class Reader:
         """Problems that SQLite itself finds, and the tables whose rows are not what was committed."""
         found = [str(row[0]) for row in self._all(text("PRAGMA integrity_check")) if row[0] != "ok"]
         found += [f"dangling reference in table {row[0]}" for row in self._all(text("PRAGMA foreign_key_check"))]
-        stored = {row.name: row.total for row in self._all(select(Checksum.name, Checksum.total))}
+        stored = {row.name: row.total for row in self._all(select(CHECKSUM.c.name, CHECKSUM.c.total))}
         with translated(self._path):
             for table in checksums.TABLES:
                 if checksums.table_sum(self._connection, table, attributes=not self.older) != stored.get(table):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vpmsearch.errors import StoreDamagedError
-from vpmsearch.store.folder.faiss_file import MAX_IMAGE_ID, problem
+from vpmsearch.store.folder.faiss_file import MAX_IMAGE_ID, kind_of, problem
 from vpmsearch.store.folder.files import MAX_FILE_BYTES, check_file, printable_line
 from vpmsearch.store.folder.gpu_index import GpuIndex
 from vpmsearch.store.folder.index_building import Rows, as_floats, build_index
@@ -37,13 +37,18 @@ _GPU_LIMIT = 2048  # neighbours, and lists, that a GPU search can select
 
 
 def _load(path: Path, mapped: bool) -> Any:
-    """Load a file with FAISS. If mapped, the lists stay in the file, and a search reads only those that it scans."""
-    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0)
+    """Load a file with FAISS. If mapped, vectors stay in the file, and a search reads only those that it scans."""
+    index = faiss.read_index(str(path), _mapping(path) if mapped else 0)
     lists = faiss.downcast_InvertedLists(index.invlists) if isinstance(index, faiss.IndexIVF) else None
     if isinstance(lists, faiss.OnDiskInvertedLists):
         # FAISS would start 32 threads per search to read ahead; the system's cache does as well.
         lists.prefetch_nthread = 0
     return index
+
+
+def _mapping(path: Path) -> int:
+    """FAISS's flag to map a file. It has one for plain vectors and another for lists."""
+    return int(faiss.IO_FLAG_MMAP_IFC if kind_of(path) == "flat" else faiss.IO_FLAG_MMAP)
 
 
 def _list_sizes(index: Any) -> list[int]:

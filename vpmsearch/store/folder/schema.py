@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 
 from vpmsearch.errors import StoreDamagedError, StoreVersionError
 from vpmsearch.store.folder.files import REMEDY
-from vpmsearch.store.folder.tables import Base
+from vpmsearch.store.folder.tables import METADATA
 
 VERSIONS = "alembic_version"
 OLDER = "0002"
@@ -44,7 +44,7 @@ def _statements() -> tuple[str, ...]:
     def note(statement: object, *_: object, **__: object) -> None:
         found.append(str(statement.compile(dialect=dialect)).strip())  # type: ignore[attr-defined]
 
-    Base.metadata.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
+    METADATA.create_all(create_mock_engine("sqlite://", note), checkfirst=False)
     return tuple(found)
 
 

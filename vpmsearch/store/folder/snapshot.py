@@ -11,24 +11,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vpmsearch.errors import StoreDamagedError, StoreError
-from vpmsearch.labels import Label, in_order, is_junk
+from vpmsearch.errors import StoreError
+from vpmsearch.labels import Label
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.checksums import is_as_written
 from vpmsearch.store.folder.columns import MOMENT
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
-from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.line_up import line_up
-from vpmsearch.store.folder.moment import Moment, Part
-from vpmsearch.store.folder.reader import Reader
+from vpmsearch.store.folder.moment import Moment, Part, undisturbed
 from vpmsearch.store.folder.region_index import Allowed
 from vpmsearch.store.folder.segments import OpenSegment
 from vpmsearch.store.intake import checked_queries
 from vpmsearch.store.values import common_folder
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
-_ATTEMPTS = 5
+
+def committed(catalog: Catalog, before: Snapshot | None) -> Moment:
+    """The catalog as it is committed now, with the labels that an earlier snapshot has in memory already."""
+    known = (before.moment, before.parts) if before is not None else (None, dict[int, Part]())
+    return catalog.ask(lambda reader: Moment.of(reader, *known))
 
 
 class Snapshot:
@@ -66,16 +68,7 @@ class Snapshot:
         Raises:
             StoreDamagedError: a file is missing or not what it should be.
         """
-        known = (before.moment, before.parts) if before is not None else (None, dict[int, Part]())
-        for attempt in range(1, _ATTEMPTS + 1):
-            moment = catalog.ask(lambda reader: Moment.of(reader, *known))
-            try:
-                return cls(folder, moment, device, before)
-            except StoreDamagedError:
-                # A compaction may have replaced the segments after we read their names.
-                if attempt == _ATTEMPTS or catalog.ask(Reader.state) == moment.state:
-                    raise
-        raise AssertionError("unreachable")
+        return undisturbed(lambda: committed(catalog, before), lambda moment: cls(folder, moment, device, before))
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -139,10 +132,10 @@ class Snapshot:
         shape = (len(rows), self.model_info.p, self.model_info.embedding_dim)
         gathered = np.empty(shape, DTYPES[self.stored_model.embedding_dtype])
         parts, inside = self._part_of[rows], self._row_in_part[rows]
-        for number in np.unique(parts):
+        for number, part in enumerate(self._parts):
             places = np.flatnonzero(parts == number)
             places = places[np.argsort(inside[places], kind="stable")]  # read in the order of addresses
-            gathered[places] = self._parts[number].files.embeddings[inside[places]]
+            gathered[places] = part.files.embeddings[inside[places]]
         return gathered
 
     def blocks(self, size: int) -> Iterator[tuple[Int64, NDArray[np.floating[Any]]]]:
@@ -203,59 +196,41 @@ class Snapshot:
         rows = self.rows(np.asarray(image_ids, dtype=np.int64))
         return RegionFeatures(self.visibility[rows], self.embeddings(rows))
 
-    def _live_labels(self) -> Iterator[tuple[ImageLabels, Bool]]:
-        """The labels of each segment and which of its rows (n,) are not removed."""
-        for part in self._parts:
-            kept = np.zeros(len(part.labels), np.bool_)
-            kept[self._row_in_part[part.rows]] = True
-            yield part.labels, kept
-
     def count(self, search_filter: SearchFilter) -> int:
         """Images that pass a filter."""
         return int(self.select(search_filter).sum())
 
     def counts(self) -> dict[str, int]:
         """How many images, removed and rejected ones, segments, identities and cameras there are."""
-        pids = set[Label]().union(*(labels.pids.present(kept) for labels, kept in self._live_labels()))
-        identities = [pid for pid in pids if not is_junk(pid)]
-        counts = {"images": len(self), "removed": len(self.moment.removed), "rejected": self.moment.rejected}
-        return counts | {"identities": len(identities), "cameras": len(self.camids()), "segments": len(self.parts)}
+        return self.moment.counts()
 
     def camids(self) -> list[Label]:
         """The cameras, in their order: numbers, then words."""
-        return in_order(set[Label]().union(*(labels.camids.present(kept) for labels, kept in self._live_labels())))
+        return self.moment.camids()
 
     def has_words(self, name: Literal["pid", "camid"]) -> bool:
         """Whether any image's pid, or camid, is a word."""
-        found = (
-            (labels.pids if name == "pid" else labels.camids).present(kept) for labels, kept in self._live_labels()
-        )
+        live = self.moment.live_labels()
+        found = ((labels.pids if name == "pid" else labels.camids).present(kept) for labels, kept in live)
         return any(isinstance(label, str) for labels in found for label in labels)
 
     def attribute_names(self) -> list[str]:
         """The attributes that any image has, in their order."""
-        return sorted(set[str]().union(*(labels.attributes.names(kept) for labels, kept in self._live_labels())))
+        return sorted(set[str]().union(*(labels.attributes.names(kept) for labels, kept in self.moment.live_labels())))
 
     def captured(self) -> tuple[datetime, datetime] | None:
         """When the first and the last of the images that have a time were captured; None where none has."""
-        times = np.concatenate([np.empty(0, MOMENT), *(lab.captured_at[kept] for lab, kept in self._live_labels())])
+        live = self.moment.live_labels()
+        times = np.concatenate([np.empty(0, MOMENT), *(labels.captured_at[kept] for labels, kept in live)])
         times = times[~np.isnat(times)]
         if not len(times):
             return None
         first, last = (time.item().replace(tzinfo=UTC) for time in (times.min(), times.max()))
         return first, last
 
-    def files(self) -> dict[str, tuple[int, str]]:
-        """Path -> (image id, content hash)."""
-        found = {}
-        for labels, kept in self._live_labels():
-            columns = (labels.paths[kept].tolist(), labels.ids[kept].tolist(), labels.hashes[kept].tolist())
-            found.update({path: (image_id, known) for path, image_id, known in zip(*columns, strict=True)})
-        return found
-
     def folder(self) -> str:
         """The folder that all images are in, with its last "/"; "" where there is none, or no image."""
-        live = [labels.paths[kept] for labels, kept in self._live_labels() if kept.any()]
+        live = [labels.paths[kept] for labels, kept in self.moment.live_labels() if kept.any()]
         return common_folder(min(map(np.min, live), default=""), max(map(np.max, live), default=""))
 
     def allow(self, allowed: Bool) -> Allowed:
