@@ -63,6 +63,7 @@ date or a count of seconds, and so is a local time that a change of clocks repea
 
 Images are files called {", ".join(sorted(EXTENSIONS - {".heic", ".heif", ".hif"}))}, and .heic, .heif and .hif with
 `vpmsearch[heic]`. Grey of more than 8 bits (infrared) is stretched from its smallest to its largest value, file by file.
+A TIFF whose 0 is white is shown as a positive.
 
 ## Protocols
 

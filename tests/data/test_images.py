@@ -135,6 +135,17 @@ def test_wide_grey_is_scaled(tmp_path, values, expected):
     assert np.asarray(loaded)[0, :, 1].tolist() == expected
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_whose_zero_is_white_is_shown_white(tmp_path, kind):
+    path = saved(tmp_path / "a.tif", Image.fromarray(np.array([[0, 64, 255]], dtype=kind)))
+    data = bytearray(path.read_bytes())
+    entry = data.index(struct.pack("<HHIH", 262, 3, 1, 1))  # PhotometricInterpretation, one SHORT, 1: BlackIsZero
+    for photometric, expected in ((1, [0, 64, 255]), (0, [255, 191, 0])):
+        data[entry + 8] = photometric
+        path.write_bytes(data)
+        assert np.asarray(load_image(path))[0, :, 1].tolist() == expected
+
+
 def test_grey_that_is_not_finite_is_refused(tmp_path):
     path = saved(tmp_path / "a.tif", Image.fromarray(np.array([[0.0, math.nan]], dtype=np.float32)))
     assert "not finite" in reason(path)

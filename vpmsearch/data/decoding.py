@@ -59,6 +59,7 @@ _FORMATS = tuple(
 )
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _ORIENTATION_TAG = 0x0112
+_PHOTOMETRIC_TAG = 0x0106
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -222,12 +223,17 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
         yield 0, top, image.width, min(top + rows, image.height)
 
 
+def _zero_is_white(image: Image.Image) -> bool:
+    """True for a TIFF of PhotometricInterpretation 0 (TIFF 6.0, page 37), as black-hot infrared is stored."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0
+
+
 def _grey_to_rgb(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit or floating-point grey to mode RGB: stretched from its smallest to its largest value.
 
     All grey of more than 8 bits follows this rule, because such files do not tell their scale. Cameras write 12 bits,
     or raw counts of some hundred levels, into 16 bits. With the full scale (65535) only 2 to 13 of 256 grey levels
-    would be left.
+    would be left. A TIFF whose 0 is white is turned round; Pillow does that for 8 bits alone.
     """
     low, high = math.inf, -math.inf
     for box in _bands(image):
@@ -236,6 +242,8 @@ def _grey_to_rgb(image: Image.Image) -> Image.Image:
             raise ValueError("pixels that are not finite")
         low, high = min(low, float(values.min())), max(high, float(values.max()))
     scale = 255.0 / ((high - low) or 1.0)  # 1: all pixels the same, then black
+    if _zero_is_white(image):
+        low, scale = high, -scale
     result = Image.new("RGB", image.size)
     for box in _bands(image):
         scaled = (np.asarray(image.crop(box)).astype(np.float64) - low) * scale
