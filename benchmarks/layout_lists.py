@@ -4,7 +4,8 @@
 
 DIR holds list_train.txt, list_val.txt, list_query.txt, list_gallery.txt, or train.list, query.list, gallery.list. No
 image is needed: an empty file stands for each name. A million of them take minutes to make: `--scratch DIR`
-keeps them for the next time. Backs the lines on lists in docs/results.md.
+keeps them for the next time. `--beside TREE` measures another checkout too, each way in turn with this one: on a busy
+machine only such pairs can be compared. Backs the lines on lists in docs/results.md.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def occluded_duke(lists: Path, root: Path) -> dict[str, object]:
     return counts("occluded-dukemtmc", root) | {"queries_in_the_gallery": len(both)}
 
 
-def million(root: Path, count: int) -> dict[str, dict[str, object]]:
-    """As a Market-1501 folder, by pattern, and as a list; each in a process of its own.
+def million(root: Path, count: int, beside: Path | None) -> dict[str, dict[str, object]]:
+    """As a Market-1501 folder, by pattern, and as a list; each in a process of its own, in this tree and in `beside`.
 
     loop_of_1e7_s tells how fast the machine was: an empty loop of 10 million turns, just before.
     """
@@ -100,8 +101,11 @@ def million(root: Path, count: int) -> dict[str, dict[str, object]]:
     }
     found = {}
     for way, (dataset, place, pattern, split) in ways.items():
-        command = [sys.executable, "-c", CHILD, dataset, str(place), pattern, split]
-        found[way] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        command = [sys.executable, "-c", CHILD, dataset, str(place.resolve()), pattern, split]
+        for name, tree in {way: Path(__file__).parents[1], f"{way}, beside": beside}.items():
+            if tree is not None:
+                run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tree)  # its own package
+                found[name] = json.loads(run.stdout)
     return found
 
 
@@ -121,6 +125,7 @@ def main() -> None:
     parser.add_argument("--occluded-duke", type=Path)
     parser.add_argument("--names", type=int, default=0)
     parser.add_argument("--scratch", type=Path, help="Keep the names here.")
+    parser.add_argument("--beside", type=Path, metavar="TREE", help="Another checkout to measure too.")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     found: dict[str, object] = {}
@@ -133,7 +138,7 @@ def main() -> None:
                 (Path(folder) / key).mkdir()
                 found[key] = make(lists, Path(folder) / key)
         if args.names:
-            found["names"] = million(args.scratch or Path(folder), args.names)
+            found["names"] = million(args.scratch or Path(folder), args.names, args.beside)
     print(json.dumps(found, indent=1))
     if args.output:
         args.output.write_text(json.dumps(found, indent=1) + "\n")
