@@ -300,6 +300,11 @@ def test_without_signs_lists_answer(tmp_path, eager, monkeypatch, why):
         assert not engine._view.estimates.prepare()
 
 
+@pytest.mark.parametrize(("images", "right"), [(0, 64), (100_000, 64), (1_000_000, 16), (10**9, 4)])
+def test_queries_share_a_pass_while_their_values_fit(images, right):
+    assert blocks.queries_at_once(64, images) == right
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_recall_where_identities_share_parts(tmp_path, dtype):

@@ -17,6 +17,8 @@ LANES = 16
 """Images in a block, `vectors.LANES`."""
 MOST_BYTES = 2 << 30
 """Bytes that codes may take, if that is less than an eighth of the memory that the process may use."""
+VALUES = 1 << 24
+"""Bounds or estimates that are held at once: 64 MiB."""
 PIECE = 256
 """Blocks that a core takes at once, at least: 6 MiB of bytes of 6 × 256, 1 MiB of signs. Scanning them takes far longer
 than handing them to a thread."""
@@ -99,6 +101,11 @@ class Coded(Generic[Kind]):
         some, rows = values[blocks], self.rows[blocks]
         near = (some <= limit) & np.isfinite(some)
         return rows[near], some[near]
+
+
+def queries_at_once(most: int, images: int) -> int:
+    """How many queries share a pass: `most`, or fewer where their values would take more than `VALUES`."""
+    return min(most, max(VALUES // max(images, 1), 4))
 
 
 def most_bytes() -> int:
