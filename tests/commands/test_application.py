@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from vpmsearch.commands import app
-from vpmsearch.commands.application import MODULES, application
+from vpmsearch.commands.application import MODULES, application, main
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -34,3 +35,15 @@ def test_a_process_imports_its_own_command_alone():
     assert "vpmsearch.commands.care" in modules
     for other in ("commands.query", "commands.index", "vpmsearch.data", "faiss"):
         assert other not in modules
+
+
+@pytest.mark.parametrize("torch", [True, False])
+def test_the_last_collection_runs_with_torch_alone(torch, monkeypatch):
+    """Without it nanobind, by which triton is made, prints pages about leaks."""
+    frozen = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+    monkeypatch.setattr(sys, "argv", ["vpmsearch", "stats", "--help"])
+    (monkeypatch.setitem if torch else monkeypatch.delitem)(sys.modules, "torch", *([sys] if torch else [False]))
+    with pytest.raises(SystemExit):
+        main()
+    assert bool(frozen) is not torch
