@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from make_answers import kind_of
 from pydantic import BaseModel, ConfigDict, Field
@@ -183,8 +183,8 @@ class Compare(Output):
     results: list[Difference]
 
 
-class Row(Output):
-    """What was measured by one γ, crop and weighting."""
+class _Measured(Output):
+    """What a measurement has, of one data set or trial or as the mean of several."""
 
     dataset: str | None = Field(None, description="where several are evaluated")
     gamma: float
@@ -202,26 +202,44 @@ class Row(Output):
     map: float
     map_trapezoid: float
     minp: float
-    rank1_interval: Interval
-    map_interval: Interval
     visible_f1: float | None = Field(description="how well the model knows what a query shows")
-    queries: int
-    gallery: int
     photo: str | None = Field(None, description="how queries were degraded")
     fnmr: dict[str, float] | None = Field(None, description="by false-match rate")
     fnmr_ranking: str | None = None
     draws: int | None = Field(None, description="galleries that were drawn, if single-shot")
     rank1_gain: float | None = Field(None, description="over uniform weights")
-    rank1_gain_interval: Interval | None = None
     map_gain: float | None = None
-    map_gain_interval: Interval | None = None
     protocol: str
+    where: dict[str, list[str]] | None = Field(None, description="attributes that images had to have; with --where")
+    trials: int | None = Field(None, description="how many there are; with --trial")
+    halves: str | None = Field(None, description="who drew the halves of the people; with --trial")
+
+
+class Row(_Measured):
+    """What was measured by one γ, crop and weighting."""
+
+    rank1_interval: Interval
+    map_interval: Interval
+    rank1_gain_interval: Interval | None = None
+    map_gain_interval: Interval | None = None
+    queries: int
+    gallery: int
+    trial: int | None = Field(None, description="its number, from 1; with --trial")
+
+
+class MeanRow(_Measured):
+    """With --trial all: the mean of the trials' rows of one γ, crop and weighting."""
+
+    trial: Literal["mean"] = Field(description="mean")
+    std: dict[str, float] = Field(description="standard deviation over the trials of each averaged figure, by its name")
+    queries: float
+    gallery: float
 
 
 class Evaluate(Output):
     """Results, a row a measurement."""
 
-    results: list[Row]
+    results: list[Row | MeanRow]
 
 
 class Budget(Output):
@@ -278,6 +296,38 @@ class Layout(Output):
     pattern: str | None = Field(description="to begin from, with --pattern")
 
 
+class ListExample(Output):
+    """An image of a list, or a box."""
+
+    name: str
+    labels: dict[str, str]
+
+
+class Listed(Output):
+    """What would be read of a list of images or a file of boxes."""
+
+    kind: Literal["list", "coco", "mot", "yolo", "table"] = Field(description="list is of images, the others of boxes")
+    columns: dict[str, str] = Field(description="what each is read as; empty where the format has none")
+    rows: int
+    pictures: int = Field(description="that the boxes are in; of a list of images the same as rows")
+    people: int
+    cameras: int
+    tracks: int
+    unlabelled: int = Field(description="rows without a pid")
+    captured: tuple[str, str] | None = Field(description="the first and the last time, ISO 8601")
+    splits: dict[str, int] = Field(description="rows of each split")
+    attributes: dict[str, int] = Field(description="rows that have each attribute")
+    left_out: dict[str, int] = Field(description="what is not read, by kind")
+    examples: list[ListExample] = Field(description="the first three rows")
+    missing: str | None = Field(description="the first of the examples whose file is not there")
+
+
+class ListLook(Output):
+    """Of a list of images or a file of boxes."""
+
+    list: Listed
+
+
 class Name(Output):
     """A file name, as a pattern reads it."""
 
@@ -330,7 +380,7 @@ COMMANDS: dict[str, tuple[type[Output], ...]] = {
     "evaluate": (Evaluate,),
     "compare": (Compare,),
     "bench": (Bench,),
-    "layout": (Layout, Tried),
+    "layout": (Layout, Tried, ListLook),
     "reproduce": (Reproduce,),
 }
 """Command -> what it may print."""
