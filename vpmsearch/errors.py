@@ -2,7 +2,8 @@
 
     VpmsearchError
     ├── DataError               a data set, manifest or folder cannot be used
-    │   └── ImageError          one image cannot be read
+    │   ├── ImageError          one image cannot be read
+    │   └── DetectorError       a detector of people cannot be opened or run
     ├── ModelError              an unknown backbone, preset or impossible configuration
     │   └── WeightsError        a weights file is missing, damaged or of another kind
     ├── TrainingError           training cannot start or go on
@@ -39,6 +40,10 @@ class ImageError(DataError):
         super().__init__(f"{path}: {reason}" if path else reason)
         self.reason = reason
         self.path = path
+
+
+class DetectorError(DataError):
+    """A detector of people cannot be opened or run."""
 
 
 class ModelError(VpmsearchError):

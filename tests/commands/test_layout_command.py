@@ -64,3 +64,13 @@ def test_layout_tells_the_likely_ones_and_names_the_others(cli, tmp_path: Path):
     assert (
         "it is called as CCVID is (--dataset ccvid), but CCVID holds no train.txt and query.txt and gallery.txt" in told
     )
+
+
+def test_a_list_with_its_first_line_alone_is_not_praised(cli, tmp_path: Path):
+    (tmp_path / "people.csv").write_text("path,pid\n")
+    told = cli("layout", "people.csv").stdout
+    assert "0 images" in told
+    assert "nothing would be read" in told
+    assert "index it" not in told
+    said = cli("index", "people.csv", code=1).error
+    assert said.endswith("people.csv names no images; below its first line there must be a row for each image")

@@ -78,6 +78,7 @@ def until_refused(address: str) -> None:
         (("--host", "no.such.host.invalid"), "cannot listen at no.such.host.invalid"),
         (("--index", "nowhere"), "nowhere"),
         (("--token-file", "nothing"), "No such file"),
+        (("--detector", "missing.onnx"), "the detector missing.onnx cannot be read"),
     ],
 )
 def test_what_cannot_be_served(cli, index: Path, monkeypatch, arguments, message):

@@ -463,7 +463,7 @@ def test_unknown_missing_and_empty(tmp_path, read):
             read(name, tmp_path / "gone")
     with pytest.raises(DataError, match="no images in"):
         read("folder", tmp_path)
-    with pytest.raises(DataError, match="no images in"):
+    with pytest.raises(DataError, match="names no images"):
         read("csv", write(tmp_path / "list.csv", "path,pid\n"))
     with pytest.raises(DataError, match="Not a directory"):
         read("folder", write(tmp_path / "list.txt", "path,pid\n"))
@@ -549,3 +549,9 @@ def test_hold_out_refuses(share):
     dataset = training_set([(pid, camid) for pid in (1, 2, 3) for camid in (1, 2)])
     with pytest.raises(DataError):
         hold_out(dataset, share)
+
+
+def test_a_list_without_the_asked_split_says_where_splits_stand(tmp_path):
+    (tmp_path / "a.csv").write_text("path,pid\n1.jpg,1\n")
+    with pytest.raises(DataError, match="names no images of query or gallery; the column split says"):
+        read_dataset("csv", tmp_path / "a.csv", ("query", "gallery"))

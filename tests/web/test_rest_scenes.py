@@ -97,6 +97,24 @@ def test_people_that_a_detector_finds(client, monkeypatch):
     assert client.post("/api/people", files={"photograph": ("s.png", b"no picture")}).status_code == 422
 
 
+def test_a_detector_that_cannot_be_used_is_the_fault_of_the_server(client_of, service, tmp_path):
+    """Whoever asks is not told to mend the photograph, nor where the file lies."""
+    (tmp_path / "found.onnx").write_bytes(b"garbage")
+    for name in ("found.onnx", "missing.onnx"):
+        client = client_of(service, detector=str(tmp_path / name))
+        answer = client.post("/api/people", files={"photograph": ("s.png", png(Image.new("RGB", (120, 80))))})
+        assert answer.status_code == 503
+        assert name in answer.json()["error"]
+        assert str(tmp_path) not in answer.text
+
+
+def test_a_detector_runs_where_the_model_does(client_of, service, monkeypatch):
+    opened = []
+    monkeypatch.setattr(people, "open_detector", lambda name, device: opened.append(device) or people)
+    client_of(service).app.state.finder.open()
+    assert opened == ["cpu"]
+
+
 def test_nobody(client):
     assert "one colour" in search(client, Image.new("RGB", (64, 128), (200, 0, 0)))["no_person"]
 

@@ -107,6 +107,8 @@ def _tell_look(path: Path, zone: tzinfo | None, json: bool) -> None:
         answer(f"  {printable(example.name)}  {labels or 'no labels'}")
     if found.missing is not None:
         answer(f"{printable(found.missing)} is not there: paths are absolute, or relative to the list")
+    elif not found.rows:
+        answer("nothing would be read")
     elif found.kind == "list":
         answer(f"index it: vpmsearch index {printable(path)}")
     else:

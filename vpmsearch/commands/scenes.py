@@ -176,7 +176,7 @@ def _detected(galleries: Sequence[Path], wanted: BoxOptions) -> Listed:
         least = detector.least if wanted.min_score is None else wanted.min_score
         raise DataError(
             f"{detector.name} finds no person (score {least:g} or more) in {number_of(total, 'picture')}; the index is "
-            "as it was"
+            "as it was. A smaller --min-score finds more, and so may another --detector"
         )
     searched = [file for gallery in galleries for file in scene_files(gallery)]
     return Listed(people, [file for file in searched if str(file) not in unread])

@@ -112,6 +112,7 @@ def serve(
 def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: str, log: str | None) -> None:
     with needed_for("serve"):
         from vpmsearch.web.app import create_app
+    from vpmsearch.model.detectors import VARIABLE
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.weights import find_by_fingerprint
     from vpmsearch.store.open import open_index
@@ -130,8 +131,11 @@ def _serve(index: Place, settings: ServeSettings, weights: Path | None, device: 
     ):
         loaded = find_by_fingerprint(store.model_info.fingerprint, store.model_info.weights, weights)
         service = SearchService(store, extractor_for(loaded, chosen), max_pixels=settings.max_pixels)
+        app = create_app(service, settings, access_log)
+        if settings.detector or os.environ.get(VARIABLE):
+            say(f"detector: {app.state.finder.open().name}")  # a wrong one is told now, and not to who first needs it
         say(f"{index}: {number_of(len(store.snapshot), 'image')}")
-        run(create_app(service, settings, access_log), settings, tell)
+        run(app, settings, tell)
     say("stopped")
 
 

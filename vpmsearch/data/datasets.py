@@ -79,6 +79,11 @@ def read_dataset(
     except OSError as error:
         raise _unreadable(root, error) from error
     if not (dataset.train or dataset.query or dataset.gallery):
+        if _is_list(name, Path(root)):
+            raise DataError(
+                f"{printable(root)} names no images of {' or '.join(splits or SPLITS)}; the column split says of which "
+                "split a row is, and a row without one is of train"
+            )
         raise _no_images(name, root)
     return dataset
 
@@ -151,13 +156,18 @@ def read_gallery(
 def _gallery(name: str, root: Path, pattern: NamePattern | None, zone: tzinfo | None) -> Iterable[LabelledImage]:
     if pattern is not None:
         return lists.rows_as_images(folders.pattern_heap(root, pattern))
-    if name == "csv" or (name == "folder" and root.suffix.lower() in LIST_SUFFIXES and not root.is_dir()):
+    if _is_list(name, root):
         return lists.list_gallery(root, zone)
     if name == "folder" and not root.is_dir() and is_image_name(root.name):
         return [LabelledImage(root)]
     if name == "folder":
         return folders.heap(root)
     return _layout_gallery(BY_NAME[name], root)
+
+
+def _is_list(name: str, root: Path) -> bool:
+    """Whether a data set is a list of images: "csv", or a file that is called like a list."""
+    return name == "csv" or (name == "folder" and root.suffix.lower() in LIST_SUFFIXES and not root.is_dir())
 
 
 def _layout_gallery(layout: Layout, root: Path) -> Iterable[LabelledImage]:
@@ -281,4 +291,7 @@ def _unreadable(root: str | os.PathLike[str], error: OSError) -> DataError:
 
 
 def _no_images(name: str, root: str | os.PathLike[str]) -> DataError:
-    return DataError(f"no images in {printable(root)} as data set {name}; is it the right folder and layout?")
+    where = printable(root)
+    if _is_list(name, Path(root)):
+        return DataError(f"{where} names no images; below its first line there must be a row for each image")
+    return DataError(f"no images in {where} as data set {name}; is it the right folder and layout?")

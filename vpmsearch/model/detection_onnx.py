@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vpmsearch.errors import DataError
+from vpmsearch.errors import DetectorError
 from vpmsearch.model.detection import Floats, People, without_doubles
 from vpmsearch.model.onnx_runtime import open_session
 from vpmsearch.system.regular import open_regular
@@ -38,6 +38,7 @@ WORTH = 0.05
 _STRIDES = (8, 16, 32)
 _PAD = 114  # grey that YOLOs were trained to see around a picture
 _ELSEWHERE = b"\n\x08location\x12"  # the key that names another file with the weights
+_INSTEAD = "give another .onnx file, or leave the detector out: then the one in the package is used"
 _UNDERSTOOD = "YOLOX, YOLOv8 and later, end-to-end (N, 6) and torchvision's boxes, labels and scores are understood"
 
 
@@ -48,7 +49,7 @@ class OnnxDetector:
         path: the file. called: its name for people; "" is that of the file. least: see `Detector`.
 
     Raises:
-        DataError: the file cannot be read, is no ONNX model, or has outputs of no known kind.
+        DetectorError: the file cannot be read, is no ONNX model, or has outputs of no known kind.
     """
 
     def __init__(self, path: Path, *, called: str = "", least: float = 0.4) -> None:
@@ -88,7 +89,7 @@ class OnnxDetector:
             rows = _decoded(rows, self._side) if self.kind == "YOLOX" else rows
             first = 5 if self.kind == "YOLOX" else 4
             if first + self._person >= rows.shape[1]:
-                raise DataError(f"{printable(self._path)}: no class {self._person} of {rows.shape[1] - first}")
+                raise DetectorError(f"{printable(self._path)}: no class {self._person} of {rows.shape[1] - first}")
             scores = rows[:, first + self._person] * (rows[:, 4] if self.kind == "YOLOX" else 1)
             boxes = np.concatenate([rows[:, :2] - rows[:, 2:4] / 2, rows[:, :2] + rows[:, 2:4] / 2], axis=1)
         worth = (scores >= WORTH) & np.isfinite(boxes).all(axis=1)
@@ -128,14 +129,14 @@ class OnnxDetector:
             len(inputs) == 1 and self._rank in (3, 4) and inputs[0].type == "tensor(float)" and shape[-3] in (3, None)
         )
         if not fits and not (len(inputs) == 1 and self._rank in (3, 4) and isinstance(shape[-3], str)):
-            raise DataError(
+            raise DetectorError(
                 f"{printable(self._path)} takes {[(each.name, each.type, each.shape) for each in inputs][:3]}, no "
                 f"picture (1, 3, height, width) of float32; {_UNDERSTOOD}"
             )
         self._fixed = all(isinstance(side, int) for side in shape[-2:])
         side = (int(shape[-2]), int(shape[-1])) if self._fixed else (SIDES[0], SIDES[0])
         if not all(32 <= each <= LARGEST_SIDE for each in side):
-            raise DataError(
+            raise DetectorError(
                 f"{printable(self._path)} takes pictures of {side}; 32 to {LARGEST_SIDE} pixels are understood"
             )
         return side
@@ -157,15 +158,15 @@ class OnnxDetector:
                 return "YOLOv8"
         raise self._strange(shapes)
 
-    def _strange(self, shapes: list[Any]) -> DataError:
-        return DataError(f"{printable(self._path)} gives arrays of {shapes[:5]}; {_UNDERSTOOD}")
+    def _strange(self, shapes: list[Any]) -> DetectorError:
+        return DetectorError(f"{printable(self._path)} gives arrays of {shapes[:5]}; {_UNDERSTOOD}")
 
     def _run(self, pixels: Floats) -> list[Any]:
         try:
             outputs: list[Any] = self._session.run(None, {self._session.get_inputs()[0].name: pixels})
         except Exception as error:  # its errors have no other base
             text = " ".join(str(error).split())[:200]
-            raise DataError(f"{printable(self._path)} cannot be run ({text}); {_UNDERSTOOD}") from error
+            raise DetectorError(f"{printable(self._path)} cannot be run ({text}); {_UNDERSTOOD}") from error
         return outputs
 
 
@@ -174,12 +175,16 @@ def _session(path: Path) -> Any:
         with open_regular(path, LARGEST, follow=True) as file:
             content = file.read(LARGEST)
     except OSError as error:
-        raise DataError(f"the detector {printable(path)} cannot be read ({error.strerror or error})") from error
+        raise DetectorError(
+            f"the detector {printable(path)} cannot be read ({error.strerror or error}); {_INSTEAD}"
+        ) from error
     if _ELSEWHERE in content:
-        raise DataError(f"the detector {printable(path)} keeps its weights in other files; save it as one file")
+        raise DetectorError(f"the detector {printable(path)} keeps its weights in other files; save it as one file")
     session = open_session(content)
     if session is None:
-        raise DataError(f"the detector {printable(path)} is no ONNX model that onnxruntime can run, or damaged")
+        raise DetectorError(
+            f"the detector {printable(path)} is no ONNX model that onnxruntime can run, or damaged; {_INSTEAD}"
+        )
     return session
 
 
@@ -195,7 +200,7 @@ def _person(session: Any, path: Path) -> int:
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return 0
     if not people:
-        raise DataError(f"the detector {printable(path)} has no class person, only: {printable(text)[:200]}")
+        raise DetectorError(f"the detector {printable(path)} has no class person, only: {printable(text)[:200]}")
     return people[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vpmsearch.errors import DataError
+from vpmsearch.errors import DetectorError
 from vpmsearch.model.detection import Floats, People, without_doubles
 from vpmsearch.model.device import choose_device
 from vpmsearch.words import printable
@@ -26,7 +26,7 @@ class TorchvisionDetector:
             instead of the one that the name gives; it must be called as torchvision's are.
 
     Raises:
-        DataError: there is no such detector, or its weights cannot be fetched. DeviceError: no such device.
+        DetectorError: there is no such detector, or its weights cannot be fetched. DeviceError: no such device.
     """
 
     least = 0.6
@@ -58,12 +58,12 @@ def _fetched(name: str) -> Any:
 
     known = models.list_models(module=models.detection)
     if name not in known:
-        raise DataError(f"there is no detector {printable(name)}; give an .onnx file, or one of {', '.join(known)}")
+        raise DetectorError(f"there is no detector {printable(name)}; give an .onnx file, or one of {', '.join(known)}")
     try:
         return models.get_model(name, weights="DEFAULT")
     except (OSError, RuntimeError) as error:
         home = Path(os.environ.get("TORCH_HOME", "~/.cache/torch"))
-        raise DataError(
+        raise DetectorError(
             f"torchvision cannot fetch the weights of {name} ({' '.join(str(error).split())[:200]}); put them into "
             f"{home}/hub/checkpoints, or give a detector's file by --detector FILE.onnx"
         ) from error

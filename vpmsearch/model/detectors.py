@@ -33,7 +33,7 @@ def open_detector(name: str = "", device: str = "auto") -> Detector:
             by torchvision's detectors only.
 
     Raises:
-        DataError: there is no such detector, its file cannot be used, or its weights cannot be fetched.
+        DetectorError: there is no such detector, its file cannot be used, or its weights cannot be fetched.
     """
     name = name or os.environ.get(VARIABLE, "")
     if not name:

@@ -49,7 +49,7 @@ def create_app(service: SearchService, settings: ServeSettings, access_log: Acce
     )
     metrics = Metrics()
     app.state.service, app.state.settings, app.state.metrics = service, settings, metrics
-    app.state.finder = PeopleFinder(settings.detector)
+    app.state.finder = PeopleFinder(settings.detector, str(service.extractor.device))
     app.state.searching, app.state.sessions = Line(SEARCHES_AT_ONCE), Sessions()
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC))

@@ -15,11 +15,11 @@ from vpmsearch.web.service import SearchService
 from vpmsearch.web.state import View
 
 MOST = 200
-"""People of one scene that are told."""
+"""The most people of one scene in an answer."""
 
 
 class PeopleFinder:
-    """A detector that is opened when it is first needed. May be called from several threads.
+    """A detector that is opened by `open` or when it is first needed. May be called from several threads.
 
     Args:
         name, device: see `vpmsearch.model.detectors.open_detector`.
@@ -30,22 +30,35 @@ class PeopleFinder:
         self._lock = threading.Lock()
         self._detector: Detector | None = None
 
+    def open(self) -> Detector:
+        """The detector.
+
+        Raises:
+            DetectorError: it cannot be opened. DeviceError: no such device.
+        """
+        with self._lock:
+            return self._opened()
+
     def find(self, image: Image.Image) -> PeopleFound:
         """The people in a photograph, surest first: at most `MOST`.
 
         Raises:
-            DataError: the detector cannot be opened or run.
+            DetectorError: the detector cannot be opened or run. DeviceError: no such device.
         """
         with self._lock:  # one at a time, as for the model
-            if self._detector is None:
-                self._detector = open_detector(self._name, self._device)
-            detector, found = self._detector, self._detector.people(image.convert("RGB"))
+            detector = self._opened()
+            found = detector.people(image.convert("RGB"))
         people = [
             FoundPerson(box=box, score=score)
             for score, each in zip(found.scores.tolist(), found.boxes.tolist(), strict=True)
             if score >= detector.least and (box := _inside(each, image.size)) is not None
         ]
         return PeopleFound(width=image.width, height=image.height, detector=detector.name, people=people[:MOST])
+
+    def _opened(self) -> Detector:
+        if self._detector is None:
+            self._detector = open_detector(self._name, self._device)
+        return self._detector
 
 
 def _inside(corners: list[float], size: tuple[int, int]) -> list[int] | None:

@@ -9,7 +9,7 @@ from functools import partial
 
 from starlette.exceptions import HTTPException
 
-from vpmsearch.errors import DataError, DeviceError, FeatureError, StoreError, VpmsearchError
+from vpmsearch.errors import DataError, DetectorError, DeviceError, FeatureError, StoreError, VpmsearchError
 
 log = logging.getLogger("vpmsearch.web")
 
@@ -31,6 +31,8 @@ def problem_of(error: Exception, hidden: Mapping[str, str] | None = None) -> tup
     text = " ".join(str(error).split())
     if isinstance(error, StoreError):
         status = 404 if "is not in the index" in text else 503
+    elif isinstance(error, DetectorError):  # the server's own file, and no fault of whoever asks
+        status = 503
     elif isinstance(error, FeatureError | DataError):
         status = 422
     elif isinstance(error, VpmsearchError):

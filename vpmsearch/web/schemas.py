@@ -155,7 +155,7 @@ class FoundPerson(BaseModel):
 
 
 class PeopleFound(BaseModel):
-    """The people in a photograph, surest first."""
+    """The people in a photograph, surest first: at most 200."""
 
     width: int = Field(description="of the photograph, in pixels, upright")
     height: int
@@ -171,7 +171,7 @@ class KnownPerson(BaseModel):
 
 
 class KnownPeople(BaseModel):
-    """The images of the index that were cut from one photograph, or from one moment of a film."""
+    """The images of the index that were cut from one photograph, or from one moment of a film: at most 200."""
 
     width: int = Field(description="of the scene, in pixels; 0 where the image is no part of one")
     height: int
