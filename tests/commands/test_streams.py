@@ -162,7 +162,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
 
 
 def test_the_status_tells_the_signal(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    def stopped(*_: object) -> None:
+    def stopped(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
 

@@ -55,13 +55,17 @@ def _draw_curves(trainer: Trainer) -> None:
 
 def _measure(trainer: Trainer, held_out: ReidDataset) -> str:
     """Rank-1 and mAP on the held-out identities, whole and half, and how far a half is from its whole."""
+    from dataclasses import replace
+
+    from vpmsearch.evaluation.labels import labels_of, protocol_of
     from vpmsearch.evaluation.protocols import evaluate_model
     from vpmsearch.evaluation.shift import whole_to_cut
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import read_weights
 
     extractor = Extractor(read_weights(trainer.files.weights), trainer.device)
-    rows = evaluate_model(extractor, held_out.query, held_out.gallery, gammas=(1.0, 0.5))
+    labels = labels_of(held_out, replace(protocol_of(held_out), by_track=False))
+    rows = evaluate_model(extractor, held_out.query, held_out.gallery, gammas=(1.0, 0.5), labels=labels)
     figures = [f"γ {r.gamma}: rank-1 {r.metrics.cmc[0]:.3f} mAP {r.metrics.mean_ap:.3f}" for r in rows]
     shift = whole_to_cut(extractor, held_out.query, gamma=0.5)
     return ", ".join([*figures, f"‖f(cut) − f(whole)‖ {shift:.3f}"])

@@ -12,6 +12,7 @@ import numpy as np
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.errors import DataError
 from vpmsearch.evaluation.features import extract_labelled, query_crops
+from vpmsearch.evaluation.labels import Labels
 from vpmsearch.model.extraction import Extractor
 
 
@@ -21,7 +22,8 @@ def whole_to_cut(
     """‖f_i(cut) − f_i(whole)‖, the mean over the regions that both show, then over the images.
 
     Args:
-        extractor: the model. images: with pid and camid. gamma, crop, seed: of the cuts, as in `evaluate_model`.
+        extractor: the model. images: their labels do not matter. gamma, crop, seed: of the cuts, as in
+            `evaluate_model`.
 
     Returns:
         ≥ 0, in units of the embeddings; at most 2 if the embeddings have length 1.
@@ -29,8 +31,11 @@ def whole_to_cut(
     Raises:
         DataError: an image cannot be used, or no image shares a region with its cut.
     """
-    whole = extract_labelled(extractor, images).features
-    cut = extract_labelled(extractor, images, query_crops(len(images), crop, gamma, seed)).features
+    boxes = query_crops(len(images), crop, gamma, seed)
+    nobody = np.full(len(images), -1, dtype=np.int64)
+    labels = Labels(nobody, nobody, np.zeros(len(images), dtype=bool))
+    whole = extract_labelled(extractor, images, labels=labels).features
+    cut = extract_labelled(extractor, images, boxes, labels=labels).features
     least = extractor.weights.info.threshold
     shared = (whole.visibility >= least) & (cut.visibility >= least)  # (n, p)
     distances = np.linalg.norm(whole.embeddings - cut.embeddings, axis=2)  # (n, p, d) -> (n, p)

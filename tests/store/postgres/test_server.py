@@ -309,8 +309,8 @@ def test_verify_finds_what_was_not_written(postgres_server: PostgresServer, serv
     row = postgres_server.execute(f"SELECT image_id, region FROM {where}.region_feature ORDER BY 1 LIMIT 1")[0]
     own = f"image_id = {row[0]} AND region = {row[1]}"
     damages = [
-        (f"UPDATE {where}.region_feature SET embedding = embedding * embedding WHERE {own}", "not what was written"),
-        (f"DELETE FROM {where}.region_feature WHERE {own}", "not what was written"),
+        (f"UPDATE {where}.region_feature SET embedding = embedding * embedding WHERE {own}", "differ from what"),
+        (f"DELETE FROM {where}.region_feature WHERE {own}", "differ from what"),
         (f"UPDATE {where}.image SET visibility[2] = 0.123 WHERE id = {ids[9]}", f"first: image {row[0]}"),
         (f"UPDATE {where}.image SET visibility = '{{0.5}}' WHERE id = {ids[9]}", "impossible visibility"),
     ]

@@ -120,9 +120,7 @@ class Reader:
         A commit changes rows and so their checksum. A merge changes only the segments.
         """
         sums = select(CHECKSUM.c.name, CHECKSUM.c.total).where(CHECKSUM.c.name.in_(("image", "rejected")))
-        index_id = str(
-            self._all(select(MODEL.c.index_id))[0][0]
-        )  # another index may have replaced the one at this path
+        index_id = self._index_id()  # another index may have replaced the one at this path
         return (index_id, *self.segments().items(), *map(tuple, self._all(sums.order_by(CHECKSUM.c.name))))
 
     def segments(self) -> dict[int, int]:
@@ -216,8 +214,18 @@ class Reader:
 
     def identity(self) -> tuple[str, int]:
         """An id that only this index and its copies have, and the checksum of its images."""
-        total = self._all(select(CHECKSUM.c.total).where(CHECKSUM.c.name == "image"))[0][0]
-        return str(self._all(select(MODEL.c.index_id))[0][0]), int(total)
+        total = self._only(select(CHECKSUM.c.total).where(CHECKSUM.c.name == "image"), "the checksum of its images")
+        return self._index_id(), int(total)
+
+    def _index_id(self) -> str:
+        return str(self._only(select(MODEL.c.index_id), "its model"))
+
+    def _only(self, statement: Any, name: str) -> Any:
+        """The value that an index has once."""
+        rows = self._all(statement)
+        if not rows:
+            raise StoreDamagedError(f"{self._path} lacks {name}; {REMEDY}")
+        return rows[0][0]
 
     def rejected(self) -> list[tuple[str, str]]:
         """(path, reason), by path."""
