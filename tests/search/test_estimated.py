@@ -17,9 +17,10 @@ pytest.importorskip("numba", reason="the extra [scan] is not installed")
 from vpmsearch.search import engine as engines
 from vpmsearch.search.distances import Distances
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.search.scan import blocks, estimated, sign_kernels, signs
+from vpmsearch.search.scan import blocks, estimated, joint, sign_kernels, signs
 from vpmsearch.search.scan.blocks import LANES, Effort
 from vpmsearch.search.scan.estimated import EstimatedScan
+from vpmsearch.search.scan.joint import JointScan
 from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of, rotation
 from vpmsearch.types import ImageRecord, RegionFeatures, SearchFilter
 
@@ -275,6 +276,63 @@ def test_signs_follow_the_index(tmp_path, eager):
         assert recall(found, right) >= 0.99
         assert nearest not in {match.image_id for each in found for match in each.matches}
         assert any(match.path.startswith("n") for each in found for match in each.matches)
+
+
+def test_a_view_may_be_made_while_signs_are(tmp_path, monkeypatch):
+    """`refresh` in one thread reads which signs there are, while a search in another adds to them."""
+    gallery, _ = clustered(40, 3, 32, 0)
+    with listed_store(tmp_path / "index", gallery, [30, 10]) as store:
+        before = EstimatedScan(store.snapshot, Distances(store.snapshot), Effort())
+        assert before.prepare()
+        is_same = EstimatedScan._is_same
+
+        def meanwhile(scan: EstimatedScan, key: int, files: object) -> bool:
+            before._signs[len(before._signs) + 100] = before._signs[1]
+            return is_same(scan, key, files)
+
+        monkeypatch.setattr(EstimatedScan, "_is_same", meanwhile)
+        after = EstimatedScan(store.snapshot, Distances(store.snapshot), Effort(), before)
+        assert after._signs == {key: before._signs[key] for key in store.snapshot.parts}
+
+
+def test_finished_signs_stay_finished():
+    """Segments before may have used up more than the share of a search."""
+    gallery, _ = clustered(30, 3, 32, 0)
+    made = Signs(gallery.embeddings, gallery.visibility)
+    made.encode(sign_kernels, 30)
+    for images in (0, -250):
+        made.encode(sign_kernels, images)
+        assert made.left == 0
+
+
+@pytest.mark.parametrize("index_type", ["flat", "hnsw"])
+def test_queries_share_a_pass_as_memory_allows(tmp_path, monkeypatch, index_type):
+    """All images' values of 64 queries are 2.4 GB of ten million images. Fewer at once find the same."""
+    module, inner = (joint, "_lower_bounds") if index_type == "flat" else (estimated, "_estimates")
+    gallery, queries = clustered(50, 3, 32, 0)
+    with make_store(tmp_path / "index", gallery, [50], index_type=index_type) as store:
+        made = JointScan if index_type == "flat" else EstimatedScan
+        scan = made(store.snapshot, Distances(store.snapshot), Effort())
+        assert scan.prepare()
+        more = () if index_type == "flat" else (40,)
+        right = scan.search(queries, 5, *more)
+        sizes, values = [], getattr(module, inner)
+
+        def noted(coded, asked, wanted):
+            found = values(coded, asked, wanted)
+            sizes.append(found[0].nbytes)
+            return found
+
+        monkeypatch.setattr(module, inner, noted)
+        monkeypatch.setattr(blocks, "PASS_BYTES", 64 * 4 * 9)
+        found = scan.search(queries, 5, *more)
+        assert max(sizes) == 64 * 4 * 8  # places of 50 images, float32, and two tiles of queries
+        for mine, other in zip(found, right, strict=True):
+            (rows, distances), (same, as_before) = (
+                each if index_type == "flat" else each.best for each in (mine, other)
+            )
+            assert np.array_equal(rows, same)
+            assert np.array_equal(distances, as_before)
 
 
 @pytest.mark.parametrize("why", ["memory", "machine", "numba"])

@@ -21,7 +21,7 @@ from types import ModuleType
 import numpy as np
 
 from vpmsearch.search.distances import Distances, Found, best_of, in_order_of_regions
-from vpmsearch.search.scan.blocks import PIECE, Coded, Effort, most_bytes
+from vpmsearch.search.scan.blocks import PIECE, Coded, Effort, most_bytes, queries_at_once
 from vpmsearch.search.scan.codes import MOST_NUMBERS
 from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of
 from vpmsearch.store import Snapshot
@@ -33,7 +33,7 @@ LOAD_AFTER = 50
 SHARE = 2_000_000
 """Numbers that are encoded with each query to lists: 20 ms. 100,000 images × 6 × 256 take 77 queries."""
 QUERIES = 64
-"""Queries that share one pass over the signs."""
+"""Queries that share one pass over the signs, at most."""
 EXTRA = 100
 """Images compared at first beyond k."""
 SPREAD = 3.0
@@ -80,7 +80,7 @@ class EstimatedScan:
         self._snapshot, self._distances, self._effort = snapshot, distances, effort
         self._coded: Coded[Signs] | None = None
         # By segment id: the part of the index that signs were made of, and the signs, which may not be finished.
-        known = before._signs if before is not None else {}
+        known = before._signs.copy() if before is not None else {}  # another thread may add to the original meanwhile
         self._signs: dict[int, tuple[object, Signs]] = {
             key: made for key, made in known.items() if self._is_same(key, made[0])
         }
@@ -152,9 +152,10 @@ class EstimatedScan:
         wanted = coded.wanted(allowed)
         order = in_order_of_regions(queries)
         found: dict[int, Estimated] = {}
-        for start in range(0, len(order), QUERIES):
+        together = queries_at_once(QUERIES, wanted.size)
+        for start in range(0, len(order), together):
             began = time.perf_counter()
-            some = order[start : start + QUERIES]
+            some = order[start : start + together]
             asked = queries[some]
             values, least = _estimates(coded, asked, wanted)
             each_ms = 1e3 * (time.perf_counter() - began) / len(some)

@@ -20,7 +20,7 @@ from types import ModuleType
 import numpy as np
 
 from vpmsearch.search.distances import Distances, Found, in_order_of_regions
-from vpmsearch.search.scan.blocks import PIECE, Coded, Effort, most_bytes
+from vpmsearch.search.scan.blocks import PIECE, Coded, Effort, most_bytes, queries_at_once
 from vpmsearch.search.scan.codes import MOST_NUMBERS, SLACK, Codes, QueryCodes, bytes_of
 from vpmsearch.store import Snapshot
 from vpmsearch.system.parallel import spread
@@ -31,7 +31,7 @@ LOAD_AFTER = 500_000_000
 ENCODE_AFTER = 8
 """And after so many times the numbers to be encoded: encoding a number costs as much as comparing it eight times."""
 QUERIES = 64
-"""Queries that share one pass over the codes."""
+"""Queries that share one pass over the codes, at most."""
 EXTRA = 16
 """Images compared at first beyond k. On real galleries the bounds leave 2 to 6 images that may belong to the k."""
 
@@ -125,8 +125,9 @@ class JointScan:
         wanted = coded.wanted(allowed)
         order = in_order_of_regions(queries)
         found: dict[int, Found] = {}
-        for start in range(0, len(order), QUERIES):
-            some = order[start : start + QUERIES]
+        together = queries_at_once(QUERIES, wanted.size)
+        for start in range(0, len(order), together):
+            some = order[start : start + together]
             asked = queries[some]
             lower, least = _lower_bounds(coded, asked, wanted)
 
