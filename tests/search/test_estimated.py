@@ -17,10 +17,9 @@ pytest.importorskip("numba", reason="the extra [scan] is not installed")
 from vpmsearch.search import engine as engines
 from vpmsearch.search.distances import Distances
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.search.scan import blocks, estimated, joint, sign_kernels, signs
+from vpmsearch.search.scan import blocks, estimated, sign_kernels, signs
 from vpmsearch.search.scan.blocks import LANES, Effort
 from vpmsearch.search.scan.estimated import EstimatedScan
-from vpmsearch.search.scan.joint import JointScan
 from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of, rotation
 from vpmsearch.types import ImageRecord, RegionFeatures, SearchFilter
 
@@ -305,36 +304,6 @@ def test_finished_signs_stay_finished():
         assert made.left == 0
 
 
-@pytest.mark.parametrize("index_type", ["flat", "hnsw"])
-def test_queries_share_a_pass_as_memory_allows(tmp_path, monkeypatch, index_type):
-    """All images' values of 64 queries are 2.4 GB of ten million images. Fewer at once find the same."""
-    module, inner = (joint, "_lower_bounds") if index_type == "flat" else (estimated, "_estimates")
-    gallery, queries = clustered(50, 3, 32, 0)
-    with make_store(tmp_path / "index", gallery, [50], index_type=index_type) as store:
-        made = JointScan if index_type == "flat" else EstimatedScan
-        scan = made(store.snapshot, Distances(store.snapshot), Effort())
-        assert scan.prepare()
-        more = () if index_type == "flat" else (40,)
-        right = scan.search(queries, 5, *more)
-        sizes, values = [], getattr(module, inner)
-
-        def noted(coded, asked, wanted):
-            found = values(coded, asked, wanted)
-            sizes.append(found[0].nbytes)
-            return found
-
-        monkeypatch.setattr(module, inner, noted)
-        monkeypatch.setattr(blocks, "PASS_BYTES", 64 * 4 * 9)
-        found = scan.search(queries, 5, *more)
-        assert max(sizes) == 64 * 4 * 8  # places of 50 images, float32, and two tiles of queries
-        for mine, other in zip(found, right, strict=True):
-            (rows, distances), (same, as_before) = (
-                each if index_type == "flat" else each.best for each in (mine, other)
-            )
-            assert np.array_equal(rows, same)
-            assert np.array_equal(distances, as_before)
-
-
 @pytest.mark.parametrize("why", ["memory", "machine", "numba"])
 def test_without_signs_lists_answer(tmp_path, eager, monkeypatch, why):
     gallery, queries = clustered(300, 3, 32, 0)
@@ -356,6 +325,11 @@ def test_without_signs_lists_answer(tmp_path, eager, monkeypatch, why):
         assert [each.matches for each in found] == [each.matches for each in right]
         assert "scan" not in found[0].timings_ms
         assert not engine._view.estimates.prepare()
+
+
+@pytest.mark.parametrize(("images", "right"), [(0, 64), (100_000, 64), (1_000_000, 16), (10**9, 4)])
+def test_queries_share_a_pass_while_their_values_fit(images, right):
+    assert blocks.queries_at_once(64, images) == right
 
 
 @pytest.mark.slow

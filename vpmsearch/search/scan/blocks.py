@@ -15,15 +15,13 @@ from vpmsearch.types import Bool, Float32, Int64
 
 LANES = 16
 """Images in a block, `vectors.LANES`."""
-TILE = 4
-"""Queries that a kernel takes together, `kernels.TILE` and `sign_kernels.TILE`."""
 MOST_BYTES = 2 << 30
 """Bytes that codes may take, if that is less than an eighth of the memory that the process may use."""
+VALUES = 1 << 24
+"""Bounds or estimates that are held at once: 64 MiB."""
 PIECE = 256
 """Blocks that a core takes at once, at least: 6 MiB of bytes of 6 × 256, 1 MiB of signs. Scanning them takes far longer
 than handing them to a thread."""
-PASS_BYTES = 256 << 20
-"""Bytes of the values of all images that the queries of one pass may take: 64 queries of a million images."""
 
 
 class Effort:
@@ -105,13 +103,9 @@ class Coded(Generic[Kind]):
         return rows[near], some[near]
 
 
-def queries_at_once(most: int, places: int) -> int:
-    """Queries that share one pass: `most`, or as many tiles as `PASS_BYTES` hold, at least one.
-
-    Args:
-        places: blocks × 16; a query has a float32 for each.
-    """
-    return min(most, max(1, PASS_BYTES // (4 * max(places, 1) * TILE)) * TILE)
+def queries_at_once(most: int, images: int) -> int:
+    """How many queries share a pass: `most`, or fewer where their values would take more than `VALUES`."""
+    return min(most, max(VALUES // max(images, 1), 4))
 
 
 def most_bytes() -> int:
