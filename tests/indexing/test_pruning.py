@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from vpmsearch.indexing.pruning import Pruning
 from vpmsearch.indexing.paths import rejected_path, stored_path
+from vpmsearch.indexing.pruning import Pruning
 
 
 @pytest.mark.parametrize("name", [b"sound.jpg", b"caf\xe9.jpg"])

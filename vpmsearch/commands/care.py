@@ -126,7 +126,7 @@ def remove(
 
 
 def _paths_of(store: Gallery, ids: list[int]) -> list[str]:
-    """The paths of images, in the order asked. Only the catalog is read, so that an index with damaged files answers."""
+    """The paths of images, in the order asked. Only the catalog is read, so a damaged index answers, too."""
     paths = {image_id: path for path, (image_id, _) in store.live_files().items()}
     return [paths[image_id] for image_id in ids if image_id in paths]  # another process may have removed one just now
 
