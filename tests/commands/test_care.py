@@ -132,6 +132,15 @@ def test_remove_may_be_tried(cli, index: Path, gallery: Path):
     assert numbers(index) == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_damaged_index_says_what_would_be_removed(cli, index: Path, gallery: Path):
+    """As it can be removed there, too."""
+    for path in [*index.rglob("embeddings.h5"), *index.rglob("*.faiss")]:
+        path.unlink()
+    asked = cli("remove", "--pid", 1, "--index", index, "--dry-run", "--json").json
+    assert asked == [{"removed": 0, "would_remove": 2, "paths": [str(gallery / f"a/00{i}.png") for i in (0, 3)]}]
+    assert cli("remove", "--pid", 1, "--index", index, "--json").json == [{"removed": 2}]
+
+
 def test_remove_for_people(cli, index: Path):
     assert "2 images removed" in cli("remove", "--pid", 1, "--index", index).stdout
 

@@ -277,6 +277,33 @@ def test_signs_follow_the_index(tmp_path, eager):
         assert any(match.path.startswith("n") for each in found for match in each.matches)
 
 
+def test_a_view_may_be_made_while_signs_are(tmp_path, monkeypatch):
+    """`refresh` in one thread reads which signs there are, while a search in another adds to them."""
+    gallery, _ = clustered(40, 3, 32, 0)
+    with listed_store(tmp_path / "index", gallery, [30, 10]) as store:
+        before = EstimatedScan(store.snapshot, Distances(store.snapshot), Effort())
+        assert before.prepare()
+        is_same = EstimatedScan._is_same
+
+        def meanwhile(scan: EstimatedScan, key: int, files: object) -> bool:
+            before._signs[len(before._signs) + 100] = before._signs[1]
+            return is_same(scan, key, files)
+
+        monkeypatch.setattr(EstimatedScan, "_is_same", meanwhile)
+        after = EstimatedScan(store.snapshot, Distances(store.snapshot), Effort(), before)
+        assert after._signs == {key: before._signs[key] for key in store.snapshot.parts}
+
+
+def test_finished_signs_stay_finished():
+    """Segments before may have used up more than the share of a search."""
+    gallery, _ = clustered(30, 3, 32, 0)
+    made = Signs(gallery.embeddings, gallery.visibility)
+    made.encode(sign_kernels, 30)
+    for images in (0, -250):
+        made.encode(sign_kernels, images)
+        assert made.left == 0
+
+
 @pytest.mark.parametrize("why", ["memory", "machine", "numba"])
 def test_without_signs_lists_answer(tmp_path, eager, monkeypatch, why):
     gallery, queries = clustered(300, 3, 32, 0)

@@ -106,7 +106,7 @@ def remove(
     labels = {"pids": options.labels(pid), "camids": options.labels(camid), "where": options.where(where)}
     with open_index(index, files=False) as store:
         found = _asked_for(store, paths or [], {**labels, "before": moment})
-        names = [record.path for record in store.snapshot.records_of(found)] if dry_run else []
+        names = _paths_of(store, found) if dry_run else []
         count = len(found)
         if not dry_run:
             with store.writer() as writer:
@@ -123,6 +123,12 @@ def remove(
     erase = "the server's VACUUM erases" if index.is_server else "run `vpmsearch compact` to erase"
     answer(f"{number_of(count, 'image')} removed; {erase} {'it' if count == 1 else 'them'} from the index files")
     say("a file that is still in the gallery comes back when the gallery is indexed again: delete it there too")
+
+
+def _paths_of(store: Gallery, ids: list[int]) -> list[str]:
+    """The paths of images, in the order asked. Only the catalog is read, so a damaged index answers, too."""
+    paths = {image_id: path for path, (image_id, _) in store.live_files().items()}
+    return [paths[image_id] for image_id in ids if image_id in paths]  # another process may have removed one just now
 
 
 def _asked_for(store: Gallery, paths: list[Path], conditions: dict[str, Any]) -> list[int]:

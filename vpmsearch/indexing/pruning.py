@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vpmsearch.data.fragment import file_of
-from vpmsearch.indexing.paths import stored_path
+from vpmsearch.indexing.paths import rejected_path, stored_path
 
 
 class Pruning:
@@ -25,7 +25,8 @@ class Pruning:
         self._whole = tuple(stored_path(path) for path in below)
         self._prefixes = tuple(os.path.join(path, "") for path in self._whole)  # noqa: PTH118 (the trailing separator)
         self.complete = frozenset(map(stored_path, complete))
-        self._named = frozenset(map(stored_path, named))
+        # As the catalog names them, in notes on rejected files too.
+        self._named = frozenset(rejected_path(stored_path(path)) for path in named)
 
     def covers(self, path: str) -> bool:
         """Whether a stored path is below one of the places and is not named elsewhere."""

@@ -80,7 +80,7 @@ class EstimatedScan:
         self._snapshot, self._distances, self._effort = snapshot, distances, effort
         self._coded: Coded[Signs] | None = None
         # By segment id: the part of the index that signs were made of, and the signs, which may not be finished.
-        known = before._signs if before is not None else {}
+        known = before._signs.copy() if before is not None else {}  # another thread may add to the original meanwhile
         self._signs: dict[int, tuple[object, Signs]] = {
             key: made for key, made in known.items() if self._is_same(key, made[0])
         }

@@ -118,7 +118,7 @@ class Signs:
         """Encode the next images, so many at most but whole blocks."""
         count, regions, dim = self._embeddings.shape
         turn = rotation(dim)
-        stop = min(count, -(-(self.done + images) // _ROWS) * _ROWS)
+        stop = min(count, -(-(self.done + max(images, 0)) // _ROWS) * _ROWS)
         wide = np.empty((_ROWS, regions, dim), np.float32)
         for first in range(self.done, stop, _ROWS):
             part = self._embeddings[first : first + _ROWS]
