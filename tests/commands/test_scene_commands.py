@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vpmsearch.data.reading import SceneReader
+from vpmsearch.errors import ImageError
 from vpmsearch.model import detectors
 from vpmsearch.model.detection import People
 
@@ -154,6 +156,26 @@ def test_prune_takes_the_people_of_a_picture_in_which_nobody_is_found_any_more(c
     told = cli("index", frames, "--detect", "--prune", "--json").json[0]
     # Picture 3 cannot be read, so nobody knows who is in it: its people stay.
     assert (told["unchanged"], told["pruned_paths"], told["images"]) == (1, pruned, 2)
+
+
+def test_prune_leaves_the_people_of_a_film_with_a_picture_that_cannot_be_read(cli, weights, painted, monkeypatch):
+    pytest.importorskip("av")
+    from drawn_film import write_film
+
+    write_film(Path("film.mp4"), list(range(3)))
+    asked = ("index", "film.mp4", "--detect", "--every", "1", "--weights", weights, "--prune", "--json")
+    (told,) = cli(*asked).json
+    assert told["indexed"] == 3
+    read = SceneReader.read
+
+    def broken(reader, path, *args, **more):
+        if "#t=" in str(path) and "t=0&" not in f"{path}&":
+            raise ImageError("it is damaged", str(path))
+        return read(reader, path, *args, **more)
+
+    monkeypatch.setattr(SceneReader, "read", broken)
+    (told,) = cli(*asked).json
+    assert (told["pruned"], told["images"]) == (0, 3)
 
 
 def test_prune_takes_the_people_of_a_picture_that_the_new_list_leaves_out(cli, frames, weights, tmp_path):

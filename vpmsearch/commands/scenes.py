@@ -68,16 +68,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Listed:
-    """images: what is to be indexed. complete: photographs and films of which these are all people."""
+    """images: what is to be indexed. complete: photographs and films of which these are all people. unread: those of
+    which a picture could not be read.
+    """
 
     images: Sequence[LabelledImage]
     complete: Sequence[Path] = ()
+    unread: Sequence[Path] = ()
 
     def pruning(self, places: Iterable[Path]) -> Pruning:
         """What `--prune` may remove below some places. Images of other processes' shares are named here as well."""
         from vpmsearch.indexing.pruning import Pruning
 
-        return Pruning(places, self.complete, [image.path for image in self.images])
+        return Pruning(places, self.complete, [image.path for image in self.images], self.unread)
 
 
 def read_people(galleries: Sequence[Path], source: Source, wanted: BoxOptions) -> Listed:
@@ -179,4 +182,4 @@ def _detected(galleries: Sequence[Path], wanted: BoxOptions) -> Listed:
             "as it was. A smaller --min-score finds more, and so may another --detector"
         )
     searched = [file for gallery in galleries for file in scene_files(gallery)]
-    return Listed(people, [file for file in searched if str(file) not in unread])
+    return Listed(people, searched, [Path(file) for file in unread])

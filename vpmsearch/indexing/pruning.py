@@ -19,12 +19,21 @@ class Pruning:
         complete: photographs and films of whose people this gallery names all. Other parts of them are removed, also
             where the gallery names nobody in a picture.
         named: images that the gallery has besides those of this run, such as other processes' shares. They stay.
+        unread: photographs and films of which a picture could not be read. Their parts stay, as nobody knows who is in
+            that picture.
     """
 
-    def __init__(self, below: Iterable[Path], complete: Iterable[Path] = (), named: Iterable[Path] = ()) -> None:
+    def __init__(
+        self,
+        below: Iterable[Path],
+        complete: Iterable[Path] = (),
+        named: Iterable[Path] = (),
+        unread: Iterable[Path] = (),
+    ) -> None:
         self._whole = tuple(stored_path(path) for path in below)
         self._prefixes = tuple(os.path.join(path, "") for path in self._whole)  # noqa: PTH118 (the trailing separator)
-        self.complete = frozenset(map(stored_path, complete))
+        self._unread = frozenset(map(stored_path, unread))
+        self.complete = frozenset(map(stored_path, complete)) - self._unread
         # As the catalog names them, in notes on rejected files too.
         self._named = frozenset(rejected_path(stored_path(path)) for path in named)
 
@@ -43,4 +52,4 @@ class Pruning:
         if "#" not in path or path in self._named:
             return False
         file = file_of(path)
-        return file != path and (file in self.complete or file in scenes)
+        return file != path and file not in self._unread and (file in self.complete or file in scenes)
