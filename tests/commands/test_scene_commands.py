@@ -162,14 +162,14 @@ def test_prune_leaves_the_people_of_a_film_with_a_picture_that_cannot_be_read(cl
     pytest.importorskip("av")
     from drawn_film import write_film
 
-    write_film(Path("film.mp4"), list(range(3)))
+    write_film(Path("film.mp4"), list(range(6)))  # the first pixel of every other picture is white
     asked = ("index", "film.mp4", "--detect", "--every", "1", "--weights", weights, "--prune", "--json")
     (told,) = cli(*asked).json
     assert told["indexed"] == 3
     read = SceneReader.read
 
     def broken(reader, path, *args, **more):
-        if "#t=" in str(path) and "t=0&" not in f"{path}&":
+        if "#t=0.2" in str(path):
             raise ImageError("it is damaged", str(path))
         return read(reader, path, *args, **more)
 

@@ -180,7 +180,8 @@ def test_what_is_given_up_shows_no_traceback_and_what_has_begun_is_waited_for(mo
             finally:
                 free.set()
 
-    seen = SimpleNamespace(view=SimpleNamespace(images=1), problem="", refresh=lambda: False, see_stored=hold)
+    view, extractor = SimpleNamespace(images=1), SimpleNamespace(device="cpu")
+    seen = SimpleNamespace(view=view, extractor=extractor, problem="", refresh=lambda: False, see_stored=hold)
     settings, used = ServeSettings(port=0), []
     app = create_app(seen, settings)
     monkeypatch.setattr(running, "STOP_SECONDS", 60 if again else 1)
