@@ -173,7 +173,7 @@ def test_answers_are_as_good_as_they_say(
     ):
         patch.setattr(estimated, "EXTRA", extra)
         patch.setattr(estimated, "QUERIES", 3)
-        patch.setattr(estimated, "PIECE", 1)
+        patch.setattr(blocks, "PIECE", 1)
         snapshot = store.snapshot
         distances = Distances(snapshot)
         scan = EstimatedScan(snapshot, distances, Effort())

@@ -121,7 +121,7 @@ def test_scan_is_the_exact_path(tmp_path_factory, sizes, p, d, seed, place, dtyp
     ):
         patch.setattr(joint, "EXTRA", 1)
         patch.setattr(joint, "QUERIES", 3)
-        patch.setattr(joint, "PIECE", 1)
+        patch.setattr(blocks, "PIECE", 1)
         snapshot = store.snapshot
         distances = Distances(snapshot)
         scan = JointScan(snapshot, distances, Effort())

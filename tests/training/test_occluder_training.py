@@ -8,29 +8,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_runs import run, trainer
 from tiny_settings import TINY
 
 from vpmsearch.errors import ModelError
 from vpmsearch.model.weights import read_weights
 from vpmsearch.training.presets import PRESETS, get_preset
-from vpmsearch.training.trainer import Trainer
 
 VIEWS = {"consistency_weight": 1.0, "memory_weight": 0.5, "cuts": 2, "average_decay": 0.8, "teacher": True}
 PLAIN = replace(TINY, whole_share=0.3, box_jitter=0.1, epochs=2, **VIEWS)
 BOTH = replace(PLAIN, occlude=0.5, occluder_class=True, locator_learning_rate=5e-3)
 
 pytestmark = pytest.mark.usefixtures("tiny")
-
-
-def trainer(settings, images, folder, name="vpm"):
-    output = folder / f"{name}.safetensors"
-    return Trainer(settings, images, dataset="drawn", output=output, device=torch.device("cpu"), workers=0)
-
-
-def run(trainer, **options):
-    rows = []
-    trainer.run(on_step=rows.append, **options)
-    return rows
 
 
 @pytest.mark.parametrize("change", [{"occluder_class": False}, {}, {"detach_locator": True, "occlude": 1.0}])

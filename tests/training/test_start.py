@@ -8,26 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_runs import run, trainer
 from tiny_settings import TINY
 
 from vpmsearch.errors import TrainingError, WeightsError
 from vpmsearch.model.weights import read_metadata
-from vpmsearch.training.trainer import Trainer
 
 FIRST = replace(TINY, epochs=6, learning_rate=1e-2, trunk_learning_rate=1e-2, consistency_weight=1.0, memory_weight=0.5)
 
 pytestmark = pytest.mark.usefixtures("tiny")
-
-
-def trainer(settings, images, folder, name="vpm"):
-    output = folder / f"{name}.safetensors"
-    return Trainer(settings, images, dataset="drawn", output=output, device=torch.device("cpu"), workers=0)
-
-
-def run(trainer, **options):
-    rows = []
-    trainer.run(on_step=rows.append, **options)
-    return rows
 
 
 @pytest.fixture(scope="module")

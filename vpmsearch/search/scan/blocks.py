@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import logging
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from vpmsearch.search.distances import in_order_of_regions
 from vpmsearch.store import Snapshot
 from vpmsearch.system.memory import memory_bytes
-from vpmsearch.types import Bool, Float32, Int64
+from vpmsearch.system.parallel import spread
+from vpmsearch.types import Bool, Float32, Int64, ModelInfo, RegionFeatures
 
 LANES = 16
 """Images in a block, `vectors.LANES`."""
@@ -72,13 +79,15 @@ class Coded(Generic[Kind]):
         """(blocks, 16), which images may be found: all, or those allowed (N,)."""
         return self.present if allowed is None else self.present & allowed[self.rows]
 
-    def pieces(self, blocks: int) -> list[tuple[Kind, int, int, int]]:
-        """Codes, first and last block and offset of parts of at most so many blocks."""
-        return [
+    def for_pieces(self, work: Callable[[tuple[Kind, int, int, int]], None]) -> None:
+        """Spread the blocks over the cores. work: takes codes, first and last block and offset of a part of them."""
+        blocks = max(PIECE, -(-len(self.rows) // (2 * (os.cpu_count() or 1))))
+        pieces = [
             (codes, first, min(first + blocks, len(codes)), offset)
             for _, codes, offset in self.parts.values()
             for first in range(0, len(codes), blocks)
         ]
+        spread(work, pieces)
 
     def nearest(self, values: Float32, least: Float32, count: int) -> tuple[Int64, Float32]:
         """Rows and values of the `count` least values (blocks, 16) that are finite, in any order.
@@ -103,9 +112,46 @@ class Coded(Generic[Kind]):
         return rows[near], some[near]
 
 
+@functools.cache
+def compiled(name: str, otherwise: str) -> ModuleType | None:
+    """A module of compiled arithmetic beside this one, loaded once per process; None if numba does not run.
+
+    Args:
+        otherwise: what happens without it, for the log.
+    """
+    try:
+        return importlib.import_module(f"vpmsearch.search.scan.{name}")
+    except Exception as error:  # not installed, too new a NumPy, no compiler for this processor …
+        logging.getLogger(__name__).info("searches %s, as numba does not load: %s", otherwise, error)
+        return None
+
+
+def in_passes(queries: RegionFeatures, most: int, images: int) -> Iterator[tuple[Int64, RegionFeatures]]:
+    """The queries that share a pass over so many images, and their rows: `most`, or what `queries_at_once` allows.
+
+    Queries that show the same regions are asked together.
+    """
+    order, together = in_order_of_regions(queries), queries_at_once(most, images)
+    for start in range(0, len(order), together):
+        some = order[start : start + together]
+        yield some, queries[some]
+
+
+def counting(info: ModelInfo, visibility: Float32) -> Float32:
+    """Visibility (n, p) as Eq. 4 counts it: 0 where a region counts as not seen."""
+    return np.where(info.visible(visibility), visibility, np.float32(0))
+
+
 def queries_at_once(most: int, images: int) -> int:
     """How many queries share a pass: `most`, or fewer where their values would take more than `VALUES`."""
     return min(most, max(VALUES // max(images, 1), 4))
+
+
+def fits(snapshot: Snapshot, bytes_of: Callable[[int, int, int], int]) -> bool:
+    """Whether the codes of all images may be held. bytes_of: of n images with p regions and d numbers each."""
+    info = snapshot.model_info
+    needed = sum(bytes_of(len(part.labels), info.p, info.embedding_dim) for part in snapshot.parts.values())
+    return needed <= most_bytes()
 
 
 def most_bytes() -> int:

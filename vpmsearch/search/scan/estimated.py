@@ -12,16 +12,14 @@ costs about as much as the search itself.
 from __future__ import annotations
 
 import functools
-import logging
-import os
 import time
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
-from vpmsearch.search.distances import Distances, Found, best_of, in_order_of_regions
-from vpmsearch.search.scan.blocks import PIECE, Coded, Effort, most_bytes, queries_at_once
+from vpmsearch.search.distances import Distances, Found, best_of
+from vpmsearch.search.scan.blocks import Coded, Effort, compiled, counting, fits, in_passes
 from vpmsearch.search.scan.codes import MOST_NUMBERS
 from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of
 from vpmsearch.store import Snapshot
@@ -40,15 +38,9 @@ SPREAD = 3.0
 """An image is left out if its estimate is so many times the usual error beyond the k-th distance."""
 
 
-@functools.cache
 def kernels() -> ModuleType | None:
-    """The compiled arithmetic, loaded once per process; None if numba does not run."""
-    try:
-        from vpmsearch.search.scan import sign_kernels as loaded
-    except Exception as error:  # not installed, too new a NumPy, no compiler for this processor …
-        logging.getLogger(__name__).info("searches use lists, as numba does not load: %s", error)
-        return None
-    return loaded
+    """The compiled arithmetic of this scan, see `compiled`."""
+    return compiled("sign_kernels", "use lists")
 
 
 @dataclass(frozen=True)
@@ -117,8 +109,7 @@ class EstimatedScan:
         """Encode so many numbers, or all."""
         info, parts = self._snapshot.model_info, self._snapshot.parts
         each = info.p * info.embedding_dim
-        needed = sum(bytes_of(len(part.labels), info.p, info.embedding_dim) for part in parts.values())
-        if needed > most_bytes() or info.embedding_dim > MOST_NUMBERS:
+        if not fits(self._snapshot, bytes_of) or info.embedding_dim > MOST_NUMBERS:
             return
         loaded = kernels()
         if loaded is None:
@@ -126,9 +117,9 @@ class EstimatedScan:
         images = sum(len(part.labels) for part in parts.values()) if numbers is None else -(-numbers // each)
         for key, part in parts.items():
             if key not in self._signs:
-                counting = np.where(info.visible(part.files.visibility), part.files.visibility, np.float32(0))
+                seen = counting(info, part.files.visibility)
                 try:
-                    self._signs[key] = (part.files, Signs(part.files.embeddings, counting))
+                    self._signs[key] = (part.files, Signs(part.files.embeddings, seen))
                 except MemoryError:
                     return
             signs = self._signs[key][1]
@@ -150,19 +141,15 @@ class EstimatedScan:
         coded = self._coded
         assert coded is not None
         wanted = coded.wanted(allowed)
-        order = in_order_of_regions(queries)
         found: dict[int, Estimated] = {}
-        together = queries_at_once(QUERIES, wanted.size)
-        for start in range(0, len(order), together):
+        for some, asked in in_passes(queries, QUERIES, wanted.size):
             began = time.perf_counter()
-            some = order[start : start + together]
-            asked = queries[some]
             values, least = _estimates(coded, asked, wanted)
             each_ms = 1e3 * (time.perf_counter() - began) / len(some)
 
             answer = functools.partial(self._nearest, coded, asked, values, least, k, most, each_ms)
             found |= zip(some.tolist(), spread(answer, range(len(some))), strict=True)
-        return [found[row] for row in range(len(order))]
+        return [found[row] for row in range(len(queries))]
 
     def _nearest(
         self,
@@ -211,5 +198,5 @@ def _estimates(coded: Coded[Signs], queries: RegionFeatures, wanted: Bool) -> tu
         own = asked[id(signs)]
         loaded.estimates(signs.words, signs.scales, wanted, first, last, offset, own.planes, own.query, found, least)
 
-    spread(estimate, coded.pieces(max(PIECE, -(-len(wanted) // (2 * (os.cpu_count() or 1))))))
+    coded.for_pieces(estimate)
     return found, least

@@ -12,15 +12,12 @@ searches once does not pay for them.
 
 from __future__ import annotations
 
-import functools
-import logging
-import os
 from types import ModuleType
 
 import numpy as np
 
-from vpmsearch.search.distances import Distances, Found, in_order_of_regions
-from vpmsearch.search.scan.blocks import PIECE, Coded, Effort, most_bytes, queries_at_once
+from vpmsearch.search.distances import Distances, Found
+from vpmsearch.search.scan.blocks import Coded, Effort, compiled, counting, fits, in_passes
 from vpmsearch.search.scan.codes import MOST_NUMBERS, SLACK, Codes, QueryCodes, bytes_of
 from vpmsearch.store import Snapshot
 from vpmsearch.system.parallel import spread
@@ -36,15 +33,9 @@ EXTRA = 16
 """Images compared at first beyond k. On real galleries the bounds leave 2 to 6 images that may belong to the k."""
 
 
-@functools.cache
 def kernels() -> ModuleType | None:
-    """The compiled arithmetic, loaded once per process; None if numba does not run."""
-    try:
-        from vpmsearch.search.scan import kernels as loaded
-    except Exception as error:  # not installed, too new a NumPy, no compiler for this processor …
-        logging.getLogger(__name__).info("searches scan without codes, as numba does not load: %s", error)
-        return None
-    return loaded
+    """The compiled arithmetic of this scan, see `compiled`."""
+    return compiled("kernels", "scan without codes")
 
 
 class JointScan:
@@ -94,8 +85,7 @@ class JointScan:
         """Make the codes now; False if they would take too much memory or numba does not run."""
         info = self._snapshot.model_info
         parts = self._snapshot.parts
-        needed = sum(bytes_of(len(part.labels), info.p, info.embedding_dim) for part in parts.values())
-        loaded = kernels() if needed <= most_bytes() else None
+        loaded = kernels() if fits(self._snapshot, bytes_of) else None
         if loaded is None:
             return False
         made = dict[int, Codes]()
@@ -103,9 +93,9 @@ class JointScan:
             if self._has(key):
                 made[key] = self._known[key][1]
                 continue
-            counting = np.where(info.visible(part.files.visibility), part.files.visibility, np.float32(0))
+            seen = counting(info, part.files.visibility)
             try:
-                made[key] = Codes.of(loaded, part.files.embeddings, counting)
+                made[key] = Codes.of(loaded, part.files.embeddings, seen)
             except MemoryError:
                 return False
         self._coded, self._known = Coded.of(self._snapshot, made), {}
@@ -123,19 +113,15 @@ class JointScan:
         coded = self._coded
         assert coded is not None
         wanted = coded.wanted(allowed)
-        order = in_order_of_regions(queries)
         found: dict[int, Found] = {}
-        together = queries_at_once(QUERIES, wanted.size)
-        for start in range(0, len(order), together):
-            some = order[start : start + together]
-            asked = queries[some]
+        for some, asked in in_passes(queries, QUERIES, wanted.size):
             lower, least = _lower_bounds(coded, asked, wanted)
 
             def answer(i: int, asked: RegionFeatures = asked, lower: Float32 = lower, least: Float32 = least) -> Found:
                 return self._nearest(coded, asked[i : i + 1], lower[i], least[i], k)
 
             found |= zip(some.tolist(), spread(answer, range(len(some))), strict=True)
-        return [found[row] for row in range(len(order))]
+        return [found[row] for row in range(len(queries))]
 
     def _nearest(self, coded: Coded[Codes], query: RegionFeatures, lower: Float32, least: Float32, k: int) -> Found:
         """The k nearest to one query, from its bounds (blocks, 16) and the least of each block (blocks,)."""
@@ -162,5 +148,5 @@ def _lower_bounds(coded: Coded[Codes], queries: RegionFeatures, wanted: Bool) ->
             *asked.arguments(), lower, least,
         )  # fmt: skip
 
-    spread(bound, coded.pieces(max(PIECE, -(-len(wanted) // (2 * (os.cpu_count() or 1))))))
+    coded.for_pieces(bound)
     return lower, least
