@@ -30,6 +30,7 @@ from vpmsearch.errors import DataError
 from vpmsearch.labels import in_order
 from vpmsearch.types import Bool, Int64
 
+IGNORED = -100
 CACHE_BYTES = 4 << 30
 """Decoded images kept in memory: all of Market-1501's training split takes 0.4 GiB."""
 
@@ -59,6 +60,7 @@ class CropSettings:
     grey: float = 0.0
     occlude: float = 0.0
     occluder_class: bool = False
+    second_look: bool = False
 
     @property
     def views(self) -> int:
@@ -78,6 +80,7 @@ class Batch(NamedTuple):
     visible: Bool
     targets: Int64
     indices: Int64
+    low: NDArray[np.uint8] | None = None
 
 
 class Sample(NamedTuple):
@@ -143,27 +146,62 @@ class TrainingSet:
         """
         chosen = list(enumerate(indices))[share]
         indices = indices[share]
-        views = [self._views(int(i), np.random.default_rng([*seed, j])) for j, i in chosen]
+        rows = self._rows(seed) if self.settings.second_look else None
+        views = [self._views(int(i), np.random.default_rng([*seed, j]), rows) for j, i in chosen]
+        low = None
+        if rows is not None:
+            last = [view.pop() for view in views]
+            low = np.ascontiguousarray(np.stack([sample.pixels for sample in last]).transpose(0, 3, 1, 2))
         samples = [sample for view in zip(*views, strict=True) for sample in view]
         pixels, labels, visible = (np.stack(each) for each in zip(*samples, strict=True))
         pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # (B, H, W, 3) -> (B, 3, H, W)
+        if rows is not None:
+            padded = np.full((len(last), *labels.shape[1:]), IGNORED, dtype=np.int64)
+            padded[:, :rows] = np.stack([sample.labels for sample in last])
+            labels = np.concatenate([labels, padded])
+            visible = np.concatenate([visible, np.stack([sample.visible for sample in last])])
         shown = np.tile(indices, self.settings.views)
-        return Batch(pixels, labels, visible, self.targets[shown], shown)
+        return Batch(pixels, labels, visible, self.targets[shown], shown, low)
 
-    def _views(self, index: int, rng: np.random.Generator) -> list[Sample]:
+    def _rows(self, seed: Sequence[int]) -> int:
+        """The rows of T that the batch's low views have."""
+        h = self.settings.map_size[0]
+        least, most = self.settings.gamma
+        rows = np.arange(1, h)
+        rows = rows[(rows >= h * least - 0.5) & (rows <= h * most + 0.5)]
+        return int(np.random.default_rng([*seed, 2**20]).choice(rows))
+
+    def _views(self, index: int, rng: np.random.Generator, rows: int | None) -> list[Sample]:
         """The image cut, or whole and cut."""
         settings = self.settings
         image = self._decoded(index)
         if settings.flip and rng.random() < 0.5:
             # Before the cut: regions are places on the holistic image, mirrored or not.
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        boxes = [self._drawn_box(rng) for _ in range(settings.cuts if settings.two_views else 1)]
+        count = settings.cuts if settings.two_views else 1
+        boxes = [self._drawn_box(rng) for _ in range(count - (rows is not None))]
+        if rows is not None:
+            boxes.append(self._low_box(rows, rng))
         if settings.shift:
             image = shifted(image, settings.shift, rng)  # regions are places in the frame, not on the body
         if settings.two_views:
             boxes = [CropBox(), *boxes]
         # A gallery holds whole images, and a cut should resemble them. Photographs that become queries may be poorer.
-        return [self._cut(image, box, rng, poor=not settings.two_views or view > 0) for view, box in enumerate(boxes)]
+        return [
+            self._cut(image, box, rng, poor=not settings.two_views or view > 0, rows=rows if view == settings.cuts else None)
+            for view, box in enumerate(boxes)
+        ]
+
+    def _low_box(self, rows: int, rng: np.random.Generator) -> CropBox:
+        settings = self.settings
+        h = settings.map_size[0]
+        height = float(np.clip((rows + rng.uniform(-0.5, 0.5)) / h, 0.05, 1))
+        strategy = settings.strategies[int(rng.integers(len(settings.strategies)))]
+        if strategy == "random":
+            width = float(rng.uniform(0.6, 1))
+            left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+            return CropBox(left, top, min(left + width, 1.0), min(top + height, 1.0))
+        return sample_crop("bilateral", height, rng)
 
     def _drawn_box(self, rng: np.random.Generator) -> CropBox:
         settings = self.settings
@@ -171,7 +209,9 @@ class TrainingSet:
         box = sample_crop(strategy, float(rng.uniform(*settings.gamma)), rng)
         return CropBox() if settings.whole_share and rng.random() < settings.whole_share else box
 
-    def _cut(self, image: Image.Image, box: CropBox, rng: np.random.Generator, *, poor: bool) -> Sample:
+    def _cut(
+        self, image: Image.Image, box: CropBox, rng: np.random.Generator, *, poor: bool, rows: int | None = None
+    ) -> Sample:
         settings = self.settings
         seen, part = image, box  # the sample is this part of `seen`; a change that needs the sample alone cuts it out
         if settings.box_jitter:
@@ -191,16 +231,23 @@ class TrainingSet:
         pixels = to_array(seen, settings.input_size, part.pixels(seen.width, seen.height))
         if settings.erase and rng.random() < settings.erase:
             pixels = erased(pixels, rng)
-        return Sample(pixels, *self._labelled(box, occluder))
+        if rows is not None:
+            height, width = settings.input_size
+            low = Image.fromarray(pixels).resize(
+                (width, height * rows // settings.map_size[0]), Image.Resampling.BILINEAR
+            )
+            pixels = np.array(low)
+        return Sample(pixels, *self._labelled(box, occluder, rows))
 
-    def _labelled(self, box: CropBox, occluder: Occluder | None) -> tuple[Int64, Bool]:
+    def _labelled(self, box: CropBox, occluder: Occluder | None, rows: int | None = None) -> tuple[Int64, Bool]:
         """Labels (h, w) and the visible set (p,) of a cut."""
         settings = self.settings
         p = settings.grid[0] * settings.grid[1]
-        labels = region_labels(box, settings.grid, settings.map_size)
+        size = (rows or settings.map_size[0], settings.map_size[1])
+        labels = region_labels(box, settings.grid, size)
         if occluder is None:
             return labels, visible_regions(labels, p)
-        hidden = occluder.covers(*settings.map_size)
+        hidden = occluder.covers(*size)
         visible = visible_behind(labels, hidden, p)
         return np.where(hidden, p, labels) if settings.occluder_class else labels, visible
 

@@ -76,6 +76,7 @@ def crop_settings(settings: TrainSettings, model: Vpm) -> CropSettings:
         grey=settings.grey,
         occlude=settings.occlude,
         occluder_class=settings.occluder_class,
+        second_look=settings.second_look,
     )
 
 
