@@ -49,7 +49,10 @@ class LearningPart:
         self._passes: list[tuple[list[list[Tensor]], Tensor]] = []
 
     def forward(self, features: Tensor) -> Tensor:
-        """Output of the frozen stages (B, …) -> T (B, c, h, w). T is a leaf; `backward` goes on from its gradient."""
+        """Output of the frozen stages (B, …) -> T (B, c, h, w). T is a leaf; `backward` goes on from its gradient.
+
+        It may be called several times before `backward`, for images of several heights.
+        """
         parts = torch.split(features, -(-len(features) // self._threads))
         maps = list(self._pool.map(self._run, parts))
         found = torch.cat([part.detach() for each in maps for part in each]).float().requires_grad_()
@@ -75,10 +78,10 @@ class LearningPart:
         return self._see(backbone, features)
 
     def backward(self) -> None:
-        """Propagate the gradient of the last `forward`'s T back, and add the result to the trunk's gradients."""
+        """Propagate the gradient of every T since the last `backward`, and add the result to the trunk's gradients."""
         passes, self._passes = self._passes, []
         learning = [parameter for parameter in self._backbone.parameters() if parameter.requires_grad]
-        pairs = []
+        pairs: list[tuple[list[Tensor], Tensor]] = []
         for maps, feature_map in passes:
             if feature_map.grad is not None:
                 gradients = torch.split(feature_map.grad, [sum(map(len, each)) for each in maps])

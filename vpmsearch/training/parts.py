@@ -151,4 +151,5 @@ def weights_config(settings: TrainSettings, model: Vpm, dataset: str, num_classe
         source_revision=source_revision(),
         architecture=settings.architecture,
         occluder_class=settings.occluder_class,
+        second_look=settings.second_look,
     )

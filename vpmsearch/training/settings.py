@@ -135,6 +135,8 @@ class TrainSettings:
         yield self.memory_weight > 0 and not views, "memory_weight needs a consistency_weight"
         yield self.cuts > 1 and not views, "several cuts need a consistency_weight"
         yield self.second_look and self.cuts < 2, "second_look needs at least two cuts: one is seen stretched"
+        yield self.second_look and self.gamma[0] >= 1, "second_look needs cuts with a gamma below 1"
+        yield self.second_look and self.architecture != "vpm", f"{self.architecture} takes no second_look"
         alone = self.teacher and not (views and self.average_decay)
         yield alone, "a teacher needs a consistency_weight, and an average_decay: it is the average"
         sighted = self.region_loss_weight > 0 or self.identity_visibility or self.triplet_visibility

@@ -25,14 +25,17 @@ from vpmsearch.training.settings import TrainSettings
 
 
 def joined(outputs: list[VpmOutput]) -> VpmOutput:
-    """One output of several, with fewer rows of T filled up with zeros."""
+    """The outputs of a batch's images and its low images as one. Only the fields that the losses need are joined.
+
+    The logits of low images are filled up with zeros to the rows of the others; their labels there are `IGNORED`.
+    """
     if len(outputs) == 1:
         return outputs[0]
     first, low = outputs
-    short = first.locator_logits.shape[2] - low.locator_logits.shape[2]
+    missing = first.locator_logits.shape[2] - low.locator_logits.shape[2]
     return replace(
         first,
-        locator_logits=torch.cat([first.locator_logits, F.pad(low.locator_logits, (0, 0, 0, short))]),
+        locator_logits=torch.cat([first.locator_logits, F.pad(low.locator_logits, (0, 0, 0, missing))]),
         visibility=torch.cat([first.visibility, low.visibility]),
         embeddings=torch.cat([first.embeddings, low.embeddings]),
     )
@@ -75,7 +78,8 @@ class TrainingStep:
         """Take a step.
 
         Args:
-            prepared: this rank's share of a batch, and the output of the frozen stages if they ran apart.
+            prepared: this rank's share of a batch, and the output of the frozen stages if they ran apart: of `pixels`,
+                and of `low` if there are any.
             epoch, step: their numbers, for the log.
 
         Raises:
@@ -148,8 +152,8 @@ class TrainingStep:
         """
         if not self._settings.teacher or self._average is None:
             return None
-        whole_views = self._views - self._settings.second_look
-        teacher, whole = self._average.module.eval(), seen.chunk(whole_views)[0]
+        stretched = self._views - self._settings.second_look  # `seen` holds no low images
+        teacher, whole = self._average.module.eval(), seen.chunk(stretched)[0]
         if self._learning is not None:
             return teacher.see_regions(self._learning.of_another(teacher.backbone, whole)).embeddings
         output: VpmOutput = teacher(whole)
