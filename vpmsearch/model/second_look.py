@@ -18,10 +18,10 @@ from vpmsearch.model.runtime import Pixels, Runtime, Sight
 from vpmsearch.model.weights_file import WeightsConfig
 from vpmsearch.types import Float32, Int64, RegionFeatures
 
-LEAST, MOST = 0.3, 0.65
+LEAST, MOST = 0.3, 0.6
 """Shares of a person's height between which an image is seen again. A lower image is seen as if it showed `LEAST`.
 
-Above `MOST` an image is hardly stretched, and a second look would take more than 1.65 times the time.
+Above `MOST` an image is hardly stretched, and a second look would take more than 1.6 times the time.
 """
 FULL = 0.75
 """A row of regions is taken to be shown whole if it is at least this share of the largest one."""
