@@ -20,6 +20,8 @@ from vpmsearch.model.runtime import threads as default_threads
 from vpmsearch.model.weights import LoadedWeights, Precision
 from vpmsearch.types import Float32, RegionFeatures
 
+LOW = 0
+"""Stands for one image that is lower than H, see `_program`."""
 BATCH = 16
 """Images in a batch. What remains is computed one image at a time, with the same numbers as in a batch."""
 TOLERANCES: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.1}
@@ -57,9 +59,9 @@ class OpenVinoRuntime:
         }
         if (folder := onnx_file.cache_folder()) is not None:
             self._settings["CACHE_DIR"] = str(folder / "openvino")
-        self._lock, self._compiled = threading.Lock(), dict[tuple[int, int], Any]()
+        self._lock, self._compiled = threading.Lock(), dict[int, Any]()
         self._requests = threading.local()
-        if not self._program(1, weights.config.input_size[0]).get_property("LOADED_FROM_CACHE"):
+        if not self._program(1).get_property("LOADED_FROM_CACHE"):
             self._check()
 
     def features(self, pixels: Pixels) -> RegionFeatures:
@@ -68,32 +70,36 @@ class OpenVinoRuntime:
 
     def see(self, pixels: Pixels) -> Sight:
         """And where the regions are."""
-        parts = [self._run(part) for part in _parts(pixels)]
+        low = pixels.shape[1] != self._weights.config.input_size[0]
+        parts = [self._run(part, LOW if low else len(part)) for part in _parts(pixels, 1 if low else BATCH)]
         return Sight(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
-    def _run(self, pixels: Pixels) -> list[Float32]:
-        batch, height = pixels.shape[:2]
-        request: Any = getattr(self._requests, f"of_{batch}_{height}", None)
+    def _run(self, pixels: Pixels, batch: int) -> list[Float32]:
+        request: Any = getattr(self._requests, f"of_{batch}", None)
         if request is None:
-            request = self._program(batch, height).create_infer_request()
-            setattr(self._requests, f"of_{batch}_{height}", request)
+            request = self._program(batch).create_infer_request()
+            setattr(self._requests, f"of_{batch}", request)
         request.infer({0: np.ascontiguousarray(pixels)})
         return [request.get_output_tensor(place).data.copy() for place in range(3)]
 
-    def _program(self, batch: int, height: int) -> Any:
-        """The model, compiled for batches of this many images of this height."""
+    def _program(self, batch: int) -> Any:
+        """The model, compiled for batches of this many images. `LOW` is one image of any height up to H.
+
+        One program for all heights starts in 0.5 s from the cache. One for each height and batch took 0.7 s each.
+        """
         with self._lock:
-            if (batch, height) not in self._compiled:
-                width = self._weights.config.input_size[1]
+            if batch not in self._compiled:
+                height, width = self._weights.config.input_size
                 try:
                     model = self._core.read_model(self._content)
-                    model.reshape({0: [batch, height, width, 3]})
-                    self._compiled[batch, height] = self._core.compile_model(model, "CPU", self._settings)
+                    rows = height if batch else (1, height)  # from 1 to H
+                    model.reshape({0: [max(batch, 1), rows, width, 3]})
+                    self._compiled[batch] = self._core.compile_model(model, "CPU", self._settings)
                 except Exception as error:  # its own errors are RuntimeErrors and others, by version
                     raise WeightsError(
                         f"OpenVINO cannot run {self._weights.path} ({str(error)[:200]}); use --runtime onnx"
                     ) from error
-            return self._compiled[batch, height]
+            return self._compiled[batch]
 
     def _check(self) -> None:
         """Compare with onnxruntime, once for each version of OpenVINO: a new version finds no compiled model kept."""
@@ -133,10 +139,10 @@ def _computes(core: Any, precision: Precision) -> bool:
     return precision == "float32" or "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _parts(pixels: Pixels) -> Iterator[Pixels]:
-    """Batches of `BATCH`, then one by one."""
-    whole = len(pixels) - len(pixels) % BATCH
-    for start in range(0, whole, BATCH):
-        yield pixels[start : start + BATCH]
+def _parts(pixels: Pixels, batch: int) -> Iterator[Pixels]:
+    """Batches of this many images, then one by one."""
+    whole = len(pixels) - len(pixels) % batch
+    for start in range(0, whole, batch):
+        yield pixels[start : start + batch]
     for row in range(whole, len(pixels)):
         yield pixels[row : row + 1]
