@@ -3,22 +3,25 @@
     python benchmarks/choosing.py a.safetensors b.safetensors --cuhk CUHK03_dataset --pku Person_Re-Identification/data
 
 On the 100 people of CUHK03 that `train --hold-out 100 --hold-out-seed 0` keeps away, and on the PKU-Reid-like set:
-rank-1, mAP and the F1 of visible sets for queries cut bilaterally and for poor whole ones, and how far a cut's features
-are from those of the whole image. Weights that take a second look are measured with it and without. Every file gives
-one row of JSON, or two. The tables of learning in docs/results.md are made of these.
+rank-1, mAP and the F1 of visible sets for queries cut bilaterally and for poor whole ones, how far a cut's features
+are from those of the whole image, and what an image costs. Weights that take a second look are measured with it and
+without. Every file gives one row of JSON, or two. The tables of learning in docs/results.md are made of these.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import statistics
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vpmsearch.data.datasets import ReidDataset, hold_out, read_dataset
+from vpmsearch.data.datasets import LabelledImage, ReidDataset, hold_out, read_dataset
 from vpmsearch.data.poor import AS_IT_IS
+from vpmsearch.evaluation.features import extract_labelled, query_crops
 from vpmsearch.evaluation.protocols import evaluate_model
 from vpmsearch.evaluation.shift import whole_to_cut
 from vpmsearch.model.device import choose_device
@@ -41,6 +44,19 @@ def figures(
             values = (float(row.metrics.cmc[0]), float(row.metrics.mean_ap), float(row.visible_f1))
             yield name, [round(value, 4) for value in values]
     yield "shift", round(whole_to_cut(extractor, data.query, gamma=0.5), 4)
+    yield "CPU ms an image, whole and γ 0.5", cost(extractor, data.query[:256])
+
+
+def cost(extractor: Extractor, images: Sequence[LabelledImage], rounds: int = 3) -> list[float]:
+    """CPU time of an image, reading and decoding included: whole, and cut to half. The medians of rounds in turns."""
+    plans = [query_crops(len(images), "bilateral", gamma, seed=0) for gamma in (1.0, 0.5)]
+    spent: list[list[float]] = [[], []]
+    for _ in range(rounds + 1):
+        for times, boxes in zip(spent, plans, strict=True):
+            began = time.process_time()
+            extract_labelled(extractor, images, boxes)
+            times.append(1000 * (time.process_time() - began) / len(images))
+    return [round(statistics.median(times[1:]), 2) for times in spent]  # the first round loads programs
 
 
 def looks(weights: LoadedWeights) -> Iterator[tuple[str, LoadedWeights]]:
