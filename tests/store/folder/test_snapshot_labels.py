@@ -90,6 +90,7 @@ def test_labels_give_back_what_was_stored_and_filter_as_a_loop_does(records, dat
 def test_labels_may_be_words():
     labels = Labels.of(["lobby", None, 7, "lobby", "porch"], "camid", int, str)
     assert labels.among(["lobby", 7]).tolist() == [True, False, True, True, False]
+    assert labels.among({"nowhere", 7, 7.5}).tolist() == [False, False, True, False, False]  # None is never meant
     assert [labels.at(row) for row in range(5)] == ["lobby", None, 7, "lobby", "porch"]
     assert labels.present(np.array([True, True, False, True, False])) == {"lobby"}
 

@@ -5,9 +5,11 @@ A wrong value raises TypeError or ValueError, which `sqlite.translated` turns in
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -93,10 +95,17 @@ class Labels:
 
     def among(self, wanted: Collection[Label]) -> Bool:
         """(n,) whether each label is one of `wanted`."""
+        codes = np.fromiter(map(self._code.get, wanted, repeat(-1)), np.int64, len(wanted))
         table = np.zeros(len(self.values) + 1, np.bool_)  # one more at the end, for code −1
-        table[:-1] = np.fromiter(map(frozenset(wanted).__contains__, self.values), np.bool_, len(self.values))
+        table[codes] = True
+        table[-1] = False  # neither None nor a label that nothing has
         found: Bool = table.take(self.codes, mode="wrap")  # a third of the time of indexing, which widens the codes
         return found
+
+    @functools.cached_property
+    def _code(self) -> dict[Label, int]:
+        """The code of each distinct label, so that a filter costs what it names and not what the index holds."""
+        return {value: number for number, value in enumerate(self.values)}
 
     def present(self, kept: Bool) -> set[Label]:
         """The distinct labels among those in `kept` (n,)."""
