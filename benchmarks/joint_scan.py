@@ -38,7 +38,7 @@ HERE = Path(__file__).resolve().parent.parent
 WAYS = ("default", "filtered", "exact")
 
 
-def serve(gallery: str, images: int, folder: Path) -> None:
+def serve(gallery: str, images: int, folder: Path, codes: bool) -> None:
     """The process of one tree: answers lines of way and query with lines of milliseconds and images found."""
     try:
         from vpmsearch.search.engine import SearchEngine
@@ -52,8 +52,10 @@ def serve(gallery: str, images: int, folder: Path) -> None:
         engine = SearchEngine(store)
         opened = time.process_time()
         for scan in (getattr(engine._view, name, None) for name in ("scan", "estimates")):
-            if scan is not None:
+            if scan is not None and codes:
                 scan.prepare()
+        if hasattr(engine, "_effort") and not codes:
+            engine._effort.numbers = engine._effort.searches = -(10**15)  # so that it never makes codes
         asked = people.queries(BATCH)
         print(json.dumps({"open_cpu_s": opened - start, "codes_cpu_s": time.process_time() - opened}), flush=True)
         for line in sys.stdin:
@@ -69,9 +71,9 @@ def serve(gallery: str, images: int, folder: Path) -> None:
 class Tree:
     """A running `serve`."""
 
-    def __init__(self, checkout: Path, gallery: str, images: int, folder: Path) -> None:
+    def __init__(self, checkout: Path, gallery: str, images: int, folder: Path, codes: bool) -> None:
         self._process = subprocess.Popen(
-            task("serve", gallery, images, folder),
+            task("serve", gallery, images, folder) + ([] if codes else ["--without-codes"]),
             env=os.environ | {"PYTHONPATH": str(checkout)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -128,11 +130,13 @@ def make(gallery: str, images: int, folder: Path, checkouts: dict[str, Path]) ->
         subprocess.run(upgrade, env=os.environ | {"PYTHONPATH": str(HERE)}, check=True)
 
 
-def measure(gallery: str, images: int, folder: Path, checkouts: dict[str, Path], searches: int) -> dict[str, Any]:
+def measure(
+    gallery: str, images: int, folder: Path, checkouts: dict[str, Path], searches: int, codes: bool
+) -> dict[str, Any]:
     """One gallery, by all trees."""
     make(gallery, images, folder, checkouts)
     load = os.getloadavg()[0]
-    trees = {name: Tree(checkout, gallery, images, folder / name) for name, checkout in checkouts.items()}
+    trees = {name: Tree(checkout, gallery, images, folder / name, codes) for name, checkout in checkouts.items()}
     for row in range(-2, searches):
         for way in WAYS:
             for tree in trees.values():
@@ -156,6 +160,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[20_000])
     parser.add_argument("--before", type=Path, help="another checkout, beside this one")
     parser.add_argument("--searches", type=int, default=40)
+    parser.add_argument("--without-codes", action="store_true", help="as in the first searches of a process")
     parser.add_argument("--folder", type=Path, help="keep the indexes here, and use those that are there")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--task", choices=["build", "serve"], help=argparse.SUPPRESS)
@@ -164,7 +169,7 @@ def main() -> None:
         build(GALLERIES[args.gallery[0]](args.images[0]), args.folder)
         return
     if args.task == "serve":
-        serve(args.gallery[0], args.images[0], args.folder)
+        serve(args.gallery[0], args.images[0], args.folder, not args.without_codes)
         return
     checkouts = ({"before": args.before.resolve()} if args.before else {}) | {"now": HERE}
     rows = []
@@ -172,7 +177,7 @@ def main() -> None:
         for images in args.images:
             for gallery in args.gallery:
                 folder = (args.folder or Path(temporary)) / gallery / str(images)
-                rows.append(measure(gallery, images, folder, checkouts, args.searches))
+                rows.append(measure(gallery, images, folder, checkouts, args.searches, not args.without_codes))
                 print(json.dumps(rows[-1]), file=sys.stderr)
     from machine import report  # not above: an older tree has not all that this module needs
 
