@@ -181,7 +181,7 @@ def test_approximate_lists_prove_nothing_unless_they_ran_out(tmp_path, lists, ki
 
 
 def test_a_commit_groups_only_its_own_images(tmp_path, lists, monkeypatch):
-    """Groups of segments that stay are kept, although images were removed from them; answers are those of a new engine."""
+    """Groups of segments that stay are kept, also if images were removed. Answers are those of a new engine."""
     gallery, query = make_features(90, 3, 4, 0), make_features(1, 3, 4, 1)
     grouped, group = [], Grouped.of
 
