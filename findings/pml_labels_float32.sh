@@ -1,7 +1,7 @@
 #!/bin/sh
 # pytorch-metric-learning 2.9.0: AccuracyCalculator turns labels into float32 before it compares them. Above 16,777,216 not
 # every whole number is one of those, so identities whose numbers lie close become one: numbers of nine digits (a date, a
-# camera and a counter) fall together in groups of 8 or 9, those of 10^9 in groups of 64. Precision at 1, MAP and R-precision
+# camera and a counter) fall together by about 8, those of 10^9 by 64. Precision at 1, MAP and R-precision
 # are then too high, without a warning: up to 1.0 for features that are noise. Numbers from 0 give the right values.
 # Seen for noise, 20 people of two images each, (precision at 1, MAP): numbered from 0 (0.0, 0.08), from 100,000,000
 # (0.225, 0.378), from 1,000,000,000 (1.0, 1.0).
