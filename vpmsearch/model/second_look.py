@@ -89,7 +89,7 @@ class SecondLook:
         embeddings = _mean(first.embeddings[rows], again.embeddings)
         if self._config.normalize_embeddings:
             length = np.linalg.norm(embeddings, axis=2, keepdims=True)
-            embeddings = embeddings / np.where(length > 0, length, np.float32(1))
+            embeddings = (embeddings / np.where(length > 0, length, 1)).astype(np.float32)
         h, low = first.probabilities.shape[2], again.probabilities.shape[2]
         stretched = again.probabilities[:, :, (2 * np.arange(h) + 1) * low // (2 * h)]  # (B, p, low, w) -> (B, p, h, w)
         visibility = _mean(first.visibility[rows], again.visibility)

@@ -63,7 +63,7 @@ class _Stages(nn.Module):
 
 
 class _OpenVino:
-    """The frozen stages, converted once, for batches of `CHUNK` images. A shorter batch is filled up with zeros."""
+    """The frozen stages, converted once, in batches of `CHUNK` images. A shorter batch is filled up with zeros."""
 
     def __init__(self, backbone: Backbone, input_size: tuple[int, int], *, half: bool) -> None:
         try:
@@ -92,6 +92,7 @@ class _OpenVino:
         self._requests = threading.local()
 
     def _program(self, size: tuple[int, int]) -> Any:
+        """The stages, compiled for `CHUNK` images of one size. The low images of a second look have others."""
         with self._lock:
             if size not in self._compiled:
                 model = self._model.clone()
@@ -104,10 +105,10 @@ class _OpenVino:
         if count < CHUNK:
             images = torch.cat([images, images.new_zeros(CHUNK - count, *images.shape[1:])])
         size = (int(images.shape[2]), int(images.shape[3]))
-        known: dict[tuple[int, int], Any] = self._requests.__dict__
-        request: Any = known.get(str(size))
+        known: dict[str, Any] = vars(self._requests)  # of this thread
+        request = known.get(name := f"of_{size}")
         if request is None:
-            request = known[str(size)] = self._program(size).create_infer_request()
+            request = known[name] = self._program(size).create_infer_request()
         request.infer({0: np.ascontiguousarray(images.numpy())})
         found = torch.from_numpy(request.get_output_tensor(0).data[:count].copy())
         kind = torch.bfloat16 if self._half else torch.float32
