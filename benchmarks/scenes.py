@@ -30,8 +30,8 @@ from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
 from vpmsearch.indexing.indexer import index_gallery
 from vpmsearch.model.device import CPU
 from vpmsearch.model.extraction import Extractor
-from vpmsearch.model.weights import find_weights, read_weights
 from vpmsearch.model.runtime import Pixels, Sight
+from vpmsearch.model.weights import find_weights, read_weights
 from vpmsearch.store import GalleryStore
 from vpmsearch.types import ModelInfo, RegionFeatures
 
@@ -48,10 +48,12 @@ class NoModel:
         self._info, self._rng = info, np.random.default_rng(0)
 
     def features(self, pixels: Pixels) -> RegionFeatures:
+        """(B, p) and (B, p, d) of B images."""
         count, p, d = len(pixels), self._info.p, self._info.embedding_dim
         return RegionFeatures(np.full((count, p), 1 / p, np.float32), self._rng.random((count, p, d), np.float32))
 
     def see(self, pixels: Pixels) -> Sight:
+        """Indexing does not ask for it."""
         raise NotImplementedError("indexing asks for no regions")
 
 
@@ -108,10 +110,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     loaded = read_weights(find_weights(given.weights))
-    if given.no_model:
-        extractor = Extractor(loaded, CPU, runtime=NoModel(loaded.info))
-    else:
-        extractor = extractor_for(loaded, CPU)  # as `index` does: by onnxruntime
+    # With the model as `index` does: by onnxruntime.
+    extractor = Extractor(loaded, CPU, runtime=NoModel(loaded.info)) if given.no_model else extractor_for(loaded, CPU)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
