@@ -40,7 +40,7 @@ def test_rows_of_matchers_say_on_what():
 
 
 @pytest.mark.parametrize("name", ["table1", "fig4"])
-def test_its_json_has_the_documented_form(cli, drawn: Path, monkeypatch, name: str):
+def test_its_json_has_the_documented_form(cli, drawn: Path, tmp_path: Path, monkeypatch, name: str):
     """`cli` validates it. The slow test below trains and measures what is made up here."""
 
     def made_up(_: Reproduction, experiment):
@@ -54,7 +54,7 @@ def test_its_json_has_the_documented_form(cli, drawn: Path, monkeypatch, name: s
             yield Measured(row, {**figures, "queries": len(lines), "rank1_interval": [0.4, 0.6]}, lines, "0")
 
     monkeypatch.setattr(Reproduction, "run", made_up)
-    (found,) = cli("reproduce", name, "--data", drawn, "--preset", "small", "--output", "out", "--json").json
+    (found,) = cli("reproduce", name, "--data", drawn, "--preset", "small", "--output", tmp_path, "--json").json
     assert found["experiment"] == name
     assert {row["gamma"] for row in found["rows"]} == {row.gamma for row in get_experiment(name).rows}
     outcomes = {ordering["outcome"] for ordering in found["orderings"]}
