@@ -2,8 +2,8 @@
 
     python benchmarks/search_scale.py --images 10000 100000 1000000 --json
 
-The galleries are those of reid_like.py; embeddings are stored as float16. Each way of searching runs in a process of
-its own over the same index and queries, whole and half bodies in turn:
+The galleries are those of reid_like.py (`--gallery`); embeddings are stored as float16. Each way of searching runs in a
+process of its own over the same index and queries, whole and half bodies in turn:
 - ours: `SearchEngine.search`, k = 10; recall@10 is against exact Eq. 4
 - exact: `SearchEngine.search(exact=True)`
 - read: one pass over float32 embeddings (measured on up to 1 GiB of them, and scaled)
@@ -32,8 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import report
-from reid_like import DIM, REGIONS, People
+from reid_like import DIM, GALLERIES, REGIONS, People
 
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
 
@@ -194,20 +193,22 @@ def recall(found: list[list[int]], exact: list[list[int]]) -> float:
     return statistics.mean(len(set(a) & set(b)) / max(len(b), 1) for a, b in zip(found, exact, strict=True))
 
 
-def in_own_process(task: str, images: int, queries: int, folder: Path) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--task", task, "--images", str(images), "--queries", str(queries)]
-    done = subprocess.run([*command, "--folder", str(folder)], check=True, stdout=subprocess.PIPE, text=True)
+def in_own_process(task: str, gallery: str, images: int, queries: int, folder: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--task", task, "--gallery", gallery, "--images", str(images)]
+    command += ["--queries", str(queries), "--folder", str(folder)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(images: int, queries: int, exact_queries: int, folder: Path) -> dict[str, Any]:
+def measure(gallery: str, images: int, queries: int, exact_queries: int, folder: Path) -> dict[str, Any]:
     """One size of gallery."""
     load = os.getloadavg()[0]
     unbuilt = {"build_s": None, "build_cpu_s": None, "build_peak_gib": None}
-    built = unbuilt if folder.exists() else in_own_process("build", images, queries, folder)
-    ours = in_own_process("ours", images, queries, folder)
-    exact = in_own_process("exact", images, exact_queries, folder)
+    built = unbuilt if folder.exists() else in_own_process("build", gallery, images, queries, folder)
+    ours = in_own_process("ours", gallery, images, queries, folder)
+    exact = in_own_process("exact", gallery, images, exact_queries, folder)
     row: dict[str, Any] = {
+        "gallery": gallery,
         "images": images,
         "load": load,
         "recall_at_10": recall(ours["found"][:exact_queries], exact["found"]),
@@ -227,16 +228,16 @@ def measure(images: int, queries: int, exact_queries: int, folder: Path) -> dict
     }
     row |= {name: ours[name] for name in ("depth", "candidates", "closed", "complete", "stages")}
     none = {"matrices_ms": None, "matrices_cpu_ms": None}
-    row |= in_own_process("matrices", images, BATCH, folder) if images <= MATRICES_UP_TO else none
+    row |= in_own_process("matrices", gallery, images, BATCH, folder) if images <= MATRICES_UP_TO else none
     other: dict[str, Any] = {}
     if images <= CONCATENATED_UP_TO:
-        other = in_own_process("concatenated", images, exact_queries, folder)
+        other = in_own_process("concatenated", gallery, images, exact_queries, folder)
     row |= {f"concatenated_{name}": other.get(name) for name in ("p50_ms", "p50_cpu_ms")}
     return row | {"concatenated_recall": recall(other["found"], exact["found"]) if other else None}
 
 
-def run_task(task: str, images: int, queries: int, folder: Path) -> dict[str, Any]:
-    people = People(images)
+def run_task(task: str, gallery: str, images: int, queries: int, folder: Path) -> dict[str, Any]:
+    people = GALLERIES[gallery](images)
     if task == "build":
         return build(people, folder)
     if task == "matrices":
@@ -249,6 +250,7 @@ def run_task(task: str, images: int, queries: int, folder: Path) -> dict[str, An
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--gallery", choices=list(GALLERIES), default="reid_like")
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--exact-queries", type=int, default=50, help="of them, searched exactly, for the recall")
     parser.add_argument("--folder", type=Path, help="keep the indexes here, and use those that are there")
@@ -259,15 +261,18 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.task:
-        print(json.dumps(run_task(args.task, args.images[0], args.queries, args.folder)))
+        print(json.dumps(run_task(args.task, args.gallery, args.images[0], args.queries, args.folder)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         rows = []
         for images in args.images:
-            rows.append(measure(images, args.queries, min(args.exact_queries, args.queries), folder / str(images)))
+            place = folder / args.gallery / str(images)
+            rows.append(measure(args.gallery, images, args.queries, min(args.exact_queries, args.queries), place))
             print(json.dumps(rows[-1]), file=sys.stderr)
+    from machine import report  # not above: an older tree builds an index with `build` and has no such module
+
     report(rows, args.output)
 
 

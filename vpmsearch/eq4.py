@@ -20,6 +20,8 @@ Float64 = NDArray[np.float64]
 
 TILE = 1 << 16
 """Differences that are held at once: 256 KiB. They stay in a core's cache until they are summed."""
+LIFT = np.float32(2.0**112)
+"""What undoes `lowered`."""
 _SMALLEST_NORMAL = np.array([np.finfo(np.float32).tiny], np.float32)
 
 
@@ -88,20 +90,32 @@ def scaled(visibility: Float32) -> Float64:
 def widened(numbers: NDArray[np.floating[Any]], out: Float32) -> Float32:
     """The same numbers in float32. float32 comes back as it is; float16 is converted into `out`, of the same shape.
 
-    NumPy converts float16 one by one, 1.5 ns each. This is faster: it shifts the bits to where float32 has them. The
-    exponent is then 112 too small, and a product with 2¹¹² mends that. The result is exact, also for denormal numbers.
-    Numbers must be finite.
+    NumPy converts float16 one by one, 1.5 ns each. `lowered` and a product with 2¹¹² are faster. The result is exact,
+    also for denormal numbers. Numbers must be finite.
     """
     if numbers.dtype == np.float32:
         return numbers
-    if numbers.dtype != np.float16 or (_SMALLEST_NORMAL / 2 == 0).any():  # this processor flushes denormal numbers to 0
+    if not can_be_lowered(numbers):
         out[...] = numbers
         return out
+    return np.multiply(lowered(numbers, out), LIFT, out=out)
+
+
+def can_be_lowered(numbers: NDArray[np.floating[Any]]) -> bool:
+    """Whether `lowered` takes these numbers: float16, on a processor that does not flush denormal numbers to 0."""
+    return numbers.dtype == np.float16 and not (_SMALLEST_NORMAL / 2 == 0).any()
+
+
+def lowered(numbers: NDArray[np.floating[Any]], out: Float32) -> Float32:
+    """Finite float16 numbers times 2⁻¹¹² in float32, exactly, in `out`, of the same shape.
+
+    The bits are shifted to where float32 has them. The exponent is then 112 too small.
+    """
     bits = out.view(np.int32)
     bits[...] = numbers.view(np.int16)  # keeps the sign in the upper bits
     np.left_shift(bits, 13, out=bits)
     np.bitwise_and(bits, np.int32(-0x70002000), out=bits)  # 0x8fffe000: sign, 5 bits of exponent, 10 of the mantissa
-    return np.multiply(out, np.float32(2.0**112), out=out)
+    return out
 
 
 def expansion_error(dim: int) -> float:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpmsearch.search import bound
-from vpmsearch.search.bound import VisibilityGroups, certain_distance
+from vpmsearch.search.bound import Grouped, VisibilityGroups, certain_distance, largest_group
 
 MOST = 10**9
 
@@ -21,6 +21,20 @@ def make_visibility(n: int, p: int, seed: int, alike: bool = False) -> np.ndarra
     visibility = rng.dirichlet(np.full(p, 0.7), n).astype(np.float32).reshape(n, p)
     visibility[visibility < 0.1] = 0
     return visibility[rng.integers(0, min(3, n), n)] if alike and n else visibility
+
+
+def groups_of(visibility: np.ndarray, segments: int = 1, removed: float = 0.0, seed: int = 0) -> VisibilityGroups:
+    """The groups of a snapshot whose images are spread over segments, which hold removed images too."""
+    rng = np.random.default_rng(seed)
+    n, p = visibility.shape
+    segment_of, parts = rng.integers(0, segments, n), []
+    for segment in range(segments):
+        rows = np.flatnonzero(segment_of == segment)
+        gone = int(removed * 3 * len(rows)) + (removed > 0)
+        held = np.concatenate([visibility[rows], make_visibility(gone, p, seed + 1)])
+        place = rng.permutation(len(held))
+        parts.append((Grouped.of(held[place], largest_group(n)), np.append(rows, np.full(gone, -1))[place]))
+    return VisibilityGroups(visibility, parts)
 
 
 def oracle(visibility: np.ndarray, weights: np.ndarray, nearest: np.ndarray, limit: float) -> set[int]:
@@ -44,8 +58,10 @@ def oracle(visibility: np.ndarray, weights: np.ndarray, nearest: np.ndarray, lim
     groups=st.sampled_from([1, 4, 4096]),
     smallest=st.sampled_from([1, 16]),
     ran_out=st.floats(0, 1),
+    segments=st.integers(1, 4),
+    removed=st.sampled_from([0.0, 0.0, 0.3, 1.0]),
 )
-def test_no_image_below_the_limit_is_let_go(n, p, seed, alike, groups, smallest, ran_out):
+def test_no_image_below_the_limit_is_let_go(n, p, seed, alike, groups, smallest, ran_out, segments, removed):
     rng = np.random.default_rng(seed + 1)
     visibility = make_visibility(n, p, seed, alike)
     weights = make_visibility(1, p, seed + 2)[0]
@@ -54,7 +70,7 @@ def test_no_image_below_the_limit_is_let_go(n, p, seed, alike, groups, smallest,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bound, "GROUPS", groups)
         patch.setattr(bound, "SMALLEST", smallest)
-        built = VisibilityGroups(visibility)
+        built = groups_of(visibility, segments, removed, seed)
     for limit in (0.0, 0.3, 0.6, 1.0, math.inf):
         needed = oracle(visibility, weights, nearest, limit)
         found = built.within(weights, nearest, limit, MOST)
@@ -65,11 +81,17 @@ def test_no_image_below_the_limit_is_let_go(n, p, seed, alike, groups, smallest,
         assert fewer is None or len(needed) == 0
 
 
-@given(n=st.integers(0, 100), seed=st.integers(0, 2**16), share=st.floats(0, 1))
-def test_groups_without_an_allowed_image_are_left_out(n, seed, share):
+@given(
+    n=st.integers(0, 100),
+    seed=st.integers(0, 2**16),
+    share=st.floats(0, 1),
+    segments=st.integers(1, 3),
+    removed=st.sampled_from([0.0, 0.5]),
+)
+def test_groups_without_an_allowed_image_are_left_out(n, seed, share, segments, removed):
     visibility = make_visibility(n, 4, seed)
     allowed = np.random.default_rng(seed).random(n) < share
-    built = VisibilityGroups(visibility)
+    built = groups_of(visibility, segments, removed, seed)
     alive = built.holding(allowed)
     assert alive.shape == (len(built),)
     weights, nearest = np.full(4, 0.25, np.float32), np.zeros(4)

@@ -12,6 +12,7 @@ from oracles import visibility_weighted_distance
 
 from vpmsearch.search import candidates as deepen
 from vpmsearch.search import engine as search
+from vpmsearch.search.bound import Grouped
 from vpmsearch.search.engine import SearchEngine
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.folder import index_building
@@ -177,6 +178,34 @@ def test_approximate_lists_prove_nothing_unless_they_ran_out(tmp_path, lists, ki
         if everything[row].complete:
             assert everything[row].matches == exact[row].matches
     assert any(result.bound_closed for result in some)
+
+
+def test_a_commit_groups_only_its_own_images(tmp_path, lists, monkeypatch):
+    """Groups of segments that stay are kept, also if images were removed. Answers are those of a new engine."""
+    gallery, query = make_features(90, 3, 4, 0), make_features(1, 3, 4, 1)
+    grouped, group = [], Grouped.of
+
+    def counted(visibility, largest):
+        grouped.append(len(visibility))
+        return group(visibility, largest)
+
+    monkeypatch.setattr(Grouped, "of", counted)
+    with GalleryStore.create(tmp_path / "index", ModelInfo((3, 1), 4, "w")) as store:
+        fill(store, gallery[:80], [64, 16], [])
+        engine = SearchEngine(store)
+        engine.search(query)
+        before = sorted(grouped)
+        assert sum(before) == 80
+        grouped.clear()
+        with store.writer() as writer:
+            writer.remove([3, 70])
+            writer.add([ImageRecord(f"n{i}.jpg") for i in range(8)], gallery[80:88])
+            writer.commit()
+        engine.refresh()
+        found = engine.search(query, k=30)
+        assert len(engine.snapshot.parts) > 1
+        assert sum(grouped) < 64
+        assert [each.matches for each in found] == [each.matches for each in SearchEngine(store).search(query, k=30)]
 
 
 def test_many_copies_of_the_query(tmp_path, lists):

@@ -190,6 +190,22 @@ def test_lower_bounds_are_lower(asked, m, p, d, seed, tile, centre, spread):
             np.testing.assert_allclose(lower[finite], true[finite], rtol=2e-3)
 
 
+@given(
+    m=st.integers(1, 20), p=st.integers(1, 4), d=st.integers(1, 300), seed=st.integers(0, 2**16),
+    size=st.sampled_from([1e-8, 1e-5, 1.0, 1e4]), asked=st.sampled_from([1e-9, 1.0, 1e5, 1e15]),
+)  # fmt: skip
+def test_bounds_of_float16_are_those_of_the_same_numbers_in_float32(m, p, d, seed, size, asked):
+    """To the last bit, also of denormal numbers, and where the query is too large to take their factor."""
+    gallery, query = features(m, p, d, seed, 0.0, size), features(1, p, d, seed + 1, 0.0, asked)
+    halves = gallery.embeddings.astype(np.float16)
+    weights = products.scaled_weights(gallery.visibility)
+    both = [
+        products.Products(query).lower_bounds(block, weights, products.squared_norms(block))
+        for block in (halves, halves.astype(np.float32))
+    ]
+    assert np.array_equal(*both)
+
+
 def test_a_read_only_map_becomes_a_tensor_without_a_copy():
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     array.flags.writeable = False

@@ -183,6 +183,34 @@ def test_engine_answers_the_same(tmp_path, eager, monkeypatch):
         assert same(single, answers[False, None])
 
 
+@given(
+    sizes=st.lists(st.integers(1, 60), min_size=1, max_size=4),
+    removed=st.sampled_from([0.0, 0.02, 0.5]),
+    apart=st.booleans(),
+    most=st.sampled_from([0, 2, 64]),
+    seed=st.integers(0, 2**16),
+)
+def test_a_filter_comes_to_the_places_of_the_codes(sizes, removed, apart, most, seed):
+    """Against a loop: rows of segments one after the other or mixed, with removed images, in few or many pieces."""
+    rng = np.random.default_rng(seed)
+    n = sum(sizes)
+    order = np.arange(n) if apart else rng.permutation(n)
+    rows = np.full((sum(-(-size // LANES) for size in sizes), LANES), -1)
+    kept = np.sort(rng.permutation(n)[: max(1, round(n * (1 - removed)))])
+    start, block = 0, 0
+    for size in sizes:
+        places = np.searchsorted(kept, np.sort(order[start : start + size]))
+        there = np.isin(np.sort(order[start : start + size]), kept)
+        rows[block:].reshape(-1)[:size] = np.where(there, places, -1)
+        start, block = start + size, block + -(-size // LANES)
+    allowed = rng.random(len(kept)) < 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "MOST_PIECES", most)
+        found = blocks.Coded({}, rows, rows >= 0).wanted(allowed)
+    assert found.dtype == np.bool_
+    assert found.tolist() == [[row >= 0 and bool(allowed[row]) for row in block] for block in rows.tolist()]
+
+
 def test_codes_follow_the_index(tmp_path, eager):
     """Of what was added, removed and merged; those of segments that stay are kept."""
     gallery, queries = features(90, 2, 8, 0), features(3, 2, 8, 1)

@@ -37,7 +37,10 @@ def stats(
     rejected: Annotated[bool, typer.Option("--rejected", help="List the files that were rejected, and why.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Say what an index holds: images, identities, cameras, bytes, and how often each region is visible."""
+    """Say what an index holds: images, identities, cameras, bytes, and how often each region is visible.
+
+    It notices a missing file or one of another size, and does not read the embeddings: `verify` finds changed bytes.
+    """
     from vpmsearch.store.open import open_index
 
     with open_index(index, files=False) as store:

@@ -11,6 +11,9 @@ are bounded one by one only in groups whose least value is not above the limit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,30 +46,74 @@ def certain_distance(reported: Float32, norm: float, dim: int) -> Float64:
     return np.where(np.isinf(distance), np.inf, np.sqrt(np.fmax(squared, 0)))
 
 
-class VisibilityGroups:
-    """The images of a snapshot in groups of similar visibility.
+@dataclass(frozen=True)
+class Grouped:
+    """The n images of a segment in G groups of similar visibility. Immutable, so later snapshots can share it.
 
-    Args:
-        visibility: (N, p) ≥ 0; 0 where a region does not count as visible.
+    order: (n,) rows of the segment, group after group. starts: (G,) where each group begins in `order`. low, high:
+    (p, G), the range of each region's visibility in each group. One region's ranges are contiguous, as computations
+    need them.
     """
 
-    def __init__(self, visibility: Float32) -> None:
-        self._visibility = visibility
+    order: Int64
+    starts: Int64
+    low: Float64
+    high: Float64
+
+    @classmethod
+    def of(cls, visibility: Float32, largest: int) -> Grouped:
+        """Group images by their visibility (n, p), 0 where a region does not count as visible.
+
+        Args:
+            largest: a group of more images is split if their visibilities differ.
+        """
         images = len(visibility)
         order = np.arange(images)
-        pattern = np.packbits(visibility > 0, axis=1)  # (N, ⌈p/8⌉)
+        pattern = np.packbits(visibility > 0, axis=1)  # (n, ⌈p/8⌉)
         order = np.lexsort(pattern.T) if images else order
         sorted_pattern = pattern[order]
         changes = (sorted_pattern[1:] != sorted_pattern[:-1]).any(axis=1)
         starts = np.concatenate([[0], np.flatnonzero(changes) + 1]) if images else np.zeros(0, np.int64)
-        largest = max(SMALLEST, images // GROUPS)
-        self._starts = _split(visibility, order, starts, largest)
-        self._order: Int64 = order
-        self._sizes = np.diff(np.append(self._starts, images))
+        starts = _split(visibility, order, starts, largest)
         sorted_visibility = visibility[order]
-        # (p, G): the range of each region in each group. One region's ranges are contiguous, as computations need them.
-        self._low: Float64 = _reduced(np.minimum, sorted_visibility, self._starts)
-        self._high: Float64 = _reduced(np.maximum, sorted_visibility, self._starts)
+        low, high = (_reduced(function, sorted_visibility, starts) for function in (np.minimum, np.maximum))
+        return cls(order, starts, low, high)
+
+
+def largest_group(images: int) -> int:
+    """Images that a group may have at most in a snapshot of so many images."""
+    return max(SMALLEST, images // GROUPS)
+
+
+class VisibilityGroups:
+    """The images of a snapshot in groups of similar visibility. A group belongs to one segment.
+
+    Args:
+        visibility: (N, p) ≥ 0; 0 where a region does not count as visible. segments: the groups of each segment, and
+            the row in the snapshot of each of its images (n,), −1 for removed ones. They hold each of the N rows once.
+    """
+
+    def __init__(self, visibility: Float32, segments: Sequence[tuple[Grouped, Int64]]) -> None:
+        self._visibility = visibility
+        regions = visibility.shape[1]
+        orders, sizes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        low, high = [np.zeros((regions, 0))], [np.zeros((regions, 0))]
+        for grouped, rows in segments:
+            order = rows[grouped.order]
+            left = np.diff(np.append(grouped.starts, len(order)))
+            if len(order) and rows.min() < 0:  # a group keeps its range when images are removed from it
+                left = np.add.reduceat(order >= 0, grouped.starts, dtype=np.int64)
+                order = order[order >= 0]
+            kept = left > 0
+            orders.append(order)
+            sizes.append(left[kept])
+            low.append(grouped.low[:, kept])
+            high.append(grouped.high[:, kept])
+        self._order: Int64 = np.concatenate(orders)
+        self._sizes = np.concatenate(sizes)
+        self._starts: Int64 = np.cumsum(self._sizes) - self._sizes
+        self._low: Float64 = np.concatenate(low, axis=1)
+        self._high: Float64 = np.concatenate(high, axis=1)
 
     def __len__(self) -> int:
         return len(self._starts)

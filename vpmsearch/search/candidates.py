@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-from vpmsearch.search.bound import Float64, VisibilityGroups, certain_distance
-from vpmsearch.search.distances import NOTHING, Distances, Found
+from vpmsearch.search.bound import Float64, Grouped, VisibilityGroups, certain_distance, largest_group
+from vpmsearch.search.distances import NOTHING, Distances, Found, counting
 from vpmsearch.store import Snapshot
 from vpmsearch.system.parallel import spread
 from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
@@ -191,15 +191,29 @@ def _close(source: Lists, answer: Answer, cut: dict[int, RegionList], k: int) ->
 
 
 class RegionLists:
-    """Searches the region indexes of a snapshot. Safe for several threads."""
+    """Searches the region indexes of a snapshot. Safe for several threads.
 
-    def __init__(self, snapshot: Snapshot, distances: Distances) -> None:
-        self._snapshot = snapshot
-        self._distances = distances
+    Args:
+        before: the lists of an earlier snapshot. Groups of segments that it shares with this one are not made again.
+    """
+
+    def __init__(self, snapshot: Snapshot, distances: Distances, before: RegionLists | None = None) -> None:
+        self._snapshot, self._distances = snapshot, distances
+        # By segment id: the part of the index that groups were made of, and the groups.
+        known = before._grouped.copy() if before is not None else {}  # another thread may add to it meanwhile
+        self._grouped: dict[int, tuple[object, Grouped]] = {
+            key: made for key, made in known.items() if key in snapshot.parts and snapshot.parts[key].files is made[0]
+        }
 
     @functools.cached_property
     def _groups(self) -> VisibilityGroups:
-        return VisibilityGroups(self._distances.visibility)
+        snapshot, segments = self._snapshot, list[tuple[Grouped, Int64]]()
+        for key, part in snapshot.parts.items():
+            if key not in self._grouped:
+                counted = counting(snapshot.model_info, part.files.visibility)
+                self._grouped[key] = (part.files, Grouped.of(counted, largest_group(len(snapshot))))
+            segments.append((self._grouped[key][1], snapshot.rows_of_segment(key, len(part.labels))))
+        return VisibilityGroups(self._distances.visibility, segments)
 
     def search(self, queries: RegionFeatures, scope: Scope) -> list[Answer]:
         """An answer to each query, in order."""

@@ -22,7 +22,7 @@ from vpmsearch.eq4 import distances_to
 from vpmsearch.search.products import Products, Stored, scaled_weights, squared_norms
 from vpmsearch.store.values import OfModel
 from vpmsearch.system.parallel import spread
-from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
+from vpmsearch.types import Bool, Float32, Int64, ModelInfo, RegionFeatures
 
 BLOCK_ROWS = 4096
 """Gallery images whose distances are held at once."""
@@ -168,6 +168,11 @@ class Distances:
             known = squared_norms(embeddings)
             self._norms[rows] = known
         return known
+
+
+def counting(info: ModelInfo, visibility: Float32) -> Float32:
+    """Visibility (n, p) as Eq. 4 counts it: 0 where a region counts as not seen."""
+    return np.where(info.visible(visibility), visibility, np.float32(0))
 
 
 def best_of(rows: Int64, distances: Float32, k: int) -> Found:

@@ -17,7 +17,7 @@ from vpmsearch.errors import FeatureError, ModelMismatchError
 from vpmsearch.model.device import choose_device
 from vpmsearch.search.bound import Float64
 from vpmsearch.search.candidates import RegionLists, Scope
-from vpmsearch.search.distances import Distances, Found, Scanned
+from vpmsearch.search.distances import Distances, Found, Scanned, counting
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.queries import only_regions, region_names
 from vpmsearch.search.scan.blocks import Effort
@@ -83,7 +83,7 @@ class SearchEngine(Searcher):
 
     def _look_at(self, snapshot: Snapshot, before: _View | None = None) -> _View:
         distances = distances_of(snapshot, self.store)
-        lists = RegionLists(snapshot, distances)
+        lists = RegionLists(snapshot, distances, before.lists if before else None)
         if choose_device(self.store.device).type != "cpu":
             return _View(snapshot, distances, lists)
         scan = JointScan(snapshot, distances, self._effort, before.scan if before else None)
@@ -109,7 +109,7 @@ class SearchEngine(Searcher):
         view = self._view
         queries = counted_queries(view.snapshot.model_info, self.store.path, query, k, regions)
         allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
-        images = len(view.snapshot) if allowed is None else int(allowed.sum())
+        images = len(view.snapshot) if allowed is None else int(np.count_nonzero(allowed))
         scope = Scope(k, allowed, max(candidates, k))
         every = exact or _all_flat(view.snapshot)  # flat indexes compute every distance too
         joint = every and images > SCAN_BELOW and view.scan is not None and view.scan.ready(len(queries))
@@ -163,8 +163,7 @@ def counted_queries(
         )
     check_numbers(features)
     features = only_regions(features, regions)
-    counting = np.where(info.visible(features.visibility), features.visibility, np.float32(0))
-    return RegionFeatures(counting, features.embeddings)
+    return RegionFeatures(counting(info, features.visibility), features.embeddings)
 
 
 def _all_flat(snapshot: Snapshot) -> bool:

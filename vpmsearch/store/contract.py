@@ -242,7 +242,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def stats(self) -> StoreStats:
-        """What the store contains, and how many bytes it takes."""
+        """What the store contains, and how many bytes it takes. Embeddings are not read: `verify` checks them."""
 
     @abstractmethod
     def verify(self) -> VerifyReport:

@@ -15,8 +15,10 @@ from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpmsearch.commands import care
 from vpmsearch.errors import StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store import GalleryStore, compact, repair, restore, upgrade, verify
+from vpmsearch.store.contract import Gallery
 from vpmsearch.store.folder import tables
 from vpmsearch.store.folder.rewriting import MERGED, due, rewrite
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures
@@ -140,6 +142,42 @@ def test_damaged_embeddings_are_not_passed_on(filled):
         restore(filled.path, filled.path.parent / "copy")
     assert verify(filled.path) == before
     assert not (filled.path.parent / "copy").exists()
+
+
+@pytest.mark.parametrize("lost", ["embeddings.h5", "images.bin", None], ids=["embeddings", "scores", "folder"])
+def test_files_of_removed_images_need_not_be_there(filled, lost):
+    """Nobody needs the files of a segment whose images are all removed: compact goes on where they are lost."""
+    with filled.writer() as writer:
+        assert writer.remove(range(1, 31)) == 29  # all of the first segment; 7 is removed already
+        writer.commit()
+    kept = filled.snapshot.embeddings(np.arange(19))
+    filled.close()
+    place = filled.path / "segments" / "1"
+    if lost is None:
+        shutil.rmtree(place)
+    else:
+        (place / lost).unlink()
+    report = compact(filled.path)
+    assert (report.images, report.removed) == (19, 31)
+    assert verify(filled.path).ok
+    assert sorted(path.name for path in (filled.path / "segments").iterdir()) == ["3"]
+    with GalleryStore.open(filled.path) as store:
+        np.testing.assert_array_equal(store.snapshot.embeddings(np.arange(19)), kept)
+
+
+def test_stats_says_what_it_looks_at(filled):
+    """Sizes are compared, bytes are not: that is what `verify` is for, and the help says so."""
+    place = filled.path / "segments" / "1" / "embeddings.h5"
+    data = bytearray(place.read_bytes())
+    data[-1] ^= 1
+    place.write_bytes(data)
+    assert filled.stats().images == 48
+    assert not filled.verify().ok
+    place.write_bytes(data[:-1])
+    with pytest.raises(StoreDamagedError, match="bytes instead of"):
+        filled.stats()
+    for words in (GalleryStore.stats.__doc__, Gallery.stats.__doc__, care.stats.__doc__):
+        assert "`verify`" in words
 
 
 def test_a_damaged_row_is_not_passed_on(filled, tmp_path):

@@ -90,6 +90,20 @@ def test_labels_give_back_what_was_stored_and_filter_as_a_loop_does(records, dat
 def test_labels_may_be_words():
     labels = Labels.of(["lobby", None, 7, "lobby", "porch"], "camid", int, str)
     assert labels.among(["lobby", 7]).tolist() == [True, False, True, True, False]
+    assert labels.among({"nowhere", 7}).tolist() == [False, False, True, False, False]  # None is never meant
+
+
+@given(
+    values=st.lists(st.sampled_from([None, 0, 1, -3, 2**63 - 1, -(2**63), "1", "lobby"]), max_size=12),
+    wanted=st.lists(st.sampled_from([0, 1, -3, 5, 2**63 - 1, 2**70, "1", "lobby", "nowhere", True, 0.5]), max_size=6),
+)
+def test_labels_are_looked_up_as_python_compares_them(values, wanted):
+    found = Labels.of(values, "pid", int, str).among(wanted)
+    assert found.tolist() == [value is not None and value in wanted for value in values]
+
+
+def test_labels_by_words_and_numbers():
+    labels = Labels.of(["lobby", None, 7, "lobby", "porch"], "camid", int, str)
     assert [labels.at(row) for row in range(5)] == ["lobby", None, 7, "lobby", "porch"]
     assert labels.present(np.array([True, True, False, True, False])) == {"lobby"}
 

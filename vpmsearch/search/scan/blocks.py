@@ -18,7 +18,7 @@ from vpmsearch.search.distances import in_order_of_regions
 from vpmsearch.store import Snapshot
 from vpmsearch.system.memory import memory_bytes
 from vpmsearch.system.parallel import spread
-from vpmsearch.types import Bool, Float32, Int64, ModelInfo, RegionFeatures
+from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 LANES = 16
 """Images in a block, `vectors.LANES`."""
@@ -26,6 +26,8 @@ MOST_BYTES = 2 << 30
 """Bytes that codes may take, if that is less than an eighth of the memory that the process may use."""
 VALUES = 1 << 24
 """Bounds or estimates that are held at once: 64 MiB."""
+MOST_PIECES = 64
+"""Rows in more pieces, as removals leave them, are gathered one by one."""
 PIECE = 256
 """Blocks that a core takes at once, at least: 6 MiB of bytes of 6 × 256, 1 MiB of signs. Scanning them takes far longer
 than handing them to a thread."""
@@ -77,7 +79,33 @@ class Coded(Generic[Kind]):
 
     def wanted(self, allowed: Bool | None) -> Bool:
         """(blocks, 16), which images may be found: all, or those allowed (N,)."""
-        return self.present if allowed is None else self.present & allowed[self.rows]
+        if allowed is None:
+            return self.present
+        if self._runs is None:
+            return self.present & allowed[self.rows]
+        wanted = np.zeros(self.rows.size, np.bool_)
+        for places, rows in self._runs:
+            wanted[places] = allowed[rows]
+        return wanted.reshape(-1, LANES)
+
+    @functools.cached_property
+    def _runs(self) -> list[tuple[slice, slice]] | None:
+        """Places among all, and the rows there, wherever both go up by one. None if the rows are in many pieces.
+
+        Copying a piece takes a tenth of the time of gathering its rows.
+        """
+        places = np.flatnonzero(self.present)
+        rows = self.rows.ravel()[places]
+        starts = np.flatnonzero((np.diff(places, prepend=-2) != 1) | (np.diff(rows, prepend=-2) != 1))
+        if len(starts) > MOST_PIECES:
+            return None
+        stops = np.append(starts[1:], len(places))
+        return [
+            (slice(place, place + size), slice(row, row + size))
+            for place, row, size in zip(
+                places[starts].tolist(), rows[starts].tolist(), (stops - starts).tolist(), strict=True
+            )
+        ]
 
     def for_pieces(self, work: Callable[[tuple[Kind, int, int, int]], None]) -> None:
         """Spread the blocks over the cores. work: takes codes, first and last block and offset of a part of them."""
@@ -135,11 +163,6 @@ def in_passes(queries: RegionFeatures, most: int, images: int) -> Iterator[tuple
     for start in range(0, len(order), together):
         some = order[start : start + together]
         yield some, queries[some]
-
-
-def counting(info: ModelInfo, visibility: Float32) -> Float32:
-    """Visibility (n, p) as Eq. 4 counts it: 0 where a region counts as not seen."""
-    return np.where(info.visible(visibility), visibility, np.float32(0))
 
 
 def queries_at_once(most: int, images: int) -> int:

@@ -18,8 +18,8 @@ from types import ModuleType
 
 import numpy as np
 
-from vpmsearch.search.distances import Distances, Found, best_of
-from vpmsearch.search.scan.blocks import Coded, Effort, compiled, counting, fits, in_passes
+from vpmsearch.search.distances import Distances, Found, best_of, counting
+from vpmsearch.search.scan.blocks import Coded, Effort, compiled, fits, in_passes
 from vpmsearch.search.scan.codes import MOST_NUMBERS
 from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of
 from vpmsearch.store import Snapshot

@@ -16,8 +16,8 @@ from types import ModuleType
 
 import numpy as np
 
-from vpmsearch.search.distances import Distances, Found
-from vpmsearch.search.scan.blocks import Coded, Effort, compiled, counting, fits, in_passes
+from vpmsearch.search.distances import Distances, Found, counting
+from vpmsearch.search.scan.blocks import Coded, Effort, compiled, fits, in_passes
 from vpmsearch.search.scan.codes import MOST_NUMBERS, SLACK, Codes, QueryCodes, bytes_of
 from vpmsearch.store import Snapshot
 from vpmsearch.system.parallel import spread

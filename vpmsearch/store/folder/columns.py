@@ -5,9 +5,12 @@ A wrong value raises TypeError or ValueError, which `sqlite.translated` turns in
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -94,9 +97,37 @@ class Labels:
     def among(self, wanted: Collection[Label]) -> Bool:
         """(n,) whether each label is one of `wanted`."""
         table = np.zeros(len(self.values) + 1, np.bool_)  # one more at the end, for code −1
-        table[:-1] = np.fromiter(map(frozenset(wanted).__contains__, self.values), np.bool_, len(self.values))
+        table[self._codes_of(wanted)] = True
+        table[-1] = False  # neither None nor a label that nothing has
         found: Bool = table.take(self.codes, mode="wrap")  # a third of the time of indexing, which widens the codes
         return found
+
+    def _codes_of(self, wanted: Collection[Label]) -> Int64:
+        """The code of each of these labels; −1 where nothing has it.
+
+        Numbers are looked up in an array. After a scan the caches are cold, and a dictionary of Python's then takes
+        0.9 ms for 2,500 of 5,000 numbers, the array 0.4 ms.
+        """
+        asked: Collection[Any] = wanted
+        try:
+            numbers = np.fromiter(map(operator.index, asked), np.int64, len(asked))
+        except (TypeError, OverflowError):  # words, or a number that no index can hold
+            return np.fromiter(map(self._code.get, wanted, repeat(-1)), np.int64, len(wanted))
+        known, codes = self._numbers
+        places = np.searchsorted(known, numbers)
+        return np.where(known[places] == numbers, codes[places], -1)
+
+    @functools.cached_property
+    def _code(self) -> dict[Label, int]:
+        """The code of each distinct label."""
+        return {value: number for number, value in enumerate(self.values)}
+
+    @functools.cached_property
+    def _numbers(self) -> tuple[Int64, Int64]:
+        """The distinct numbers, ascending, and their codes. The largest number of 64 bits is appended with code −1."""
+        numbers = sorted((value, code) for value, code in self._code.items() if isinstance(value, int))
+        known = np.array([*(value for value, _ in numbers), np.iinfo(np.int64).max], np.int64)
+        return known, np.array([*(code for _, code in numbers), -1], np.int64)
 
     def present(self, kept: Bool) -> set[Label]:
         """The distinct labels among those in `kept` (n,)."""

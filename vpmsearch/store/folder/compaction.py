@@ -46,8 +46,9 @@ def compact(
             `erased` says whether nobody reads now. on_build: see `Gallery.writer`.
 
     Raises:
-        StoreLockedError: somebody writes. StoreDamagedError: embeddings are missing or damaged. Damaged region indexes
-            do not matter; they are rebuilt. StoreError: the disk is full; says how much is needed. No image is lost.
+        StoreLockedError: somebody writes. StoreDamagedError: embeddings of an image that stays are missing or damaged.
+            Damaged region indexes do not matter; they are rebuilt. StoreError: the disk is full; says how much is
+            needed. No image is lost.
     """
     folder = Path(path)
     catalog = open_catalog(folder)

@@ -181,10 +181,11 @@ class GalleryStore(Gallery):
         return found
 
     def stats(self) -> StoreStats:
-        """What is committed, and the bytes on disk now.
+        """What is committed, and the bytes on disk now. It says nothing of the embeddings' health: see `verify`.
 
         Raises:
-            StoreDamagedError: a file, or the calibration, is damaged.
+            StoreDamagedError: a file is missing or has another size than was written, or the visibility scores or the
+                calibration are damaged. Changed bytes of embeddings and region indexes are not noticed.
         """
         return StoreStats(
             **undisturbed(self._committed, lambda moment: measured(self.path, moment)),

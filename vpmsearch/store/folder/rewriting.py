@@ -47,6 +47,8 @@ def rewrite(
 
     The caller holds the writer lock. While it runs it needs space for a second copy. Readers keep their files open.
 
+    The files of a segment whose images are all removed are not read: nothing of them is kept, so they may be damaged.
+
     Raises:
         StoreDamagedError: embeddings are not what was written. The new checksums would make them look sound.
         StoreError: the disk is full; nothing has changed.
@@ -57,7 +59,8 @@ def rewrite(
             model, counts = reader.model(), reader.segments()
             images = reader.image_rows(model.info.p, old)
             sums = {number: reader.files(number) for number in old}
-        sources = {n: _source(segment_folder(folder, n), counts[n], sums[n], images, model) for n in old}
+        kept = np.unique(images.segments).tolist()
+        sources = {n: _source(segment_folder(folder, n), counts[n], sums[n], images, model) for n in kept}
         files: list[FileSum] = []
         if len(images.ids):
             blocks = _gathered(images, sources)
