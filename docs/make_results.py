@@ -271,15 +271,19 @@ def verdicts(rows: list[Row], _: str) -> str:
 
 
 def scan(rows: list[Row], _: str) -> str:
-    """Rows of benchmarks/joint_scan.py of two trees, `before` and `now`; of some galleries there is no `before`."""
+    """Rows of benchmarks/joint_scan.py of two trees, `before` and `now`."""
     names = {"default": "default", "exact": "exact", "batch": "64 at once", "exact_batch": "64 at once, exact"}
     names |= {"filtered": "filtered"}
 
-    def both(row: Row, name: str) -> str:
-        return " → ".join(f"{row[tree][name]:.1f}" for tree in ("before", "now") if tree in row)
+    def both(row: Row, name: str, digits: int = 1) -> str:
+        return " → ".join(f"{row[tree][name]:.{digits}f}" for tree in ("before", "now"))
 
-    lines = [[row["gallery"], f"{row['images']:,}", *(both(row, name) for name in names)] for row in rows]
-    return table(["gallery", "images", *names.values()], lines)
+    def line(row: Row) -> list[str]:
+        times = [f"{both(row, name)} ({row['share'][name]:.2f})" for name in names]
+        over = f"{row['filtered_over_default']:.2f}"
+        return [row["gallery"], f"{row['images']:,}", *times, over, both(row, "recall", 3)]
+
+    return table(["gallery", "images", *names.values(), "filtered / default, now", "recall@10"], map(line, rows))
 
 
 def peers(rows: list[Row], _: str) -> str:
