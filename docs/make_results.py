@@ -271,15 +271,19 @@ def verdicts(rows: list[Row], _: str) -> str:
 
 
 def scan(rows: list[Row], _: str) -> str:
-    """Rows of benchmarks/joint_scan.py of two trees, `before` and `now`; of some galleries there is no `before`."""
+    """Rows of benchmarks/joint_scan.py of two trees, `before` and `now`."""
     names = {"default": "default", "exact": "exact", "batch": "64 at once", "exact_batch": "64 at once, exact"}
     names |= {"filtered": "filtered"}
 
-    def both(row: Row, name: str) -> str:
-        return " → ".join(f"{row[tree][name]:.1f}" for tree in ("before", "now") if tree in row)
+    def both(row: Row, name: str, digits: int = 1) -> str:
+        return " → ".join(f"{row[tree][name]:.{digits}f}" for tree in ("before", "now"))
 
-    lines = [[row["gallery"], f"{row['images']:,}", *(both(row, name) for name in names)] for row in rows]
-    return table(["gallery", "images", *names.values()], lines)
+    def line(row: Row) -> list[str]:
+        times = [f"{both(row, name)} ({row['share'][name]:.2f})" for name in names]
+        over = f"{row['filtered_over_default']:.2f}"
+        return [row["gallery"], f"{row['images']:,}", *times, over, both(row, "recall", 3)]
+
+    return table(["gallery", "images", *names.values(), "filtered / default, now", "recall@10"], map(line, rows))
 
 
 def peers(rows: list[Row], _: str) -> str:
@@ -290,6 +294,19 @@ def peers(rows: list[Row], _: str) -> str:
         (
             [row["gallery"], f"{row['images']:,}", row["way"], row["setting"], f"{row['recall_at_10']:.3f}"]
             + [f"{row[name]:.1f}" for name in ("cpu_ms", "cpu_ms_p90", "build_cpu_s")]
+            for row in rows
+        ),
+    )
+
+
+def beside(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/server_beside.py."""
+    heads = ["images", "asked", "recall@10", "client", "server", "both, median", "both, 95 %", "elapsed"]
+    names = ("client ms", "server ms", "both ms", "both p95", "wall ms")
+    return table(
+        heads,
+        (
+            [f"{row['images']:,}", row["asked"], f"{row['recall@10']:.3f}", *(f"{row[name]:.1f}" for name in names)]
             for row in rows
         ),
     )
@@ -313,6 +330,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         verdicts,
         scan,
         peers,
+        beside,
     )
 }
 
