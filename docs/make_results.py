@@ -299,6 +299,19 @@ def peers(rows: list[Row], _: str) -> str:
     )
 
 
+def beside(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/server_beside.py."""
+    heads = ["images", "asked", "recall@10", "client", "server", "both, median", "both, 95 %", "elapsed"]
+    names = ("client ms", "server ms", "both ms", "both p95", "wall ms")
+    return table(
+        heads,
+        (
+            [f"{row['images']:,}", row["asked"], f"{row['recall@10']:.3f}", *(f"{row[name]:.1f}" for name in names)]
+            for row in rows
+        ),
+    )
+
+
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
     made.__name__: made
     for made in (
@@ -317,6 +330,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         verdicts,
         scan,
         peers,
+        beside,
     )
 }
 

@@ -1,7 +1,8 @@
 """The default search: takes candidates from the region indexes, as many as needed, and compares them by Eq. 4.
 
-Fetching a list costs a scan, however short the list is. So `LIST_DEPTH` neighbours are fetched at once and compared in
-prefixes of doubling length, until the bound of `vpmsearch.search.bound` closes. If it does not, more are fetched.
+Lists are compared in prefixes of doubling length, until the bound of `vpmsearch.search.bound` closes. If it does not,
+longer lists are fetched. How many neighbours are fetched first depends on where lists come from (`Lists.first`). Where
+a list costs a scan, however short it is, `LIST_DEPTH` are fetched at once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 FIRST_DEPTH = 50
 """The first k'. It is doubled until the bound closes."""
 LIST_DEPTH = 400
-"""Neighbours that an index is asked for first."""
+"""Neighbours that an index is asked for first, where a short list costs as much as a long one."""
 SETTLED_FROM = 200
 """Approximate lists prove nothing. From this k' on an answer is final if a doubling has not changed it."""
 CLOSE_BELOW = 256
@@ -105,6 +106,10 @@ class Scope:
 class Lists(Protocol):
     """Where one search's lists and distances come from. Rows are int64 that ascend with the image id."""
 
+    @property
+    def first(self) -> int:
+        """How many neighbours each region is asked for first."""
+
     def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, RegionList]]:
         """For each query and each region that it shows: the `count` nearest images that may be found."""
 
@@ -121,7 +126,7 @@ class Lists(Protocol):
 def deepen(source: Lists, queries: RegionFeatures, scope: Scope) -> list[Answer]:
     """An answer to each query, in order."""
     answers = [Answer(queries[row : row + 1]) for row in range(len(queries))]
-    fetch, waiting = min(max(LIST_DEPTH, 2 * scope.k), scope.deepest), answers
+    fetch, waiting = min(max(source.first, 2 * scope.k), scope.deepest), answers
     while waiting:
         start = time.perf_counter()
         lists = source.lists(RegionFeatures.concatenate([answer.query for answer in waiting]), fetch)
@@ -225,6 +230,10 @@ class _SnapshotLists:
         self._selection = None if allowed is None else snapshot.allow(allowed)
         self._holding = None if allowed is None else groups.holding(allowed)
         self.nearest = distances.nearest
+
+    @property
+    def first(self) -> int:
+        return LIST_DEPTH  # a list costs a scan, however short it is
 
     def lists(self, queries: RegionFeatures, count: int) -> list[dict[int, RegionList]]:
         shown = [region for region in range(queries.num_regions) if (queries.visibility[:, region] > 0).any()]

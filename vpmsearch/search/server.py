@@ -1,9 +1,9 @@
 """The search of an index on a server: lists and Eq. 4 run in the server, depth and bound are as in a folder's search.
 
-Each query has one REPEATABLE READ transaction, which is repeated as a whole if the connection is lost. Candidates and
-Eq. 4 are two statements: in a single one the planner misjudges the number of candidates and scans all embeddings. Many
-exact queries share a transaction. It reads the embeddings once and compares them in this process; in the server each
-query would read them again.
+Each query has one REPEATABLE READ transaction, which is repeated as a whole if the connection is lost. One statement
+names candidates and compares them by Eq. 4, a second one explains the matches. The candidates are compared again, with
+more, only if the bound asks for deeper lists. Many exact queries share a transaction. It reads the embeddings once and
+compares them in this process; in the server each query would read them again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vpmsearch.errors import StoreDamagedError
+from vpmsearch.search import candidates as depths
 from vpmsearch.search.bound import Float64, boxes_within, images_within
 from vpmsearch.search.candidates import Answer, RegionList, Scope, Timer, deepen
 from vpmsearch.search.distances import NOTHING, Found
@@ -24,8 +25,8 @@ from vpmsearch.search.engine import SCAN_BATCH, SCAN_BELOW, counted_queries, dis
 from vpmsearch.search.queries import region_names
 from vpmsearch.search.searcher import Regions, Searcher
 from vpmsearch.store.postgres import statements
-from vpmsearch.store.postgres.encoding import vector_text
-from vpmsearch.store.postgres.reading import Reading
+from vpmsearch.store.postgres.encoding import Vector
+from vpmsearch.store.postgres.reading import RECORD, Reading, record_of
 from vpmsearch.store.postgres.schema import Layout, lists_for
 from vpmsearch.store.postgres.statements import Conditions, conditions
 from vpmsearch.store.postgres.store import ServerStore
@@ -34,7 +35,7 @@ from vpmsearch.store.postgres.verify import STRANGERS
 from vpmsearch.store.postgres.view import ServerView
 from vpmsearch.types import Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
-EF_LEAST, EF_MOST = 100, 1000
+EF_LEAST, EF_MOST = 64, 1000
 """hnsw.ef_search: at least what good lists need, at most what pgvector allows. Iterative scans go deeper from there."""
 PROBES_LEAST, PROBED = 32, 32
 """ivfflat searches at least the first number of lists, and at least one of every second number of them."""
@@ -127,12 +128,18 @@ class _Query:
         self._only: Conditions = conditions(wanted)
         self._shown: list[int] = np.flatnonzero(query.visibility[0] > 0).tolist()
         self._values: dict[str, Any] = {f"w{r}": float(query.visibility[0, r]) for r in self._shown}
-        self._values |= {f"q{r}": vector_text(query.embeddings[0, r]) for r in self._shown}
+        self._values |= {f"q{r}": Vector.of(query.embeddings[0, r]) for r in self._shown}
+        self._compared: Found = NOTHING  # every image that the last lists name: ids, ascending, and distances
+
+    @property
+    def first(self) -> int:
+        """An index of embeddings is asked for few neighbours: its time grows with their number. A scan's does not."""
+        return depths.FIRST_DEPTH if self._layout.built else depths.LIST_DEPTH
 
     def answered(self, scope: Scope) -> SearchResult:
         """Search the lists as deep as needed. Compare every image if there are few, or the lists missed too much."""
         few = max(SCAN_BELOW, scope.k)
-        if self._reading.count(self._wanted, few + 1) <= few:
+        if not self._view.exceeds(self._reading, self._wanted, few):
             return self.scanned(scope.k)
         answer: Answer = deepen(self, self._query, scope)[0]
         if answer.short or (len(answer.best[0]) < scope.k and not answer.proved):
@@ -165,9 +172,13 @@ class _Query:
             return [{}]
         self._set_depth(count)
         statement = statements.candidates(self._layout, self._shown, count, self._only)
-        rows = np.array(self._reading.rows(statement, self._values | dict(self._only.values)), np.float64).reshape(
-            -1, 3
-        )
+        # A plan for any filter is none for this one. Without a filter all queries have the same plan.
+        again = bool(self._layout.built) and not self._only.sql
+        rows = np.array(self._reading.rows(statement, self._values | dict(self._only.values), again), np.float64)
+        rows = rows.reshape(-1, 3)
+        compared = rows[rows[:, 0] == statements.COMPARED, 1:]
+        compared = compared[np.argsort(compared[:, 0])]
+        self._compared = (compared[:, 0].astype(np.int64), compared[:, 1].astype(np.float32))
         found, exact = dict[int, RegionList](), not self._layout.built  # without an index the server sorts all images
         for region in self._shown:
             own = rows[rows[:, 0] == region, 1:]
@@ -197,9 +208,12 @@ class _Query:
         self._reading.rows(f"SELECT {chosen}")
 
     def nearest(self, query: RegionFeatures, rows: Int64, k: int, known: Found) -> Found:
-        """The nearest of some images by Eq. 4, computed in the server."""
-        ids, distances = self._nearest(k, Conditions(), rows) if len(rows) else NOTHING
-        ids, distances = np.concatenate([known[0], ids]), np.concatenate([known[1], distances])
+        """The nearest of some images by Eq. 4, computed in the server; those that the lists name are known already."""
+        places = np.searchsorted(self._compared[0], rows)
+        listed = np.isin(rows, self._compared[0], assume_unique=True)
+        ids, distances = self._compared[0][places[listed]], self._compared[1][places[listed]]
+        others = self._nearest(k, Conditions(), rows[~listed]) if not listed.all() else NOTHING
+        ids, distances = np.concatenate([known[0], ids, others[0]]), np.concatenate([known[1], distances, others[1]])
         best = np.lexsort((ids, distances))[:k]
         return ids[best], distances[best]
 
@@ -246,17 +260,15 @@ class _Query:
         place = {image_id: row for row, image_id in enumerate(ids.tolist())}
         p = self._query.num_regions
         by_region, weights = np.zeros((len(ids), p), np.float32), np.zeros((len(ids), p))
-        statement = (
-            f"SELECT f.image_id, f.region, f.visibility, {statements.region_distance(self._layout, self._shown)} "
-            f"FROM region_feature f WHERE f.region IN ({', '.join(map(str, self._shown))}) "
-            "AND f.image_id = ANY(%(ids)s)"
-        )
-        for image_id, region, visibility, distance in self._reading.rows(
-            statement, self._values | {"ids": list(place)}
+        statement = statements.details(self._layout, self._shown, RECORD)
+        records = {}
+        for shown, visibilities, apart, image_id, *record in self._reading.rows(
+            statement, self._values | {"ids": list(place)}, again=True
         ):
-            by_region[place[image_id], region] = distance
-            weights[place[image_id], region] = visibility * self._values[f"w{region}"]
-        records = self._reading.records(ids)
+            row = place[image_id]
+            by_region[row, shown] = apart
+            weights[row, shown] = np.array(visibilities) * [self._values[f"w{region}"] for region in shown]
+            records[image_id] = record_of(record)
         if strangers := place.keys() - records.keys():
             where = self._reading.server.place
             text = f"{where} has features of image {min(strangers)} and not the image; {STRANGERS}"

@@ -25,11 +25,10 @@ from vpmsearch.search.server import FeaturesOfNoImageError
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.open import create_index, open_index
 from vpmsearch.store.postgres import statements
-from vpmsearch.store.postgres.encoding import vector_text
 from vpmsearch.store.postgres.problems import ConnectionLostError
 from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.store import ServerStore
-from vpmsearch.types import Int64, ModelInfo, RegionFeatures, SearchFilter
+from vpmsearch.types import Float32, Int64, ModelInfo, RegionFeatures, SearchFilter
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
@@ -96,6 +95,11 @@ def cluster() -> Iterator[Cluster]:
             text = text.replace(f"shard{number}.example", str(shard.folder))
         psql(programs, coordinator, text)
         yield Cluster(coordinator, shards, first)
+
+
+def vector_text(vector: Float32) -> str:
+    """A vector as pgvector reads it, every digit of it."""
+    return "[" + ",".join(map(repr, vector.tolist())) + "]"
 
 
 def rows_of(server: PostgresServer) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 
 from vpmsearch.errors import StoreError
 from vpmsearch.store.place import Place
+from vpmsearch.store.postgres.encoding import Vector
 from vpmsearch.store.postgres.held import Held
 from vpmsearch.store.postgres.problems import ConnectionLostError, ServerBusyError, ServerStartingError, translated
 from vpmsearch.words import number_of
@@ -29,7 +33,11 @@ SCHEMES = ("postgresql+psycopg", "postgresql", "postgres")
 EXAMPLE = "postgresql+psycopg://user@host/database"
 RETRY_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 30.0, 0.25, 5.0
 """How long a read is retried after its connection was lost, and the pauses between tries; each is twice the last."""
+IDLE_SECONDS = 0.2
+"""A pooled connection that was used less than this ago is taken to be alive."""
 _POOL = 8
+# Compiling takes longer than any statement here; a time in another zone may be before the year 1.
+_SETTINGS = "SELECT set_config('jit', 'off', {local}), set_config('TimeZone', 'UTC', {local})"
 # A vanished machine is noticed within about half a minute. TCP alone would take hours.
 _TIMEOUTS = {
     "connect_timeout": 10,
@@ -63,12 +71,13 @@ class Server:
                 url.set(drivername=SCHEMES[0]),
                 pool_size=_POOL,
                 max_overflow=_POOL,
-                pool_pre_ping=True,  # a server that was started anew, or failed over, costs a new connection
-                # Statements are planned each time: a plan for any query vector or list of ids is none for this one.
+                # Nothing is prepared unless `_made` allows it: behind a pooler the next transaction may run elsewhere.
                 connect_args={name: value for name, value in _TIMEOUTS.items() if name not in url.query}
                 | {"prepare_threshold": None},
             )
-            event.listen(self._engine, "connect", self._check_options)
+            event.listen(self._engine, "connect", self._made)
+            event.listen(self._engine, "checkin", _returned)
+            event.listen(self._engine, "checkout", _taken)
             self._options = _options(url.query.get("options", ""))
             self._several = "," in str(self._engine.dialect.create_connect_args(url)[1].get("host", ""))
             self._reached = False
@@ -84,7 +93,19 @@ class Server:
         """Close all connections."""
         self._engine.dispose()
 
-    def _check_options(self, connection: Any, _: object) -> None:
+    def _made(self, connection: Any, _: object) -> None:
+        """Make a new connection ready for use. What lasts as long as a session is set only where it has its own."""
+        self._check_options(connection)
+        connection.adapters.register_dumper(Vector, _vector_dumper())
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            # A pooler gives its clients a process id of its own making.
+            if cursor.fetchone()[0] == connection.info.backend_pid:
+                connection.prepare_threshold = sys.maxsize  # statements are prepared only where `rows` asks for it
+                cursor.execute(_SETTINGS.format(local=False))
+        connection.commit()
+
+    def _check_options(self, connection: Any) -> None:
         """Refuse a connection that lost options of the URI. A pooler can be configured to drop options that it does not
         know.
 
@@ -138,8 +159,8 @@ class Server:
             translated(self.place, _driver(connection)),
             _driver(connection).cursor(binary=True) as cursor,
         ):
-            # Compiling takes longer than any statement here; a time in another zone may be before the year 1.
-            cursor.execute("SELECT set_config('jit', 'off', true), set_config('TimeZone', 'UTC', true)")
+            if not _is_direct(_driver(connection)):
+                cursor.execute(_SETTINGS.format(local=True))
             self._reached = True
             yield cursor
 
@@ -180,6 +201,47 @@ class Server:
                     self._writers -= 1
                 for connection in (working, locking):
                     connection.invalidate()  # closed, not pooled, and so is the lock
+
+
+@functools.cache
+def _vector_dumper() -> type[psycopg.adapt.Dumper]:
+    """Sends a `Vector` as it is. Its type has another number in each database, so the statement says which it is."""
+    from psycopg.adapt import Dumper
+    from psycopg.pq import Format
+
+    class VectorDumper(Dumper):
+        format = Format.BINARY
+
+        def dump(self, obj: bytes) -> bytes:
+            return obj
+
+    return VectorDumper
+
+
+def _is_direct(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a session of the server is this connection's own, so that what is set or prepared there stays."""
+    return connection.prepare_threshold is not None
+
+
+def _returned(_: Any, record: Any) -> None:
+    record.info["returned"] = time.monotonic()
+
+
+def _taken(connection: Any, record: Any, _: object) -> None:
+    """Try a pooled connection that was not used for `IDLE_SECONDS`. The pool replaces one that does not answer.
+
+    A server that was started anew, or failed over, so costs a new connection and no error.
+    """
+    if time.monotonic() - record.info.get("returned", math.inf) < IDLE_SECONDS:
+        return
+    import psycopg
+
+    try:
+        connection.autocommit = True
+        connection.execute("")
+        connection.autocommit = False
+    except psycopg.Error as error:
+        raise DisconnectionError from error
 
 
 def _tell_of_memory(notice: psycopg.errors.Diagnostic) -> None:

@@ -76,9 +76,13 @@ def decoded(values: Sequence[bytes], d: int, dtype: str) -> Float32:
     return np.ascontiguousarray(raw[:, 4:]).view(numbers).astype(np.float32)
 
 
-def vector_text(vector: Float32) -> str:
-    """A vector as pgvector reads it, every digit of it."""
-    return "[" + ",".join(map(repr, vector.tolist())) + "]"
+class Vector(bytes):
+    """A vector in pgvector's binary form, as a parameter of a statement."""
+
+    @classmethod
+    def of(cls, vector: Float32) -> Vector:
+        """One of (d,) numbers, with every bit of them."""
+        return cls(len(vector).to_bytes(2) + bytes(2) + vector.astype(">f4").tobytes())
 
 
 def digests(features: RegionFeatures, visible: Bool, dtype: str) -> list[bytes]:

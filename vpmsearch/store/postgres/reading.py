@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 20_000
 """Most cells that a search bounds. If there are more, it settles its depth without the bound."""
-_RECORD = "i.path, i.content_hash, i.pid, i.camid, i.captured_at, i.width, i.height, i.attributes"
+RECORD = "i.id, i.path, i.content_hash, i.pid, i.camid, i.captured_at, i.width, i.height, i.attributes"
+"""An image's id, and the columns that `record_of` takes."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,22 @@ class Reading:
 
     def __init__(self, server: Server, cursor: Cursor, model: StoredModel, index_id: str) -> None:
         self.server, self.cursor, self.model = server, cursor, model
+        self._asking = threading.Lock()  # several threads compare images, and a cursor has one result at a time
         found = self.rows("SELECT version, built FROM model WHERE index_id = %s", [index_id])
         if not found:
             raise StoreError(f"another index has come to be at {server.place}; open it anew")
         self.state = State(*found[0])
         self.layout = Layout(VECTOR_TYPES[model.embedding_dtype], model.info.embedding_dim, self.state.built)
 
-    def rows(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
-        """All rows of a statement."""
-        self.cursor.execute(statement, values)
-        found: list[tuple[Any, ...]] = self.cursor.fetchall()
+    def rows(self, statement: str, values: Any = None, again: bool = False) -> list[tuple[Any, ...]]:
+        """All rows of a statement. Safe for several threads.
+
+        Args:
+            again: the statement comes often and its best plan does not depend on the values. The server keeps its plan.
+        """
+        with self._asking:
+            self.cursor.execute(statement, values, prepare=again)
+            found: list[tuple[Any, ...]] = self.cursor.fetchall()
         return found
 
     def count(self, search_filter: SearchFilter, most: int | None = None) -> int:
@@ -96,8 +104,8 @@ class Reading:
 
     def records(self, image_ids: Sequence[int] | Int64) -> dict[int, ImageRecord]:
         """What is known about images, by id; unknown ids are absent."""
-        found = self.rows(f"SELECT i.id, {_RECORD} FROM image i WHERE i.id = ANY(%s)", [_numbers(image_ids)])
-        return {row[0]: _record(row[1:]) for row in found}
+        found = self.rows(f"SELECT {RECORD} FROM image i WHERE i.id = ANY(%s)", [_numbers(image_ids)])
+        return {row[0]: record_of(row[1:]) for row in found}
 
     def features(self, image_ids: Sequence[int] | Int64) -> RegionFeatures:
         """The features of images, in the order asked; embeddings of regions that are not visible are 0.
@@ -188,7 +196,8 @@ def _numbers(image_ids: Iterable[int]) -> list[int]:
     return [int(image_id) for image_id in image_ids]
 
 
-def _record(row: Sequence[Any]) -> ImageRecord:
+def record_of(row: Sequence[Any]) -> ImageRecord:
+    """The record in the columns `RECORD` of a row, its id left out."""
     path, content_hash, *labels, captured_at, width, height, attributes = row
     pid, camid = (None if text is None else as_label(text) for text in labels)
     noted = dict(sorted((attributes or {}).items()))  # jsonb has an order of its own

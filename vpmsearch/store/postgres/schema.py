@@ -62,12 +62,13 @@ class Layout:
             return self.exactly(parameter)
         kind = f"{self.indexed}({self.d})"
         column = "f.embedding" if self.indexed == self.column else f"f.embedding::{kind}"
-        return f"{column} <-> %({parameter})s::{kind}"
+        query = f"%({parameter})s::vector"  # the type of the parameter, in all its places
+        return f"{column} <-> {query}" if self.indexed == "vector" else f"{column} <-> {query}::{self.indexed}"
 
     def exactly(self, parameter: str) -> str:
         """D_i of the embeddings as they are stored; the query keeps its precision."""
-        column = "f.embedding" if self.column == "vector" else f"f.embedding::vector({self.d})"
-        return f"{column} <-> %({parameter})s::vector({self.d})"
+        column = "f.embedding" if self.column == "vector" else "f.embedding::vector"
+        return f"{column} <-> %({parameter})s::vector"
 
 
 def check(server: Server, cursor: Cursor) -> None:

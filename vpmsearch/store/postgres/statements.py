@@ -62,16 +62,30 @@ def conditions(search_filter: SearchFilter | None, paths: Sequence[str] = ()) ->
     return Conditions(" AND ".join(sql), values)
 
 
+COMPARED = -1
+"""Stands for the region in the rows of `candidates` that are distances by Eq. 4."""
+
+
 def candidates(layout: Layout, regions: Sequence[int], count: int, only: Conditions) -> str:
-    """The nearest images of each region: rows (region, image_id, distance), of vectors %(q0)s, %(q1)s …"""
+    """The nearest images of each region, and Eq. 4 of all of them: rows (region, image_id, distance).
+
+    First the rows of the regions' lists, then one row of region `COMPARED` for each image that a list names. Vectors
+    are %(q0)s, %(q1)s … and weights %(w0)s, %(w1)s …
+    """
     lists = []
     for region in regions:
         distance = layout.listed_by(f"q{region}")
         lists.append(
-            f"(SELECT {region} AS region, f.image_id, {distance} AS distance FROM region_feature f{only.joined}"
-            f"{only.where(f'f.region = {region}')} ORDER BY {distance} LIMIT {count})"
+            f"(SELECT {region}::smallint AS region, f.image_id, {distance} AS distance FROM region_feature f"
+            f"{only.joined}{only.where(f'f.region = {region}')} ORDER BY {distance} LIMIT {count})"
         )
-    return " UNION ALL ".join(lists)
+    # An array instead of a join: the planner cannot know how many images the lists name, and would scan all embeddings.
+    named = "f.image_id = ANY(ARRAY(SELECT image_id FROM listed))"
+    return (
+        f"WITH listed AS MATERIALIZED ({' UNION ALL '.join(lists)}) SELECT region, image_id, distance FROM listed "
+        f"UNION ALL (SELECT {COMPARED}::smallint, f.image_id, {_eq4(layout, regions)}::float8 FROM region_feature f"
+        f"{Conditions().where(_of(regions), named)} GROUP BY f.image_id HAVING {_total(regions)} > 0)"
+    )
 
 
 def listable(region: int, most: int, only: Conditions) -> str:
@@ -88,19 +102,47 @@ def nearest(layout: Layout, regions: Sequence[int], k: int, only: Conditions, *,
     Args:
         among: of the images %(ids)s alone.
     """
-    named = f"f.region IN ({', '.join(map(str, regions))})"
-    where = only.where(named, *(["f.image_id = ANY(%(ids)s)"] if among else []))
-    weight = f"(f.visibility::float8 * CASE f.region {_cases(regions, '%(w{})s::float8')} END)"
-    total = f"sum({weight})"
-    # As float32: the last bit of a float64 sum depends on the order, and equal distances must stay equal.
+    where = only.where(_of(regions), *(["f.image_id = ANY(%(ids)s)"] if among else []))
     return (
-        f"SELECT f.image_id, (sum({weight} * {region_distance(layout, regions)}) / {total})::real AS distance "
-        f"FROM region_feature f{only.joined}{where} GROUP BY f.image_id HAVING {total} > 0 "
+        f"SELECT f.image_id, {_eq4(layout, regions)} AS distance "
+        f"FROM region_feature f{only.joined}{where} GROUP BY f.image_id HAVING {_total(regions)} > 0 "
         f"ORDER BY distance, f.image_id LIMIT {k}"
     )
 
 
-def region_distance(layout: Layout, regions: Sequence[int]) -> str:
+def details(layout: Layout, regions: Sequence[int], record: str) -> str:
+    """What explains the images %(ids)s: rows (regions, visibilities, distances D_i, and the columns of `record`).
+
+    An image that is not there has no row. record: columns of image `i`.
+    """
+    return (
+        f"SELECT e.regions, e.visibilities, e.distances, {record} FROM image i JOIN (SELECT f.image_id, "
+        "array_agg(f.region) AS regions, array_agg(f.visibility) AS visibilities, "
+        f"array_agg({_region_distance(layout, regions)}) AS distances FROM region_feature f"
+        f"{Conditions().where(_of(regions), 'f.image_id = ANY(%(ids)s)')} GROUP BY f.image_id) e "
+        "ON e.image_id = i.id WHERE i.id = ANY(%(ids)s)"
+    )
+
+
+def _of(regions: Sequence[int]) -> str:
+    return f"f.region IN ({', '.join(map(str, regions))})"
+
+
+def _eq4(layout: Layout, regions: Sequence[int]) -> str:
+    """Eq. 4 of the rows of one image."""
+    # As float32: the last bit of a float64 sum depends on the order, and equal distances must stay equal.
+    return f"(sum({_weight(regions)} * {_region_distance(layout, regions)}) / {_total(regions)})::real"
+
+
+def _total(regions: Sequence[int]) -> str:
+    return f"sum({_weight(regions)})"
+
+
+def _weight(regions: Sequence[int]) -> str:
+    return f"(f.visibility::float8 * CASE f.region {_cases(regions, '%(w{})s::float8')} END)"
+
+
+def _region_distance(layout: Layout, regions: Sequence[int]) -> str:
     """D_i of a row of region_feature."""
     cases = " ".join(f"WHEN {region} THEN {layout.exactly(f'q{region}')}" for region in regions)
     return f"(CASE f.region {cases} END)"

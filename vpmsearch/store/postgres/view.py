@@ -41,6 +41,7 @@ class ServerView:
         self.model_info: ModelInfo = stored_model.info
         self._state: State = self.read(lambda reading: reading.state)
         self._count: int | None = None
+        self._counted = (-1, 0, 0)
         self._ids: Int64 | None = None
         self._cells: Cells | None = None
 
@@ -132,6 +133,16 @@ class ServerView:
         if self._count is None:
             self._count = reading.count(SearchFilter())
         return self._count
+
+    def exceeds(self, reading: Reading, wanted: SearchFilter, most: int) -> bool:
+        """Whether more than `most` images pass a filter. Without a filter it is counted once for each version."""
+        if wanted != SearchFilter():
+            return reading.count(wanted, most + 1) > most
+        version, counted, images = self._counted
+        if version != reading.state.version or counted <= most:
+            counted, images = most + 1, reading.count(wanted, most + 1)
+            self._counted = (reading.state.version, counted, images)
+        return images > most
 
     def cells(self, reading: Reading) -> Cells | None:
         """The cells of the images that a transaction sees; None if there are too many."""
