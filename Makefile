@@ -2,6 +2,7 @@
 #   make demo    the whole job on drawn pedestrians, with a picture at the end
 #   make test    the fast tests
 #   make check   linter, import boundaries, types, stale documentation
+#   make lint-js the linter of the page's modules; needs Node.js and the network once, so it is no part of check
 #   make bench   measurements on this machine
 #   make dist    a wheel and an sdist in dist/, checked
 #   make docs    write docs/cli.md, docs/answers.md, docs/datasets.md, the tables of docs/results.md and the map in docs/architecture.md
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test test-all check bench docs dist install clean
+.PHONY: demo test test-all check lint-js bench docs dist install clean
 
 demo: install
 	$(BIN)/vpmsearch demo --output demo
@@ -33,6 +34,9 @@ check: install
 	$(BIN)/python docs/make_datasets.py --check
 	$(BIN)/python docs/make_results.py --check
 	$(BIN)/python docs/make_architecture.py --check
+
+lint-js:
+	npx --yes eslint@10 vpmsearch/web/static
 
 bench: install
 	$(BIN)/python benchmarks/extraction.py

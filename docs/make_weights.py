@@ -1,4 +1,4 @@
-"""Write the weighted mean of weights files that came from one another, as the sixth version of the package's was made.
+"""Write the weighted mean of weights files that came from one another, as the default weights in the package are made.
 
     python docs/make_weights.py OUTPUT FILE SHARE [FILE SHARE ...]
 

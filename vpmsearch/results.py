@@ -126,6 +126,11 @@ class SearchResult:
         return sum(self.timings_ms.values())
 
     @property
+    def verdict_word(self) -> str:
+        """The verdict as it is shown: "match", "unsure", "no match" or "no person"; "" where there is none."""
+        return "no person" if self.no_person else self.verdict or ""
+
+    @property
     def verdict_text(self) -> str:
         """What the verdict means, or why the query shows no person, in a sentence; "" where neither is known."""
         if self.no_person:

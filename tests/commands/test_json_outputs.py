@@ -46,5 +46,7 @@ def test_what_no_other_test_prints(cli, weights, tmp_path):
     cli("remove", tmp_path / "gallery" / "000.png", "--dry-run", "--json")
     cli("remove", tmp_path / "gallery" / "000.png", "--json")
     cli("compact", "--json")
+    cli("migrate", "indexes/default", "another", "--json")
+    cli("migrate", "another", "indexes/default", "--json")
     if pytest.importorskip("pyarrow"):
         cli("export", "all.parquet", "--json")

@@ -135,6 +135,8 @@ def test_without_labels_it_is_refused_or_a_person_answers_pairs(cli, tmp_path: P
     assert "write yes or no under `same`" in asked.stdout
     assert "may hold answers" in cli("calibrate", "--ask", "pairs.csv", code=1).error
     cli("calibrate", "--ask", "other.csv", "--pairs", "pairs.csv", code=2)
+    (told,) = cli("calibrate", "--ask", "again.csv", "--json").json  # `cli` validates its form
+    assert told == {"path": "again.csv", "pairs": len(Path("pairs.csv").read_text("utf-8").splitlines()) - 1}
     with Path("pairs.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 60

@@ -11,7 +11,8 @@ from vpmsearch.commands.reproduce import _row, _table
 from vpmsearch.data.drawn_dataset import write_drawn_dataset
 from vpmsearch.data.synthetic import DrawnSettings
 from vpmsearch.evaluation.experiments import get_experiment
-from vpmsearch.evaluation.reproduce import Measured
+from vpmsearch.evaluation.per_query import QueryLine
+from vpmsearch.evaluation.reproduce import Measured, Reproduction
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_missing_is_said_before_any_training(cli, drawn: Path):
     plain = ("--data", drawn, "--preset", "small")
     assert "table2 needs --partial-reid DIR or --partial-ilids DIR" in cli("reproduce", "table2", *plain, code=1).error
-    assert "unknown experiment 'table9'" in cli("reproduce", "table9", *plain, code=1).error
+    assert "unknown experiment 'table9'" in cli("reproduce", "table9", *plain, code=2).stderr
 
 
 def test_rows_of_matchers_say_on_what():
@@ -36,6 +37,29 @@ def test_rows_of_matchers_say_on_what():
     assert len(_table(experiment, measured[4:], [])) == 2 + 3
     rows = [_row(found, experiment.columns) for found in measured]
     assert [row["matcher"] for row in rows] == ["mtrc", "amc-swm", "dsr", "sfr", None, None, None]
+
+
+@pytest.mark.parametrize("name", ["table1", "fig4"])
+def test_its_json_has_the_documented_form(cli, drawn: Path, tmp_path: Path, monkeypatch, name: str):
+    """`cli` validates it. The slow test below trains and measures what is made up here."""
+
+    def made_up(_: Reproduction, experiment):
+        for number, row in enumerate(experiment.rows):
+            hits = [float(query <= number) for query in range(len(experiment.rows) + 1)]
+            lines = [
+                QueryLine(f"{n}.jpg", 1, 1, row.gamma, "bilateral", row.weighting, 0, 0, 1, 1, *[hit] * 6)
+                for n, hit in enumerate(hits)
+            ]
+            figures = dict.fromkeys(("rank1", "rank3", "rank5", "rank10", "map"), 0.5)
+            yield Measured(row, {**figures, "queries": len(lines), "rank1_interval": [0.4, 0.6]}, lines, "0")
+
+    monkeypatch.setattr(Reproduction, "run", made_up)
+    (found,) = cli("reproduce", name, "--data", drawn, "--preset", "small", "--output", tmp_path, "--json").json
+    assert found["experiment"] == name
+    assert {row["gamma"] for row in found["rows"]} == {row.gamma for row in get_experiment(name).rows}
+    outcomes = {ordering["outcome"] for ordering in found["orderings"]}
+    assert outcomes
+    assert outcomes <= {"holds", "does not hold", "undecided"}
 
 
 @pytest.mark.slow

@@ -106,11 +106,14 @@ def test_an_empty_token_of_the_environment_is_refused(cli, index: Path, monkeypa
     [
         (("--root-path", "/a b"), "no path for --root-path"),
         (("--trusted-proxy", "nginx"), "no address of a proxy"),
-        (("--log", "nowhere/log"), "nowhere/log"),
     ],
 )
 def test_options_for_a_proxy_that_cannot_be_meant(cli, index: Path, arguments, message):
-    assert message in cli("serve", "--index", index, *arguments, code=1).error
+    assert message in " ".join(cli("serve", "--index", index, *arguments, code=2).stderr.split())
+
+
+def test_a_log_in_a_folder_that_is_not_there_is_refused(cli, index: Path):
+    assert "nowhere/log" in cli("serve", "--index", index, "--log", "nowhere/log", code=1).error
 
 
 def test_a_short_token_is_refused(cli, index: Path, tmp_path: Path):

@@ -176,7 +176,7 @@ def test_whole_views_stay_as_they_are(drawn_images):
     settings = replace(SETTINGS, two_views=True, cuts=2, occluder_class=True)
     batch = TrainingSet(drawn_images, settings).batch(INDICES, (0,))
     plain = TrainingSet(drawn_images, replace(settings, occlude=0.0)).batch(INDICES, (0,))
-    assert same([field[:4] for field in batch], [field[:4] for field in plain])
+    assert same([field[:4] for field in batch[:5]], [field[:4] for field in plain[:5]])
     assert (batch.labels[4:] == 6).any(axis=(1, 2)).all()
     assert (batch.pixels[4:] != plain.pixels[4:]).any(axis=(1, 2, 3)).all()
 

@@ -133,7 +133,8 @@ def test_all_strategies_and_ratios_are_drawn(drawn_images):
 
 def halves(batch):
     """The first and the second half of a batch, field by field."""
-    return [field[: len(field) // 2] for field in batch], [field[len(field) // 2 :] for field in batch]
+    fields = batch[:5]  # without low images
+    return [field[: len(field) // 2] for field in fields], [field[len(field) // 2 :] for field in fields]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -142,7 +143,7 @@ def test_the_first_half_is_whole_and_the_second_as_one_view_is(drawn_images, str
     one = replace(SETTINGS, strategies=(strategy,), grid=grid, map_size=map_size, gamma=(0.3, 0.9))
     indices = np.array([4, 0, 23, 7, 7])
     batch = TrainingSet(drawn_images, replace(one, two_views=True)).batch(indices, (1, 2))
-    assert [len(field) for field in batch] == [10] * 5
+    assert [len(field) for field in batch[:5]] == [10] * 5
     assert batch.pixels.flags.c_contiguous
     whole, cut = halves(batch)
     pixels, labels, visible, targets, shown = whole
@@ -155,7 +156,7 @@ def test_the_first_half_is_whole_and_the_second_as_one_view_is(drawn_images, str
         with Image.open(drawn_images[index].path) as image:
             holistic = np.asarray(image).transpose(2, 0, 1)
         assert np.array_equal(found, holistic) or np.array_equal(found, holistic[:, :, ::-1])
-    assert same(cut, TrainingSet(drawn_images, one).batch(indices, (1, 2)))
+    assert same(cut, TrainingSet(drawn_images, one).batch(indices, (1, 2))[:5])
 
 
 def test_two_views_are_mirrored_alike(two_coloured):

@@ -16,7 +16,7 @@ from vpmsearch.model import openvino_runtime as module
 from vpmsearch.model.device import choose_device
 from vpmsearch.model.runtimes import choose_runtime
 from vpmsearch.model.torch_runtime import TorchRuntime
-from vpmsearch.model.weights import find_by_fingerprint, precision_of, read_weights
+from vpmsearch.model.weights import find_by_fingerprint, precision_of, read_weights, save_weights
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -47,6 +47,23 @@ def test_it_gives_what_torch_gives_for_any_number_of_images(loaded, pixels):
             np.testing.assert_allclose(found.embeddings, expected.embeddings[:count], atol=1e-4)
     again = module.OpenVinoRuntime(loaded, threads=1).see(pixels[:1])  # compiled before, and read from the cache
     np.testing.assert_array_equal(again.embeddings, runtime.see(pixels[:1]).embeddings)
+
+
+def test_lower_images_of_a_second_look(loaded, tmp_path, pixels):
+    """In any order of heights, and alone or beside others."""
+    path = tmp_path / "look.safetensors"
+    save_weights(path, loaded.model, replace(loaded.config, second_look=True))
+    weights = read_weights(path)
+    runtime, torch_runtime = module.OpenVinoRuntime(weights, threads=1), TorchRuntime(weights, torch.device("cpu"))
+    first = {}
+    for height in (32, 48, 24, 32):
+        low = np.ascontiguousarray(pixels[:17, :height])
+        found, expected = runtime.see(low), torch_runtime.see(low)
+        for name, value in vars(expected).items():
+            np.testing.assert_allclose(getattr(found, name), value, atol=1e-4)
+        again = first.setdefault(height, found)
+        np.testing.assert_array_equal(again.embeddings, found.embeddings)
+        np.testing.assert_array_equal(runtime.see(low[3:4]).embeddings, found.embeddings[3:4])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -2,6 +2,7 @@ import errno
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw
 from vpmsearch.errors import DataError, ImageError
 from vpmsearch.report import curves as curve_pictures
 from vpmsearch.report import drawing, panels, pictures
+from vpmsearch.results import VERDICT_TEXTS
 from vpmsearch.types import Match, RegionMatch, SearchResult
 
 MAGENTA = (255, 0, 255)
@@ -304,6 +306,28 @@ def test_bars_share_one_scale_and_leave_slots_for_regions_without_part(tmp_path)
     np.testing.assert_allclose(heights, np.array([0.25, 0.25, 1.0]) * drawing.LINE * DPI, atol=2)
     faint = (image == 0xE8).all(axis=2).sum(axis=0) > 5
     assert len(runs(faint)) == 7  # 2 matches × 4 slots, one of them filled
+
+
+def test_a_panel_says_what_its_verdicts_mean(tmp_path, monkeypatch):
+    """In the words of the shell and the page, each verdict once, whole however narrow the panel is."""
+    written = []
+    draw_text = pictures.put_text
+    monkeypatch.setattr(pictures, "put_text", lambda axes, x, y, text, **how: written.append(text))
+    told = [replace(result(match()), verdict=word) for word in ("match", "unsure", "match", None)]
+    nobody = replace(result(match()), no_person="a picture of 1 × 1 pixels shows no person, " + "as is well known " * 6)
+    itself = replace(result(replace(match(), itself=True)), verdict="no match")  # no first one that this speaks of
+    panel(tmp_path, *told, nobody, itself)
+    said = " ".join(written)
+    for each in (*told[:2], nobody):
+        assert said.count(f"{each.verdict_word}: {each.verdict_text}".strip()) == 1
+    assert VERDICT_TEXTS["match"] in said
+    assert VERDICT_TEXTS["no match"] not in said
+    assert all(drawing.text_width(line) <= 5.2 for line in written)
+    written.clear()
+    panel(tmp_path, result(match()))
+    assert not [line for line in written if "strangers" in line.lower()]
+    monkeypatch.setattr(pictures, "put_text", draw_text)
+    assert panel(tmp_path, told[0]).shape[0] > panel(tmp_path, result(match())).shape[0], "there is room for it"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), ImageError("truncated")])

@@ -233,6 +233,13 @@ def test_a_run_starts_from_the_whole_model_of_another(one_epoch, drawn_images, t
     assert all(torch.equal(model[name], expected[name]) for name in model)
 
 
+def test_weights_name_the_file_they_came_from_and_not_its_folder(one_epoch, drawn_images, tmp_path):
+    """Weights are given away, and a folder's name may be a person's."""
+    began = trainer(replace(TINY, init=str(one_epoch.files.weights)), drawn_images, tmp_path)
+    assert began.weights_config().training["init"] == one_epoch.files.weights.name
+    assert trainer(TINY, drawn_images, tmp_path).weights_config().training["init"] == "random"
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_samples_are_made_as_the_settings_say(drawn_images, tmp_path, weight):
     settings = replace(TINY, consistency_weight=weight, color_jitter=0.25, erase=0.75, flip=False, gamma=(0.3, 0.8))

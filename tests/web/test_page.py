@@ -156,7 +156,7 @@ def test_the_query_itself_is_left_out_unless_asked_for(page, files, service):
     page.click(".card:nth-child(1) .again")
     page.until(lambda: page.settled() and found[0] not in page.ids)
     page.click("[data-part=upper]")
-    page.until(lambda: "50 %" in page.one("#canvas").get_attribute("aria-label"))
+    page.until(lambda: "50%" in page.one("#canvas").get_attribute("aria-label"))
     assert found[0] not in page.settled(), "a part of it is cut from it"
 
 
@@ -202,13 +202,13 @@ def test_a_rectangle_by_keys(page, files):
     whole = page.choose(files[0])
     canvas = page.one("#canvas")
     page.click("[data-part=upper]")
-    page.until(lambda: "0 %, 0 %, 100 %, 50 %" in canvas.get_attribute("aria-label"))
+    page.until(lambda: "0%, 0%, 100%, 50%" in canvas.get_attribute("aria-label"))
     page.until(lambda: page.settled() != whole)  # the regions of the part are asked for before the search begins
     canvas.send_keys(Keys.ARROW_DOWN)
-    page.until(lambda: "0 %, 5 %, 100 %, 55 %" in canvas.get_attribute("aria-label"))
+    page.until(lambda: "0%, 5%, 100%, 55%" in canvas.get_attribute("aria-label"))
     page.settled()
     canvas.send_keys(Keys.SHIFT, Keys.ARROW_LEFT)
-    page.until(lambda: "0 %, 5 %, 95 %, 55 %" in canvas.get_attribute("aria-label"))
+    page.until(lambda: "0%, 5%, 95%, 55%" in canvas.get_attribute("aria-label"))
     page.settled()
     canvas.send_keys(Keys.NULL, Keys.ESCAPE)
     page.until(lambda: page.settled() == whole)
@@ -231,7 +231,7 @@ def test_compare_and_search_from_a_hit(page, files, service):
     page.until(lambda: page.settled()[:1] == [found[1]])
     assert page.one(".card .head span").text == "0.000"
     page.click("[data-part=lower]")
-    page.until(lambda: "50 %, 100 %, 100 %" in page.one("#canvas").get_attribute("aria-label"))
+    page.until(lambda: "50%, 100%, 100%" in page.one("#canvas").get_attribute("aria-label"))
     assert page.settled()
     assert page.one("#query-error").text == ""
 
@@ -400,7 +400,7 @@ def drawn(page, canvas: str) -> str:
 def test_of_two_looks_at_one_photograph_the_newer_counts(page, files, service, monkeypatch):
     page.choose(files[0])
     page.click("[data-part=lower]")
-    page.until(lambda: "0 %, 50 %" in page.one("#canvas").get_attribute("aria-label"))
+    page.until(lambda: "0%, 50%" in page.one("#canvas").get_attribute("aria-label"))
     page.until(lambda: not page.one("#looking").text)
     lower, found = drawn(page, "canvas"), page.settled()
     page.click("[data-part=whole]")
@@ -551,7 +551,7 @@ def test_a_part_chosen_during_the_first_look_is_the_one_that_counts(page, files,
     assert len(page.all("#photos li")) == 2
     assert page.one("#query-error").text == ""
     page.click("#photos li:first-child .remove")
-    page.until(lambda: "50 %" in page.one("#canvas").get_attribute("aria-label"))
+    page.until(lambda: "50%" in page.one("#canvas").get_attribute("aria-label"))
     assert page.settled()
 
 

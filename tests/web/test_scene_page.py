@@ -74,7 +74,7 @@ def test_people_are_chosen_by_a_click(driver, scene, extractor, monkeypatch, wid
                 assert after >= 1.9 * before if pressed == "true" else after <= 0.6 * before
             assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
             page.click("#people-frame .person:nth-of-type(2)")
-            page.until(lambda: "left, top, right, bottom 31 %" in page.one("#canvas").get_attribute("aria-label"))
+            page.until(lambda: "left, top, right, bottom 31%" in page.one("#canvas").get_attribute("aria-label"))
             found = page.settled()
             boxes = dict(zip(store.snapshot.image_ids.tolist(), BOXES, strict=True))
             assert boxes[found[0]] == BOXES[1]

@@ -71,7 +71,7 @@ def test_an_address_is_the_search(page, service):  # noqa: F811
     assert page.ids
     assert not {ids[2], ids[3], ids[4], ids[9]} & set(page.ids)
     assert all("camera 1" in card.text for card in page.all(".card"))
-    assert "50 %" in page.one("#canvas").get_attribute("aria-label")
+    assert "50%" in page.one("#canvas").get_attribute("aria-label")
     assert [box.is_selected() for box in page.all("#regions input")][:3] == [True, True, False]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vpmsearch.commands import options
+from vpmsearch.commands import checks, options
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.words import number_of
 
@@ -32,10 +32,13 @@ def bench(
     weights: options.Weights = None,
     gamma: Annotated[
         list[float] | None,
-        typer.Option(help="Area ratio the queries are cut to (repeatable).", show_default="0.5, 1.0"),
+        typer.Option(
+            callback=checks.gammas, help="Area ratio the queries are cut to (repeatable).", show_default="0.5, 1.0"
+        ),
     ] = None,
     crop: Annotated[
-        str, typer.Option(help="What is kept: top, bottom, left, right, bilateral or random.")
+        str,
+        typer.Option(callback=checks.crop, help="What is kept: top, bottom, left, right, bilateral or random."),
     ] = "bilateral",
     queries: Annotated[int, typer.Option(min=1, help="Images of the index to search with.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Of their choice and of the crops.")] = 0,

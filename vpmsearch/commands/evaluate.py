@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpmsearch.commands import data_options, options
+from vpmsearch.commands import checks, data_options, options
 from vpmsearch.commands.evaluation_data import check_trial, headline, load, measured, read_sets, row_notes
 from vpmsearch.commands.evaluation_table import TABLE_HEAD, mean_row, table_row
 from vpmsearch.commands.index import RUNTIMES, make_extractor, runtime_device
@@ -72,12 +72,17 @@ def evaluate(
         ),
     ] = None,
     gamma: Annotated[
-        list[float] | None, typer.Option(help="Area ratio the queries are cut to (repeatable).", show_default="1.0")
+        list[float] | None,
+        typer.Option(
+            callback=checks.gammas, help="Area ratio the queries are cut to (repeatable).", show_default="1.0"
+        ),
     ] = None,
     crop: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is kept: top, bottom, left, right, bilateral or random (repeatable).", show_default="bilateral"
+            callback=checks.crops,
+            help="What is kept: top, bottom, left, right, bilateral or random (repeatable).",
+            show_default="bilateral",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the crops, and of --single-shot.")] = 0,
@@ -86,7 +91,10 @@ def evaluate(
         typer.Option(help="visibility (Eq. 4) or uniform (all regions equal) (repeatable).", show_default="visibility"),
     ] = None,
     min_visibility: Annotated[
-        float | None, typer.Option(help="Regions seen less count as not seen.", show_default="1/(2p)")
+        float | None,
+        typer.Option(
+            callback=checks.min_visibility, help="Regions seen less count as not seen.", show_default="1/(2p)"
+        ),
     ] = None,
     single_shot: Annotated[
         int | None,
@@ -169,7 +177,7 @@ def evaluate(
     Intervals are of 95 %, over queries; of hits they are Clopper and Pearson's. Visible F1 tells how well the model
     knows which regions a query shows. With both weightings, what visibility adds is given with its paired interval.
     """
-    from vpmsearch.data.poor import AS_IT_IS, check_photos
+    from vpmsearch.data.poor import AS_IT_IS
     from vpmsearch.errors import DataError
     from vpmsearch.evaluation.features import queries_to_see
     from vpmsearch.evaluation.per_query import QueryLine, query_lines, write_query_lines
@@ -180,9 +188,9 @@ def evaluate(
     weightings = [w for w in ("visibility", "uniform") if w in (weighting or ["visibility"])]
     photos = photo or [AS_IT_IS]
     wanted = options.where(where)
-    _check_words(weighting or (), leave_out, tracks, runtime)
+    _check_words(weighting or (), leave_out, tracks, runtime, photos)
+    _check_measures(matcher, fmr or ())
     check_trial(trial)
-    check_photos(photos)
     alone = (index is not None or per_query is not None, matcher is not None or per_query is not None)
     _check_alone(len(data), len(photos), trial, alone)
     _check_place(per_query)
@@ -261,18 +269,30 @@ def _measured_rows(
             yield each, row
 
 
-def _check_words(weighting: Sequence[str], leave_out: str | None, tracks: str | None, runtime: str) -> None:
+def _check_words(
+    weighting: Sequence[str], leave_out: str | None, tracks: str | None, runtime: str, photos: Sequence[str]
+) -> None:
     """Refuse a word that an option does not know."""
     from vpmsearch.data.labelled import LEFT_OUT
+    from vpmsearch.data.poor import POOR
 
-    if unknown := set(weighting) - {"visibility", "uniform"}:
-        raise typer.BadParameter(f"--weighting {sorted(unknown)[0]!r}: use visibility or uniform")
-    if leave_out is not None and leave_out not in LEFT_OUT:
-        raise typer.BadParameter(f"--leave-out {leave_out!r}: use one of {', '.join(LEFT_OUT)}")
-    if tracks not in (None, "mean", "best", "off"):
-        raise typer.BadParameter(f"--tracks {tracks!r}: use mean, best or off")
-    if runtime not in RUNTIMES:
-        raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
+    checks.check_words("--weighting", weighting, ("visibility", "uniform"))
+    checks.check_words("--leave-out", [leave_out] if leave_out is not None else [], LEFT_OUT)
+    checks.check_words("--tracks", [tracks] if tracks is not None else [], ("mean", "best", "off"))
+    checks.check_words("--runtime", [runtime], RUNTIMES)
+    checks.check_words("--photo", photos, tuple(POOR))
+
+
+def _check_measures(matcher: str | None, fmr: Sequence[float]) -> None:
+    """Refuse a matcher that is not known, and false-match rates that are none."""
+    from vpmsearch.evaluation.matching import check_matcher
+    from vpmsearch.evaluation.verification import check_levels
+
+    if matcher is not None:
+        with checks.usage("--matcher"):
+            check_matcher(matcher)
+    with checks.usage("--fmr"):
+        check_levels(fmr)
 
 
 def _check_alone(sets: int, photos: int, trial: str | None, alone: tuple[bool, bool]) -> None:

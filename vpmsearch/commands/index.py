@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpmsearch.commands import options
+from vpmsearch.commands import checks, options
 from vpmsearch.commands.indexed import tell_not_taken, tell_report
 from vpmsearch.commands.model import extractor_for, weights_of_index
 from vpmsearch.commands.terminal import answer_json, building, command, progress, say
@@ -94,7 +94,12 @@ def index(
         str, typer.Option(help="Embeddings on disk: float32 or float16 (a new index).")
     ] = "float32",
     min_visibility: Annotated[
-        float | None, typer.Option(help="Regions seen less count as not seen (a new index).", show_default="1/(2p)")
+        float | None,
+        typer.Option(
+            callback=checks.min_visibility,
+            help="Regions seen less count as not seen (a new index).",
+            show_default="1/(2p)",
+        ),
     ] = None,
     prune: Annotated[
         bool,
@@ -139,15 +144,14 @@ def index(
     from vpmsearch.data.moments import counting_taken_as_utc
     from vpmsearch.data.not_taken import counting_not_taken
     from vpmsearch.errors import DataError
+    from vpmsearch.store.open import index_types
     from vpmsearch.store.values import EMBEDDING_DTYPES
 
     part = options.shard(shard)
-    if runtime not in RUNTIMES:
-        raise typer.BadParameter(f"{runtime!r} is not one of {', '.join(RUNTIMES)}", param_hint="--runtime")
-    if embedding_dtype not in EMBEDDING_DTYPES:
-        known = ", ".join(EMBEDDING_DTYPES)
-        raise typer.BadParameter(f"{embedding_dtype!r} is not one of {known}", param_hint="--embedding-dtype")
-    with options.usage("--dataset"):
+    checks.check_words("--runtime", [runtime], RUNTIMES)
+    checks.check_words("--embedding-dtype", [embedding_dtype], EMBEDDING_DTYPES)
+    checks.check_words("--index-type", [index_type], index_types(index))
+    with checks.usage("--dataset"):
         check_layout(dataset)
     chosen = runtime_device(device, runtime)
     with counting_not_taken() as aside, counting_taken_as_utc() as as_utc:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from hashlib import blake2b
@@ -13,33 +12,13 @@ from typing import Annotated
 
 import typer
 
+from vpmsearch.commands import checks
 from vpmsearch.labels import Label
 from vpmsearch.model.weights import Precision as PrecisionName
 from vpmsearch.store.place import Place
 
 INDEX_VARIABLE = "VPMSEARCH_INDEX"
 DEFAULT_INDEX = Place("indexes/default")
-
-
-@contextmanager
-def usage(option: str) -> Iterator[None]:
-    """A value of an option that cannot be understood is a usage error (exit 2)."""
-    from vpmsearch.errors import DataError
-
-    try:
-        yield
-    except DataError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
-
-
-def _pattern(text: str) -> str:
-    """A pattern of file names, checked before any work is done."""
-    from vpmsearch.data.patterns import name_pattern
-
-    with usage("--pattern"):
-        if text:
-            name_pattern(text)
-    return text
 
 
 Index = Annotated[
@@ -62,13 +41,18 @@ Weights = Annotated[
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.")
+    str,
+    typer.Option(
+        "--device",
+        callback=checks.device_name,
+        help="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.",
+    ),
 ]
 Pattern = Annotated[
     str,
     typer.Option(
         "--pattern",
-        callback=_pattern,
+        callback=checks.pattern,
         help="How files are named, in place of --dataset: a template such as '{camid}/{captured_at:unix}-{}.jpg', or a "
         "regular expression with groups such as (?P<pid>\\d+). `vpmsearch layout` tries one.",
         show_default=False,
@@ -87,7 +71,11 @@ Where = Annotated[
 Timezone = Annotated[
     str,
     typer.Option(
-        "--timezone", help="Zone of times that name none, such as Europe/Berlin.", show_default="UTC", metavar="ZONE"
+        "--timezone",
+        callback=checks.zone_name,
+        help="Zone of times that name none, such as Europe/Berlin.",
+        show_default="UTC",
+        metavar="ZONE",
     ),
 ]
 Boxes = Annotated[
@@ -103,6 +91,7 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision",
+        callback=checks.precision_name,
         help="What the model computes in: float32; bfloat16, three times as fast where a CPU has it, by OpenVINO; "
         "auto, bfloat16 where that is so. An index keeps its own.",
         show_default="float32",
@@ -115,7 +104,7 @@ def zone(name: str) -> tzinfo | None:
     """The zone of times that name none, as an option's value; None for UTC."""
     from vpmsearch.data.moments import time_zone
 
-    with usage("--timezone"):
+    with checks.usage("--timezone"):
         return time_zone(name) if name else None
 
 
@@ -125,8 +114,6 @@ def precision(name: str, kind: str) -> PrecisionName:
 
     if name == "auto":
         return "bfloat16" if kind == "cpu" and computes_in("bfloat16") else "float32"
-    if name not in ("", "float32", "bfloat16"):
-        raise typer.BadParameter(f"{name!r} is not one of float32, bfloat16, auto", param_hint="--precision")
     if name == "bfloat16" and (kind != "cpu" or not computes_in("bfloat16")):
         raise typer.BadParameter(
             "bfloat16 needs a CPU that has it, and OpenVINO: pip install 'vpmsearch[openvino]'",
@@ -164,7 +151,7 @@ def where(texts: list[str] | None) -> dict[str, list[str]]:
     """Values by the attribute's name, of "name=value" each, as an option's values."""
     from vpmsearch.labels import wanted_attributes
 
-    with usage("--where"):
+    with checks.usage("--where"):
         return wanted_attributes(texts or ())
 
 
@@ -215,11 +202,16 @@ def one_each(roots: Sequence[Path], layouts: Sequence[str] | None) -> list[str]:
     """The layout of each root; market1501 where there is one root and nothing was said.
 
     Raises:
-        typer.BadParameter: there are not as many layouts as roots.
+        typer.BadParameter: there are not as many layouts as roots, or one is not known.
     """
+    from vpmsearch.data.datasets import check_layout
+
     found = list(layouts or (["market1501"] if len(roots) == 1 else []))
     if len(found) != len(roots):
         raise typer.BadParameter(
             f"{len(roots)} --data and {len(found)} --dataset: give the layout of each data set, in the same order"
         )
+    with checks.usage("--dataset"):
+        for name in found:
+            check_layout(name)
     return found

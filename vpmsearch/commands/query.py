@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpmsearch.commands import options
+from vpmsearch.commands import checks, options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, answer_json, command, say
 from vpmsearch.words import number_of, printable
@@ -177,7 +177,8 @@ def _answers(asked: _Asked, index: Place, weights: Path | None, device: str) -> 
     chosen = choose_device(device)
     with open_index(index, device=str(chosen)) as store:
         info = store.model_info
-        only = parse_regions(asked.regions, info.num_regions)
+        with checks.usage("--regions"):
+            only = parse_regions(asked.regions, info.num_regions)
         loaded = find_by_fingerprint(info.fingerprint, info.weights, weights)
         photographs, features, sources, failures = _extract(extractor_for(loaded, chosen), asked.images)
         paths = [photograph.path for photograph in photographs]
@@ -267,12 +268,12 @@ def _print(found: _Answer, json: bool) -> None:
         answer_json(answer_values(found.name, found.seen, result))
         return
     told = (
-        f"{f'{result.verdict}: ' if result.verdict else ''}{number_of(len(result.matches), 'match', 'matches')}"
+        number_of(len(result.matches), "match", "matches")
         if result.matches
         else f"no result: {printable(result.empty.text) if result.empty else 'nothing was found'}"
     )
-    if result.no_person:
-        told = f"no person: {told}"
+    if result.verdict_word and (result.matches or result.no_person):
+        told = f"{result.verdict_word}: {told}"
     meaning = f". {result.verdict_text}" if result.verdict_text else ""
     answer(f"{found.name}: {told} ({result.candidates} compared in {result.elapsed_ms:.1f} ms){printable(meaning)}")
     for rank, match in enumerate(result.matches, start=1):
@@ -287,7 +288,9 @@ def _save_panel(answers: list[_Answer], panel: Path, top: int) -> None:
     from vpmsearch.report.pictures import rank_panel
 
     queries = [[load_image(path) for path in each.paths] for each in answers]
-    say(f"panel: {rank_panel(queries, [each.result for each in answers], panel, top=top)}")
+    regions = len(answers[0].seen)
+    said = rank_panel(queries, [each.result for each in answers], panel, top=top, num_regions=regions)
+    say(f"panel: {said}")
 
 
 def _save_report(answers: list[_Answer], report: Path, top: int) -> None:

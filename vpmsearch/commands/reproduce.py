@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vpmsearch.commands import options
+from vpmsearch.commands import checks, options
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.words import number_of
 
@@ -60,15 +60,21 @@ def reproduce(
     """
     from dataclasses import replace
 
-    from vpmsearch.data.datasets import read_dataset
+    from vpmsearch.data.datasets import check_layout, read_dataset
     from vpmsearch.evaluation.experiments import get_experiment
     from vpmsearch.evaluation.reproduce import Reproduction, verdicts
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.torch_runtime import torch_device
     from vpmsearch.training.presets import changed, get_preset
 
-    wanted = get_experiment(experiment)
-    settings = replace(changed(get_preset(preset), setting or ()), seed=seed)
+    with checks.usage("EXPERIMENT"):
+        wanted = get_experiment(experiment)
+    with checks.usage("--preset"):
+        preset_settings = get_preset(preset)
+    with checks.usage("--set"):
+        settings = replace(changed(preset_settings, setting or ()), seed=seed)
+    with checks.usage("--dataset"):
+        check_layout(dataset)
     partial: dict[Source, ReidDataset] = {}
     if partial_reid is not None:
         partial["partial-reid"] = read_dataset("partial-reid", partial_reid)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vpmsearch.commands import options
+from vpmsearch.commands import checks
 from vpmsearch.commands.terminal import progress, say
 from vpmsearch.words import number_of, printable
 
@@ -40,6 +40,7 @@ class BoxOptions:
             typer.BadParameter: says what.
         """
         from vpmsearch.data.boxes.pictures import Every
+        from vpmsearch.model.detectors import check_detector
 
         if self.boxes is not None and self.detect:
             raise typer.BadParameter("--boxes brings the people that --detect would look for; give one of them")
@@ -49,7 +50,9 @@ class BoxOptions:
             raise typer.BadParameter("--min-score takes a number, such as 0.5")
         if self.detector and not self.detect:
             raise typer.BadParameter("--detector goes with --detect")
-        with options.usage("--every"):
+        with checks.usage("--detector"):
+            check_detector(self.detector)
+        with checks.usage("--every"):
             Every.of(self.every)
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vpmsearch.commands import options
+from vpmsearch.commands import checks, options
 from vpmsearch.commands.model import extractor_for
 from vpmsearch.commands.terminal import answer, command, say
 from vpmsearch.errors import DataError
@@ -90,8 +90,16 @@ def serve(
 
     The page is at the address printed on stdout, the interface under /api (what it takes and gives: /api/docs).
     """
-    from vpmsearch.web.settings import ServeSettings, is_loopback, new_token
+    from vpmsearch.model.detectors import check_detector
+    from vpmsearch.web.settings import ServeSettings, is_loopback, network_of, new_token, root_path_of
 
+    with checks.usage("--root-path"):
+        root_path_of(root_path)
+    with checks.usage("--trusted-proxy"):
+        for proxy in trusted_proxy or ():
+            network_of(proxy)
+    with checks.usage("--detector"):
+        check_detector(detector)
     token = given_token(token_file) or (new_token() if require_token or not is_loopback(host) else "")
     settings = ServeSettings(
         host=host,

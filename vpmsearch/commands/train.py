@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vpmsearch.commands import data_options, options
+from vpmsearch.commands import checks, data_options, options
 from vpmsearch.commands.terminal import answer, command, say
 from vpmsearch.commands.training_data import read_sets, split_sets, write_held_out
 from vpmsearch.commands.training_run import run_training
@@ -84,7 +84,10 @@ def train(
         int | None, typer.Option(min=0, help="Numbers a region; 0 takes the trunk's.", show_default="by preset")
     ] = None,
     crop: Annotated[
-        list[str] | None, typer.Option(help="Crop strategy (repeatable, one drawn an image).", show_default="by preset")
+        list[str] | None,
+        typer.Option(
+            callback=checks.crops, help="Crop strategy (repeatable, one drawn an image).", show_default="by preset"
+        ),
     ] = None,
     setting: Annotated[
         list[str] | None,
@@ -154,6 +157,7 @@ def train(
         changes["crops"] = tuple(crop)
     if embedding_dim is not None:
         changes["embedding_dim"] = embedding_dim or None
+    checks.check_words("--frozen-runtime", [frozen_runtime], ("torch", "openvino"))
     settings = _settings(preset or ("fast" if data else "small"), backbone, system or "vpm", changes, setting or ())
     chosen = local_device(torch_device(choose_device(device)))
     if data is None and several():
@@ -164,8 +168,6 @@ def train(
         raise ModelError(f"--output {output}: weights are safetensors, so the name must end in .safetensors")
     if not overwrite:
         _check_unused(output, resume=resume)
-    if frozen_runtime not in ("torch", "openvino"):
-        raise typer.BadParameter(f"--frozen-runtime {frozen_runtime!r}: use torch or openvino")
     sets = read_sets(data or [], dataset or [], pattern, trial)
     sets, held_out = split_sets(sets, hold_out or [], settings.seed if hold_out_seed is None else hold_out_seed)
     mixture = mixed([each.train for each in sets])
@@ -238,12 +240,20 @@ def _settings(
         changes: values of `TrainSettings` by name. None leaves a setting as it is, but an embedding_dim of None means
             the trunk's own.
     """
+    from vpmsearch.model.trunks import BACKBONES
     from vpmsearch.training.presets import changed, get_preset
     from vpmsearch.training.systems import with_system
 
-    settings = with_system(_with_backbone(get_preset(preset), backbone), system)
+    checks.check_words("--backbone", [backbone] if backbone is not None else [], tuple(BACKBONES))
+    with checks.usage("--preset"):
+        settings = get_preset(preset)
+    with checks.usage("--system"):
+        settings = with_system(_with_backbone(settings, backbone), system)
     given = {key: value for key, value in changes.items() if value is not None or key == "embedding_dim"}
-    return changed(replace(settings, **given), assignments)
+    with checks.usage(None):  # settings that do not fit together; the message names them
+        settings = replace(settings, **given)
+    with checks.usage("--set"):
+        return changed(settings, assignments)
 
 
 def _with_backbone(settings: TrainSettings, backbone: str | None) -> TrainSettings:

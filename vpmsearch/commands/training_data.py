@@ -9,6 +9,7 @@ import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.terminal import progress
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ def split_sets(
     from vpmsearch.data.datasets import hold_out
 
     if len(shares) not in (0, len(sets)):
-        raise typer.BadParameter(f"{len(sets)} data sets and {len(shares)} --hold-out: give one for each")
+        raise typer.BadParameter(f"{number_of(len(sets), 'data set')} and {len(shares)} --hold-out: give one for each")
     kept, held_out = [], []
     for images, share in zip(sets, shares or [0.0] * len(sets), strict=True):
         if share:

@@ -71,6 +71,21 @@ def sample_crop(strategy: str, gamma: float, rng: np.random.Generator) -> CropBo
     raise DataError(f"unknown crop strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
 
 
+def low_crop(strategy: str, height: float, rng: np.random.Generator) -> CropBox:
+    """A cut of a given height, for the second look.
+
+    Args:
+        strategy: "random" gives a window anywhere that has at least 0.6 of the width; every other the top or bottom.
+        height: in fractions of the image's, brought into [0.05, 1]. rng: draws the place.
+    """
+    height = min(max(height, 0.05), 1.0)
+    if strategy != "random":
+        return sample_crop("bilateral", height, rng)
+    width = float(rng.uniform(0.6, 1))
+    left, top = float(rng.uniform(0, 1 - width)), float(rng.uniform(0, 1 - height))
+    return CropBox(left, top, min(left + width, 1.0), min(top + height, 1.0))
+
+
 def jittered_box(box: CropBox, most: float, rng: np.random.Generator) -> CropBox:
     """The box with each side moved, as detectors and people draw inexact boxes.
 

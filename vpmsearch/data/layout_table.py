@@ -132,7 +132,9 @@ LAYOUTS: tuple[Layout, ...] = (
         distractors=frozenset({0}),
         note="Whatever lies and is named so can be read by it. CVAT's and Datumaro's export of this name too: its "
         "numbers are not padded and its frame is always 0, so images of one person and camera overwrote each other "
-        "before anybody could read them.",
+        "before anybody could read them. 24 images of Market-1501 are called `….jpg.jpg` and read like any other; "
+        "Datumaro's reader keeps one of them in each folder, and its conversion of MARS adds 1 to each camera "
+        "(`findings/datumaro_reid.sh`).",
     ),
     Layout(
         "dukemtmc-reid",

@@ -17,6 +17,7 @@ from vpmsearch.data.augment import degraded, erased, jittered, padded, shifted
 from vpmsearch.data.crops import (
     CropBox,
     jittered_box,
+    low_crop,
     region_labels,
     sample_crop,
     visible_behind,
@@ -30,6 +31,9 @@ from vpmsearch.errors import DataError
 from vpmsearch.labels import in_order
 from vpmsearch.types import Bool, Int64
 
+IGNORED = -100
+"""The label of pixels that L_R leaves out (torch's default), see `Batch`."""
+_HEIGHT = 1 << 20  # of a seed: beyond every position in a batch
 CACHE_BYTES = 4 << 30
 """Decoded images kept in memory: all of Market-1501's training split takes 0.4 GiB."""
 
@@ -38,8 +42,8 @@ CACHE_BYTES = 4 << 30
 class CropSettings:
     """How samples are made: sizes (height, width), strategies drawn evenly, γ uniform over the range.
 
-    two_views: every image whole and cut, mirrored alike. cuts: how often it is cut then. The others: as in
-    `TrainSettings`.
+    two_views: every image whole and cut, mirrored alike. cuts: how often it is cut then. second_look: the last cut
+    keeps its own height. The others: as in `TrainSettings`.
     """
 
     input_size: tuple[int, int]
@@ -59,6 +63,7 @@ class CropSettings:
     grey: float = 0.0
     occlude: float = 0.0
     occluder_class: bool = False
+    second_look: bool = False
 
     @property
     def views(self) -> int:
@@ -67,10 +72,12 @@ class CropSettings:
 
 
 class Batch(NamedTuple):
-    """B samples.
+    """B samples, of which the last n are low ones if there is a second look (else n = 0).
 
-    pixels: (B, 3, H, W) uint8 RGB. labels: (B, h, w) in [0, p), with an occluder class in [0, p]: p is an occluder.
+    pixels: (B − n, 3, H, W) uint8 RGB. labels: (B, h, w) in [0, p), with an occluder class in [0, p]: p is an occluder.
     visible: (B, p). targets: (B,) class indices. indices: (B,) which image of the set each shows.
+    low: (n, 3, H', W), H' < H: cuts of a person at the height that they have on the whole person. All n have one H'.
+    Their labels are in the first h' rows; the others are `IGNORED`.
     """
 
     pixels: NDArray[np.uint8]
@@ -78,10 +85,11 @@ class Batch(NamedTuple):
     visible: Bool
     targets: Int64
     indices: Int64
+    low: NDArray[np.uint8] | None = None
 
 
 class Sample(NamedTuple):
-    """One row of a `Batch`: pixels (H, W, 3), labels (h, w), visible (p,)."""
+    """One row of a `Batch`: pixels (H, W, 3), or (H', W, 3) of a low one; labels (h, w), visible (p,)."""
 
     pixels: NDArray[np.uint8]
     labels: Int64
@@ -143,35 +151,57 @@ class TrainingSet:
         """
         chosen = list(enumerate(indices))[share]
         indices = indices[share]
-        views = [self._views(int(i), np.random.default_rng([*seed, j])) for j, i in chosen]
+        rows = self._low_rows(seed) if self.settings.second_look else None
+        views = [self._views(int(i), np.random.default_rng([*seed, j]), rows) for j, i in chosen]
         samples = [sample for view in zip(*views, strict=True) for sample in view]
-        pixels, labels, visible = (np.stack(each) for each in zip(*samples, strict=True))
-        pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # (B, H, W, 3) -> (B, 3, H, W)
+        low = [sample.pixels for sample in samples if len(sample.pixels) < self.settings.input_size[0]]
+        pixels = [sample.pixels for sample in samples[: len(samples) - len(low)]]
+        labels, visible = (np.stack([sample[field] for sample in samples]) for field in (1, 2))
         shown = np.tile(indices, self.settings.views)
-        return Batch(pixels, labels, visible, self.targets[shown], shown)
+        targets = self.targets[shown]
+        return Batch(_stacked(pixels), labels, visible, targets, shown, _stacked(low) if low else None)
 
-    def _views(self, index: int, rng: np.random.Generator) -> list[Sample]:
+    def _views(self, index: int, rng: np.random.Generator, rows: int | None) -> list[Sample]:
         """The image cut, or whole and cut."""
         settings = self.settings
         image = self._decoded(index)
         if settings.flip and rng.random() < 0.5:
             # Before the cut: regions are places on the holistic image, mirrored or not.
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        boxes = [self._drawn_box(rng) for _ in range(settings.cuts if settings.two_views else 1)]
+        count = settings.cuts if settings.two_views else 1
+        boxes = [self._drawn_box(rng) for _ in range(count - (rows is not None))]
+        if rows is not None:
+            height = (rows + float(rng.uniform(-0.5, 0.5))) / settings.map_size[0]
+            boxes.append(low_crop(self._strategy(rng), height, rng))
         if settings.shift:
             image = shifted(image, settings.shift, rng)  # regions are places in the frame, not on the body
         if settings.two_views:
             boxes = [CropBox(), *boxes]
         # A gallery holds whole images, and a cut should resemble them. Photographs that become queries may be poorer.
-        return [self._cut(image, box, rng, poor=not settings.two_views or view > 0) for view, box in enumerate(boxes)]
+        lowest = [None] * (len(boxes) - 1) + [rows]
+        return [
+            self._cut(image, box, rng, poor=not settings.two_views or view > 0, rows=low)
+            for view, (box, low) in enumerate(zip(boxes, lowest, strict=True))
+        ]
+
+    def _low_rows(self, seed: Sequence[int]) -> int:
+        """The rows of T that a batch's low samples have: γ·h for a γ of the settings, and fewer than h."""
+        h, (least, most) = self.settings.map_size[0], self.settings.gamma
+        rows = np.arange(1, h)
+        rows = rows[(rows >= h * least - 0.5) & (rows <= h * most + 0.5)]
+        return int(np.random.default_rng([*seed, _HEIGHT]).choice(rows))
+
+    def _strategy(self, rng: np.random.Generator) -> str:
+        return self.settings.strategies[int(rng.integers(len(self.settings.strategies)))]
 
     def _drawn_box(self, rng: np.random.Generator) -> CropBox:
         settings = self.settings
-        strategy = settings.strategies[int(rng.integers(len(settings.strategies)))]
-        box = sample_crop(strategy, float(rng.uniform(*settings.gamma)), rng)
+        box = sample_crop(self._strategy(rng), float(rng.uniform(*settings.gamma)), rng)
         return CropBox() if settings.whole_share and rng.random() < settings.whole_share else box
 
-    def _cut(self, image: Image.Image, box: CropBox, rng: np.random.Generator, *, poor: bool) -> Sample:
+    def _cut(
+        self, image: Image.Image, box: CropBox, rng: np.random.Generator, *, poor: bool, rows: int | None = None
+    ) -> Sample:
         settings = self.settings
         seen, part = image, box  # the sample is this part of `seen`; a change that needs the sample alone cuts it out
         if settings.box_jitter:
@@ -191,18 +221,24 @@ class TrainingSet:
         pixels = to_array(seen, settings.input_size, part.pixels(seen.width, seen.height))
         if settings.erase and rng.random() < settings.erase:
             pixels = erased(pixels, rng)
-        return Sample(pixels, *self._labelled(box, occluder))
+        if rows is not None:
+            height, width = settings.input_size
+            low = (width, height * rows // settings.map_size[0])
+            pixels = np.array(Image.fromarray(pixels).resize(low, Image.Resampling.BILINEAR))  # as SecondLook does
+        return Sample(pixels, *self._labelled(box, occluder, rows))
 
-    def _labelled(self, box: CropBox, occluder: Occluder | None) -> tuple[Int64, Bool]:
-        """Labels (h, w) and the visible set (p,) of a cut."""
+    def _labelled(self, box: CropBox, occluder: Occluder | None, rows: int | None = None) -> tuple[Int64, Bool]:
+        """Labels (h, w) and the visible set (p,) of a cut. rows: of T, that a low one has; None is all h."""
         settings = self.settings
         p = settings.grid[0] * settings.grid[1]
-        labels = region_labels(box, settings.grid, settings.map_size)
-        if occluder is None:
-            return labels, visible_regions(labels, p)
-        hidden = occluder.covers(*settings.map_size)
-        visible = visible_behind(labels, hidden, p)
-        return np.where(hidden, p, labels) if settings.occluder_class else labels, visible
+        h, w = settings.map_size
+        labels = region_labels(box, settings.grid, (rows or h, w))
+        visible = visible_regions(labels, p)
+        if occluder is not None:
+            hidden = occluder.covers(*labels.shape)
+            visible = visible_behind(labels, hidden, p)
+            labels = np.where(hidden, p, labels) if settings.occluder_class else labels
+        return np.pad(labels, ((0, h - len(labels)), (0, 0)), constant_values=IGNORED), visible
 
     def _any(self, rng: np.random.Generator) -> Image.Image:
         """Any photograph of the set."""
@@ -218,6 +254,10 @@ class TrainingSet:
                     self._cache[index] = image
                     self._cached_bytes += size
         return image
+
+
+def _stacked(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))  # (B, H, W, 3) -> (B, 3, H, W)
 
 
 def _pixels_of(image: Image.Image, box: CropBox, margin: float) -> Image.Image:

@@ -53,12 +53,23 @@ class TorchvisionDetector:
         return without_doubles(boxes.astype(np.float32), found["scores"][kept].astype(np.float32))
 
 
-def _fetched(name: str) -> Any:
+def check_known(name: str) -> None:
+    """Refuse a name that torchvision does not know.
+
+    Raises:
+        DetectorError: says which it knows.
+    """
     from torchvision import models
 
     known = models.list_models(module=models.detection)
     if name not in known:
         raise DetectorError(f"there is no detector {printable(name)}; give an .onnx file, or one of {', '.join(known)}")
+
+
+def _fetched(name: str) -> Any:
+    from torchvision import models
+
+    check_known(name)
     try:
         return models.get_model(name, weights="DEFAULT")
     except (OSError, RuntimeError) as error:

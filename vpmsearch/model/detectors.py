@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from vpmsearch.data import not_taken
@@ -23,6 +24,20 @@ SHIPPED = Path(__file__).parents[1] / "pretrained" / "nanodet-g.onnx"
 """The default: NanoDet-g, trained on COCO (docs/decisions/0022-a-detector-that-is-there.md)."""
 SHIPPED_LEAST = 0.45
 """Its lowest score that counts as a person."""
+
+
+def check_detector(name: str) -> None:
+    """Refuse what names no detector: neither a path that ends in .onnx nor a name in torchvision.
+
+    Where torchvision is not installed every name passes, and `open_detector` says what to install.
+
+    Raises:
+        DetectorError: says which names there are.
+    """
+    if name and not name.lower().endswith(".onnx") and find_spec("torchvision"):
+        from vpmsearch.model.detection_torchvision import check_known
+
+        check_known(name)
 
 
 def open_detector(name: str = "", device: str = "auto") -> Detector:

@@ -28,6 +28,16 @@ class Device:
 CPU = Device("cpu")
 
 
+def check_name(name: str) -> None:
+    """Refuse what names no device anywhere.
+
+    Raises:
+        DeviceError: an unknown name.
+    """
+    if name != "auto" and not _NAME.fullmatch(name):
+        raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
+
+
 def choose_device(name: str = "auto") -> Device:
     """A device by its name; "auto" is CUDA where there is a GPU, else the CPU.
 
@@ -36,9 +46,9 @@ def choose_device(name: str = "auto") -> Device:
     """
     if name == "auto":
         return Device("cuda") if _gpus() else CPU
+    check_name(name)
     parts = _NAME.fullmatch(name)
-    if parts is None:
-        raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
+    assert parts is not None
     kind, index = parts[1], None if parts[2] is None else int(parts[2])
     if kind == "cuda" and (index or 0) >= _gpus():
         lacks = "" if find_spec("torch") else "; a GPU also needs torch: pip install 'vpmsearch[train]'"

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,8 @@ def export_onnx(weights: LoadedWeights, output: Path) -> Path:
     """Write a model as an ONNX file, whole or not at all.
 
     Input `pixels` (batch, H, W, 3) uint8 RGB, resized to the weights' input size; outputs `visibility` (batch, p),
-    `embeddings` (batch, p, d) and `probabilities` (batch, p, h, w), float32. The batch may have any size. The metadata
+    `embeddings` (batch, p, d) and `probabilities` (batch, p, h, w), float32. The batch may have any size, and H too if
+    the weights take a second look (`vpmsearch.model.second_look`, which the file itself does not take). The metadata
     entry "vpmsearch" holds the weights' configuration, their fingerprint and `min_visibility`, as JSON.
 
     Args:
@@ -102,7 +104,7 @@ def onnx_bytes(weights: LoadedWeights) -> bytes:
             input_names=[INPUT],
             output_names=list(OUTPUTS),
             opset_version=OPSET,
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            dynamic_shapes=(_free(weights),),
             dynamo=True,
             optimize=False,  # onnxruntime does that when it loads the file
             verbose=False,
@@ -114,6 +116,14 @@ def onnx_bytes(weights: LoadedWeights) -> bytes:
     entry.key, entry.value = METADATA, json.dumps(_described(weights))
     onnx.checker.check_model(made)
     return bytes(made.SerializeToString())
+
+
+def _free(weights: LoadedWeights) -> dict[int, Any]:
+    """The axes of `pixels` that may have any size: the batch, and the height if the weights take a second look."""
+    free: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    if weights.config.second_look:
+        free[1] = torch.export.Dim("height", min=16)
+    return free
 
 
 def compact_bytes(content: bytes) -> bytes:

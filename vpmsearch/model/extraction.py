@@ -28,6 +28,7 @@ from vpmsearch.errors import FeatureError, ImageError
 from vpmsearch.model.device import Device
 from vpmsearch.model.runtime import Runtime, Sight
 from vpmsearch.model.runtimes import choose_runtime
+from vpmsearch.model.second_look import SecondLook
 from vpmsearch.model.weights import LoadedWeights
 from vpmsearch.system.parallel import map_ahead
 from vpmsearch.types import RegionFeatures
@@ -124,6 +125,7 @@ class Extractor:
         self.batch_size = batch_size or (256 if gpu else 32)
         self.workers = workers if workers is not None else (min(16, os.cpu_count() or 2) if gpu else 2)
         self.runtime = runtime or choose_runtime(weights, device)
+        self._eyes = SecondLook(self.runtime, weights.config) if weights.config.second_look else self.runtime
 
     def __repr__(self) -> str:
         config = self.weights.config
@@ -191,14 +193,14 @@ class Extractor:
     def see(self, image: Image.Image) -> Sight:
         """Features of one image, and where the model sees the regions; B = 1."""
         array = to_array(image, self.weights.config.input_size)
-        return self.runtime.see(array[None])
+        return self._eyes.see(array[None])
 
     def _features(self, pixels: NDArray[np.uint8]) -> RegionFeatures:
         """(B, H, W, 3) uint8 -> features; B may be 0."""
         if len(pixels) == 0:
             p, d = math.prod(self.weights.config.num_regions), self.weights.embedding_dim
             return RegionFeatures(np.zeros((0, p), np.float32), np.zeros((0, p, d), np.float32))
-        return self.runtime.features(pixels)
+        return self._eyes.features(pixels)
 
     def _loaded(self, requests: Iterable[Request]) -> Iterator[_Loaded]:
         with SceneReader(self.workers + 1) as reader:

@@ -99,12 +99,12 @@ def exported(weights: LoadedWeights, tell: Callable[[str], None]) -> bytes:
     """
     from vpmsearch.model.export import check_packages, compact_bytes, onnx_bytes
 
-    noise, expected = _by_torch(weights)
+    examples = _by_torch(weights)
     check_packages()
     path = onnx_file.place_to_keep(weights.fingerprint, tell)
     content = compact_bytes(onnx_bytes(weights))
     session = open_session(content)
-    if session is None or not _agrees(session, noise, expected):
+    if session is None or not all(_agrees(session, *example) for example in examples):
         raise WeightsError(f"onnxruntime does not give what torch gives for {weights.path}; use --runtime torch")
     if path:
         onnx_file.keep(path, content, tell)
@@ -153,8 +153,10 @@ def open_session(content: bytes) -> Any | None:
         return None
 
 
-def _by_torch(weights: LoadedWeights) -> tuple[NDArray[np.uint8], list[Float32]]:
+def _by_torch(weights: LoadedWeights) -> list[tuple[NDArray[np.uint8], list[Float32]]]:
     """Two images of random noise, (2, H, W, 3), new ones each time, and torch's outputs for them.
+
+    With a second look also two images of half that height.
 
     Raises:
         WeightsError: the outputs are not finite.
@@ -164,13 +166,17 @@ def _by_torch(weights: LoadedWeights) -> tuple[NDArray[np.uint8], list[Float32]]
     from vpmsearch.model.export import PixelModel
 
     config = weights.config
-    noise = np.random.default_rng().integers(0, 256, (2, *config.input_size, 3), dtype=np.uint8)
+    height, width = config.input_size
     module = PixelModel(weights.model, config.mean, config.std).eval()
-    with torch.inference_mode():
-        expected = [output.numpy() for output in module(torch.from_numpy(noise))]
-    if not all(np.isfinite(output).all() for output in expected):
-        raise WeightsError(f"{weights.path}: the model's output is not finite; the weights are damaged")
-    return noise, expected
+    examples = []
+    for seen in (height, height // 2) if config.second_look else (height,):
+        noise = np.random.default_rng().integers(0, 256, (2, seen, width, 3), dtype=np.uint8)
+        with torch.inference_mode():
+            expected = [output.numpy() for output in module(torch.from_numpy(noise))]
+        if not all(np.isfinite(output).all() for output in expected):
+            raise WeightsError(f"{weights.path}: the model's output is not finite; the weights are damaged")
+        examples.append((noise, expected))
+    return examples
 
 
 def _agrees(session: Any, noise: NDArray[np.uint8], expected: list[Float32]) -> bool:

@@ -28,6 +28,7 @@ MAX_INPUT_PIXELS = 1 << 20
 """Largest height times width of a model's input; every image is resized to it."""
 MAX_TEXT = 200
 """Most characters of a name in a configuration; names are printed."""
+EXTENSIONS = ("occluder_class", "second_look")
 MAX_NUMBER = 1 << 16
 """A configuration with a larger size or count is taken for damaged: building its model would take all memory."""
 
@@ -38,7 +39,7 @@ class WeightsConfig:
 
     input_size: (height, width). mean, std: of RGB values in 0-1. num_classes: identities of the training set.
     training: the settings of the training. source_revision: of the vpmsearch that wrote the file.
-    occluder_class: as in `Vpm`; files from before it have none.
+    occluder_class: as in `Vpm`. second_look: see `vpmsearch.model.second_look`. Files from before them have neither.
     """
 
     backbone: str
@@ -56,6 +57,7 @@ class WeightsConfig:
     architecture: str = "vpm"
     format: int = FORMAT
     occluder_class: bool = False
+    second_look: bool = False
 
     def problem(self) -> str | None:
         """What is wrong with the configuration, or None. It comes from a file, so every value is checked.
@@ -82,16 +84,18 @@ class WeightsConfig:
             (isinstance(self.training, Mapping), "training is no table of settings"),
             (isinstance(self.occluder_class, bool), "occluder_class is neither true nor false"),
             (self.architecture == "vpm" or not self.occluder_class, "only the architecture vpm has an occluder_class"),
+            (isinstance(self.second_look, bool), "second_look is neither true nor false"),
+            (self.architecture == "vpm" or not self.second_look, "only the architecture vpm takes a second_look"),
         ]
         return next((message for fine, message in checks if not fine), None)
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as plain values, as it is written.
 
-        `occluder_class` is left out where it is false: versions from before it refuse a key that they do not know.
+        An extension that is off is left out: versions from before it refuse a key that they do not know.
         """
         values = asdict(self)
-        return values if self.occluder_class else {key: v for key, v in values.items() if key != "occluder_class"}
+        return {key: value for key, value in values.items() if key not in EXTENSIONS or value}
 
 
 def _printable(text: Any) -> bool:

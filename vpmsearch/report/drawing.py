@@ -160,6 +160,18 @@ def shorten(text: str, inches: float, size: float = FONT) -> str:
     return cut(bisect_left(range(1, most), True, key=lambda keep: text_width(cut(keep), size) > inches))
 
 
+def wrapped(text: str, inches: float, size: float = FONT) -> list[str]:
+    """The text in lines that fit, broken between words; a word that does not fit is shortened."""
+    lines: list[str] = []
+    for word in printable(text).split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= inches:
+            lines[-1] = longer
+        else:
+            lines.append(shorten(word, inches, size))
+    return lines
+
+
 def fitted(size: tuple[int, int], width: float, height: float) -> tuple[float, float]:
     """The largest width and height that fit, with the aspect of an image of `size` (width, height) pixels."""
     scale = min(width / max(1, size[0]), height / max(1, size[1]))

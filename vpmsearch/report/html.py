@@ -110,7 +110,7 @@ def _section(answer: Answer, top: int, load: Loader, scene: SceneLoader) -> str:
     pictures += "".join(picture_tag(image, "confirmed") for image in answer.confirmed)
     ranked = enumerate(result.matches[:top], start=answer.first_rank)
     hits = "".join(_hit(rank, match, load, scene, result.filled_from) for rank, match in ranked)
-    word = "no person" if result.no_person else result.verdict or ""
+    word = result.verdict_word
     told = f'<b class="{word.replace(" ", "-")}">{html.escape(word)}</b> ' if word else ""
     told += f"{html.escape(result.verdict_text)} " if result.verdict_text else ""
     found = f"{result.candidates} compared in {result.elapsed_ms:.0f} ms"

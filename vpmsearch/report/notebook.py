@@ -83,7 +83,7 @@ def result_html(result: SearchResult, *, top: int = SHOWN, load: Loader = load_i
     of = number_of(result.images, "image") if result.images is not None else "the index"
     how = "every image that can belong here was compared" if result.complete else "approximate"
     told = f"{len(shown)} of {of}; {result.candidates} compared in {result.elapsed_ms:.1f} ms, {how}"
-    word = "no person" if result.no_person else result.verdict
+    word = result.verdict_word
     verdict = f"<b>{html.escape(word)}</b> {html.escape(result.verdict_text)} " if word else ""
     return f"{above}<p>{verdict}{told}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 

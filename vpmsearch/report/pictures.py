@@ -47,6 +47,7 @@ from vpmsearch.report.drawing import (
     save_picture,
     shade,
     shorten,
+    wrapped,
 )
 from vpmsearch.report.panels import (
     Loader,
@@ -81,7 +82,7 @@ def rank_panel(
     Above a match are its rank and distance. Below it is a bar for each region: the region's share of the weight in
     Eq. 4, on one scale for the whole panel. A region without a bar had no part in the match. Then follow the file's
     name, and person, camera and false-match rate if they are known. Below the query is the verdict, if there is one, or
-    that it shows no person.
+    that it shows no person; the lines at the foot say what that means.
 
     Args:
         query_images: one for each result, drawn with its own aspect, so that half a body looks like half. Several
@@ -118,12 +119,12 @@ def rank_panel(
     columns, row_height = 1 + max(3, *map(len, rows)), CELL_H + (5 if rated else 4) * LINE + GAP
     feet = head_height(title) + len(rows) * row_height
     width = 2 * MARGIN + columns * (CELL_W + GAP) + GAP
+    notes = [line for note in (*_meanings(results), *notes) for line in wrapped(note, width - 2 * MARGIN)]
     axes = new_sheet(width, feet + len(notes) * LINE + MARGIN, title)
     for i, (images, row, pid) in enumerate(zip(query_images, rows, pids, strict=True)):
         x, y = MARGIN, head_height(title) + i * row_height
         shown = [] if images is None else [images] if isinstance(images, Image.Image) else list(images)
-        said = "no person" if results[i].no_person else results[i].verdict
-        draw_query(axes, shown, pid, said, x, y)
+        draw_query(axes, shown, pid, results[i].verdict_word, x, y)
         if not row:
             middle = y + LINE + CELL_H / 2
             put_text(axes, x + CELL_W + 3 * GAP, middle, "no result", size=LARGE, color=QUIET, va="center")
@@ -134,6 +135,12 @@ def rank_panel(
     for i, note in enumerate(notes):
         put_text(axes, MARGIN, feet + i * LINE, note, color=QUIET, va="top")
     return save_picture(axes, output)
+
+
+def _meanings(results: Sequence[SearchResult]) -> list[str]:
+    """What the verdicts mean, each once."""
+    told = [f"{each.verdict_word}: {each.verdict_text}" for each in results if each.verdict_word and each.verdict_text]
+    return list(dict.fromkeys(told))
 
 
 def region_overlay(

@@ -113,7 +113,15 @@ def folder_of(where: Where, instead: str) -> Path:
 
 def fitting_type(where: Where, index_type: str) -> str:
     """The index type of another index if this kind of store has it, else "auto"."""
-    from vpmsearch.store import INDEX_TYPES
-    from vpmsearch.store.postgres.schema import METHODS
+    return index_type if index_type in index_types(where) else "auto"
 
-    return index_type if index_type in (METHODS if Place.of(where).is_server else INDEX_TYPES) else "auto"
+
+def index_types(where: Where) -> tuple[str, ...]:
+    """The index types that an index at this place may have."""
+    if Place.of(where).is_server:
+        from vpmsearch.store.postgres.schema import METHODS
+
+        return tuple(METHODS)
+    from vpmsearch.store import INDEX_TYPES
+
+    return tuple(INDEX_TYPES)

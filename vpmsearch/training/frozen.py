@@ -63,7 +63,7 @@ class _Stages(nn.Module):
 
 
 class _OpenVino:
-    """The frozen stages, converted once, for batches of `CHUNK` images. A shorter batch is filled up with zeros."""
+    """The frozen stages, converted once, in batches of `CHUNK` images. A shorter batch is filled up with zeros."""
 
     def __init__(self, backbone: Backbone, input_size: tuple[int, int], *, half: bool) -> None:
         try:
@@ -80,7 +80,10 @@ class _OpenVino:
             precision = "bf16" if half else "f32"
             # Each thread has its own request and computes by itself.
             settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 2, "NUM_STREAMS": 2}
-            self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+            self._core, self._model, self._settings = openvino.Core(), model, settings
+            self._compiled: dict[tuple[int, int], Any] = {}
+            self._lock = threading.Lock()
+            self._program(input_size)
         except Exception as error:  # its own exceptions are RuntimeErrors and others, by version
             raise TrainingError(
                 f"OpenVINO cannot run the frozen stages ({str(error)[:200]}); train with --frozen-runtime torch"
@@ -88,13 +91,24 @@ class _OpenVino:
         self._half = half
         self._requests = threading.local()
 
+    def _program(self, size: tuple[int, int]) -> Any:
+        """The stages, compiled for `CHUNK` images of one size. The low images of a second look have others."""
+        with self._lock:
+            if size not in self._compiled:
+                model = self._model.clone()
+                model.reshape({0: [CHUNK, 3, *size]})
+                self._compiled[size] = self._core.compile_model(model, "CPU", self._settings)
+            return self._compiled[size]
+
     def __call__(self, images: Tensor) -> Tensor:
         count = len(images)
         if count < CHUNK:
             images = torch.cat([images, images.new_zeros(CHUNK - count, *images.shape[1:])])
-        request: Any = getattr(self._requests, "request", None)
+        size = (int(images.shape[2]), int(images.shape[3]))
+        known: dict[str, Any] = vars(self._requests)  # of this thread
+        request = known.get(name := f"of_{size}")
         if request is None:
-            request = self._requests.request = self._compiled.create_infer_request()
+            request = known[name] = self._program(size).create_infer_request()
         request.infer({0: np.ascontiguousarray(images.numpy())})
         found = torch.from_numpy(request.get_output_tensor(0).data[:count].copy())
         kind = torch.bfloat16 if self._half else torch.float32

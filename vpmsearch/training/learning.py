@@ -46,16 +46,18 @@ class LearningPart:
     def __init__(self, backbone: Backbone, *, half: bool, threads: int) -> None:
         self._backbone, self._half, self._threads = backbone, half, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="vpmsearch-learning")
-        self._maps: list[list[Tensor]] = []
-        self._feature_map: Tensor | None = None
+        self._passes: list[tuple[list[list[Tensor]], Tensor]] = []
 
     def forward(self, features: Tensor) -> Tensor:
-        """Output of the frozen stages (B, …) -> T (B, c, h, w). T is a leaf; `backward` goes on from its gradient."""
+        """Output of the frozen stages (B, …) -> T (B, c, h, w). T is a leaf; `backward` goes on from its gradient.
+
+        It may be called several times before `backward`, for images of several heights.
+        """
         parts = torch.split(features, -(-len(features) // self._threads))
-        self._maps = list(self._pool.map(self._run, parts))
-        found = torch.cat([part.detach() for maps in self._maps for part in maps])
-        self._feature_map = found.float().requires_grad_()
-        return self._feature_map
+        maps = list(self._pool.map(self._run, parts))
+        found = torch.cat([part.detach() for each in maps for part in each]).float().requires_grad_()
+        self._passes.append((maps, found))
+        return found
 
     def _run(self, features: Tensor) -> list[Tensor]:
         return [self._see(self._backbone, part) for part in torch.split(features, 2 * CHUNK)]
@@ -76,17 +78,20 @@ class LearningPart:
         return self._see(backbone, features)
 
     def backward(self) -> None:
-        """Propagate the gradient of the last `forward`'s T back, and add the result to the trunk's gradients."""
-        if self._feature_map is None or self._feature_map.grad is None:
-            return
+        """Propagate the gradient of every T since the last `backward`, and add the result to the trunk's gradients."""
+        passes, self._passes = self._passes, []
         learning = [parameter for parameter in self._backbone.parameters() if parameter.requires_grad]
-        gradients = torch.split(self._feature_map.grad, [sum(map(len, maps)) for maps in self._maps])
-        pairs = list(zip(self._maps, gradients, strict=True))
+        pairs: list[tuple[list[Tensor], Tensor]] = []
+        for maps, feature_map in passes:
+            if feature_map.grad is not None:
+                gradients = torch.split(feature_map.grad, [sum(map(len, each)) for each in maps])
+                pairs += list(zip(maps, gradients, strict=True))
+        if not pairs:
+            return
         sums = list(self._pool.map(lambda pair: _gradients(pair[0], pair[1], learning), pairs))
         for parameter, *found in zip(learning, *sums, strict=True):
             total = torch.stack(found).sum(dim=0)
             parameter.grad = total if parameter.grad is None else parameter.grad + total
-        self._maps, self._feature_map = [], None
 
 
 def _gradients(maps: Sequence[Tensor], gradient: Tensor, learning: Sequence[Tensor]) -> list[Tensor]:

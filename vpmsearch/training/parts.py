@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ def crop_settings(settings: TrainSettings, model: Vpm) -> CropSettings:
         grey=settings.grey,
         occlude=settings.occlude,
         occluder_class=settings.occluder_class,
+        second_look=settings.second_look,
     )
 
 
@@ -146,8 +148,10 @@ def weights_config(settings: TrainSettings, model: Vpm, dataset: str, num_classe
         name=f"{settings.architecture}-{settings.backbone}-{settings.preset}",
         dataset=dataset,
         num_classes=num_classes,
-        training=settings.to_json(),
+        # Files go to strangers. Where the first weights lay on this machine is not theirs to know; the name is.
+        training=settings.to_json() | {"init": Path(settings.init).name},
         source_revision=source_revision(),
         architecture=settings.architecture,
         occluder_class=settings.occluder_class,
+        second_look=settings.second_look,
     )

@@ -58,6 +58,7 @@ class TrainSettings:
     occlude: float = 0.0  # share of samples with something laid over a part from an edge (`vpmsearch.data.occluders`)
     cuts: int = 1  # cuts of each image in a batch, in addition to the whole image; above 1 needs consistency_weight
     whole_share: float = 0.0  # share of the cuts that show the whole image
+    second_look: bool = False  # the last cut of each image is seen at its own height; not in the paper
 
     epochs: int = 60
     steps: int | None = None  # end after this many and fit the cosine to them; may be changed at --resume
@@ -133,6 +134,9 @@ class TrainSettings:
         views = self.consistency_weight > 0
         yield self.memory_weight > 0 and not views, "memory_weight needs a consistency_weight"
         yield self.cuts > 1 and not views, "several cuts need a consistency_weight"
+        yield self.second_look and self.cuts < 2, "second_look needs at least two cuts: one is seen stretched"
+        yield self.second_look and self.gamma[0] >= 1, "second_look needs cuts with a gamma below 1"
+        yield self.second_look and self.architecture != "vpm", f"{self.architecture} takes no second_look"
         alone = self.teacher and not (views and self.average_decay)
         yield alone, "a teacher needs a consistency_weight, and an average_decay: it is the average"
         sighted = self.region_loss_weight > 0 or self.identity_visibility or self.triplet_visibility
@@ -184,5 +188,5 @@ THE_END = ("epochs", "steps")
 _LATER = (
     *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
     *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
-    *("occlude", "occluder_class", "locator_learning_rate"),
+    *("occlude", "occluder_class", "locator_learning_rate", "second_look"),
 )

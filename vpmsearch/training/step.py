@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vpmsearch.data.training_set import Batch
@@ -21,6 +22,23 @@ from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_row
 from vpmsearch.training.memory import GalleryMemory
 from vpmsearch.training.ranks import Ranks
 from vpmsearch.training.settings import TrainSettings
+
+
+def joined(outputs: list[VpmOutput]) -> VpmOutput:
+    """The outputs of a batch's images and its low images as one. Only the fields that the losses need are joined.
+
+    The logits of low images are filled up with zeros to the rows of the others; their labels there are `IGNORED`.
+    """
+    if len(outputs) == 1:
+        return outputs[0]
+    first, low = outputs
+    missing = first.locator_logits.shape[2] - low.locator_logits.shape[2]
+    return replace(
+        first,
+        locator_logits=torch.cat([first.locator_logits, F.pad(low.locator_logits, (0, 0, 0, missing))]),
+        visibility=torch.cat([first.visibility, low.visibility]),
+        embeddings=torch.cat([first.embeddings, low.embeddings]),
+    )
 
 
 class TrainingStep:
@@ -56,11 +74,12 @@ class TrainingStep:
         learned = {"model": model, "classifiers": classifiers}
         self._parameters = nn.ModuleDict(learned)
 
-    def __call__(self, prepared: tuple[Batch, Tensor | None], epoch: int, step: int) -> LossRow:
+    def __call__(self, prepared: tuple[Batch, list[Tensor] | None], epoch: int, step: int) -> LossRow:
         """Take a step.
 
         Args:
-            prepared: this rank's share of a batch, and the output of the frozen stages if they ran apart.
+            prepared: this rank's share of a batch, and the output of the frozen stages if they ran apart: of `pixels`,
+                and of `low` if there are any.
             epoch, step: their numbers, for the log.
 
         Raises:
@@ -77,7 +96,7 @@ class TrainingStep:
         self._update(terms.total)
         return row
 
-    def _losses(self, batch: Batch, features: Tensor | None) -> LossTerms:
+    def _losses(self, batch: Batch, features: list[Tensor] | None) -> LossTerms:
         """The terms of Eq. 8 over the batch of all ranks."""
         output, logits, teacher = self._seen(batch, features)
         output = self._ranks.gathered_output(output, self._views)
@@ -109,7 +128,7 @@ class TrainingStep:
         if self._average is not None:
             self._average.update_parameters(self._model)
 
-    def _seen(self, batch: Batch, features: Tensor | None) -> tuple[VpmOutput, Tensor, Tensor | None]:
+    def _seen(self, batch: Batch, features: list[Tensor] | None) -> tuple[VpmOutput, Tensor, Tensor | None]:
         """The model's output for a batch, the classifiers' logits, and the teacher's embeddings of the whole images.
 
         Args:
@@ -117,12 +136,12 @@ class TrainingStep:
         """
         counted = identity_rows(self._to_device(batch.visible), self._settings)
         if features is not None and self._learning is not None:
-            output = self._model.see_regions(self._learning.forward(features))
-            return output, self._classifiers(output.embeddings, counted), self._taught(features)
-        images = self._normalised(batch.pixels)
+            output = joined([self._model.see_regions(self._learning.forward(each)) for each in features])
+            return output, self._classifiers(output.embeddings, counted), self._taught(features[0])
+        images = [self._normalised(pixels) for pixels in (batch.pixels, batch.low) if pixels is not None]
         with self._mixed_precision():
-            output = self._forward(images)
-            return output, self._classifiers(output.embeddings, counted), self._taught(images)
+            output = joined([self._forward(each) for each in images])
+            return output, self._classifiers(output.embeddings, counted), self._taught(images[0])
 
     @torch.no_grad()
     def _taught(self, seen: Tensor) -> Tensor | None:
@@ -133,7 +152,8 @@ class TrainingStep:
         """
         if not self._settings.teacher or self._average is None:
             return None
-        teacher, whole = self._average.module.eval(), seen.chunk(self._views)[0]
+        stretched = self._views - self._settings.second_look  # `seen` holds no low images
+        teacher, whole = self._average.module.eval(), seen.chunk(stretched)[0]
         if self._learning is not None:
             return teacher.see_regions(self._learning.of_another(teacher.backbone, whole)).embeddings
         output: VpmOutput = teacher(whole)

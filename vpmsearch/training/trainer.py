@@ -233,14 +233,17 @@ class Trainer:
         except OSError as error:
             raise TrainingError(f"cannot write to {self.files.weights.parent}: {error.strerror or error}") from error
 
-    def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[tuple[Batch, Tensor | None]]:
+    def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[tuple[Batch, list[Tensor] | None]]:
         """The batches of an epoch from number `begin` on, with the output of the frozen stages if they run apart."""
         requests = list(enumerate(order))[begin:]
         share = self.ranks.share(self.settings.pids_per_batch * self.settings.images_per_pid)
 
-        def prepare(request: tuple[int, Int64]) -> tuple[Batch, Tensor | None]:
+        def prepare(request: tuple[int, Int64]) -> tuple[Batch, list[Tensor] | None]:
             batch = self.data.batch(request[1], (self.settings.seed, epoch, request[0]), share)
-            return batch, self._frozen(self._normalised(batch.pixels)) if self._frozen else None
+            if self._frozen is None:
+                return batch, None
+            seen = [pixels for pixels in (batch.pixels, batch.low) if pixels is not None]
+            return batch, [self._frozen(self._normalised(pixels)) for pixels in seen]
 
         return map_ahead(prepare, requests, workers=self.workers, ahead=2 * self.workers)
 

@@ -66,7 +66,7 @@ class ServeSettings:
             raise DataError(f"a token needs {MIN_TOKEN} ASCII characters or more, none of them a control character")
         if min(self.max_upload_bytes, self.max_pixels, self.searches_a_minute, self.max_waiting) < 1:
             raise DataError("limits must be at least 1")
-        object.__setattr__(self, "root_path", _root_path(self.root_path))
+        object.__setattr__(self, "root_path", root_path_of(self.root_path))
         _ = self._proxies  # raises if one is not an address
 
     @property
@@ -80,7 +80,7 @@ class ServeSettings:
 
     @cached_property
     def _proxies(self) -> tuple[Network, ...]:
-        return tuple(map(_network, self.trusted_proxies))
+        return tuple(map(network_of, self.trusted_proxies))
 
     def is_proxy(self, address: str) -> bool:
         """Whether an address is a trusted proxy, whose X-Forwarded headers are believed."""
@@ -91,15 +91,24 @@ class ServeSettings:
         return any(found in network for network in self._proxies if network.version == found.version)
 
 
-def _root_path(text: str) -> str:
-    """Bring "people", "/people" and "/people/" into the form "/people"; "" and "/" become ""."""
+def root_path_of(text: str) -> str:
+    """Bring "people", "/people" and "/people/" into the form "/people"; "" and "/" become "".
+
+    Raises:
+        DataError: it is no path.
+    """
     path = "/" + text.strip("/") if text.strip("/") else ""
     if path and (not _ROOT.fullmatch(path) or {".", ".."} & set(path.split("/"))):
         raise DataError(f"{text!r} is no path for --root-path; give one such as /people")
     return path
 
 
-def _network(text: str) -> Network:
+def network_of(text: str) -> Network:
+    """The address or network of a proxy.
+
+    Raises:
+        DataError: it is neither.
+    """
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError as error:

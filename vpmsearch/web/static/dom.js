@@ -21,4 +21,4 @@ export function bar(fraction, color = "") {
   return element("div", { class: "bar" }, inner);
 }
 
-export const percent = (value) => `${(100 * value).toFixed(0)} %`;
+export const percent = (value) => `${(100 * value).toFixed(0)}%`;

@@ -13,7 +13,7 @@ const UPLOAD = "upload";
 export function entry() {
   return {
     photos: state.photos.filter((photo) => photo.ready).map((photo) => ({
-      ...(photo.id ? { id: photo.id } : { key: photo.key ||= keep(photo.file) }), name: photo.name, box: photo.box,
+      ...(photo.id ? { id: photo.id } : { key: (photo.key ||= keep(photo.file)) }), name: photo.name, box: photo.box,
     })),
     confirmed: state.confirmed.map(({ image_id, path }) => ({ image_id, path })),
     refused: state.refused.map(({ image_id, path }) => ({ image_id, path })),

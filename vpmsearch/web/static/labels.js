@@ -26,7 +26,7 @@ export function labels(hit) {
   if (hit.pid !== null) known.push(`pid ${hit.pid}`);
   if (hit.camid !== null) known.push(`camera ${hit.camid}`);
   if (hit.captured_at !== null) known.push(when(hit.captured_at));
-  if (hit.seconds != null) known.push(`at ${moment(hit.seconds)}`);
+  if (Number.isFinite(hit.seconds)) known.push(`at ${moment(hit.seconds)}`);
   for (const [name, value] of Object.entries(hit.attributes || {})) known.push(`${name}: ${value}`);
   return known;
 }

@@ -196,7 +196,7 @@ function drawActive(box = state.photos[state.active]?.box, moving = false) {
   if (!photo?.image) return;
   const seen = by("overlay").checked && !moving ? photo.seen : null;
   draw(by("canvas"), photo.image, { box, seen, width: Math.min(300, by("photos").clientWidth || 300), height: 280 });
-  const part = box ? [box.left, box.top, box.right, box.bottom].map((value) => `${Math.round(100 * value)} %`).join(", ") : "";
+  const part = box ? [box.left, box.top, box.right, box.bottom].map((value) => `${Math.round(100 * value)}%`).join(", ") : "";
   by("canvas").setAttribute("aria-label", `${photo.name}; used: ${part ? `left, top, right, bottom ${part}` : "the whole photograph"}`);
 }
 

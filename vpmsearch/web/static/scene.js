@@ -9,10 +9,13 @@ import { on, state } from "./state.js";
 let asking = null; // the AbortController of the people that are looked for
 
 // Lay boxes over a picture. A box is {box: [left, top, width, height], label, pick}, in pixels of a picture of this size.
+// One without a label is no button: it marks the place that a zoom begins with.
 function lay(frame, { width, height }, boxes) {
-  for (const old of frame.querySelectorAll(".person")) old.remove();
+  for (const old of frame.querySelectorAll(".person, .here")) old.remove();
   for (const { box, label, pick } of boxes) {
-    const button = element("button", { type: "button", class: "person", "aria-label": label, title: label, onclick: pick });
+    const button = label
+      ? element("button", { type: "button", class: "person", "aria-label": label, title: label, onclick: pick })
+      : element("span", { class: "here" });
     const share = [box[0] / width, box[1] / height, box[2] / width, box[3] / height].map((value) => `${100 * value}%`);
     [button.style.left, button.style.top, button.style.width, button.style.height] = share;
     frame.append(button);
@@ -26,6 +29,9 @@ function zoom(button, frame, large) {
   button.setAttribute("aria-pressed", String(large));
   frame.classList.toggle("large", large);
   picture.style.width = large ? `${width}px` : "";
+  // What is zoomed begins at a person and not at a corner of the scene.
+  const first = frame.querySelector(".here") || frame.querySelector(".person");
+  if (large) first?.scrollIntoView({ block: "center", inline: "center" });
 }
 
 function zoomable(button, frame) {
@@ -45,11 +51,11 @@ export async function showScene(hit, signal) {
     const known = await api.sceneOf(hit.image_id, signal);
     const others = known.people.filter((person) => person.image_id !== hit.image_id);
     const path = fileName(hit.path);
-    lay(frame, known, others.map((person, i) => ({
+    lay(frame, known, [{ box: hit.box }, ...others.map((person, i) => ({
       box: person.box,
       label: `Search with another person of ${path}, ${i + 1} of ${others.length}`,
       pick: () => { by("compare").close(); searchWith({ image_id: person.image_id, path: hit.path }); },
-    })));
+    }))]);
     if (others.length) by("scene-said").textContent = `In its scene, with ${numberOf(others.length, "other image")} of the index: choose one to search with it`;
   } catch { /* the scene itself says what is wrong, or the dialog was closed */ }
 }

@@ -75,7 +75,7 @@ function say(text, verdict = "") {
   by("status").classList.remove("error");
   const word = verdict && verdict[0].toUpperCase() + verdict.slice(1);
   const said = word ? [element("strong", { class: "verdict", "data-verdict": verdict }, element("span", { "aria-hidden": "true" }, SIGNS[verdict]), ` ${word}`), " "] : [];
-  const find = verdict === "no person" && state.photos.some((photo) => photo.image)
+  const find = verdict === "no person" && state.photos.some(({ image }) => image?.naturalWidth > image?.naturalHeight)
     ? [" ", element("button", { type: "button", class: "find", onclick: () => changed("find people") }, "Find the people in it")] : [];
   by("status").replaceChildren(...said, text, ...find);
 }
