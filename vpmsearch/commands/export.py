@@ -25,6 +25,9 @@ def export_onnx(
 
     Input `pixels` (batch, height, width, 3), uint8 RGB of the weights' input size; it is normalised inside. Outputs
     `visibility` (batch, p) and `embeddings` (batch, p, d), float32. The batch may have any size.
+
+    Weights that take a second look, as the default ones do, see a cut image twice. The file takes images of any height,
+    one look at a time; docs/decisions/0026-second-look.md has the steps.
     """
     from vpmsearch.model.export import check_onnx, check_packages
     from vpmsearch.model.export import export_onnx as write
