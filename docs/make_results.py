@@ -156,6 +156,30 @@ def indexing(rows: list[Row], _: str) -> str:
     return table(heads, lines)
 
 
+def scenes(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/scenes.py, with the model and without."""
+    heads = [
+        "people",
+        "model",
+        "crops as files, CPU seconds",
+        "boxes in frames, CPU seconds",
+        "speed of boxes over that of files",
+    ]
+    return table(
+        heads,
+        [
+            [
+                f"{row['images']:,}",
+                row["model"],
+                f"{row['crops_s']:.1f}",
+                f"{row['boxes_s']:.1f}",
+                f"{row['speed_ratio']:.2f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
 def torchreid(rows: list[Row], _: str) -> str:
     """Rows of benchmarks/torchreid_ranking.py."""
     lines = []
@@ -321,6 +345,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         questions,
         visibility,
         indexing,
+        scenes,
         torchreid,
         reproduced,
         orderings,

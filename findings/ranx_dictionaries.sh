@@ -5,7 +5,7 @@
 # dictionary beside it goes wrong too, unless it is sorted. Two dictionaries in one order, and Qrels with Run, are right.
 # Seen, MAP of a perfect run of two queries: one order 1.0; another order 0.5; Qrels and a dictionary 0.5; Qrels and Run 1.0.
 # Runs ranx==0.3.21 numpy==2.4.6 in a temporary folder, without vpmsearch; exits non-zero when it behaves otherwise.
-# (NUMBA_DISABLE_JIT spares a minute of compiling; the answers are the same with it and without it.)
+# (NUMBA_DISABLE_JIT spares a minute of compiling.)
 set -eu
 T=$(mktemp -d) && trap 'rm -rf "$T"' EXIT
 python3 -m venv --without-pip "$T/venv"

@@ -81,7 +81,7 @@ def test_evaluate_two_sets_and_poor_photographs(cli, drawn: Path, weights: Path)
     assert found[0] | {"photo": "grey"} != found[1], "grey queries are others"
     fewer = cli("evaluate", "--data", drawn, "--queries", 3, *plain).json[0]["results"]
     assert fewer[0]["queries"] == 3
-    assert "choose one of as-is, half" in cli("evaluate", "--data", drawn, "--photo", "blurred", code=1).error
+    assert "one of as-is, half" in cli("evaluate", "--data", drawn, "--photo", "blurred", code=2).stderr
     assert "of one data set" in cli("evaluate", *two, "--index", "indexes/default", code=2).stderr
     both = ("--photo", "grey", "--photo", "half", "--matcher", "mtrc")
     assert "one kind of photograph" in cli("evaluate", "--data", drawn, *both, code=2).stderr
@@ -126,9 +126,9 @@ def test_evaluate_for_people(cli, drawn: Path, weights: Path):
 
 @pytest.mark.parametrize("option", [("--gamma", 0), ("--gamma", 1.2), ("--crop", "middle"), ("--min-visibility", 2)])
 def test_evaluate_refuses_what_cannot_be(cli, drawn: Path, weights: Path, option):
-    outcome = cli("evaluate", "--data", drawn, "--weights", weights, *option, "--json", code=1)
+    outcome = cli("evaluate", "--data", drawn, "--weights", weights, *option, "--json", code=2)
     assert outcome.stdout == ""
-    assert str(option[1]) in outcome.error
+    assert str(option[1]) in outcome.stderr
 
 
 def test_evaluate_names_a_bad_image(cli, drawn: Path, weights: Path, tmp_path: Path):
@@ -176,7 +176,7 @@ def test_evaluate_older_matchers(cli, drawn: Path, weights: Path):
     assert "ranked by dsr of 1 by Eq. 4" in cli(*plain[:-1], "--matcher", "dsr", "--candidates", 1).stdout
     rows = [cli(*plain, "--matcher", name).json[0]["results"][0] for name in ("dsr", "sfr", "amc-swm", "mtrc")]
     assert len({row["map"] for row in (without, *rows)}) > 2
-    assert "unknown matcher 'swm'" in cli(*plain, "--matcher", "swm", code=1).error
+    assert "unknown matcher 'swm'" in cli(*plain, "--matcher", "swm", code=2).stderr
 
 
 def test_evaluate_older_matchers_on_drawn_galleries(cli, drawn: Path, weights: Path):
@@ -223,7 +223,7 @@ def test_evaluate_pairs(cli, drawn: Path, weights: Path):
     assert list(row["fnmr"]) == ["0.1", "0.5"]
     assert 0 <= row["fnmr"]["0.5"] <= row["fnmr"]["0.1"] <= 1
     assert f"FNMR {row['fnmr']['0.1']:.4f} at FMR 0.1, FNMR" in cli(*plain).stdout
-    assert "false-match rate" in cli(*plain[:-1], 2, code=1).error
+    assert "false-match rate" in cli(*plain[:-1], 2, code=2).stderr
 
 
 def test_evaluate_partial_ilids(cli, drawn: Path, weights: Path, tmp_path: Path):

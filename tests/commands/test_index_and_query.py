@@ -450,3 +450,13 @@ def test_json_lines_are_lines(cli, tmp_path: Path, weights: Path):
     outcome = cli("query", tmp_path / "g" / name, "--json")
     (line,) = outcome.stdout.rstrip("\n").split("\n")
     assert json.loads(line)["matches"][0]["path"] == str(tmp_path / "g" / name)
+
+
+def test_a_panel_has_a_bar_for_every_region_of_the_index(cli, gallery: Path, index: Path, monkeypatch):
+    """Also for those that no match shares with the query: bars would else be told apart by their number alone."""
+    asked = []
+    monkeypatch.setattr(
+        "vpmsearch.report.pictures.rank_panel", lambda *_, **how: asked.append(how["num_regions"]) or Path("p.png")
+    )
+    cli("query", gallery / "a" / "000.png", "--regions", "0,1", "--index", index, "--panel", "p.png")
+    assert asked == [6]

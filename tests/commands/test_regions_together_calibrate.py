@@ -22,7 +22,7 @@ def test_only_the_regions_asked_for_count(cli, index: Path, gallery: Path):
     for text, regions in (("0,1", {0, 1}), ("torso", {1, 2}), ("legs", {3, 4, 5})):
         found = matches(cli, image, "--index", index, "--regions", text)
         assert {part["region"] for match in found for part in match["regions"]} <= regions
-    error = cli("query", image, "--index", index, "--regions", "arm", code=1).error
+    error = cli("query", image, "--index", index, "--regions", "arm", code=2).stderr
     assert "there is no region 'arm'; the index has 0 to 5, and head, torso, legs" in error
 
 

@@ -60,8 +60,8 @@ def test_train_with_a_memory(cli, people):
     cli(*people, *settings)
     assert "loss_memory" in Path("weights/vpm.log.csv").read_text().splitlines()[0]
     assert cli(*people, *settings, "--resume").stdout == "weights/vpm.safetensors\n"
-    assert "memory_weight needs a consistency_weight" in cli(*people, "--set", "memory_weight=1", code=1).error
-    assert "memory_weight must be finite" in cli(*people, *settings, "--set", "memory_weight=NaN", code=1).error
+    assert "memory_weight needs a consistency_weight" in cli(*people, "--set", "memory_weight=1", code=2).stderr
+    assert "memory_weight must be finite" in cli(*people, *settings, "--set", "memory_weight=NaN", code=2).stderr
 
 
 def test_another_runs_weights_are_not_replaced_unasked(cli, people):

@@ -288,7 +288,9 @@ def _save_panel(answers: list[_Answer], panel: Path, top: int) -> None:
     from vpmsearch.report.pictures import rank_panel
 
     queries = [[load_image(path) for path in each.paths] for each in answers]
-    say(f"panel: {rank_panel(queries, [each.result for each in answers], panel, top=top)}")
+    regions = len(answers[0].seen)
+    said = rank_panel(queries, [each.result for each in answers], panel, top=top, num_regions=regions)
+    say(f"panel: {said}")
 
 
 def _save_report(answers: list[_Answer], report: Path, top: int) -> None:

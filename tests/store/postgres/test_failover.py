@@ -259,7 +259,7 @@ def test_a_standby_takes_over(tmp_path: Path, pair: tuple[PostgresServer, Postgr
         def served() -> list[tuple[str, float]]:
             everything = {"offset": 0, "limit": 5, "exact": False, "only": SearchFilter(), "regions": None}
             found = service.search(view, seen[:1], **everything)
-            return [(record.path, match.distance) for _, match, record in found.matches]
+            return [(match.path, match.distance) for match in found.result.matches]
 
         before, page = engine.search(seen, 6), served()
 
