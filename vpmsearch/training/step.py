@@ -141,7 +141,7 @@ class TrainingStep:
         images = [self._normalised(pixels) for pixels in (batch.pixels, batch.low) if pixels is not None]
         with self._mixed_precision():
             # Low images have many heights. Each would be compiled anew, and torch gives up after eight.
-            output = joined([see(each) for see, each in zip((self._forward, self._model), images, strict=False)])
+            output = joined([self._forward(images[0]), *map(self._model, images[1:])])
             return output, self._classifiers(output.embeddings, counted), self._taught(images[0])
 
     @torch.no_grad()
