@@ -288,6 +288,18 @@ def learning(rows: list[Row], _: str) -> str:
     return table(heads, lines)
 
 
+def ingredients(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/choosing.py of runs that differ in one setting: rank-1 / mAP by kind of query."""
+    kinds = {"γ 1.0": "whole", "γ 0.5": "γ 0.5", "half-jpeg30": "half the size, JPEG 30", "grey": "grey"}
+    sets = {"cuhk03-held-out": "CUHK03", "pku-reid": "PKU"}
+    heads = ["run", *(f"{name}: {kind}" for name in sets.values() for kind in kinds.values())]
+    lines = [
+        [row["run"], *(" / ".join(map(percent, row[name][kind][:2])) for name in sets for kind in kinds)]
+        for row in rows
+    ]
+    return table(heads, lines)
+
+
 def verdicts(rows: list[Row], _: str) -> str:
     """Verdicts without labels: what is missed, and what is matched wrongly."""
     names = ("cameras", "basis", "query", "rank 1 of", "rank1", "missed", "found", "false match", "left")
@@ -352,6 +364,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         elsewhere,
         photographs,
         learning,
+        ingredients,
         verdicts,
         scan,
         peers,
