@@ -58,7 +58,7 @@ def test_lower_images_of_a_second_look(loaded, tmp_path, pixels):
     first = {}
     for height in (32, 48, 24, 32):
         low = np.ascontiguousarray(pixels[:17, :height])
-        found, expected = runtime.see(low), torch_runtime.see(low)
+        found, expected = runtime.see(low), torch_runtime.see(low)  # a batch and a single image
         for name, value in vars(expected).items():
             np.testing.assert_allclose(getattr(found, name), value, atol=1e-4)
         again = first.setdefault(height, found)
