@@ -59,6 +59,7 @@ def test_any_visibility_gives_a_height_in_range(values, pixels):
 def test_no_images_and_nothing_visible():
     assert heights_to_see(np.zeros((0, 6), np.float32), (6, 1), h).tolist() == []
     assert heights_to_see(np.zeros((2, 6), np.float32), (6, 1), h).tolist() == [0, 0]
+    assert heights_to_see(np.full((2, 6), np.nan, np.float32), (6, 1), h).tolist() == [0, 0], "told as not finite later"
     assert heights_to_see(np.ones((1, 1), np.float32), (1, 1), h).tolist() == [0], "one region tells no height"
 
 
@@ -75,6 +76,9 @@ class Drawn:
         rows = pixels.shape[1] * h // H
         sights = [self._one(image, rows) for image in pixels]
         return Sight(*(np.stack(each).astype(np.float32) for each in zip(*sights, strict=True)))
+
+    def features(self, pixels):
+        return self.see(pixels).features
 
     def _one(self, image, rows):
         labels = region_labels(CropBox(bottom=image[0, 0, 0] / 255), (p, 1), (rows, w))
@@ -117,6 +121,40 @@ def test_the_features_are_the_mean_of_both_looks(tmp_path, unit):
     np.testing.assert_array_equal(features.embeddings, found.embeddings)
 
 
+class Halved(Drawn):
+    """As a GPU: `features` computes in half precision, which is told by another number, and `see` does not."""
+
+    def features(self, pixels):
+        found = super().features(pixels)
+        return replace(found, embeddings=found.embeddings + np.float32(0.25))
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_on_a_gpu_features_are_computed_in_half_precision(tmp_path, unit):
+    config = replace(read_weights(write_weights(tmp_path / "vpm.safetensors")).config, normalize_embeddings=unit)
+    images = drawn_images([1.0, 0.5, 0.375])
+    found = SecondLook(Halved(), config, half=True).features(images)
+    first, low = (
+        Halved().features(images),
+        [Halved().features(lowered(images[[row]], x)) for row, x in ((1, 32), (2, 24))],
+    )
+    np.testing.assert_array_equal(found.embeddings[0], first.embeddings[0])
+    for row, again in zip((1, 2), low, strict=True):
+        expected = (first.embeddings[row] + again.embeddings[0]) / 2
+        if unit:
+            expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+        np.testing.assert_allclose(found.embeddings[row], expected, rtol=1e-6)
+        np.testing.assert_allclose(found.visibility[row], (first.visibility[row] + again.visibility[0]) / 2)
+
+
+def test_the_extractor_of_a_gpu_asks_for_half_precision(with_look):
+    """The device is only named: the runtime is drawn."""
+    images = [Image.fromarray(image) for image in drawn_images([0.5, 1.0])]
+    extractor = Extractor(read_weights(with_look), torch.device("cuda"), runtime=Halved())
+    exact = SecondLook(Drawn(), read_weights(with_look).config).features(drawn_images([0.5, 1.0]))
+    np.testing.assert_allclose(extractor.extract_images(images).embeddings, exact.embeddings + 0.25, rtol=1e-6)
+
+
 def test_an_image_is_seen_the_same_beside_any_others(tmp_path):
     config = read_weights(write_weights(tmp_path / "vpm.safetensors")).config
     images = drawn_images([0.5, 1.0, 0.35, 0.6])
@@ -146,6 +184,7 @@ def test_weights_say_that_they_take_it_and_others_say_nothing(with_look):
     ("change", "message"),
     [
         ({"second_look": 1}, "second_look is neither true nor false"),
+        ({"second_look": True, "input_size": (8, 8)}, "second_look needs an input_size of at least 32 rows"),
         ({"second_look": True, "architecture": "stripes"}, "only the architecture vpm takes a second_look"),
     ],
 )

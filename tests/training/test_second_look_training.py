@@ -16,6 +16,7 @@ from vpmsearch.model.vpm import Vpm
 from vpmsearch.model.weights import read_weights
 from vpmsearch.training.learning import LearningPart
 from vpmsearch.training.step import joined
+from vpmsearch.training.trainer import Trainer
 
 LOOK = replace(
     TINY, epochs=1, consistency_weight=1.0, memory_weight=0.5, cuts=2, average_decay=0.8, teacher=True,
@@ -59,6 +60,27 @@ def test_the_last_cut_of_each_image_is_low(drawn_images):
         np.testing.assert_array_equal(batch.targets, np.tile(images.targets[:3], 3))
     assert heights <= set(range(6, 14))
     assert len(heights) > 3
+
+
+@pytest.mark.parametrize(
+    ("gamma", "expected"), [((0.98, 1.0), 15), ((0.97, 0.97), 15), ((0.01, 0.02), 1), ((0.5, 0.5), 8)]
+)
+def test_gammas_near_nothing_and_near_the_whole_image_have_low_images(drawn_images, gamma, expected):
+    batch = TrainingSet(drawn_images, replace(CROPS, gamma=gamma)).batch(np.arange(2), (0, 0))
+    assert batch.low.shape == (2, 3, 4 * expected, 32)
+
+
+def test_low_images_are_not_compiled(drawn_images, tmp_path, monkeypatch):
+    """They have many heights, and torch compiles each shape anew."""
+    shapes = []
+    monkeypatch.setattr(
+        torch, "compile", lambda model, **options: lambda images: shapes.append(images.shape) or model(images)
+    )
+    output, cpu = tmp_path / "vpm.safetensors", torch.device("cpu")
+    rows = run(Trainer(LOOK, drawn_images, dataset="drawn", output=output, device=cpu, workers=0, compiled=True))
+    assert np.isfinite([row.loss for row in rows]).all()
+    assert len(shapes) == len(rows)
+    assert set(shapes) == {(2 * LOOK.pids_per_batch * LOOK.images_per_pid, 3, 64, 32)}
 
 
 def test_without_it_a_batch_is_as_before(drawn_images):

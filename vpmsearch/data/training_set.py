@@ -185,11 +185,13 @@ class TrainingSet:
         ]
 
     def _low_rows(self, seed: Sequence[int]) -> int:
-        """The rows of T that a batch's low samples have: γ·h for a γ of the settings, and fewer than h."""
+        """The rows of T that a batch's low samples have: γ·h for a γ of the settings, at least 1 and fewer than h."""
         h, (least, most) = self.settings.map_size[0], self.settings.gamma
         rows = np.arange(1, h)
-        rows = rows[(rows >= h * least - 0.5) & (rows <= h * most + 0.5)]
-        return int(np.random.default_rng([*seed, _HEIGHT]).choice(rows))
+        near = rows[(rows >= h * least - 0.5) & (rows <= h * most + 0.5)]
+        if not len(near):  # every γ is within half a row of 0 or of the whole image
+            near = rows[:1] if h * least < 1 else rows[-1:]
+        return int(np.random.default_rng([*seed, _HEIGHT]).choice(near))
 
     def _strategy(self, rng: np.random.Generator) -> str:
         return self.settings.strategies[int(rng.integers(len(self.settings.strategies)))]

@@ -125,7 +125,9 @@ class Extractor:
         self.batch_size = batch_size or (256 if gpu else 32)
         self.workers = workers if workers is not None else (min(16, os.cpu_count() or 2) if gpu else 2)
         self.runtime = runtime or choose_runtime(weights, device)
-        self._eyes = SecondLook(self.runtime, weights.config) if weights.config.second_look else self.runtime
+        self._eyes = self.runtime
+        if weights.config.second_look:
+            self._eyes = SecondLook(self.runtime, weights.config, half=gpu)
 
     def __repr__(self) -> str:
         config = self.weights.config

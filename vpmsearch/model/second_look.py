@@ -8,6 +8,7 @@ were trained for it say so (docs/decisions/0026-second-look.md).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -55,10 +56,12 @@ class SecondLook:
 
     Args:
         runtime: computes both looks. config: of its weights.
+        half: `runtime.features` is faster than `runtime.see`, as in half precision on a GPU, so `features` uses it.
     """
 
-    def __init__(self, runtime: Runtime, config: WeightsConfig) -> None:
-        self._runtime, self._config = runtime, config
+    def __init__(self, runtime: Runtime, config: WeightsConfig, *, half: bool = False) -> None:
+        self._runtime, self._config, self._half = runtime, config, half
+        self._rows: int | None = None  # h, once it is needed without a `Sight`
 
     @property
     def name(self) -> str:
@@ -67,33 +70,49 @@ class SecondLook:
 
     def features(self, pixels: Pixels) -> RegionFeatures:
         """Visibility (B, p) and embeddings (B, p, d)."""
-        return self.see(pixels).features
+        if not self._half:
+            return self.see(pixels).features
+        if self._rows is None:
+            self._rows = self._runtime.see(pixels[:1]).probabilities.shape[2]
+        first = self._runtime.features(pixels)
+        found = RegionFeatures(first.visibility.copy(), first.embeddings.copy())
+        for rows, low in self._low(pixels, first, self._rows):
+            again = self._runtime.features(low)
+            found.visibility[rows] = _mean(first.visibility[rows], again.visibility)
+            found.embeddings[rows] = self._mean_embeddings(first.embeddings[rows], again.embeddings)
+        return found
 
     def see(self, pixels: Pixels) -> Sight:
         """And where the regions are; B ≥ 1."""
         first = self._runtime.see(pixels)
-        h = first.probabilities.shape[2]
-        heights = heights_to_see(first.visibility, self._config.num_regions, h)
-        if not heights.any():
-            return first
         found = replace(first, **{name: value.copy() for name, value in vars(first).items()})
-        for height in np.unique(heights[heights > 0]).tolist():
-            rows = np.flatnonzero(heights == height)
-            again = self._runtime.see(lowered(pixels[rows], height * pixels.shape[1] // h))
-            both = self._mean(first, rows, again)
+        for rows, low in self._low(pixels, first.features, first.probabilities.shape[2]):
+            both = self._mean(first, rows, self._runtime.see(low))
             found.visibility[rows], found.embeddings[rows], found.probabilities[rows] = vars(both).values()
         return found
 
+    def _low(self, pixels: Pixels, first: RegionFeatures, h: int) -> Iterator[tuple[Int64, Pixels]]:
+        """The images to see again: for each height their rows in the batch, and them at that height."""
+        heights = heights_to_see(first.visibility, self._config.num_regions, h)
+        for height in np.unique(heights[heights > 0]).tolist():
+            rows = np.flatnonzero(heights == height)
+            yield rows, lowered(pixels[rows], height * pixels.shape[1] // h)
+
     def _mean(self, first: Sight, rows: Int64, again: Sight) -> Sight:
         """The mean of two looks at the same images. `rows`: theirs in the first look."""
-        embeddings = _mean(first.embeddings[rows], again.embeddings)
-        if self._config.normalize_embeddings:
-            length = np.linalg.norm(embeddings, axis=2, keepdims=True)
-            embeddings = (embeddings / np.where(length > 0, length, 1)).astype(np.float32)
+        embeddings = self._mean_embeddings(first.embeddings[rows], again.embeddings)
         h, low = first.probabilities.shape[2], again.probabilities.shape[2]
         stretched = again.probabilities[:, :, (2 * np.arange(h) + 1) * low // (2 * h)]  # (B, p, low, w) -> (B, p, h, w)
         visibility = _mean(first.visibility[rows], again.visibility)
         return Sight(visibility, embeddings, _mean(first.probabilities[rows], stretched))
+
+    def _mean_embeddings(self, first: Float32, again: Float32) -> Float32:
+        """(B, p, d), of length 1 if the weights have them so."""
+        embeddings = _mean(first, again)
+        if self._config.normalize_embeddings:
+            length = np.linalg.norm(embeddings, axis=2, keepdims=True)
+            embeddings = (embeddings / np.where(length > 0, length, 1)).astype(np.float32)
+        return embeddings
 
 
 def _mean(one: Float32, other: Float32) -> Float32:

@@ -29,6 +29,8 @@ MAX_INPUT_PIXELS = 1 << 20
 MAX_TEXT = 200
 """Most characters of a name in a configuration; names are printed."""
 EXTENSIONS = ("occluder_class", "second_look")
+LEAST_HEIGHT = 32
+"""Fewest rows of pixels of an input that is seen a second time, as in training."""
 MAX_NUMBER = 1 << 16
 """A configuration with a larger size or count is taken for damaged: building its model would take all memory."""
 
@@ -86,6 +88,10 @@ class WeightsConfig:
             (self.architecture == "vpm" or not self.occluder_class, "only the architecture vpm has an occluder_class"),
             (isinstance(self.second_look, bool), "second_look is neither true nor false"),
             (self.architecture == "vpm" or not self.second_look, "only the architecture vpm takes a second_look"),
+            (
+                not self.second_look or (_sizes(self.input_size, 2) and self.input_size[0] >= LEAST_HEIGHT),
+                f"second_look needs an input_size of at least {LEAST_HEIGHT} rows",
+            ),
         ]
         return next((message for fine, message in checks if not fine), None)
 

@@ -137,15 +137,23 @@ class _Query:
         return depths.FIRST_DEPTH if self._layout.built else depths.LIST_DEPTH
 
     def answered(self, scope: Scope) -> SearchResult:
-        """Search the lists as deep as needed. Compare every image if there are few, or the lists missed too much."""
+        """Search the lists as deep as needed. Compare every image if there are few, if the query is beyond the index's
+        numbers, or if the lists missed too much.
+        """
         few = max(SCAN_BELOW, scope.k)
-        if not self._view.exceeds(self._reading, self._wanted, few):
+        if not self._view.exceeds(self._reading, self._wanted, few) or not self._fits_index():
             return self.scanned(scope.k)
         answer: Answer = deepen(self, self._query, scope)[0]
         if answer.short or (len(answer.best[0]) < scope.k and not answer.proved):
             return self.scanned(scope.k, before=answer)
         result = SearchResult((), len(answer.compared), False, {}, answer.depth, answer.proved, answer.closed)
         return self._with_matches(result, answer.best, answer.timer)
+
+    def _fits_index(self) -> bool:
+        """Whether the index of embeddings takes the query: one of float16 refuses numbers beyond its range."""
+        if not self._layout.built or self._layout.indexed == "vector":
+            return True
+        return bool((np.abs(self._query.embeddings[0, self._shown]) <= np.finfo(np.float16).max).all())
 
     def scanned(self, k: int, exact: bool = False, before: Answer | None = None) -> SearchResult:
         """Compare every image."""

@@ -140,7 +140,8 @@ class TrainingStep:
             return output, self._classifiers(output.embeddings, counted), self._taught(features[0])
         images = [self._normalised(pixels) for pixels in (batch.pixels, batch.low) if pixels is not None]
         with self._mixed_precision():
-            output = joined([self._forward(each) for each in images])
+            # Low images have many heights. Each would be compiled anew, and torch gives up after eight.
+            output = joined([self._forward(images[0]), *map(self._model, images[1:])])
             return output, self._classifiers(output.embeddings, counted), self._taught(images[0])
 
     @torch.no_grad()

@@ -74,6 +74,26 @@ def test_both_stores_give_the_same_answers(server_place, tmp_path, monkeypatch, 
                 assert [r.distance for r in y.regions] == pytest.approx([r.distance for r in x.regions], rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["hnsw", "ivf-flat"])
+def test_a_query_beyond_float16_is_answered_by_comparing_all(server_place, monkeypatch, kind):
+    """Until now the server refused it, as its index holds float16: "out of range for type halfvec"."""
+    monkeypatch.setattr("vpmsearch.search.server.SCAN_BELOW", 0)
+    gallery = make_features(40)
+    with create_index(server_place, INFO, embedding_dtype="float16", index_type=kind) as store:
+        ids = fill(store, gallery)
+        stored = gallery.embeddings.astype(np.float16).astype(np.float64)
+        for largest, listed in ((65504.0, True), (65505.0, False), (-1e12, False)):
+            query = RegionFeatures(np.array([[1, 0, 0, 0, 0, 0]], np.float32), np.zeros((1, 6, 8), np.float32))
+            query.embeddings[0, 0, 2] = largest
+            query.embeddings[0, 1] = 1e15  # not visible
+            found = searcher(store).search(query, 5)[0]
+            assert bool(found.depth) == listed
+            shown = np.flatnonzero(INFO.visible(gallery.visibility)[:, 0])
+            right = np.sort([np.linalg.norm(query.embeddings[0, 0] - stored[row, 0]) for row in shown])[:5]
+            np.testing.assert_allclose([match.distance for match in found.matches], right, rtol=1e-6)
+            assert {match.image_id for match in found.matches} <= {ids[row] for row in shown}
+
+
 def strictly(found):
     return [[(m.image_id, m.distance) for m in result.matches] for result in found]
 
