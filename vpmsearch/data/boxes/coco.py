@@ -101,7 +101,7 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
 
 def _rotation(attributes: dict[str, Any]) -> float:
     """The rotation of a box in degrees, as CVAT writes it: clockwise about the centre. 0 where there is none."""
-    value = attributes.get("rotation")
+    value: Any = attributes.get("rotation")
     return float(value) if _is_number(value) and math.isfinite(value) else 0.0
 
 
