@@ -55,6 +55,35 @@ def test_attributes_of_coco_are_written_as_those_of_a_list(frames: Path) -> None
     assert (found.attributes, found.track) == ((("age", "30"), ("bag", "true")), "4")
 
 
+@pytest.mark.parametrize(
+    ("rotation", "crop"),
+    [
+        (90, "xywh=11,9,18,12"),  # the centre of 14, 6, 12, 18 is 20, 15
+        (270.0, "xywh=11,9,18,12"),
+        (-45.0, "xywh=9,4,22,22"),  # (12 + 18) / √2 = 21.2 on each side
+        (45.0, "xywh=9,4,22,22"),
+        (180, "xywh=14,6,12,18"),
+        (360.0, "xywh=14,6,12,18"),
+    ],
+)
+def test_of_a_rotated_box_the_upright_box_around_is_taken_and_counted(frames: Path, rotation: float, crop: str) -> None:
+    """CVAT writes the box before its rotation, and the degrees as an attribute."""
+    box = BOX | {"bbox": [14, 6, 12, 18], "attributes": {"occluded": False, "rotation": rotation}}
+    with counting_not_taken() as aside:
+        (found,) = read_boxes(frames, coco(frames, annotations=[box]))
+    assert found.path.name == f"000001.png#{crop}"
+    assert dict(aside.counts) == {"rotations of boxes, of which the upright box around is taken": 1}
+
+
+@pytest.mark.parametrize("rotation", [0.0, 0, None, "left", True, float("nan"), float("inf"), [90]])
+def test_what_is_no_rotation_leaves_a_box_as_it_is(frames: Path, rotation: object) -> None:
+    box = BOX | {"bbox": [14, 6, 12, 18], "attributes": {"rotation": rotation}}
+    with counting_not_taken() as aside:
+        (found,) = read_boxes(frames, coco(frames, annotations=[box]))
+    assert found.path.name == "000001.png#xywh=14,6,12,18"
+    assert not aside.counts
+
+
 @pytest.mark.parametrize("frame", ["inf", "-inf", "+nan", "1e400", "1.5", "0", "-1"])
 def test_a_frame_of_a_list_that_is_no_number(frames: Path, frame: str) -> None:
     path = frames.parent / "boxes.csv"

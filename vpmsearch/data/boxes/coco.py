@@ -1,11 +1,13 @@
 """Boxes of COCO's JSON: a data set ({"images", "annotations", "categories"}) or a list of results.
 
 https://cocodataset.org/#format-data and #format-results: a box is [left, top, width, height] in pixels from 0.
+CVAT writes a rotated rectangle as the box before its rotation, with the degrees in the attribute "rotation".
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -80,6 +82,9 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
     except DataError as error:
         raise DataError(f"{printable(path)}: annotation {number}: {error}") from error
     x, y, width, height = map(float, box)
+    if rotation := _rotation(more):
+        not_taken.note("rotations of boxes, of which the upright box around is taken", picture.name or str(path))
+        x, y, width, height = _around(x, y, width, height, rotation)
     return FoundBox(
         x,
         y,
@@ -92,6 +97,19 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
         track,
         attributes=attributes,
     )
+
+
+def _rotation(attributes: dict[str, Any]) -> float:
+    """The rotation of a box in degrees, as CVAT writes it: clockwise about the centre. 0 where there is none."""
+    value: Any = attributes.get("rotation")
+    return float(value) if _is_number(value) and math.isfinite(value) else 0.0
+
+
+def _around(x: float, y: float, width: float, height: float, degrees: float) -> tuple[float, float, float, float]:
+    """The smallest upright box around a box that is rotated about its centre: left, top, width, height."""
+    cos, sin = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    wide, high = width * cos + height * sin, width * sin + height * cos
+    return x + (width - wide) / 2, y + (height - high) / 2, wide, high
 
 
 def _people(categories: Any, path: Path) -> set[Any]:
