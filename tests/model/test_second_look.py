@@ -15,12 +15,13 @@ from PIL import Image
 from tiny_weights import write_weights
 
 from vpmsearch.data.crops import CropBox, region_labels, visible_regions
+from vpmsearch.data.images import at_height
 from vpmsearch.errors import WeightsError
 from vpmsearch.model.device import choose_device
 from vpmsearch.model.export import export_onnx
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.runtime import Sight
-from vpmsearch.model.second_look import FULL, LEAST, MOST, SecondLook, heights_to_see, lowered
+from vpmsearch.model.second_look import FULL, LEAST, MOST, SecondLook, heights_to_see
 from vpmsearch.model.torch_runtime import TorchRuntime
 from vpmsearch.model.weights import read_metadata, read_weights, save_weights
 
@@ -136,7 +137,7 @@ def test_on_a_gpu_features_are_computed_in_half_precision(tmp_path, unit):
     found = SecondLook(Halved(), config, half=True).features(images)
     first, low = (
         Halved().features(images),
-        [Halved().features(lowered(images[[row]], x)) for row, x in ((1, 32), (2, 24))],
+        [Halved().features(at_height(images[row], x)[None]) for row, x in ((1, 32), (2, 24))],
     )
     np.testing.assert_array_equal(found.embeddings[0], first.embeddings[0])
     for row, again in zip((1, 2), low, strict=True):
@@ -208,7 +209,7 @@ def test_the_extractor_takes_it_as_the_weights_say(with_look, monkeypatch):
     once, twice = (Extractor(weights, cpu).extract_images([picture]) for weights in (plain, read_weights(with_look)))
     runtime = TorchRuntime(plain, cpu)
     pixels = np.asarray(picture)[None]
-    again = see(runtime, lowered(pixels, 32)).embeddings
+    again = see(runtime, at_height(pixels[0], 32)[None]).embeddings
     np.testing.assert_allclose(twice.embeddings, (once.embeddings + again) / 2, rtol=1e-5, atol=1e-6)
     assert np.abs(twice.embeddings - once.embeddings).max() > 1e-3
     np.testing.assert_array_equal(Extractor(read_weights(with_look), cpu).see(picture).embeddings, twice.embeddings)

@@ -65,9 +65,7 @@ def sample_crop(strategy: str, gamma: float, rng: np.random.Generator) -> CropBo
         return CropBox(left=1 - gamma)
     if strategy == "random":
         height = float(np.exp(rng.uniform(np.log(gamma), 0)))  # log-uniform in [γ, 1]: tall and wide are equally likely
-        width = gamma / height
-        left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
-        return CropBox(left, top, min(left + width, 1.0), min(top + height, 1.0))
+        return _anywhere(gamma / height, height, rng)
     raise DataError(f"unknown crop strategy {strategy!r}; choose one of {', '.join(STRATEGIES)}")
 
 
@@ -81,7 +79,11 @@ def low_crop(strategy: str, height: float, rng: np.random.Generator) -> CropBox:
     height = min(max(height, 0.05), 1.0)
     if strategy != "random":
         return sample_crop("bilateral", height, rng)
-    width = float(rng.uniform(0.6, 1))
+    return _anywhere(float(rng.uniform(0.6, 1)), height, rng)
+
+
+def _anywhere(width: float, height: float, rng: np.random.Generator) -> CropBox:
+    """A window of this size, in fractions of the image's, at a place drawn evenly."""
     left, top = float(rng.uniform(0, 1 - width)), float(rng.uniform(0, 1 - height))
     return CropBox(left, top, min(left + width, 1.0), min(top + height, 1.0))
 

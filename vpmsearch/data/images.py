@@ -215,6 +215,11 @@ def to_array(
     return np.array(resized, dtype=np.uint8)
 
 
+def at_height(pixels: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    """An image (H, W, 3) resized to another height in pixels: (height, W, 3). Training and the second look use this."""
+    return np.array(Image.fromarray(pixels).resize((pixels.shape[1], height), Image.Resampling.BILINEAR))
+
+
 def hash_of(data: bytes) -> str:
     """`content_hash` of a file with these bytes."""
     # Truncated, not BLAKE2b-128: so the 32-byte hashes of old indexes can be shortened to these.

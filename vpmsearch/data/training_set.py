@@ -24,7 +24,7 @@ from vpmsearch.data.crops import (
     visible_regions,
 )
 from vpmsearch.data.datasets import LabelledImage
-from vpmsearch.data.images import load_image, to_array
+from vpmsearch.data.images import at_height, load_image, to_array
 from vpmsearch.data.occluders import Occluder, drawn_occluder, occluded
 from vpmsearch.data.poor import grey
 from vpmsearch.errors import DataError
@@ -224,9 +224,7 @@ class TrainingSet:
         if settings.erase and rng.random() < settings.erase:
             pixels = erased(pixels, rng)
         if rows is not None:
-            height, width = settings.input_size
-            low = (width, height * rows // settings.map_size[0])
-            pixels = np.array(Image.fromarray(pixels).resize(low, Image.Resampling.BILINEAR))  # as SecondLook does
+            pixels = at_height(pixels, settings.input_size[0] * rows // settings.map_size[0])
         return Sample(pixels, *self._labelled(box, occluder, rows))
 
     def _labelled(self, box: CropBox, occluder: Occluder | None, rows: int | None = None) -> tuple[Int64, Bool]:

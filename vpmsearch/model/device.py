@@ -34,8 +34,15 @@ def check_name(name: str) -> None:
     Raises:
         DeviceError: an unknown name.
     """
-    if name != "auto" and not _NAME.fullmatch(name):
+    if name != "auto":
+        _parts(name)
+
+
+def _parts(name: str) -> re.Match[str]:
+    parts = _NAME.fullmatch(name)
+    if parts is None:
         raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
+    return parts
 
 
 def choose_device(name: str = "auto") -> Device:
@@ -46,9 +53,7 @@ def choose_device(name: str = "auto") -> Device:
     """
     if name == "auto":
         return Device("cuda") if _gpus() else CPU
-    check_name(name)
-    parts = _NAME.fullmatch(name)
-    assert parts is not None
+    parts = _parts(name)
     kind, index = parts[1], None if parts[2] is None else int(parts[2])
     if kind == "cuda" and (index or 0) >= _gpus():
         lacks = "" if find_spec("torch") else "; a GPU also needs torch: pip install 'vpmsearch[train]'"

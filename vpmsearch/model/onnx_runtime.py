@@ -166,11 +166,10 @@ def _by_torch(weights: LoadedWeights) -> list[tuple[NDArray[np.uint8], list[Floa
     from vpmsearch.model.export import PixelModel
 
     config = weights.config
-    height, width = config.input_size
     module = PixelModel(weights.model, config.mean, config.std).eval()
     examples = []
-    for seen in (height, height // 2) if config.second_look else (height,):
-        noise = np.random.default_rng().integers(0, 256, (2, seen, width, 3), dtype=np.uint8)
+    for height in config.heights_to_check:
+        noise = np.random.default_rng().integers(0, 256, (2, height, config.input_size[1], 3), dtype=np.uint8)
         with torch.inference_mode():
             expected = [output.numpy() for output in module(torch.from_numpy(noise))]
         if not all(np.isfinite(output).all() for output in expected):

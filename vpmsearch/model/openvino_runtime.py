@@ -115,11 +115,10 @@ class OpenVinoRuntime:
     def _check(self) -> None:
         """Compare with onnxruntime, once for each version of OpenVINO: a new version finds no compiled model kept."""
         config = self._weights.config
-        height, width = config.input_size
         session = open_session(self._content)
         tolerance = TOLERANCES[self._weights.precision]
-        for seen in (height, height // 2) if config.second_look else (height,):
-            noise = np.random.default_rng(0).integers(0, 256, (2, seen, width, 3), dtype=np.uint8)
+        for height in config.heights_to_check:
+            noise = np.random.default_rng(0).integers(0, 256, (2, height, config.input_size[1], 3), dtype=np.uint8)
             expected = session.run(list(onnx_file.OUTPUTS), {onnx_file.INPUT: noise}) if session else None
             if expected is None or not all(
                 np.allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
+from vpmsearch.data.images import at_height
 from vpmsearch.model.runtime import Pixels, Runtime, Sight
 from vpmsearch.model.weights_file import WeightsConfig
 from vpmsearch.types import Float32, Int64, RegionFeatures
@@ -22,7 +21,7 @@ from vpmsearch.types import Float32, Int64, RegionFeatures
 LEAST, MOST = 0.3, 0.6
 """Shares of a person's height between which an image is seen again. A lower image is seen as if it showed `LEAST`.
 
-Above `MOST` an image is hardly stretched, and a second look would take more than 1.6 times the time.
+Above `MOST` an image is hardly stretched, and a second look would cost nearly as much as the first.
 """
 FULL = 0.75
 """A row of regions is taken to be shown whole if it is at least this share of the largest one."""
@@ -96,7 +95,7 @@ class SecondLook:
         heights = heights_to_see(first.visibility, self._config.num_regions, h)
         for height in np.unique(heights[heights > 0]).tolist():
             rows = np.flatnonzero(heights == height)
-            yield rows, lowered(pixels[rows], height * pixels.shape[1] // h)
+            yield rows, np.stack([at_height(image, height * pixels.shape[1] // h) for image in pixels[rows]])
 
     def _mean(self, first: Sight, rows: Int64, again: Sight) -> Sight:
         """The mean of two looks at the same images. `rows`: theirs in the first look."""
@@ -117,9 +116,3 @@ class SecondLook:
 
 def _mean(one: Float32, other: Float32) -> Float32:
     return (one + other) / np.float32(2)
-
-
-def lowered(pixels: Pixels, height: int) -> NDArray[np.uint8]:
-    """Images (B, H, W, 3) resized to a height in pixels: (B, height, W, 3). Training does the same."""
-    size = (pixels.shape[2], height)
-    return np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)) for image in pixels])

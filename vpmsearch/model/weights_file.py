@@ -29,6 +29,7 @@ MAX_INPUT_PIXELS = 1 << 20
 MAX_TEXT = 200
 """Most characters of a name in a configuration; names are printed."""
 EXTENSIONS = ("occluder_class", "second_look")
+"""Settings beyond the paper. Files from before one of them do not have its key."""
 LEAST_HEIGHT = 32
 """Fewest rows of pixels of an input that is seen a second time, as in training."""
 MAX_NUMBER = 1 << 16
@@ -94,6 +95,12 @@ class WeightsConfig:
             ),
         ]
         return next((message for fine, message in checks if not fine), None)
+
+    @property
+    def heights_to_check(self) -> tuple[int, ...]:
+        """Heights in pixels of images on which two runtimes of the model are compared."""
+        height = self.input_size[0]
+        return (height, height // 2) if self.second_look else (height,)
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as plain values, as it is written.
