@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from vpmsearch.store import GalleryStore
 from vpmsearch.store.folder.catalog import Catalog
-from vpmsearch.store.folder.columns import Labels
+from vpmsearch.store.folder.label_column import Labels
 from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
 from vpmsearch.store.folder.locking import holders
 from vpmsearch.types import ImageRecord, ModelInfo, RegionFeatures, SearchFilter
