@@ -63,7 +63,7 @@ def compact(
         remove_leftovers(folder)
         old = _embeddings(folder, found.segments)
         _rewrite(folder, catalog, found, on_build)
-        with suppress(VpmsearchError, OSError):  # without them opening takes longer
+        with suppress(VpmsearchError):  # without them opening takes longer
             complete(folder, catalog)
         deadline = time.monotonic() + wait_seconds
         emptied = catalog.truncate_wal(wait_seconds)

@@ -6,11 +6,13 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from vpmsearch.errors import StoreError
 from vpmsearch.store.folder import label_file
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.store.folder.files import check_folder, segment_folder
 from vpmsearch.store.folder.label_file import LABELS_NAME, LEFT
+from vpmsearch.store.folder.labels import ImageLabels
 
 
 def complete(folder: Path, catalog: Catalog, anew: Collection[int] = ()) -> None:
@@ -22,7 +24,7 @@ def complete(folder: Path, catalog: Catalog, anew: Collection[int] = ()) -> None
         anew: segments whose files are written in any case.
 
     Raises:
-        StoreError, OSError: one cannot be written, which does no harm.
+        StoreError: one cannot be written, for example as the disk is full. That does no harm: the catalog is read.
     """
     with catalog.read() as reader:
         if reader.older:
@@ -36,12 +38,21 @@ def complete(folder: Path, catalog: Catalog, anew: Collection[int] = ()) -> None
         check_folder(place)
         if segment_id not in anew and _is_there(place / LABELS_NAME, written.get(segment_id)):
             continue
-        for left in place.glob(f"{LEFT}*"):  # of a writer that was killed
-            with suppress(OSError):  # a folder is none of ours
-                left.unlink()
         with catalog.read() as reader:
             labels = reader.labels(segment_id)
-        catalog.note_labels(segment_id, label_file.write(place, labels))
+        catalog.note_labels(segment_id, _write(place, labels))
+
+
+def _write(place: Path, labels: ImageLabels) -> FileSum:
+    for left in place.glob(f"{LEFT}*"):  # of a writer that was killed
+        with suppress(OSError):  # a folder is none of ours
+            left.unlink()
+    try:
+        return label_file.write(place, labels)
+    except OSError as error:
+        raise StoreError(
+            f"{place / LABELS_NAME} cannot be written ({error.strerror or error}); mend that and repeat"
+        ) from error
 
 
 def _is_there(path: Path, written: FileSum | None) -> bool:

@@ -68,7 +68,7 @@ class GalleryWriter(PendingWriter):
         if self._postponed:
             with suppress(VpmsearchError):
                 self._merge(sys.maxsize)
-        with suppress(VpmsearchError, OSError):  # without them opening takes longer
+        with suppress(VpmsearchError):  # without them opening takes longer
             complete(self._folder, self._catalog)
 
     def _check_entered(self) -> None:
