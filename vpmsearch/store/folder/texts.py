@@ -198,8 +198,10 @@ class Hashes:
             ValueError: says what is wrong.
         """
         self.raw.check_places("content_hash")
-        for row in np.flatnonzero(self.plain).tolist():
-            self.raw.at(row)
+        lengths = np.diff(self.raw.starts)
+        starts = np.cumsum(np.append(0, lengths[self.plain]))
+        if starts[-1]:
+            Texts(self.raw.data[np.repeat(self.plain, lengths)], starts).check("content_hash")
 
 
 def _raw(value: object) -> bytes | None:
