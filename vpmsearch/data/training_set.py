@@ -161,6 +161,14 @@ class TrainingSet:
         targets = self.targets[shown]
         return Batch(_stacked(pixels), labels, visible, targets, shown, _stacked(low) if low else None)
 
+    def whole(self, indices: Int64) -> NDArray[np.uint8]:
+        """Whole images as they are, with nothing drawn: (n,) indices -> (n, 3, H, W) RGB.
+
+        Raises:
+            ImageError: an image cannot be read.
+        """
+        return _stacked([to_array(self._decoded(int(index)), self.settings.input_size) for index in indices])
+
     def _views(self, index: int, rng: np.random.Generator, rows: int | None) -> list[Sample]:
         """The image cut, or whole and cut."""
         settings = self.settings

@@ -59,6 +59,7 @@ class TrainSettings:
     cuts: int = 1  # cuts of each image in a batch, in addition to the whole image; above 1 needs consistency_weight
     whole_share: float = 0.0  # share of the cuts that show the whole image
     second_look: bool = False  # the last cut of each image is seen at its own height; not in the paper
+    style_mixing: float = 0.0  # share of samples that get another one's style (`vpmsearch.training.style`)
 
     epochs: int = 60
     steps: int | None = None  # end after this many and fit the cosine to them; may be changed at --resume
@@ -78,6 +79,7 @@ class TrainSettings:
     gradient_clip: float | None = None  # largest norm of the gradient
 
     classifier: Classifier = "two-layer"
+    class_means: int = 0  # above 0: classifiers start from the mean of so many images of each identity; needs bnneck
     label_smoothing: float = 0.0
     margin: float | None = 1.0  # α of Eq. 7; None: soft margin
     region_loss_reduction: Reduction = "mean"
@@ -122,7 +124,7 @@ class TrainSettings:
         yield few, "a batch needs two identities and two images of each"
         yield self.cuts < 1, "cuts must be at least 1"
         yield not 0 <= self.box_jitter <= 0.4, "box_jitter must be in [0, 0.4]"
-        for name in ("degrade", "grey", "occlude", "whole_share", "erase", "label_smoothing"):
+        for name in ("degrade", "grey", "occlude", "whole_share", "erase", "label_smoothing", "style_mixing"):
             yield not 0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1]"
         for name in ("shift", "color_jitter", "average_decay"):
             yield not 0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)"
@@ -139,6 +141,10 @@ class TrainSettings:
         yield self.second_look and self.architecture != "vpm", f"{self.architecture} takes no second_look"
         alone = self.teacher and not (views and self.average_decay)
         yield alone, "a teacher needs a consistency_weight, and an average_decay: it is the average"
+        yield self.class_means == 1, "class_means must be 0, or at least 2: one image is no mean"
+        yield self.class_means > 0 and self.classifier != "bnneck", "class_means needs the classifier bnneck"
+        frozen = self.backbone == "osnet" and self.freeze_stages > 0
+        yield self.style_mixing > 0 and not frozen, "style_mixing needs the trunk osnet with frozen stages"
         sighted = self.region_loss_weight > 0 or self.identity_visibility or self.triplet_visibility
         wanted = "region_loss_weight 0, identity_visibility false and triplet_visibility false"
         yield self.architecture == "stripes" and sighted, f"stripes need {wanted}"
@@ -188,5 +194,5 @@ THE_END = ("epochs", "steps")
 _LATER = (
     *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
     *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
-    *("occlude", "occluder_class", "locator_learning_rate", "second_look"),
+    *("occlude", "occluder_class", "locator_learning_rate", "second_look", "style_mixing", "class_means"),
 )

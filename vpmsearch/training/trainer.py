@@ -14,13 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.training_set import Batch, TrainingSet
 from vpmsearch.errors import TrainingError
-from vpmsearch.model.vpm import Vpm
+from vpmsearch.model.vpm import Vpm, VpmOutput
 from vpmsearch.model.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.system.parallel import map_ahead
 from vpmsearch.training import parts
@@ -30,6 +31,7 @@ from vpmsearch.training.compiled import CompiledForward
 from vpmsearch.training.learning import LearningPart, one_thread_an_operation
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
 from vpmsearch.training.losses import RegionClassifiers
+from vpmsearch.training.means import start_from_means
 from vpmsearch.training.optimizer import build_optimizer, set_learning_rate
 from vpmsearch.training.ranks import ranks_here, synchronised
 from vpmsearch.training.settings import TrainSettings
@@ -162,6 +164,8 @@ class Trainer:
         progress = Progress(0, 0, self._run_identity())
         if resume and self.files.checkpoint.is_file():
             progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
+        elif self.settings.class_means and not self.kept_classifiers:
+            self._start_from_means()
         self.ranks.check_alike(progress.steps, self.device)
         rows = self._logged(progress.steps)
         if self.ranks.first and progress.epochs >= self.settings.epochs and not self.files.weights.is_file():
@@ -178,6 +182,21 @@ class Trainer:
                 on_epoch(epoch, self.result)
             self.ranks.wait()
         return self.files.weights
+
+    def _start_from_means(self) -> None:
+        """Set the classifiers from the model that the run starts from."""
+
+        def see(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> VpmOutput:
+            images = self._normalised(pixels)
+            if self._frozen is None or self._learning is None:
+                output: VpmOutput = self.model(images)
+                return output
+            features = self._learning.of_another(self.model.backbone, self._frozen(images))
+            return self.model.see_regions(features)
+
+        self.module.eval()
+        with self._threads():
+            start_from_means(self.classifiers, self.memory, self.data, see, self.settings.class_means, self.workers)
 
     def _train_epoch(
         self, progress: Progress, order: Sequence[Int64], rows: list[LossRow], on_step: Callable[[LossRow], None]
