@@ -95,7 +95,7 @@ class TrainSettings:
     triplet_weight: float = 1.0  # of L_tri in Eq. 8
     identity_visibility: bool = True  # L_ID over the visible regions, Eq. 6; false: over all
     triplet_visibility: bool = True  # L_tri over the regions visible in both images, Eq. 7; false: over all
-    bfloat16: bool = False  # the trunk computes in bfloat16 also on a CPU; regions and losses do not
+    bfloat16: bool = False  # the trunk computes in bfloat16 also on a CPU that has it; regions and losses do not
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -181,11 +181,12 @@ class TrainSettings:
     def identity(self) -> dict[str, Any]:
         """The settings that must be the same when a run is resumed.
 
-        Two kinds are left out. A setting that older checkpoints do not have counts only if it differs from its default.
-        The end of a run may be moved: on a busy machine nobody knows at the start how far a run will get.
+        Three kinds are left out. A setting that older checkpoints do not have counts only if it differs from its
+        default. The end of a run may be moved: on a busy machine nobody knows at the start how far a run will get.
+        `class_means` has no effect on a run that goes on.
         """
         usual = {item.name: item.default for item in fields(self)}
-        kept = {k: v for k, v in self.to_json().items() if k not in THE_END}
+        kept = {k: v for k, v in self.to_json().items() if k not in (*THE_END, "class_means")}
         return {k: v for k, v in kept.items() if k not in _LATER or v != usual[k]}
 
 
@@ -194,5 +195,5 @@ THE_END = ("epochs", "steps")
 _LATER = (
     *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
     *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
-    *("occlude", "occluder_class", "locator_learning_rate", "second_look", "style_mixing", "class_means"),
+    *("occlude", "occluder_class", "locator_learning_rate", "second_look", "style_mixing"),
 )

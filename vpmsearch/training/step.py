@@ -20,6 +20,7 @@ from vpmsearch.training.learning import LearningPart
 from vpmsearch.training.log import LossRow
 from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_rows, vpm_loss
 from vpmsearch.training.memory import GalleryMemory
+from vpmsearch.training.precision import has_bfloat16
 from vpmsearch.training.ranks import Ranks
 from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.style import mixed_styles
@@ -173,7 +174,8 @@ class TrainingStep:
         return output.embeddings
 
     def _mixed_precision(self) -> torch.autocast:
-        enabled = self._device.type == "cuda" or self._settings.bfloat16
+        asked = self._device.type == "cuda" or self._settings.bfloat16
+        enabled = asked and has_bfloat16(self._device)
         return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
 
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:

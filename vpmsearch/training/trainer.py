@@ -33,6 +33,7 @@ from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
 from vpmsearch.training.losses import RegionClassifiers
 from vpmsearch.training.means import start_from_means
 from vpmsearch.training.optimizer import build_optimizer, set_learning_rate
+from vpmsearch.training.precision import has_bfloat16
 from vpmsearch.training.ranks import ranks_here, synchronised
 from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.start import start
@@ -61,6 +62,7 @@ class Trainer:
 
     Attributes:
         kept_classifiers: whether the run starts with the identity classifiers of a checkpoint.
+        half_precision: whether the trunk computes in bfloat16: if the settings ask for it and the device has it.
 
     Raises:
         DataError: too few identities, or an image without a pid. ModelError: settings or initial weights do not fit.
@@ -105,10 +107,11 @@ class Trainer:
         self.optimizer = build_optimizer(settings, self.model, self.classifiers)
         self.sampler = parts.build_sampler(settings, self.data, domains)
         self._normalised = parts.PixelNormaliser(settings.backbone, device)
+        self.half_precision = settings.bfloat16 and has_bfloat16(device)
         self._frozen = parts.build_frozen(settings, self.model, device, frozen_runtime, compiled=compiled)
         self._learning: LearningPart | None = None
         if self._frozen is not None:
-            self._learning = LearningPart(self.model.backbone, half=settings.bfloat16, threads=max(workers, 1))
+            self._learning = LearningPart(self.model.backbone, half=self.half_precision, threads=max(workers, 1))
         self._step = TrainingStep(
             settings,
             self.model,
