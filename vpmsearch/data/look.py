@@ -49,7 +49,7 @@ class Look:
     kind: a key of `TITLES`. columns: what each is read as; empty where the format has none. rows: images or boxes.
     pictures: that the boxes are in; of a list of images as many as rows. people, cameras, tracks: different ones.
     unlabelled: rows without a pid. captured: the first and the last time. splits, attributes: how many rows have
-    each. left_out: what is not read, by kind. examples: the first rows. missing: the first image that is not there, if
+    each. left_out: what is left aside, by kind. examples: the first rows. missing: the first image that is not there, if
     one of the examples is not; boxes have no pictures yet.
     """
 

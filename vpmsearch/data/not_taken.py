@@ -1,4 +1,4 @@
-"""Counts what a walk through a gallery skipped, by kind, so that it can be reported."""
+"""Counts what was left aside while a gallery was read, by kind, so that it can be reported."""
 
 from __future__ import annotations
 
