@@ -74,7 +74,9 @@ function say(text, verdict = null) {
   by("status").classList.remove("error");
   const word = verdict && verdict[0].toUpperCase() + verdict.slice(1);
   const said = word ? [element("strong", { class: "verdict", "data-verdict": verdict }, element("span", { "aria-hidden": "true" }, SIGNS[verdict]), ` ${word}`), " "] : [];
-  const find = verdict === "no person" && state.photos.some(({ image }) => image?.naturalWidth > image?.naturalHeight)
+  // A whole photograph that is wider than high may be a scene, of which the answer says little.
+  const mayBeScene = state.photos.some(({ image, box }) => !box && image?.naturalWidth > image?.naturalHeight);
+  const find = verdict && verdict !== "match" && mayBeScene
     ? [" ", element("button", { type: "button", class: "find", onclick: () => changed("find people") }, "Find the people in it")] : [];
   by("status").replaceChildren(...said, text, ...find);
 }
