@@ -185,8 +185,8 @@ class _Plain:
     def __call__(self, n: int, note: str = "") -> None:
         self._done += n
         now = time.monotonic()
-        # What begins after the last of them, such as building indexes, is not counted and may be silent for long. So its
-        # begin is said at once, and its end too: else the last line would say that it was left half done.
+        # What begins after the last of them, such as building indexes, is not counted and may be silent for long. That
+        # it begins is said at once. That it ends is said too: else the last line would say that it was left half done.
         apart = self._done >= self._total and not n
         begins = apart and note and not self._note
         ends = apart and self._note and not note and self._note != self._said
