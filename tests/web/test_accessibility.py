@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,7 +58,7 @@ def opened(driver) -> Iterator[Callable[..., Page]]:  # noqa: F811
 @widths
 def test_the_login(opened, service, width, scheme):
     with serving(service, ServeSettings(port=0, token=TOKEN)) as address:
-        page = opened(address, width, scheme)  # noqa: F811
+        page = opened(address, width, scheme)
         page.until(lambda: page.one("#login").is_displayed())
         assert focused(page) == "token"
         check(page, "the login")
@@ -81,7 +80,7 @@ def test_people_of_a_photograph(opened, scene, extractor, monkeypatch, width, sc
     with GalleryStore.create(scene.parent / "index", extractor.weights.info) as store:
         index_gallery(store, extractor, read_boxes(scene.parent, scene.parent / "b.csv"))
         with serving(SearchService(store, extractor, max_pixels=1_000_000), ServeSettings(port=0)) as address:
-            page = opened(address, width, scheme)  # noqa: F811
+            page = opened(address, width, scheme)
             page.until(lambda: "images" in page.one("#stats").text)
             page.keep_itself()
             page.choose(scene)
@@ -169,7 +168,7 @@ def test_images_whose_files_are_gone(opened, own_service, tmp_path, scheme):
     for path in (tmp_path / "gallery").iterdir():
         path.unlink()
     with serving(own_service, ServeSettings(port=0)) as address:
-        page = opened(address, scheme=scheme)  # noqa: F811
+        page = opened(address, scheme=scheme)
         page.choose(half)
         page.until(lambda: page.all("#results .open .quiet"))  # of those in sight
         page.click(".card:nth-child(1) .confirm")
@@ -207,7 +206,7 @@ def test_every_verdict(opened, own_service, files, tmp_path, scheme):  # noqa: F
         for word, *limits in (("Match", 1e6, 1e6), ("Unsure", -10.0, 1e6), ("No match", -90.0, 1e-6)):
             calibrate(own_service, *limits)
             for file in (files[0], wide):
-                page = opened(address, scheme=scheme)  # noqa: F811
+                page = opened(address, scheme=scheme)
                 page.choose(file)
                 check(page, word)
                 told[word, file.stem] = (page.one("#status .verdict").text, bool(page.all("#status .find")))
