@@ -7,7 +7,7 @@ in it; of a larger row the server moves out only as many embeddings as it must.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -81,19 +81,21 @@ class Layout:
 
     def eq4(self, regions: Sequence[int]) -> str:
         """Eq. 4 of an image that shows any of the regions. As float32, as in a folder: equal images must tie."""
-        weighed = _sum(f"{_weight(region)} * ({self.exactly(region)})" for region in regions)
-        return f"({weighed} / {total(regions)})::real"
+        return f"({_sum(regions, self.exactly)} / {total(regions)})::real"
 
 
-def total(regions: Iterable[int]) -> str:
+def total(regions: Sequence[int]) -> str:
     """The sum of an image's weights, 0 where it shows none of the regions; weights of the query are %(w0)s, %(w1)s …"""
-    return _sum(_weight(region) for region in regions)
+    return _sum(regions)
 
 
-def _weight(region: int) -> str:
-    return f"f.{visibility(region)}::float8 * %(w{region})s::float8"
-
-
-def _sum(terms: Iterable[str]) -> str:
-    """A sum; terms that are NULL count as 0."""
-    return f"({' + '.join(f'coalesce({term}, 0)' for term in terms)})"
+def _sum(regions: Sequence[int], times: Callable[[int], str] | None = None) -> str:
+    """The sum of the weights of the regions that an image shows, each multiplied by something."""
+    terms = []
+    for region in regions:
+        term = f"f.{visibility(region)}::float8 * %(w{region})s::float8"
+        if times is not None:
+            term += f" * ({times(region)})"
+        # Not coalesce, which postgres_fdw does not send to shards.
+        terms.append(f"CASE WHEN f.{visibility(region)} IS NULL THEN 0 ELSE {term} END")
+    return f"({' + '.join(terms)})"
