@@ -36,7 +36,7 @@ from vpmsearch.store.postgres.verify import STRANGERS
 from vpmsearch.store.postgres.view import ServerView
 from vpmsearch.types import Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
-EF_LEAST, EF_MOST = 64, 1000
+EF_LEAST, EF_MOST = 50, 1000
 """hnsw.ef_search: at least what good lists need, at most what pgvector allows. Iterative scans go deeper from there."""
 PROBES_LEAST, PROBED = 32, 32
 """ivfflat searches at least the first number of lists, and at least one of every second number of them."""
@@ -245,8 +245,9 @@ class _Query:
         reached = np.flatnonzero(boxes_within(cells.low, cells.high, weights, tau, limit))
         if len(reached) == 0:
             return np.zeros(0, np.int64)
+        # As bytes (b): psycopg spends milliseconds on thousands of cells as text.
         values = dict(self._only.values) | {"cells": [cells.found[i] for i in reached.tolist()]}
-        where = self._only.where("i.cell = ANY(%(cells)s)")
+        where = self._only.where("i.cell = ANY(%(cells)b)")
         rows = self._reading.rows(f"SELECT i.id, i.visibility FROM image i{where} LIMIT {BOUND_AT_MOST + 1}", values)
         if len(rows) > BOUND_AT_MOST:
             return None
