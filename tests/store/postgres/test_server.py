@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from galleries import INFO, fill, make_calibration, make_features, make_records
+from oracles import visibility_weighted_distance
 from postgres_server import PostgresServer
 
 from vpmsearch.errors import DataError, ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
@@ -264,6 +267,59 @@ def test_large_embeddings_are_indexed_in_half_precision(server_place, new_place,
     with ServerStore.create(new_place(), ModelInfo(1, 4001, "w"), index_type="flat") as store:
         fill(store, make_features(2, p=1, d=4001))
         assert store.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("dtype", "d", "moved"), [("float32", 256, False), ("float32", 512, True), ("float16", 512, False)]
+)
+def test_a_row_leaves_its_page_only_where_it_must(
+    postgres_server: PostgresServer, server_place, monkeypatch, dtype, d, moved
+):
+    """Six embeddings of 512 float32 are more than a page of 8 KiB: some are kept out of line, and all are found."""
+    monkeypatch.setattr("vpmsearch.search.server.SCAN_BELOW", 0)
+    gallery, queries = people(60, d), people(4, d, seed=1)
+    gallery.visibility[:] = 1 / 6  # all regions of all images
+    with ServerStore.create(server_place, ModelInfo((6, 1), d, "w"), embedding_dtype=dtype, index_type="hnsw") as store:
+        ids = fill(store, gallery)
+        assert store.verify().ok
+        stored = gallery.embeddings.astype(dtype).astype(np.float64)
+        assert (store.snapshot.features_of(ids).embeddings == stored).all()
+        counted = np.where(store.model_info.visible(queries.visibility), queries.visibility, np.float32(0))
+        right = visibility_weighted_distance(queries.embeddings, counted, stored, gallery.visibility)
+        for exact in (True, False):
+            for row, found in enumerate(searcher(store).search(queries, 60, exact)):
+                assert [match.image_id for match in found.matches] == [ids[i] for i in np.argsort(right[row])]
+                assert [match.distance for match in found.matches] == pytest.approx(np.sort(right[row]), rel=1e-6)
+    where = server_place.text.partition("search_path%3D")[2].partition("%2C")[0]
+    beside = "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = "
+    assert postgres_server.execute(f"{beside} '{where}.image_feature'::regclass") == [(moved,)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_copied_rows_hold_null_for_what_is_not_visible(dtype):
+    """Read back by the layout that PostgreSQL's manual gives, a byte after the other."""
+    features, ids = make_features(5, p=3, d=4), np.array([7, 8, 2**40, 10, 11])
+    visible = features.visibility > 0.1
+    visible[1], visible[2] = False, True
+    features.embeddings[~visible] = 1e30  # beyond float16
+    data = io.BytesIO(encoding.feature_rows(ids, features, visible, dtype))
+
+    def number(kind: str) -> float:
+        return struct.unpack(f">{kind}", data.read(struct.calcsize(kind)))[0]
+
+    kind, size = ("f", 4) if dtype == "float32" else ("e", 2)
+    for row, image_id in enumerate(ids.tolist()):
+        assert (number("h"), number("i"), number("q")) == (7, 8, image_id)
+        for region in range(3):
+            if visible[row, region]:
+                assert (number("i"), number("f")) == (4, features.visibility[row, region])
+                assert (number("i"), number("h"), number("h")) == (4 + 4 * size, 4, 0)
+                values = np.array([number(kind) for _ in range(4)])
+                assert (values == features.embeddings[row, region].astype(dtype)).all()
+            else:
+                assert (number("i"), number("i")) == (-1, -1)
+    assert data.read() == b""
+    assert encoding.feature_rows(ids[:0], features[:0], visible[:0], dtype) == b""
 
 
 # several writers --------------------------------------------------------------------------------------------------
