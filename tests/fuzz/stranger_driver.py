@@ -202,7 +202,8 @@ SCHEMAS = [
 PATHS = ("catalog.sqlite3", "catalog.sqlite3-wal", "catalog.sqlite3-shm", "catalog.sqlite3-journal", "writer.lock",
          "calibration.json", "segments", "segments/1", "segments/1/embeddings.h5", "segments/1/images.bin",
          "segments/1/labels.bin", "segments/1/region_0.faiss", "segments/1/more.bin", "segments/9",
-         "segments/.tmp-9-01234567", "catalog.sqlite3.backup-0001", ".catalog.sqlite3.x", ".new-catalog.sqlite3")  # fmt: skip
+         "segments/.tmp-9-01234567", "catalog.sqlite3.backup-0001", ".catalog.sqlite3.x",
+         ".new-catalog.sqlite3")  # fmt: skip
 NEEDED = ("catalog.sqlite3", "segments", "segments/1", *(f"segments/1/{name}" for name in (
           "embeddings.h5", "images.bin", "region_0.faiss")))  # fmt: skip
 NAMED: dict[str, tuple[str, ...]] = {  # a case -> the operations that it would lead astray
