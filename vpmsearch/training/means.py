@@ -7,6 +7,7 @@ model apart for nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -112,12 +113,12 @@ def _length(normal: Tensor, sums: Tensor, targets: Tensor) -> float:
         normal: (n, d), normalised embeddings of the images that show the region. sums: (K, d), of each class.
             targets: (n,).
     """
-    unit = 1 / normal.shape[1] ** 0.5  # a normalised embedding is about √d long
+    unit = 1 / math.sqrt(normal.shape[1])  # a normalised embedding is about √d long
     own = sums[targets] - normal  # each image left out of its own sum
     usable = own.norm(dim=1) > 1e-3 * normal.norm(dim=1)  # its class has another image
     tried = usable.nonzero().flatten()
     if not len(tried):
-        return LOGITS[0] * unit
+        return float(LOGITS[0] * unit)
     tried = tried[:: -(-len(tried) // _TRIED)]
     normal, targets = normal[tried], targets[tried]
     logits = normal @ F.normalize(sums, dim=1).T  # (n, K)
@@ -125,4 +126,4 @@ def _length(normal: Tensor, sums: Tensor, targets: Tensor) -> float:
     logits[torch.arange(len(tried)), targets] = (normal * F.normalize(own[tried], dim=1)).sum(dim=1)
     losses = [float(F.cross_entropy(logits * (logit * unit), targets)) for logit in LOGITS]
     # A step lower than the best: training cuts and changes its images, which brings them further from their means.
-    return LOGITS[max(int(np.argmin(losses)) - 1, 0)] * unit
+    return float(LOGITS[max(int(np.argmin(losses)) - 1, 0)] * unit)

@@ -56,7 +56,7 @@ def test_two_statements_search_lists_compare_and_explain(server_place, monkeypat
             found = engine.search(queries[row : row + 1], 2)[0]
             assert [m.image_id for m in found.matches] == [m.image_id for m in right.matches]
             assert [m.distance for m in found.matches] == [m.distance for m in right.matches]
-            about_features = [text for text in statements if "region_feature" in text]
+            about_features = [text for text in statements if "image_feature" in text]
             assert "LIMIT 100)" in about_features[0]
             if found.depth == 100 and len(statements) == 4:  # the other two: the index's version, the server's depth
                 assert len(about_features) == 2
@@ -165,3 +165,27 @@ def test_a_connection_that_the_server_ended_is_replaced(postgres_server: Postgre
             store.server.read(ask)
             assert len(tries) == needed
             assert searcher(store).search(make_features(1, seed=1), 3)[0].matches
+
+
+@pytest.mark.parametrize("way", ["a transaction", "a writer"])
+def test_a_write_never_begins_on_a_connection_that_the_server_ended(
+    postgres_server: PostgresServer, server_place, monkeypatch, way: str
+):
+    """However short ago it was used: what was lost is not written a second time."""
+    monkeypatch.setattr("vpmsearch.store.postgres.connection.IDLE_SECONDS", 60.0)
+    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'to be ended'"
+    named = "SELECT set_config('application_name', 'to be ended', false)"
+    with create_index(server_place, INFO) as store:
+        fill(store, make_features(20), make_records(20))
+        together = threading.Barrier(3)  # several at once, so that several lie in the pool
+        with ThreadPoolExecutor(3) as readers:
+            list(readers.map(lambda _: store.server.read(lambda c: (c.execute(named), together.wait(20))), range(3)))
+        assert postgres_server.execute(end) == [(3,)]
+        if way == "a transaction":
+            with store.server.write() as cursor:
+                cursor.execute("SELECT 1")
+        else:
+            with store.writer() as writer:
+                writer.add(make_records(1, first=20), make_features(1, seed=2))
+                writer.commit()
+            assert len(store.snapshot) == 21
