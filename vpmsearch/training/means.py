@@ -112,7 +112,7 @@ def _length(normal: Tensor, sums: Tensor, targets: Tensor) -> float:
         normal: (n, d), normalised embeddings of the images that show the region. sums: (K, d), of each class.
             targets: (n,).
     """
-    unit = 1 / normal.shape[1] ** 0.5  # a normalised embedding is about √d long
+    unit: float = 1 / normal.shape[1] ** 0.5  # a normalised embedding is about √d long
     own = sums[targets] - normal  # each image left out of its own sum
     usable = own.norm(dim=1) > 1e-3 * normal.norm(dim=1)  # its class has another image
     tried = usable.nonzero().flatten()
