@@ -44,7 +44,7 @@ SCALES = 3
 """Scales of an image and region."""
 _AT_ONCE = 8 * LANES  # bytes that are looked up in one turn of the loop: h is a multiple of 64
 _LOOKUPS = 8  # levels that are summed in bytes, `signs.LEVELS` each
-_LARGEST = np.float32(1e17)  # what a store takes; beyond it nothing is compared
+_BITS_TOO_LARGE = np.int32(np.float32(1e17).view(np.int32))  # what a store takes; beyond it nothing is compared
 _LARGEST_SQUARE = 1e38
 _LEAST_TOTAL = 1e-30  # a smaller sum of weights is lost in float32
 _SHORT = ir.VectorType(I16, LANES)
@@ -186,17 +186,21 @@ _block_1, _block_tile = _block_of(1), _block_of(TILE)
 
 
 @njit(inline="always")
-def _hadamard(row):  # type: ignore[no-untyped-def]
-    """Multiply a row, whose length is a power of 2, by an orthogonal Hadamard matrix, in place."""
-    size, half = len(row), 1
-    while half < size:
-        for first in range(0, size, 2 * half):
-            for place in range(first, first + half):
-                left, right = row[place], row[place + half]
-                row[place], row[place + half] = left + right, left - right
-        half *= 2
-    scale = np.float32(1 / np.sqrt(size))
-    for place in range(size):
+def _hadamard(row, work):  # type: ignore[no-untyped-def]
+    """Multiply a row, whose length is a power of 2, by an orthogonal Hadamard matrix, in place. work: as long.
+
+    Each step transforms one bit of the numbers' places: the upper one, which it makes the lowest. So after as many
+    steps as there are bits all are back, and each step has the same loop over neighbours in memory.
+    """
+    half, steps = len(row) // 2, 0
+    while 1 << steps < len(row):
+        for place in range(half):
+            left, right = row[place], row[half + place]
+            work[2 * place], work[2 * place + 1] = left + right, left - right
+        row[:] = work
+        steps += 1
+    scale = np.float32(1 / np.sqrt(len(row)))
+    for place in range(len(row)):
         row[place] *= scale
 
 
@@ -212,35 +216,38 @@ def _folded(numbers, flips, out):  # type: ignore[no-untyped-def]
 @compiled("void(f4[:,::1], f4[::1], f4[:,::1])")
 def project(numbers, flips, out):  # type: ignore[no-untyped-def]
     """P of m embeddings less μ: (m, d) -> the first m rows of `out` (…, h)."""
+    work = np.empty(out.shape[1], np.float32)
     for row in range(len(numbers)):
         _folded(numbers[row], flips, out[row])
-        _hadamard(out[row])
+        _hadamard(out[row], work)
 
 
-@compiled("void(f4[:,:,::1], f4[:,::1], f4[::1], i8, u1[:,:,:,::1], f4[:,:,::1], f4[:,:,::1])", {"reassoc"})
-def encode(numbers, middle, flips, rows, codes, squares, factors):  # type: ignore[no-untyped-def]
+@compiled(
+    "void(f4[:,:,::1], i4[:,:,::1], f4[:,::1], f4[::1], i8, u1[:,:,:,::1], f4[:,:,::1], f4[:,:,::1])", {"reassoc"}
+)
+def encode(numbers, bits, middle, flips, rows, codes, squares, factors):  # type: ignore[no-untyped-def]
     """Write the signs of m images, which begin with a block; see `signs.Signs`.
 
-    numbers: (m, p, d) float32. middle: (p, d). rows: h/8. squares, factors: (blocks, p, 16), ‖b − μ‖² and
+    numbers: (m, p, d) float32. bits: the same memory as int32. middle: (p, d). rows: h/8. squares, factors: (blocks, p, 16), ‖b − μ‖² and
     ‖b − μ‖² / Σ|b′_j|.
     """
     images, regions, dim = numbers.shape
-    moved, projected = np.empty(dim, np.float32), np.empty(8 * rows, np.float32)
+    moved = np.empty(dim, np.float32)
+    projected, work = np.empty(8 * rows, np.float32), np.empty(8 * rows, np.float32)
     for image in range(images):
         block, lane = image // LANES, image % LANES
         for region in range(regions):
-            own, centre = numbers[image, region], middle[region]
-            largest, square, total = np.float32(0), np.float32(0), np.float32(0)
+            own, bits_of_own, centre = numbers[image, region], bits[image, region], middle[region]
+            largest, square, total = np.int32(0), np.float32(0), np.float32(0)
             for j in range(dim):
-                size = abs(own[j])
-                largest = size if not size <= largest else largest  # NaN is taken, too
+                largest = max(largest, bits_of_own[j] & np.int32(0x7FFFFFFF))  # order of |x|, NaN above all
                 moved[j] = own[j] - centre[j]
                 square += moved[j] * moved[j]
-            if not largest <= _LARGEST:
+            if largest > _BITS_TOO_LARGE:
                 moved[:] = 0
                 square = np.float32(0)
             _folded(moved, flips, projected)
-            _hadamard(projected)
+            _hadamard(projected, work)
             for j in range(8 * rows):
                 total += abs(projected[j])
             for row in range(rows):

@@ -121,7 +121,16 @@ class Signs:
                 numbers[:] = part  # copied, as the kernel was not compiled for a read-only map
             blocks = slice(first // LANES, -(-(first + len(part)) // LANES))
             squares, factors = np.zeros((2, blocks.stop - blocks.start, regions, LANES), np.float32)
-            kernels.encode(numbers, self.middle, flips(dim), self._bytes, self.codes[blocks], squares, factors)
+            kernels.encode(
+                numbers,
+                numbers.view(np.int32),
+                self.middle,
+                flips(dim),
+                self._bytes,
+                self.codes[blocks],
+                squares,
+                factors,
+            )
             self._scales[blocks, :, 0], self._scales[blocks, :, 1] = _upper_half(squares), _upper_half(factors)
         self.done = stop
 
