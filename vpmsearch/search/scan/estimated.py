@@ -30,15 +30,15 @@ from vpmsearch.types import Bool, Float32, RegionFeatures
 
 LOAD_AFTER = 50
 """The kernels are loaded after so many queries to lists. Loading costs 0.6 s, as much as 50 searches of lists."""
-SHARE = 2_000_000
-"""Numbers that are encoded with each query to lists: 20 ms. 100,000 images × 6 × 256 take 77 queries."""
+SHARE = 6_000_000
+"""Numbers that are encoded with each query to lists: 20 ms. A million images × 6 × 256 take 256 queries."""
 QUERIES = 64
 """Queries that share one pass over the signs, at most."""
 EXTRA = 200
 """Images compared at first beyond k."""
 MEASURED = 64
 """Of these, so many of the nearest tell the usual error."""
-SPREAD = 3.0
+SPREAD = 2.5
 """An image is left out if its estimate is so many times the usual error beyond the k-th distance."""
 
 

@@ -228,8 +228,8 @@ def project(numbers, flips, out):  # type: ignore[no-untyped-def]
 def encode(numbers, bits, middle, flips, rows, codes, squares, factors):  # type: ignore[no-untyped-def]
     """Write the signs of m images, which begin with a block; see `signs.Signs`.
 
-    numbers: (m, p, d) float32. bits: the same memory as int32. middle: (p, d). rows: h/8. squares, factors: (blocks, p, 16), ‖b − μ‖² and
-    ‖b − μ‖² / Σ|b′_j|.
+    numbers: (m, p, d) float32. bits: the same memory as int32. middle: (p, d). rows: h/8. squares, factors:
+    (blocks, p, 16), ‖b − μ‖² and ‖b − μ‖² / Σ|b′_j|.
     """
     images, regions, dim = numbers.shape
     moved = np.empty(dim, np.float32)
