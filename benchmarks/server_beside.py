@@ -18,11 +18,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from machine import report
 from reid_like import GALLERIES
 
 from vpmsearch.types import RegionFeatures
@@ -42,21 +43,35 @@ def server_ms(pid: int | None) -> float:
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6 if pid else 0.0
 
 
-def work(args: argparse.Namespace) -> None:
-    """Search as standard input says, `ROW EXACT` a line; answer a line of JSON each."""
+@contextmanager
+def opened(index: str) -> Iterator[tuple[Any, Any]]:
+    """A store and its search. A folder is opened by the names that every tree has, however old."""
+    if "://" not in index:
+        from vpmsearch.search import SearchEngine
+        from vpmsearch.store import GalleryStore
+
+        with GalleryStore.open(Path(index)) as folder:
+            yield folder, SearchEngine(folder)
+        return
     from vpmsearch.search.open import searcher
     from vpmsearch.store.open import open_index
 
-    asked = queries(args)
-    with open_index(args.work) as store:
-        engine, pid = searcher(store), None
+    with open_index(index) as store:
+        yield store, searcher(store)
+
+
+def work(args: argparse.Namespace) -> None:
+    """Search as standard input says, `ROW EXACT` a line; answer a line of JSON each."""
+    asked, options = queries(args), {"regions": args.regions} if args.regions else {}
+    with opened(args.work) as (store, engine):
+        pid = None
         server = getattr(store, "server", None)
         for line in sys.stdin:
             row, exact = map(int, line.split())
             if server is not None:
                 pid = server.read(lambda cursor: cursor.execute("SELECT pg_backend_pid()").fetchone()[0])
             before, start, begun = server_ms(pid), time.process_time(), time.perf_counter()
-            result = engine.search(asked[row : row + 1], K, bool(exact), regions=args.regions)[0]
+            result = engine.search(asked[row : row + 1], K, bool(exact), **options)[0]
             answer = {
                 "client": 1e3 * (time.process_time() - start),
                 "wall": 1e3 * (time.perf_counter() - begun),
@@ -101,6 +116,8 @@ def main() -> None:
     if args.work:
         work(args)
         return
+    from machine import report  # not for workers, whose tree may lack what it imports
+
     workers: dict[str, Worker] = {}
     for name, tree, index in (each.split("=", 2) for each in args.ask):
         command = [sys.executable, __file__, *sys.argv[1:], "--work", index]

@@ -317,7 +317,7 @@ class Listed(Output):
     captured: tuple[str, str] | None = Field(description="the first and the last time, ISO 8601")
     splits: dict[str, int] = Field(description="rows of each split")
     attributes: dict[str, int] = Field(description="rows that have each attribute")
-    left_out: dict[str, int] = Field(description="what is not read, by kind")
+    left_out: dict[str, int] = Field(description="what is left aside, by kind")
     examples: list[ListExample] = Field(description="the first three rows")
     missing: str | None = Field(description="the first of the examples whose file is not there")
 

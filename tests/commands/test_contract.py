@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -262,15 +263,26 @@ def test_progress_is_plain_lines_without_a_terminal(capsys, monkeypatch):
     assert last.startswith("walking: 30/30 (")
 
 
-def test_what_begins_after_the_last_is_said_at_once(capsys):
+def test_begin_and_end_of_what_comes_after_the_last_are_said_at_once(capsys):
     with terminal.progress("indexing", 2) as advance:
-        advance(2)
+        advance(1)
         tell = terminal.building(advance)
-        tell(0, 600)
-        tell(100, 600)
-        tell(600, 600)
+        tell(50, 300)  # one is still to come, whose line will say more
+        tell(300, 300)
+        advance(1)
+        for built in (0, 100, 600):
+            tell(built, 600)
+        for built in (24, 700):  # a merge
+            tell(built, 700)
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition("/s)")[2] for line in lines] == ["", " region indexes: 0/600"]
+    numbers = [(0, 600), (600, 600), (24, 700), (700, 700)]
+    assert [line.partition("/s)")[2] for line in lines] == ["", *(f" region indexes: {a}/{b}" for a, b in numbers)]
+
+
+def test_the_last_line_of_an_index_run_says_that_all_is_built(cli, gallery: Path, common_weights: Path):
+    told = cli("index", gallery, "--index", "fresh", "--weights", common_weights).stderr
+    *_, (built, total) = re.findall(r"region indexes: (\d+)/(\d+)", told)
+    assert built == total
 
 
 def test_progress_is_a_bar_on_a_terminal(monkeypatch):

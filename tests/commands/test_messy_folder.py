@@ -92,7 +92,7 @@ def test_a_messy_folder(cli, messy: tuple[Path, list[Path]], weights: Path):
     assert f"{len(good)} indexed" in indexed.stderr
     assert f"{len(BAD)} rejected" in indexed.stderr
     aside = ["hidden: 2", ".txt: 1 (messy/notes.txt)", "links to folders: 1 (messy/deeper/around)"]
-    assert sorted(indexed.stderr.splitlines()[0].removeprefix("not read: ").split("; ")) == sorted(aside)
+    assert sorted(indexed.stderr.splitlines()[0].removeprefix("left aside: ").split("; ")) == sorted(aside)
     (stats,) = cli("stats", "--rejected", "--json").json
     assert (stats["images"], stats["rejected"]) == (len(good), len(BAD))
     reasons = {Path(item["path"]).name: item["reason"] for item in stats["rejections"]}

@@ -72,7 +72,7 @@ def test_of_a_rotated_box_the_upright_box_around_is_taken_and_counted(frames: Pa
     with counting_not_taken() as aside:
         (found,) = read_boxes(frames, coco(frames, annotations=[box]))
     assert found.path.name == f"000001.png#{crop}"
-    assert dict(aside.counts) == {"rotations of boxes, of which the upright box around is taken": 1}
+    assert dict(aside.counts) == {"rotations of boxes (the upright box around each is read)": 1}
 
 
 @pytest.mark.parametrize("rotation", [0.0, 0, None, "left", True, float("nan"), float("inf"), [90]])
@@ -82,6 +82,24 @@ def test_what_is_no_rotation_leaves_a_box_as_it_is(frames: Path, rotation: objec
         (found,) = read_boxes(frames, coco(frames, annotations=[box]))
     assert found.path.name == "000001.png#xywh=14,6,12,18"
     assert not aside.counts
+
+
+@pytest.mark.parametrize(
+    ("rotation", "attributes"),
+    [
+        (0.0, {}),
+        (0, {}),
+        (-0.0, {}),
+        (90.0, {"rotation": "90"}),
+        ("left", {"rotation": "left"}),  # no degrees: a label of the user's own
+        (False, {"rotation": "false"}),
+    ],
+)
+def test_that_a_box_is_not_rotated_is_no_label(frames: Path, rotation: object, attributes: dict[str, str]) -> None:
+    """CVAT writes "rotation": 0.0 to every rectangle that nobody turned."""
+    box = BOX | {"bbox": [14, 6, 12, 18], "attributes": {"occluded": False, "rotation": rotation}}
+    (found,) = read_boxes(frames, coco(frames, annotations=[box]))
+    assert dict(found.attributes) == {"occluded": "false"} | attributes
 
 
 @pytest.mark.parametrize("frame", ["inf", "-inf", "+nan", "1e400", "1.5", "0", "-1"])

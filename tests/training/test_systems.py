@@ -33,7 +33,7 @@ def test_checkpoints_from_before_these_settings_go_on():
     """A run's identity names them only where they change something."""
     systems = {"architecture", "triplet_weight", "identity_visibility", "triplet_visibility"}
     later = {"box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"}
-    later |= {"occlude", "second_look", "occluder_class", "locator_learning_rate"}
+    later |= {"occlude", "second_look", "style_mixing", "class_means", "occluder_class", "locator_learning_rate"}
     new = {*systems, *later, "detach_locator", "epochs", "steps"}
     plain = get_preset("fast")
     assert set(plain.to_json()) - set(plain.identity()) == new

@@ -57,11 +57,16 @@ def test_what_a_verdict_means_is_said_once_for_all():
     assert texts == VERDICT_TEXTS
     assert answer_values("q", [], some())["verdict_text"] is None
     assert some(no_person="a red square").verdict_text == "A red square."
+    shown = [None, *VERDICT_TEXTS]
+    assert [answer_values("q", [], some(verdict=verdict))["verdict_word"] for verdict in shown] == shown
+    assert answer_values("q", [], some(no_person="a red square"))["verdict_word"] == "no person"
     only_itself = replace(some().matches[0], itself=True)
     assert replace(some(verdict=NO_MATCH), matches=(only_itself,)).verdict_text == ""
     assert replace(some(verdict=NO_MATCH), matches=()).verdict_text == ""
     scripts = "".join(path.read_text("utf-8") for path in (Path(vpmsearch.web.__path__[0]) / "static").glob("*.js"))
     assert "verdict_text" in scripts
+    assert "verdict_word" in scripts
+    assert "no_person" not in scripts, "which word is shown is decided where the answer is made"
     assert not [text for text in VERDICT_TEXTS.values() if text.rstrip(".") in scripts]
     assert "stranger" not in scripts
 

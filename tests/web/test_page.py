@@ -63,8 +63,13 @@ class Page:
         return waiting.until(lambda _: condition())
 
     def click(self, selector: str) -> None:
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", self.one(selector))
-        self.one(selector).click()
+        def clicked() -> bool:
+            found = self.one(selector)
+            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+            found.click()
+            return True
+
+        self.until(clicked)
 
     @property
     def status(self) -> str:

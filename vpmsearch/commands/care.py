@@ -235,7 +235,10 @@ def _copied(images: int, target: Path, json: bool) -> None:
 
 
 def upgrade(index: options.Index = options.DEFAULT_INDEX, json: options.Json = False) -> None:
-    """Bring an index of an earlier vpmsearch to this one's format; a copy of its catalog is kept beside it."""
+    """Bring an index of an earlier vpmsearch to this one's format.
+
+    A folder keeps a copy of its catalog beside it. A server builds its indexes of embeddings again if they changed.
+    """
     from vpmsearch.store.open import upgrade_index
 
     old, new = upgrade_index(index)

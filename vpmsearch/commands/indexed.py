@@ -17,7 +17,7 @@ SHOWN = 10
 
 
 def tell_not_taken(aside: NotTaken) -> None:
-    """Say which files of a gallery were not taken, by kind, with examples of each kind."""
+    """Say what was left aside of a gallery, by kind, with examples of each kind: files, boxes, rotations of boxes."""
     kinds = []
     for kind, count in aside.counts.most_common(SHOWN):
         examples = aside.examples.get(kind, [])
@@ -26,7 +26,7 @@ def tell_not_taken(aside: NotTaken) -> None:
     if len(aside.counts) > SHOWN:
         kinds.append(f"and {len(aside.counts) - SHOWN} more kinds")
     if kinds:
-        say(f"not read: {'; '.join(kinds)}")
+        say(f"left aside: {'; '.join(kinds)}")
 
 
 def tell_report(report: IndexReport, index: Place, *, dry_run: bool) -> None:

@@ -129,7 +129,7 @@ def _tallies(found: Look) -> list[str]:
         told.append("captured " + " to ".join(dict.fromkeys(moment.isoformat() for moment in found.captured)))
     if found.unlabelled:
         told.append(f"{found.unlabelled} without pid")
-    for what, each in (("splits", found.splits), ("attributes", found.attributes), ("not read", found.left_out)):
+    for what, each in (("splits", found.splits), ("attributes", found.attributes), ("left aside", found.left_out)):
         if each:
             told.append(f"{what}: {', '.join(f'{name} {count}' for name, count in each.items())}")
     return told

@@ -148,7 +148,13 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def building(advance: Callable[..., None]) -> Callable[[int, int], None]:
     """Shows how far the region indexes are built, as the note of a progress bar. Commits and merges wait for them."""
-    return lambda done, total: advance(0, f"region indexes: {done}/{total}" if done < total else "")
+
+    def tell(done: int, total: int) -> None:
+        advance(0, f"region indexes: {done}/{total}")
+        if done >= total:
+            advance(0)  # which takes the note away
+
+    return tell
 
 
 @contextmanager
@@ -172,19 +178,23 @@ class _Plain:
     """Progress as lines, for logs."""
 
     def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._done, self._note = what, total, 0, ""
+        self._what, self._total, self._done = what, total, 0
+        self._note = self._said = ""  # of the last call, and of the last line
         self._start = self._told = time.monotonic()
 
     def __call__(self, n: int, note: str = "") -> None:
         self._done += n
         now = time.monotonic()
-        # What begins after the last of them, such as building indexes, is not counted and may be silent for long.
-        begins = bool(note) and not self._note and self._done >= self._total
-        self._note = note
-        if begins or now - self._told >= PLAIN_SECONDS or (self._done >= self._total and n):
-            self._told = now
+        # What begins after the last of them, such as building indexes, is not counted and may be silent for long. That
+        # it begins is said at once. That it ends is said too: else the last line would say that it was left half done.
+        apart = self._done >= self._total and not n
+        begins = apart and note and not self._note
+        ends = apart and self._note and not note and self._note != self._said
+        if begins or ends or now - self._told >= PLAIN_SECONDS or (self._done >= self._total and n):
+            self._told, self._said = now, self._note if ends else note
             rate = self._done / max(now - self._start, 1e-9)
-            say(f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s) {note}".rstrip())
+            say(f"{self._what}: {self._done}/{self._total} ({rate:.1f}/s) {self._said}".rstrip())
+        self._note = note
 
 
 def _one_line(error: BaseException) -> str:

@@ -220,7 +220,10 @@ def _say_start(trainer: Trainer) -> None:
     together = f", {ranks.size} processes" if ranks.size > 1 else ""
     say(f"{settings.preset}: {settings.backbone}, {size}, {trainer.device}{together}")
     if settings.init not in PUBLISHED:
-        say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else 'anew'}")
+        means = "from class means" if settings.class_means else "anew"
+        say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else means}")
+    if settings.bfloat16 and not trainer.half_precision:
+        say("this CPU does not compute bfloat16 by itself: the trunk computes in float32")
     if trainer.data.most_cameras < 2 and trainer.memory is not None:
         say("no identity was seen by two cameras: there memory_weight has no effect")
     there, shown = len(trainer.data.images), trainer.sampler.images_shown(0)

@@ -19,7 +19,11 @@ _QUALITY = (20, 75)
 
 
 def jittered(image: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
-    """The image with brightness, contrast and saturation each times a number from [1 − strength, 1 + strength]."""
+    """The image with other brightness, contrast and saturation. Each is multiplied by a factor of its own.
+
+    Args:
+        image: RGB. strength: in [0, 1). rng: draws the factors evenly from [1 − strength, 1 + strength].
+    """
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(float(rng.uniform(1 - strength, 1 + strength)))
     return image
@@ -29,7 +33,8 @@ def shifted(image: Image.Image, share: float, rng: np.random.Generator) -> Image
     """The image moved within its frame, as in a detector's inexact box. The gap gets the image's mean colour.
 
     Args:
-        share: largest shift, as a share of the width and of the height, in [0, 1). rng: draws both shifts uniformly.
+        image: RGB. share: largest shift, as a share of the width and of the height, in [0, 1). rng: draws both shifts
+            evenly.
     """
     x, y = (round(float(rng.uniform(-share, share)) * length) for length in image.size)
     mean = tuple(int(channel) for channel in np.asarray(image).mean(axis=(0, 1)))
@@ -71,11 +76,10 @@ def degraded(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def padded(image: Image.Image, share: float) -> Image.Image:
-    """The image with a margin on all sides that repeats the edge's pixels. It stands for the background around a
-    person.
+    """The image with a margin on all sides, which stands for the background. It repeats the pixels of the edge.
 
     Args:
-        share: of the image's width, and of its height, on each side; ≥ 0.
+        image: RGB. share: width of the margin on each side, as a share of the image's width and height; at least 0.
     """
     x, y = (int(np.ceil(share * side)) for side in image.size)
     pixels = np.pad(np.asarray(image), ((y, y), (x, x), (0, 0)), mode="edge")

@@ -1,7 +1,8 @@
 """Self-supervision (paper section 3.3): partial images cut from holistic ones, and the region labels that follow.
 
-A crop is a rectangle in fractions of the holistic image. Cut out and resized to H × W, the p = m·n regions of the
-holistic person move with it; projecting them onto T gives every pixel its region label, and the visible set V.
+A crop is a rectangle in fractions of the holistic image. It is cut out and resized to H × W pixels. The p = m·n regions
+of the holistic person move with it. Projected onto the feature map T, they give each pixel of T its region label. The
+regions that have a pixel are the visible set V.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from vpmsearch.errors import DataError
 from vpmsearch.types import Bool, Int64
 
 STRATEGIES = ("top", "bottom", "left", "right", "bilateral", "random")
-"""What a crop keeps: top, bottom, left or right edge; bilateral: top or bottom by a coin (our reading of the paper's
-"top crop + bottom crop"); random: a window anywhere, of any shape that has the area."""
+"""What a crop keeps. "top", "bottom", "left" and "right" keep that edge. "bilateral" keeps the top or the bottom, by a
+coin; so we read the paper's "top crop + bottom crop". "random" keeps a window anywhere, of any shape with the area."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,13 @@ def sample_crop(strategy: str, gamma: float, rng: np.random.Generator) -> CropBo
 
 
 def low_crop(strategy: str, height: float, rng: np.random.Generator) -> CropBox:
-    """A cut of a given height, for the second look.
+    """A crop of a given height, as the second look of a training sees it.
 
     Args:
-        strategy: "random" gives a window anywhere that has at least 0.6 of the width; every other the top or bottom.
-        height: in fractions of the image's, brought into [0.05, 1]. rng: draws the place.
+        strategy: one of `STRATEGIES`. "random" gives a window anywhere, of 0.6 to 1 of the image's width. Any other
+            gives the top or the bottom at full width.
+        height: of the crop, as a fraction of the image's; a number outside of [0.05, 1] is moved to its nearer end.
+        rng: draws the place.
     """
     height = min(max(height, 0.05), 1.0)
     if strategy != "random":
@@ -125,8 +128,14 @@ def region_labels(box: CropBox, grid: tuple[int, int], map_size: tuple[int, int]
 
 
 def _axis_labels(start: float, stop: float, cells: int, pixels: int) -> Int64:
-    """The labels along one axis. [start, stop] has `pixels` equal pixels; each gets its cell of the `cells` equal ones
-    of [0, 1].
+    """The labels of the pixels of T along one axis.
+
+    Args:
+        start, stop: the crop's edges, as fractions of the holistic image. cells: regions along the axis; each takes the
+            same share of [0, 1]. pixels: of T along the axis; each takes the same share of [start, stop].
+
+    Returns:
+        (pixels,) int64 in [0, cells).
     """
     edges = np.arange(1, cells) / cells  # inner edges on the holistic image
     # In pixels of T: x / S with x in input pixels, so (edge − start) / (stop − start) of all of them. The small number
@@ -137,7 +146,9 @@ def _axis_labels(start: float, stop: float, cells: int, pixels: int) -> Int64:
 
 
 def visible_behind(labels: Int64, hidden: Bool, num_regions: int) -> Bool:
-    """The visible set V of a crop behind an occluder: regions that own a pixel of T, at most half of them hidden.
+    """The visible set V of a crop behind an occluder.
+
+    A region is visible if it has a pixel of T and the occluder covers at most half of its pixels.
 
     Args:
         labels: (h, w) int64, of the crop without the occluder. hidden: (h, w), the pixels that the occluder covers.

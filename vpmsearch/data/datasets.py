@@ -1,7 +1,7 @@
 """Data sets by name or by pattern: `read_dataset` to train and evaluate, `read_gallery` to index, `hold_out` to tune.
 
-`vpmsearch.data.layout_table` has the data sets that are known by name. Beside them are "folder", one folder an
-identity, and "csv", a list.
+`vpmsearch.data.layout_table` has the data sets that are known by name. Two more names are "folder", which has one
+folder for each identity, and "csv", which is a list.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ def read_dataset(
     zone: tzinfo | None = None,
     trial: int | None = None,
 ) -> ReidDataset:
-    """Read splits of a data set. pids are known throughout; camids where the layout tells them.
+    """Read splits of a data set. Every image gets a pid. It gets a camid if the layout tells cameras.
 
     Args:
         name: the layout: one of `DATASET_NAMES`.
         root: its folder, or a folder around it; for "csv" the file.
-        splits: the needed ones of "train", "query" and "gallery"; the others stay empty. None: all that the layout has.
-        pattern: how files are named, see `vpmsearch.data.patterns`; the layout's name is then ignored. zone: time zone
-            of times that name none; None is UTC. trial: which of its random halves, from 1, see
-            `vpmsearch.data.trials`; None is all people.
+        splits: those of "train", "query" and "gallery" that are needed; the others stay empty. None: all of the layout.
+        pattern: how files are named, see `vpmsearch.data.patterns`. With a pattern the layout's name is ignored.
+        zone: time zone of times that name none; None is UTC.
+        trial: number of the random halves, from 1, see `vpmsearch.data.trials`; None is all people.
 
     Raises:
         DataError: the layout is unknown, something of it is missing, it holds no images, or it has no such trial.
@@ -132,10 +132,10 @@ def read_gallery(
 ) -> Sequence[LabelledImage]:
     """Read the images to index.
 
-    "folder" gives every image below the root without labels; identities are never guessed from sub-folders. "csv" gives
-    every row, labelled or not. With "folder", the root may also be a file: a .csv, .tsv, .jsonl or .ndjson file is read
-    as a list, and an image file is a gallery of that image. A data set of the table gives its gallery; if the root is
-    one folder of its images, all of that folder. Junk is dropped. A pattern gives every image below the root with the
+    "folder" gives every image below the root, without labels. Identities are never guessed from sub-folders. Its root
+    may also be a file: a .csv, .tsv, .jsonl or .ndjson file is read as a list, and an image file is a gallery of that
+    image. "csv" gives every row, labelled or not. A data set of the table gives its gallery. If the root is one folder
+    of its images, it gives all of that folder. Junk is dropped. With a pattern, every image below the root gets the
     labels of its name.
 
     Raises:
@@ -181,7 +181,7 @@ def _layout_gallery(layout: Layout, root: Path) -> Iterable[LabelledImage]:
 
 @contextmanager
 def _told_likelier(layout: Layout, root: Path) -> Iterator[None]:
-    """Within the block, the message where a data set is not found says which other one the folder looks like."""
+    """Within the block, an error that a data set is not found also says which other one the folder looks like."""
     try:
         yield
     except DataError as error:
@@ -194,14 +194,14 @@ def _told_likelier(layout: Layout, root: Path) -> Iterator[None]:
 def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[ReidDataset, ReidDataset]:
     """Set training identities aside to tune on, so that the test split serves for the final figure only.
 
-    Only identities that can be searched for are drawn: seen by two cameras or more or, where the cameras are
-    not known, on two images or more. Of each, one image a camera becomes a query and the rest gallery, as in
-    Market-1501; a camera's only image goes to the gallery unless the identity would have no query. Without
-    cameras, one image becomes the query (camid 0) and the rest gallery (camid 1).
+    Only identities that can be searched for are drawn: those seen by two cameras or more or, if the cameras are not
+    known, those with two images or more. One image of each camera becomes a query, the others become gallery, as in
+    Market-1501. A camera's only image goes to the gallery, unless the identity would then have no query. Without
+    cameras, one image becomes the query (camid 0), and the others become gallery (camid 1).
 
     Args:
         dataset: a data set with a training split.
-        share: held-out identities: a float in (0, 1) is a fraction of the training identities, an int a
+        share: how many identities are held out. A float in (0, 1) is a share of the training identities, an int is a
             count.
         seed: the same seed draws the same identities and queries.
 

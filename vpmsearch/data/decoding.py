@@ -34,7 +34,8 @@ from vpmsearch.errors import ImageError
 from vpmsearch.words import pixel_count
 
 MAX_SCANS = 100
-"""A JPEG with more scans is refused: each scan goes over the whole image but may take only ten bytes of the file."""
+"""A JPEG with more scans is refused. Decoding goes over the whole image for each scan, and a scan may be ten bytes
+long, so a small file could take very long."""
 
 MAX_TAG_VALUES = 1_000_000
 """A TIFF with more numbers in its tags is refused: Pillow makes a 32-byte object of each."""

@@ -77,8 +77,8 @@ def write_drawn_dataset(
 ) -> Path:
     """Draw a whole data set in the layout of Market-1501.
 
-    The query split holds one shot of each test identity and camera, the gallery (`bounding_box_test`) all others.
-    A folder that holds this data set already is left as it is; one that was begun and interrupted is completed.
+    The query split holds one shot of each test identity and camera. The gallery (`bounding_box_test`) holds the others.
+    A folder that holds this data set already is left as it is. One that was begun and interrupted is completed.
 
     Args:
         folder: made if it does not exist.
@@ -133,7 +133,11 @@ def _check_counts(train: DrawnSettings, test: DrawnSettings, distractors: int, j
 
 
 def _holds(marker: Path, wanted: dict[str, Any]) -> bool:
-    """Whether the marker is there; it must then be one of the same settings."""
+    """Whether the folder has the marker.
+
+    Raises:
+        DataError: it has the marker of other settings, or a damaged one.
+    """
     try:
         found = json.loads(marker.read_bytes())
     except (FileNotFoundError, NotADirectoryError):

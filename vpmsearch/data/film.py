@@ -1,7 +1,8 @@
 """Films: their pictures one after another, and the picture of a moment, exactly. The only module that imports PyAV.
 
-A picture is identified by its *time*, in seconds from the film's first picture. Frame numbers would not do: frames come
-at varying intervals, and one can jump to a time only. Frame numbers count from 1, as in MOTChallenge.
+A picture is identified by its *time*, in seconds from the film's first picture. A frame number would not do: the time
+between frames varies, and a film can only be opened at a time. Where frames are numbered, they count from 1, as in
+MOTChallenge.
 """
 
 from __future__ import annotations
@@ -26,14 +27,17 @@ _FORMATS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
 # Playlists, concatenations and the like are refused: libav would open other files and addresses for them.
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
 _LARGEST = 1 << 42  # bytes
-_SAME = 2e-6  # seconds: paths hold microseconds
-_AHEAD = 5.0  # seconds; shorter distances are decoded instead of jumped over
+_SAME = 2e-6  # seconds: times as near as this are the same, since paths hold microseconds
+_AHEAD = 5.0  # seconds: what lies between is decoded; over a longer distance the film is opened anew
 _MARGIN = 1.0  # seconds; decoding starts at least this long before a moment
-_REORDERED = 20  # most frames by which the orders of decoding and showing differ
+_REORDERED = 20  # frames: a frame is decoded at most this many places away from where it is shown
 
 
 class Picture(NamedTuple):
-    """A picture of a film. number: from 1; 0 where it was jumped to. seconds: from the film's first picture."""
+    """A picture of a film.
+
+    number: of the frame, from 1; 0 if the film was opened in its middle. seconds: from the film's first picture.
+    """
 
     number: int
     seconds: float
@@ -46,7 +50,10 @@ def is_film(path: str | os.PathLike[str]) -> bool:
 
 
 class Film:
-    """An open film. Not for several threads at once.
+    """An open film. Only one thread may use it at a time.
+
+    Args:
+        path: of the file. max_pixels: most pixels of a picture; a film with larger ones is refused.
 
     Raises:
         ImageError: the file is no film that can be read. DataError: PyAV is not installed.
@@ -102,9 +109,12 @@ class Film:
 
     @functools.cached_property
     def times(self) -> list[float]:
-        """When each picture is shown, seconds from the first, ascending: `times[n - 1]` is frame n's.
+        """When each picture is shown, in seconds from the first, ascending. `times[n - 1]` is that of frame n.
 
-        Read from the container without decoding if possible.
+        The container has the times of most films, so no picture is decoded.
+
+        Raises:
+            ImageError: the film is damaged or has no pictures.
         """
         self._rewind()
         try:
@@ -132,6 +142,9 @@ class Film:
 
     def at(self, seconds: float) -> Image.Image:
         """The picture that is shown at a moment, upright and in mode RGB.
+
+        Args:
+            seconds: from the film's first picture.
 
         Raises:
             ImageError: the film is damaged or over by then.

@@ -1,4 +1,6 @@
-"""The layout `folder`: one folder an identity, and a heap of photographs without labels; and names by a pattern."""
+"""Reads folders that are no known data set: one folder for each identity, photographs without labels, names by a
+pattern.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,12 @@ _NO_IDENTITY = re.compile(r"cam(era)?[_-]?\w{1,2}|c[0-9]{1,2}|[A-Z]|session[0-9]
 
 
 def read_folder(root: Path, splits: Sequence[str] = SPLITS) -> ReidDataset:
-    """One folder per identity, below train, query and gallery if these exist; else all is the train split.
+    """Read a data set that has one folder for each identity.
 
-    A pid is the folder's name: a name of digits is a number (0002 is 2; −1, also written 00-1, is junk), any other is
-    a word and stays as it is. A camera is taken from `c<digits>` or `cam<digits>`, in any case, at the start of a file
-    name or after a sign that is no letter or digit.
+    The identities' folders lie in the folders train, query and gallery. If there are no such folders, they lie in the
+    root, and all is the train split. A pid is the folder's name. Digits are a number: 0002 is 2, and −1, also written
+    00-1, is junk. Any other name is a word and stays as it is. The camera is in the file's name: `c<digits>` or
+    `cam<digits>`, in any case, at the start of the name or after a sign that is neither letter nor digit.
 
     Raises:
         DataError: folders are not identities (train and test, cam1 and cam2, A and B), an image is in no such folder,

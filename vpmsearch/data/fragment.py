@@ -1,9 +1,9 @@
 """Parts of photographs and films as paths: `frames/0001.jpg#xywh=10,20,60,180`, `film.mp4#t=12.48&xywh=10,20,60,180`.
 
-The form is that of W3C Media Fragments 1.0 (https://www.w3.org/TR/media-frags/): `xywh` is a box in whole pixels of the
-upright picture, left, top, width and height; `t` is a moment of a film in seconds from its first picture. A file whose
-real name ends like a fragment is that file, not a part of another. docs/decisions/0017-scenes.md says why parts are
-paths.
+The form is that of W3C Media Fragments 1.0 (https://www.w3.org/TR/media-frags/). `xywh` is a box: left, top, width and
+height in whole pixels of the upright picture. `t` is a moment of a film, in seconds from its first picture. If a file's
+own name ends like a fragment, the path means that file and no part of another. docs/decisions/0017-scenes.md says why
+parts are paths.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FRAGMENT = re.compile(
 
 
 class PixelBox(NamedTuple):
-    """A rectangle in whole pixels, at least one. (0, 0) is the top left corner of the upright picture."""
+    """A rectangle of at least one whole pixel. (0, 0) is the top left corner of the upright picture."""
 
     x: int
     y: int
@@ -102,7 +102,7 @@ def part_of(path: str | os.PathLike[str]) -> Part:
 
 
 def part_or_file(path: str | os.PathLike[str]) -> Part:
-    """`part_of` for names in an index. A name with an impossible box counts as a file's name. Never raises."""
+    """As `part_of`, for names in an index. A name with an impossible box is taken for a file's name. Never raises."""
     try:
         return part_of(path)
     except ImageError:
@@ -139,7 +139,14 @@ def parse_box(text: str) -> PixelBox:
 
 
 def box_from(x: float, y: float, width: float, height: float) -> PixelBox | None:
-    """A box whose edges are the nearest whole pixels; it may reach beyond a picture. None: empty or not finite."""
+    """The box whose edges are the nearest whole pixels. It may reach beyond a picture.
+
+    Args:
+        x, y, width, height: in pixels, fractions allowed.
+
+    Returns:
+        None if the box is empty or not finite, or if an edge is more than `MAX_SIDE` away from 0.
+    """
     edges = (x, y, x + width, y + height)
     if not all(math.isfinite(edge) and abs(edge) <= MAX_SIDE for edge in edges) or not (width > 0 and height > 0):
         return None
@@ -170,6 +177,6 @@ def _is_there(path: str) -> bool:
 
 
 def _written(seconds: float) -> str:
-    """Microseconds at most, without zeros at the end: 12.48, 0, 3."""
+    """Seconds as a path has them: at most six decimals, without zeros at the end. Examples: 12.48, 0, 3."""
     text = f"{seconds:.6f}".rstrip("0").rstrip(".")
     return text or "0"

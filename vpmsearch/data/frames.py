@@ -21,11 +21,12 @@ def read_frame(
     """Every row of a table as an image, labelled or not: what `index_gallery` takes.
 
     Args:
-        table: a pandas frame or an Arrow table with the columns of a list, see `vpmsearch.data.manifest`; times may be
-            its own kind. folder: of relative paths. zone: of times that name none; None is UTC.
+        table: a pandas frame or an Arrow table with the columns of a list, see `vpmsearch.data.manifest`. Its times may
+            be text or the table's own kind of time. folder: the folder that relative paths begin at. zone: time zone of
+            times that name none; None is UTC.
 
     Raises:
-        DataError: it is no such table, has no column path, or a row is not what it should be; rows count from 1.
+        DataError: it is no such table, it has no column path, or a row has a bad value. The message counts rows from 1.
     """
     names, columns = _columns(table)
     kept = [place for place, name in enumerate(names) if name not in _EXPORTED or not set(names) >= _EXPORTED]
@@ -35,7 +36,7 @@ def read_frame(
 
 
 _EXPORTED = frozenset({"image_id", "content_hash", "width", "height", "visibility", "embeddings"})
-"""Columns of `vpmsearch export` that are no attributes of an image, where all of them are there."""
+"""Columns that `vpmsearch export` writes. In a table with all of them they are no attributes of an image."""
 
 
 def _columns(table: Any) -> tuple[list[str], list[list[Any]]]:
@@ -48,7 +49,7 @@ def _columns(table: Any) -> tuple[list[str], list[list[Any]]]:
 
 
 def _plain(value: Any, zone: tzinfo | None) -> Any:
-    """A value as JSON would have it."""
+    """A value as a list in JSON has it: None where it is missing, a time as text."""
     if value is None or type(value).__name__ in ("NaTType", "NAType"):
         return None
     if isinstance(value, datetime):

@@ -22,7 +22,7 @@ from vpmsearch.errors import DataError
 from vpmsearch.words import printable
 
 SHOWN = 10
-"""Names that are tried."""
+"""How many names are looked at."""
 _TOLD = ("gallery", "query", "train")
 _SUGGESTIONS = (
     (re.compile(r"^(?P<camera>.+)-\d{9,10}\.\d+-[^/]+$"), "{camid}-{captured_at:unix}-{}"),
@@ -36,7 +36,10 @@ _SUGGESTIONS = (
 
 @dataclass(frozen=True)
 class Guess:
-    """A known layout that is found: by what splits it would be read, where, and the first images of each split."""
+    """A known layout that fits a folder.
+
+    root: the data set's folder. splits: the first images of each split that can be read.
+    """
 
     layout: Layout
     root: Path
@@ -52,10 +55,10 @@ class Guess:
 def guesses(root: Path, *, below: bool = True) -> list[Guess]:
     """Known layouts that fit a folder or one up to two folders below it, the likeliest first.
 
-    A layout fits where its folders and lists are there and most of the first names are its own.
+    A layout fits a folder that has the layout's folders and lists, and most of whose first names are named as it says.
 
     Args:
-        below: look below the folder too, which takes long where there are many folders.
+        below: also look below the folder. It takes long if there are many folders.
     """
     found = [guess for layout in LAYOUTS for guess in _guesses(layout, root, below)]
     # A more specific pattern is likelier: Market-1501's fits half of all data sets.
@@ -64,7 +67,7 @@ def guesses(root: Path, *, below: bool = True) -> list[Guess]:
 
 
 def called_so(root: Path) -> list[Layout]:
-    """Layouts whose folder is usually called as this one is, whatever lies in it."""
+    """Layouts whose folder usually has this folder's name. What lies in it is not looked at."""
     name = root.resolve().name.lower()
     return [layout for layout in LAYOUTS if name in (called.lower() for called in layout.roots)]
 
@@ -85,7 +88,7 @@ def _guesses(layout: Layout, root: Path, below: bool) -> Iterator[Guess]:
 
 
 def _read(layout: Layout, place: Place, splits: Sequence[str]) -> Guess | None:
-    """The first images of each split; None where they cannot be read, or a split has none."""
+    """The first images of each split; None if a split has none or cannot be read."""
     shown: dict[str, tuple[LabelledImage, ...]] = {}
     for split in splits:
         try:
@@ -100,7 +103,7 @@ def _read(layout: Layout, place: Place, splits: Sequence[str]) -> Guess | None:
 
 @dataclass(frozen=True)
 class Tried:
-    """A name and what a pattern reads from it: the labels, or the reason why not."""
+    """A file's name and what a pattern reads from it: the labels, or the problem if it reads none."""
 
     name: str
     labels: dict[str, str]

@@ -21,10 +21,11 @@ _SKIPPED_FOLDERS = frozenset(
 
 
 def image_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """All image files below a folder, recursively, in an order that does not depend on the file system.
+    """All image files below a folder, at any depth, in an order that does not depend on the file system.
 
-    Goes by the extension, in any case. Skips hidden files and folders and thumbnail folders; follows links to
-    files but not to folders (loops). Whether a file really is an image shows when it is loaded.
+    A file is taken by its extension, in capitals or not. Hidden files, hidden folders and thumbnail folders are
+    skipped. Links to files are followed. Links to folders are not, as they may lead round in a circle. Whether a file
+    really is an image shows when it is loaded.
 
     Raises:
         DataError: the folder or one below does not exist, is no folder or cannot be read.
@@ -33,7 +34,7 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def image_names(folder: str | os.PathLike[str]) -> list[str]:
-    """`image_files` as text: of a million files, a `Path` each would take most of the time and memory.
+    """As `image_files`, but as text. With a million files, making a `Path` of each takes most of the time and memory.
 
     What is left aside is counted: see `vpmsearch.data.not_taken`. A folder that vanishes meanwhile is no error.
 
@@ -71,7 +72,13 @@ def image_names(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def first_images(folder: str | os.PathLike[str], count: int) -> list[str]:
-    """Some image files below a folder, quickly: the first that come, as text; none where it cannot be listed."""
+    """The first image files below a folder, as text. None are given if the folder cannot be listed.
+
+    Only as many folders are listed as needed.
+
+    Args:
+        count: how many files at most.
+    """
     found: list[str] = []
     for place, folders, names in os.walk(str(Path(folder))):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)

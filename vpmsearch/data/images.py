@@ -36,14 +36,14 @@ def load_image(
 ) -> Image.Image:
     """Decode an image file as a person would look at it.
 
-    EXIF orientation is applied. An animation gives its first frame. Transparent pixels become white. Grey of more than
-    8 bits is stretched from its smallest to its largest value.
+    The picture is turned as its EXIF orientation says. Of an animation the first frame is taken. Transparent pixels
+    become white. Grey of more than 8 bits is stretched from its smallest to its largest value.
 
     Args:
         path: a regular file (or a link to one), or a part of one.
-        max_pixels: refuse larger images; for a part, larger scenes.
-        shrink_to: (height, width) the image will be resized to. A large JPEG is then decoded at a half,
-            a quarter or an eighth, never below twice this size: faster, and slightly different pixels.
+        max_pixels: an image with more pixels is refused. For a part, the whole picture counts.
+        shrink_to: (height, width) that the image will be resized to. A large JPEG is then decoded at a half, a quarter
+            or an eighth of its size, but never below twice this size. It is faster, and the pixels differ slightly.
 
     Returns:
         The image in mode RGB; its `info` holds nothing but "full_size", the upright (width, height) of the
@@ -127,9 +127,9 @@ def cut(scene: Image.Image, part: Part, path: str | os.PathLike[str] = "") -> Im
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
-    """The first 16 bytes (32 digits) of the file's BLAKE2b-256 in hex; equal exactly for equal files.
+    """The first 16 bytes of the file's BLAKE2b-256, as 32 hexadecimal digits. Equal files have equal hashes.
 
-    The hash of a part is made of the file's hash and the fragment: equal exactly for equal parts of equal files.
+    The hash of a part is made of the file's hash and the fragment, so equal parts of equal files have equal hashes.
 
     Raises:
         ImageError: the file cannot be read, is empty or too large.
@@ -167,7 +167,7 @@ def boxed(path: str | os.PathLike[str], box: PixelBox) -> str:
     """The path of a box in a photograph or a film's picture, clipped to the picture.
 
     Raises:
-        ImageError: nothing of it does, or the file cannot be read.
+        ImageError: the box lies wholly outside of the picture, or the file cannot be read.
     """
     inside = box.clipped(*image_size(path))
     if inside is None:
@@ -187,9 +187,9 @@ def to_array(
 ) -> NDArray[np.uint8]:
     """Resize an image, or a box of it, to what a model takes. Training, indexing and evaluating all use this.
 
-    Bilinear, antialiased when shrinking; the aspect ratio is not kept (the paper, p. 395: resized to a fixed
-    H×W). For a box only the pixels that it touches are used, so a cut image and the same cut saved to a file give the
-    same array.
+    The resizing is bilinear, and antialiased if it shrinks. The aspect ratio is not kept (the paper, p. 395: resized to
+    a fixed H×W). Of a box only the pixels that it touches are used. So a cut image and the same cut saved to a file
+    give the same array.
 
     Args:
         image: any size; other modes than RGB are converted.
@@ -216,7 +216,14 @@ def to_array(
 
 
 def at_height(pixels: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    """An image (H, W, 3) resized to another height in pixels: (height, W, 3). Training and the second look use this."""
+    """An image at another height and the same width. Training and the second look use this.
+
+    Args:
+        pixels: (H, W, 3). height: in pixels.
+
+    Returns:
+        (height, W, 3) uint8.
+    """
     return np.array(Image.fromarray(pixels).resize((pixels.shape[1], height), Image.Resampling.BILINEAR))
 
 

@@ -26,8 +26,9 @@ LABEL_ALIASES = {
 """What people call the labels instead, in lists and patterns. Case does not count."""
 
 LeftOut = Literal["camera", "place", "nothing", "clothes", "track"]
-"""Which gallery images of the query's own person a protocol leaves out of its ranking. In order: same camera, camera at
-the same place, none, same camera or same clothes, same tracklet.
+"""Which gallery images of the query's own person a protocol leaves out of its ranking. "camera": those of the query's
+camera. "place": those of cameras at the same place. "nothing": none. "clothes": those of the query's camera, and those
+in the same clothes. "track": those of the same tracklet.
 """
 
 LEFT_OUT: dict[LeftOut, str] = {
@@ -37,7 +38,7 @@ LEFT_OUT: dict[LeftOut, str] = {
     "clothes": "the same person's images of the same camera or in the same clothes left out",
     "track": "the same person's images of the same tracklet left out",
 }
-"""Each in words, as `evaluate` prints them."""
+"""What each of `LeftOut` means, in the words of `evaluate`."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,13 @@ SAME_CAMERA = Protocol()
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """One image file and what is known about it; None where unknown.
+    """One image file and what is known about it. What is not known is None.
 
-    path: below the root of the data set; given as text it becomes a `Path` when it is first asked for, as a million of
-    them at once take seconds. captured_at: without a time zone it is UTC. track: the tracklet, a name that
-    counts within one person and camera. clothes: a name that counts within one person. distractor: a person whose other
-    images are not known; all such images share one pid. attributes: other columns, by name.
+    path: below the root of the data set. It may be given as text; then it becomes a `Path` when it is first asked for,
+    since making a million of them takes seconds. captured_at: a time without a zone is UTC. track: name of the
+    tracklet; two people or cameras may use the same name. clothes: name of the clothes; two people may use the same
+    name. distractor: whether nobody knows which other images show this person; all distractors share one pid.
+    attributes: names and values of the other columns.
     """
 
     path: Path
@@ -101,7 +103,7 @@ LabelledImage.path = property(_path_of, _path.__set__)  # type: ignore[assignmen
 
 
 class ImageRow(NamedTuple):
-    """A `LabelledImage` with its path as text, because a million `Path` objects would take most of the time."""
+    """As `LabelledImage`, with its path as text. With a million images, making each `Path` takes most of the time."""
 
     name: str
     pid: Label | None

@@ -13,7 +13,7 @@ from vpmsearch.data.moments import epoch
 from vpmsearch.data.patterns import NamePattern, name_pattern
 
 COMBINED = 1000
-"""Two fields that make one number (a scene and its camera) are combined as first · COMBINED + second."""
+"""Two fields may make one number, such as a scene and its camera. The number is first · COMBINED + second."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Tracklets:
     """MARS's lists: the images of each tracklet, and the tracklets that are queries. Read by
     `vpmsearch.data.tracklets`.
 
-    names: a text file with the images' names, one per line. table: a .mat file with a row (first line, last line, pid,
-    camera) for each tracklet, lines from 1. queries: a .mat file with the numbers of the queries' rows, from 1. asks:
-    whether the part has the queries or the others.
+    names: a text file with the name of one image in each line. table: a .mat file with one row for each tracklet: first
+    line, last line, pid, camera. Lines count from 1. queries: a .mat file with the numbers of the rows that are
+    queries, from 1. asks: True if the part has the queries, False if it has the others.
     """
 
     names: str
@@ -34,10 +34,10 @@ class Tracklets:
 
 @dataclass(frozen=True)
 class Listing:
-    """A text file that names the images of a part, one a line.
+    """A text file that names the images of a part, one in each line.
 
-    name: below the data set's root. line: a regular expression of a line with the group `path`, an image or a folder
-    of images below the part's folder, and groups with the labels that stand there.
+    name: path of the file below the data set's root. line: a regular expression that fits a line. Its group `path` is
+    an image or a folder of images below the part's folder. Its other groups are the labels that the line has.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Listing:
 class Part:
     """Images of a split that lie in one folder.
 
-    folder: below the data set's root, "" for the root. pattern: of the names, in place of the layout's. labels: fixed
-    ones, as text, in place of those in the name. skips: names that are there and do not count, as an expression.
-    listing: the file that names the images; without it all count whose name fits. tracklets: the files that do so for
-    tracklets. pids: a file with the numbers that
-    count here, separated by commas; where it is not there all count, or nothing can be read if `needs_pids`. optional:
-    the folder may be missing.
+    folder: its path below the data set's root, "" for the root. pattern: how files are named, in place of the layout's
+    pattern. labels: labels of all images here, as text, in place of those in the names. skips: a regular expression of
+    names that belong to the data set and do not count here. listing: the file that names the images; without it every
+    image counts whose name fits. tracklets: the files that name the images, where these are grouped into tracklets.
+    pids: a file with the pids that count here, separated by commas; if it is missing, all count. needs_pids: without
+    that file nothing can be read. optional: the folder may be missing.
     """
 
     folder: str
@@ -86,7 +86,7 @@ Parts = tuple[Part, ...]
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the forms in which a data set is distributed: where its splits lie."""
+    """One of the forms in which a data set is distributed. Its fields say where the splits lie."""
 
     train: Parts = ()
     query: Parts = ()
@@ -111,10 +111,10 @@ SplitForm = Literal["people", "permutations", "training", "images"]
 class Halves:
     """The people of a data set, split at random into those to train on and those to test with, several times.
 
-    count: of splits that are drawn where none are published. both: each is measured in both directions, so that it
-    makes two trials: the queries' camera asks, then the gallery's. files: published splits, their names below the root
-    or the folder around it; the first that is there is read. least: images that a person needs on each side to take
-    part. others: gallery images of people who never ask are in the gallery of each trial.
+    count: how many splits are drawn if none are published. both: each split makes two trials; in the second one the
+    gallery's camera has the queries. files: names of files with published splits, in the root or the folder around it;
+    the first that exists is read. least: how many images a person needs in each camera to take part. others: whether
+    gallery images of people who are no query are in the gallery of every trial.
     """
 
     count: int = 10
@@ -129,13 +129,17 @@ class Layout:
     """How one data set lies on disk, what its names mean and how it is measured.
 
     name: what `--dataset` takes. title: what people call it. pattern: a regular expression of a file's name, see
-    `vpmsearch.data.patterns`, with groups pid, camid, track, clothes, captured_at (seconds since 1970), `again` (the
-    pid once more: where it is a number it must agree), `group` (before the pid) and `scene` (before the camid): two
-    fields that make one number, see `COMBINED`; `place`, where several cameras stand. A single letter counts as a
-    number, a or A as 1. variants: the first that is there is read. example: a name. roots: what the data set's folder
-    is usually called. distractors: pids of many people, see `LabelledImage.distractor`. junk: pids that are dropped.
-    halves: how its people are split where it is measured so. meaning: of the fields, in words. note: what else one
-    should know. source: who made it, or what was read to know its layout.
+    `vpmsearch.data.patterns`. Its groups are:
+
+    - pid, camid, track, clothes, and captured_at in seconds since 1970. A single letter is a number: a and A are 1;
+    - again: the pid once more. If it is a number it must be the same;
+    - group and scene: a number that is combined with the pid, or with the camid, see `COMBINED`;
+    - place: where the camera stands, if several stand at one place.
+
+    variants: the first one that is found is read. example: a file's name. roots: usual names of the data set's folder.
+    distractors: pids that many people share, see `LabelledImage.distractor`. junk: pids that are dropped. halves: how
+    its people are split, if it is measured over trials. meaning: what the fields mean, in words. note: what else one
+    should know. source: who made the data set, or what was read to know its layout.
     """
 
     name: str
@@ -204,7 +208,7 @@ def pattern_of(layout: Layout, part: Part) -> NamePattern:
 
 
 def is_known(layout: Layout, parts: list[Part], name: str) -> bool:
-    """Whether a name belongs to one of some parts, or is known not to count there."""
+    """Whether a name fits one of the parts, or is one of the names that do not count there."""
     return any(pattern_of(layout, part).fields(name) is not None or _skipped(part, name) for part in parts)
 
 

@@ -31,10 +31,10 @@ class Place(NamedTuple):
 
 
 def find(layout: Layout, root: Path, splits: Sequence[str]) -> Place:
-    """The data set in a root or up to two folders below it, with everything that some splits need.
+    """The place of a data set, in the root or up to two folders below it. It has everything that the splits need.
 
     Raises:
-        DataError: it is not there, or several times.
+        DataError: it is in no such place, or in several.
     """
     place = find_any(layout, root, splits)
     if place is None:
@@ -43,10 +43,10 @@ def find(layout: Layout, root: Path, splits: Sequence[str]) -> Place:
 
 
 def find_any(layout: Layout, root: Path, splits: Sequence[str]) -> Place | None:
-    """As `find`; None where it is not there.
+    """As `find`; None if it is in no such place.
 
     Raises:
-        DataError: it is there several times.
+        DataError: it is in several.
     """
     variant = variant_at(layout, root, splits)
     if variant is not None:
@@ -105,7 +105,7 @@ def _is_there(root: Path, name: str) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Some of the folders in a folder, by name; none where it cannot be listed."""
+    """The first folders in a folder, by name. None are given if the folder cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for _, entry in zip(range(_LOOKED_AT), entries, strict=False) if entry.is_dir()]
@@ -115,7 +115,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def missing(layout: Layout, root: Path, splits: Sequence[str]) -> str:
-    """The message where a data set is not there: what some splits lack, and what is there."""
+    """The message that a data set is not found: what the splits lack, and what the folder has instead."""
     able = [variant for variant in layout.variants if all(getattr(variant, split) for split in splits)]
     if not able:
         return (

@@ -36,7 +36,7 @@ def read_split(layout: Layout, place: Place, split: str) -> Iterator[ImageRow]:
 
 
 def read_heap(layout: Layout, folder: Path) -> Iterator[ImageRow]:
-    """All images of a folder that lies outside of its data set, named as those of a split.
+    """All images of one folder of a data set, without the folders around it. They are named as those of a split.
 
     Raises:
         DataError: a file is not named so, or lies below a folder that holds a split.
@@ -88,10 +88,14 @@ def _image(layout: Layout, part: Part, fields: dict[str, str], name: str) -> Ima
 
 
 def _tracked(layout: Layout, root: Path, part: Part, tracklets: Tracklets) -> Iterator[ImageRow]:
-    """The images of the tracklets that a part has; their camera and person are checked against their names."""
+    """The images of a part's tracklets.
+
+    Raises:
+        DataError: an image's name has another person or camera than its tracklet, or the images are missing.
+    """
     pattern, folder, first = pattern_of(layout, part), root / part.folder, True
     for name, pid, camid, where in tracked_names(root, tracklets):
-        if first and not (folder / name[:4] / name).exists():  # one look, as below
+        if first and not (folder / name[:4] / name).exists():  # only the first is looked for, see `_listed`
             raise DataError(
                 f"{where}: {printable(folder / name[:4] / name)} is missing; unpack the images of {layout.title} there"
             )
@@ -107,7 +111,7 @@ def _tracked(layout: Layout, root: Path, part: Part, tracklets: Tracklets) -> It
 
 
 def _listed(layout: Layout, root: Path, part: Part, listing: Listing) -> Iterator[ImageRow]:
-    """The images that a list names: their labels are its own and those of the names."""
+    """The images that a list names. Their labels are those of the list and those of the file names."""
     pattern, file, folder = pattern_of(layout, part), root / listing.name, root / part.folder
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()

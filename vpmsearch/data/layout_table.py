@@ -1,7 +1,7 @@
 """The table of layouts: a row for each public data set that can be read by name.
 
-The rows make the readers, the help of `--dataset` and docs/datasets.md. Adding a data set is adding a row here and a
-drawn example in tests/data/drawn_layouts.py; what a row's fields mean stands in `vpmsearch.data.layout`.
+The readers, the help of `--dataset` and docs/datasets.md follow from the rows. To add a data set, add a row here and a
+drawn example in tests/data/drawn_layouts.py. `vpmsearch.data.layout` says what a row's fields mean.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _probes(*folders: tuple[str, str]) -> tuple[Variant, ...]:
 
 
 def _cameras(query: str, gallery: str, **labels: str) -> Variant:
-    """All people by one camera as queries, by the other as gallery."""
+    """The images of one camera are the queries, those of the other the gallery."""
     return Variant(
         query=(Part(query, labels={"camid": "1", **labels}),), gallery=(Part(gallery, labels={"camid": "2", **labels}),)
     )
@@ -65,7 +65,7 @@ _TO_485 = r"0(?:[0-3]\d\d|4[0-7]\d|48[0-5])"
 
 
 def _cuhk03(folder: str, labels: Mapping[str, str] | None = None) -> Parts:
-    """Camera 1 and camera 2: the ten cells of a person in cuhk-03.mat, five each."""
+    """A person has ten images, as in cuhk-03.mat: the first five are of camera 1, the others of camera 2."""
     return tuple(
         Part(folder, rf"(?P<pid>\d{{4}})_{images}", {"camid": camid, **(labels or {})})
         for camid, images in (("1", "0[0-4]"), ("2", "0[5-9]"))

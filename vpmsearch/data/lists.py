@@ -26,7 +26,14 @@ _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=
 
 
 def read_list(manifest: Path, splits: Sequence[str] = SPLITS, zone: tzinfo | None = None) -> ReidDataset:
-    """A CSV or JSON-lines file; a row without a split belongs to train."""
+    """Read a CSV or JSON-lines file as a data set. A row without a split belongs to train.
+
+    Args:
+        splits: the ones that are read. zone: time zone of times that name none; None is UTC.
+
+    Raises:
+        DataError: as `read_manifest`, or a row has no pid.
+    """
     found: dict[str, list[LabelledImage]] = defaultdict(list)
     prefix = os.path.join(manifest.parent, "")  # noqa: PTH118 (text, with the separator)
     for row in read_manifest(manifest, zone):
@@ -44,12 +51,22 @@ def read_list(manifest: Path, splits: Sequence[str] = SPLITS, zone: tzinfo | Non
 
 
 def list_gallery(manifest: Path, zone: tzinfo | None = None, on_header: OnHeader = nobody) -> Sequence[LabelledImage]:
-    """Every row, labelled or not, whatever its split. on_header: see `read_manifest`."""
+    """Every row of a list as an image, labelled or not. A row's split becomes an attribute.
+
+    Args:
+        zone, on_header: see `read_manifest`.
+
+    Raises:
+        DataError: as `read_manifest`, or a path is there twice.
+    """
     return collected(read_manifest(manifest, zone, on_header), manifest.parent, printable(manifest))
 
 
 def collected(rows: Iterator[ManifestRow], folder: Path, called: str) -> Sequence[LabelledImage]:
-    """The rows as images; `called` is their source in messages.
+    """The rows as images.
+
+    Args:
+        folder: the folder that relative names begin at. called: name of the source in messages.
 
     Raises:
         DataError: a path is there twice.
@@ -82,7 +99,7 @@ def rows_as_images(rows: Iterable[ImageRow]) -> Sequence[LabelledImage]:
 
 
 def _microseconds(moment: datetime | None) -> int:
-    """Since 1970; `_NEVER` for no time."""
+    """Microseconds since 1970; `_NEVER` if there is no time."""
     if moment is None:
         return _NEVER
     passed = moment - _EPOCH
@@ -90,7 +107,9 @@ def _microseconds(moment: datetime | None) -> int:
 
 
 class _Listed(Sequence[LabelledImage]):
-    """The rows of a list as images. Each image is made when it is accessed; a million would take 0.6 GiB."""
+    """The rows of a list as images. An image is made when it is accessed, since a million of them would take 0.6
+    GiB.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -105,10 +124,11 @@ class _Listed(Sequence[LabelledImage]):
     def extend(
         self, rows: Sequence[ManifestRow | ImageRow], lines: Sequence[int] | None, distractors: Sequence[bool] = ()
     ) -> None:
-        """Take in rows: column by column, which takes half the time.
+        """Take in rows. Going column by column takes half the time of going row by row.
 
         Args:
-            lines: where they stand in a list. distractors: which of them are; none where it is empty.
+            lines: of each row, its line in the list; None if they come from no list. distractors: of each row, whether
+                it is a distractor; empty if none is.
         """
         start = len(self._names)
         self._names += [row.name for row in rows]

@@ -46,11 +46,12 @@ class Example:
 class Look:
     """What would be read of a list.
 
-    kind: a key of `TITLES`. columns: what each is read as; empty where the format has none. rows: images or boxes.
-    pictures: that the boxes are in; of a list of images as many as rows. people, cameras, tracks: different ones.
-    unlabelled: rows without a pid. captured: the first and the last time. splits, attributes: how many rows have
-    each. left_out: what is not read, by kind. examples: the first rows. missing: the first image that is not there, if
-    one of the examples is not; boxes have no pictures yet.
+    kind: a key of `TITLES`. columns: by name, what each column is read as; empty if the format has no columns. rows:
+    number of images or boxes. pictures: number of pictures that the boxes are in; of a list of images it equals rows.
+    people, cameras, tracks: how many different ones. unlabelled: number of rows without a pid. captured: the first and
+    the last time. splits, attributes: by name, how many rows have each. left_out: what is left aside, by kind.
+    examples: the first rows. missing: the first of the examples whose file is missing; None if none is. Pictures of
+    boxes are not looked for.
     """
 
     kind: str
@@ -76,7 +77,7 @@ def look_at(path: Path, zone: tzinfo | None = None) -> Look:
         zone: of times that name none; None is UTC.
 
     Raises:
-        DataError: it cannot be read; as indexing it says.
+        DataError: it cannot be read. The message is that of indexing it.
     """
     kind, columns = form_of(path), dict[str, str]()
 

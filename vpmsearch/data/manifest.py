@@ -1,13 +1,19 @@
 """Lists of labelled images as users keep them: CSV or JSON lines of path, pid, camid, captured_at and more.
 
-A CSV has a header line; its columns are separated by commas, semicolons, tabs or bars, whichever the header shows. It
-is JSON lines if the file's suffix is `.jsonl` or `.ndjson`. The text is UTF-8 with or without BOM, with any line ends.
-Only `path` is required. `vpmsearch.data.manifest_values` has the names of the known columns. pid and camid are whole
-numbers or words, see `vpmsearch.labels`. Any other column is an attribute. Columns without a name (pandas writes its
-index so) are ignored. An empty field of a CSV, NaN, NaT, None, NA and what else pandas takes for one are unknown; case
-counts. JSON has null for that, so there any text is meant: "NA" is a name, as in the shell and in names of files.
-`vpmsearch.data.moments` reads times; a column `captured_at:unix` or `captured_at:unix_ms` counts seconds or
-milliseconds since 1970. Rows are read one by one, so a million lines need no more memory than one.
+A file whose suffix is `.jsonl` or `.ndjson` is JSON lines; any other is a CSV. The text is UTF-8, with or without BOM,
+with any line ends. A CSV has a header line. Its columns are separated by commas, semicolons, tabs or bars; the header
+shows which.
+
+Only the column `path` is required. `vpmsearch.data.manifest_values` has the names of the known columns. pid and camid
+are whole numbers or words, see `vpmsearch.labels`. `vpmsearch.data.moments` reads times. A column `captured_at:unix` or
+`captured_at:unix_ms` counts seconds or milliseconds since 1970. Any other column is an attribute. A column without a
+name, as pandas writes its index, is ignored.
+
+In a CSV an empty field is an unknown value. So are NaN, NaT, None, NA and the other texts that pandas reads as missing,
+spelled exactly so. JSON has null for unknown values, so every text of it counts: "NA" is a name, as in the shell and in
+names of files.
+
+Rows are read one by one, so a million of them need no more memory than one.
 """
 
 from __future__ import annotations
@@ -27,10 +33,10 @@ from vpmsearch.errors import DataError
 from vpmsearch.words import number_of, printable
 
 MAX_ROW = 1 << 20
-"""Most characters of a row, over all its lines. A longer one is refused before it fills the memory."""
+"""Most characters of a row, all its lines together. A longer row is refused before it fills the memory."""
 
 MAX_ROWS = 1_000_000
-"""Rows of a list."""
+"""Most rows of a list."""
 
 _BLANK = ",;\t| \r\n"
 _DELIMITERS = ",;\t|"
@@ -41,7 +47,7 @@ OnHeader = Callable[[Header], None]
 
 
 def nobody(header: Header) -> None:
-    """Hears a header and does nothing."""
+    """The `OnHeader` of callers who need no header."""
 
 
 def read_manifest(
@@ -52,8 +58,8 @@ def read_manifest(
     Relative paths are relative to the manifest's folder. That the images exist is not checked here.
 
     Args:
-        zone: of times that name none; None is UTC. on_header: called with what the columns are, once for a CSV; for
-            JSON lines once for each set of keys.
+        zone: time zone of times that name none; None is UTC. on_header: called with the columns' meanings: once for a
+            CSV, once for each set of keys of JSON lines.
 
     Raises:
         DataError: the file cannot be read, lacks the path column or has a bad line; names file and line.
@@ -86,13 +92,14 @@ def read_manifest(
 def rows_of(
     names: Sequence[str], values: Iterable[Sequence[Any]], folder: Path, called: str, zone: tzinfo | None = None
 ) -> Iterator[ManifestRow]:
-    """The rows of a table in memory, as JSON would have its values; rows count from 1.
+    """The rows of a table in memory.
 
     Args:
-        names: of the columns. called: the table, in messages. Others: as `read_manifest`.
+        names: of the columns. values: of each row, of the kinds that JSON has. folder: the folder that relative paths
+            begin at. called: name of the table in messages. zone: time zone of times that name none; None is UTC.
 
     Raises:
-        DataError: there is no column path, or a row is not what it should be.
+        DataError: there is no column path, or a row has a bad value. The message counts rows from 1.
     """
     rows, line = Rows(folder, zone, EMPTY), 0
     try:

@@ -29,11 +29,11 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 class ManifestRow(NamedTuple):
-    """One line. It is a plain tuple with the name as text: a million `Path` objects would take most of the time.
+    """One row of a list. Its name is text, since making a million `Path` objects takes most of the time.
 
-    folder: the manifest's. name: relative to the folder, or absolute; the same file always has the same name (except
-    through `..` and links). pid, camid, captured_at, split, track, clothes: None if the field is empty or the column
-    absent. attributes: the other columns that have a value. line: its number, from 1.
+    folder: of the list. name: relative to the folder, or absolute. One file always has one name, unless `..` or links
+    lead to it. pid, camid, captured_at, split, track, clothes: None if the field is empty or the column absent.
+    attributes: names and values of the other columns, without empty ones. line: number of its line, from 1.
     """
 
     folder: Path
@@ -57,7 +57,8 @@ class Rows:
     """Checks the fields of rows, one after another.
 
     Args:
-        folder: of relative paths. zone: of times that name none; None is UTC. unknown: texts that stand for no value.
+        folder: the folder that relative paths begin at. zone: time zone of times that name none; None is UTC. unknown:
+            texts that stand for no value.
     """
 
     def __init__(self, folder: Path, zone: tzinfo | None, unknown: frozenset[str]) -> None:
@@ -65,13 +66,17 @@ class Rows:
         self._prefix = os.path.join(folder, "")  # noqa: PTH118 (as text, and with the separator)
         self._labels: dict[str, Label | None] = {}
         self._attributes: dict[tuple[str, str], tuple[str, str] | None] = {}
-        """The values of texts seen before, as most occur many times. Both are emptied when they grow large."""
+        """Both remember the values of texts seen before, as most texts occur many times. Both are emptied when they
+        grow large."""
 
     def row(self, values: Sequence[Any], header: Header, line: int) -> ManifestRow:
-        """One row; the last value is None, for the columns that are absent.
+        """One row.
+
+        Args:
+            values: its fields, and at the end None, which stands for the columns that are absent. line: its number.
 
         Raises:
-            LineError: a value is not what it should be.
+            LineError: a value is bad; says which.
         """
         path, pid, camid, captured_at, split, track, clothes = header.pick(values)
         if not isinstance(path, str) or not path.strip():
@@ -98,7 +103,7 @@ class Rows:
         )
 
     def _label(self, value: Any, name: str, line: int) -> Label | None:
-        """`label_of` with a memory of texts."""
+        """As `label_of`, but remembers texts."""
         if value.__class__ is not str:  # what is equal to 1 need not be the label 1
             return None if value is None else label_of(value, name, line, self._unknown)
         if len(self._labels) >= _REMEMBERED:

@@ -12,7 +12,11 @@ from vpmsearch.labels import Label, in_order
 
 @dataclass(frozen=True)
 class Mixture:
-    """images: pids and camids are renumbered, so data sets share none. domains: the number of each image's data set."""
+    """The training images of several data sets.
+
+    images: of all of them. pids and camids are renumbered, so that two data sets share none. domains: of each image the
+    number of its data set, from 0.
+    """
 
     images: tuple[LabelledImage, ...]
     domains: tuple[int, ...]

@@ -119,10 +119,13 @@ def plain_moment(text: str) -> datetime | None:
 
 
 def epoch(seconds: float, text: str | None = None) -> datetime:
-    """Seconds since 1970 began in UTC.
+    """The moment that lies some seconds after the beginning of 1970 in UTC.
+
+    Args:
+        seconds: may be negative, fractions allowed. text: how the number was written, for the message.
 
     Raises:
-        DataError: out of the years 1 to 9999. text: as it was written.
+        DataError: the moment lies outside of the years 1 to 9999.
     """
     try:
         return _START + timedelta(microseconds=round(seconds * 1_000_000))
@@ -131,7 +134,7 @@ def epoch(seconds: float, text: str | None = None) -> datetime:
 
 
 def at_zone(moment: datetime, zone: tzinfo | None) -> datetime:
-    """A moment as it is, or the local time of a zone (else UTC) where it has none.
+    """The moment with a zone. A moment that has none is taken for local time of `zone`, or for UTC if that is None.
 
     Raises:
         DataError: the local time occurs twice or never, or UTC has no such year.
@@ -170,7 +173,11 @@ def _offset(text: str) -> tzinfo:
 
 
 def _local(moment: datetime, zone: tzinfo, text: str) -> datetime:
-    """A local time of a zone, which must occur once."""
+    """The moment at which clocks of a zone show a local time.
+
+    Raises:
+        DataError: they show it twice or never, as the clocks are changed.
+    """
     first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     if first.utcoffset() == second.utcoffset():
         return first

@@ -1,4 +1,4 @@
-"""Counts what a walk through a gallery skipped, by kind, so that it can be reported."""
+"""Counts what was left aside while a gallery was read, by kind, so that it can be reported."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ _LONGEST = 12  # characters of an extension; what is longer is a part of a name
 
 
 class NotTaken:
-    """counts: files and folders by kind: an extension such as ".heic", "without extension", or one of the constants
-    above. examples: the first few of each kind, as paths; hidden ones are only counted.
+    """A counter of what was left aside.
+
+    counts: how much of each kind. The kind of a file or folder is its extension, such as ".heic", or "without
+    extension", or one of the constants above. Other kinds are named in words, such as "boxes of crowds". examples:
+    paths of the first few of each kind. Hidden files and folders have no examples.
     """
 
     def __init__(self) -> None:
@@ -24,7 +27,7 @@ class NotTaken:
         self._walked: list[str] = []
 
     def is_new(self, root: str) -> bool:
-        """Whether a folder is visited for the first time; a layout may visit one more than once."""
+        """Whether a folder is visited for the first time. A layout may visit one more than once."""
         place = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118
         if any(place.startswith(walked) for walked in self._walked):
             return False
@@ -51,7 +54,7 @@ _counting: ContextVar[NotTaken | None] = ContextVar("not_taken", default=None)
 
 @contextmanager
 def counting_not_taken() -> Iterator[NotTaken]:
-    """Within the block, `vpmsearch.data.image_files.image_names` counts here the files that it skips."""
+    """Within the block, readers count in what it gives: `vpmsearch.data.image_files` files, others by `note`."""
     counted = NotTaken()
     token = _counting.set(counted)
     try:
@@ -61,7 +64,11 @@ def counting_not_taken() -> Iterator[NotTaken]:
 
 
 def note(kind: str, path: str, count: int = 1) -> None:
-    """Count things that were skipped elsewhere than in a folder, such as boxes of a list."""
+    """Count things that were left aside and are no files, such as boxes of a list.
+
+    Args:
+        kind: in words. path: an example. count: how many.
+    """
     if count and (counted := _counting.get()) is not None:
         counted.note(kind, path)
         counted.counts[kind] += count - 1

@@ -31,11 +31,12 @@ _PIECE = (0.2, 0.7)
 
 @dataclass(frozen=True)
 class Occluder:
-    """Where an occluder lies: it begins at one edge of the image and reaches into it.
+    """Where an occluder lies. It begins at one edge of the image and reaches into it.
 
-    side: the edge. depth: how far it reaches, as a share of the height (from the bottom or top) or of the width.
-    tilt: in (-1, 1); the depth is (1 - tilt)-fold where the edge begins and (1 + tilt)-fold where it ends. start, stop:
-    the part of the edge that it takes, 0 ≤ start < stop ≤ 1, from the left or from the top.
+    side: the edge. depth: how far it reaches into the image, as a share of its height if the edge is the bottom or top,
+    else of its width. tilt: in (-1, 1). The depth is (1 - tilt) · depth at the left or upper end of the edge, and
+    (1 + tilt) · depth at the other end. start, stop: which part of the edge it takes, 0 ≤ start < stop ≤ 1, counted
+    from the left or from the top.
     """
 
     side: Side
@@ -45,9 +46,15 @@ class Occluder:
     stop: float = 1.0
 
     def covers(self, height: int, width: int) -> Bool:
-        """Which pixels of a grid laid over the image are hidden, (height, width): those whose centre is.
+        """Which cells of a grid laid over the image are hidden: those whose centre is.
 
-        A straight edge that cuts a pixel hides its centre exactly if it hides more than half of it.
+        A straight edge that cuts a cell hides its centre exactly if it hides more than half of the cell.
+
+        Args:
+            height, width: of the grid, in cells.
+
+        Returns:
+            (height, width) bool.
         """
         rows = ((np.arange(height) + 0.5) / height)[:, None]
         columns = ((np.arange(width) + 0.5) / width)[None, :]

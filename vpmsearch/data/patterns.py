@@ -5,14 +5,19 @@ Two ways to write one:
     {camid}/{captured_at:unix}-{}.jpg           a template: {name} is a field, {} anything, both without "/"
     (?P<pid>\d+)_c(?P<camid>\d+)                  a regular expression with named groups, for the rest
 
-`pid`, `camid`, `captured_at`, `track`, `clothes` and `split` mean what they are called, and so do the names that people
-use for them (`person`, `camera`, `time` …; see `FIELD_ALIASES`), in any case; any other name is an attribute. A pattern
-that names a label twice is refused.
-A pid or camid of digits is a number, whose zeros in front only pad the name: 0002 is 2; any other is a word.
-A field may say more after a colon: `int` takes digits alone; `captured_at:unix` and `captured_at:unix_ms` count since
-1970; `captured_at:%Y%m%d-%H%M%S` is written so (strptime). A pattern of n folders looks at the last n folders of a
-path; a template must fit all of what it looks at, a regular expression its beginning. Where a template ends without
-an image's extension, any will do.
+Fields. `pid`, `camid`, `captured_at`, `track`, `clothes` and `split` are labels. Other names of them count too, such as
+`person`, `camera` and `time` (see `FIELD_ALIASES`), in capitals or not. A field of any other name is an attribute. A
+pattern that names a label twice is refused.
+
+Values. A pid or camid of digits is a number, and zeros in front of it only pad the name: 0002 is 2. Any other pid or
+camid is a word.
+
+Forms. A field of a template may have a form after a colon. `{name:int}` takes digits alone. `{captured_at:unix}` and
+`{captured_at:unix_ms}` count seconds and milliseconds since 1970. `{captured_at:%Y%m%d-%H%M%S}` is a time in this form
+of strptime.
+
+What must fit. A pattern with n folders looks at the file's name and the last n folders before it. A template must fit
+all of that, a regular expression its beginning. A template that ends without the extension of an image fits any.
 """
 
 from __future__ import annotations
@@ -50,8 +55,8 @@ _Times = Callable[[str], datetime]
 class NamePattern:
     """A pattern that is ready to use.
 
-    text: as it was written. expression: of the last `folders` + 1 parts of a path. whole: it must fit to the end.
-    read_time: of the field captured_at.
+    text: as it was written. expression: must fit the last `folders` + 1 parts of a path. whole: whether it must fit to
+    the end of the name. read_time: reads the field captured_at.
     """
 
     text: str
@@ -66,7 +71,11 @@ class NamePattern:
         return tuple(name for name in self.expression.groupindex if name not in LABELS)
 
     def fields(self, name: str) -> dict[str, str] | None:
-        """The fields of a path with "/" that are there, by name; None where the pattern does not fit."""
+        """The fields that a name has, by their names; None if the pattern does not fit.
+
+        Args:
+            name: a path, with "/" between its parts.
+        """
         if self.folders:
             tail = "/".join(name.rsplit("/", self.folders + 1)[-self.folders - 1 :])
         else:
@@ -78,10 +87,10 @@ class NamePattern:
         return {key: value for key, value in fields.items() if value is not None} if None in fields.values() else fields
 
     def image(self, path: Path, name: str) -> LabelledImage | None:
-        """The image with the labels of its name; None where the pattern does not fit.
+        """The image with the labels of its name; None if the pattern does not fit.
 
         Raises:
-            DataError: a field is not what its name says.
+            DataError: a field has a bad value, such as a time that does not exist.
         """
         fields = self.fields(name)
         return None if fields is None else self.labelled(path, fields)
@@ -90,12 +99,12 @@ class NamePattern:
         """The image with the labels of its fields.
 
         Raises:
-            DataError: a field is not what its name says.
+            DataError: as `image`.
         """
         return self.row(str(path), fields).image()
 
     def row(self, name: str, fields: Mapping[str, str]) -> ImageRow:
-        """As `labelled`, of a path as text."""
+        """As `labelled`, for a path as text."""
         try:
             taken = fields.get("captured_at")
             return ImageRow(

@@ -14,13 +14,21 @@ _BOARDS = 7  # of a fence
 
 
 def smaller(image: Image.Image, share: float) -> Image.Image:
-    """Made smaller by Pillow's bilinear filter, antialiased; no side below 8 pixels."""
+    """The image made smaller by Pillow's bilinear filter, antialiased. No side becomes shorter than 8 pixels.
+
+    Args:
+        share: of its width and height that is left, in (0, 1].
+    """
     width, height = (max(8, round(share * side)) for side in image.size)
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
-    """Saved as a JPEG of a quality from 1 to 95, and read again."""
+    """The image saved as a JPEG, and read again.
+
+    Args:
+        quality: 1 to 95.
+    """
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     with Image.open(file, formats=["JPEG"]) as saved:
@@ -28,7 +36,7 @@ def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 
 def grey(image: Image.Image) -> Image.Image:
-    """Without colour, as an infrared camera sees, in three equal channels."""
+    """The image without colour, as an infrared camera sees. Its three channels are equal."""
     return image.convert("L").convert("RGB")
 
 
@@ -62,7 +70,8 @@ POOR: dict[str, Callable[[Image.Image], Image.Image]] = {
     "grey": grey,
     "fenced": fenced,
 }
-"""By name: half or a quarter of the width and height, a JPEG of quality 30, both, no colour, or behind a fence."""
+"""How a photograph is made poor, by name. "half" and "quarter" are shares of its width and height. "jpeg30" is a JPEG
+of quality 30."""
 
 
 def check_photos(names: Iterable[str]) -> None:

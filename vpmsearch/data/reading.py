@@ -45,7 +45,7 @@ class SceneReader:
         self._close()
 
     def ahead(self, path: str | os.PathLike[str]) -> Ahead | None:
-        """Read a part of a film ahead, for `read`; None if the path is a photograph. For a single thread."""
+        """Read a part of a film ahead, for `read`; None if the path is a photograph. Only one thread may call it."""
         try:
             part = part_of(path)
             if part.seconds is None or not is_film(part.file):

@@ -16,12 +16,14 @@ class IdentitySampler:
 
     An epoch goes once through every identity's images in groups of `images_per_pid`. A short last group is filled with
     other images of the same identity, repeated if there are too few. The epoch ends when too few identities for a batch
-    have images left. Images left over (many if a few identities have most images) differ between epochs. A batch never
-    holds an identity twice. The order depends on (seed, epoch) alone, so a resumed run sees the same batches as an
-    unbroken one.
+    have images left. Which images are left over differs between epochs. There are many if a few identities have most
+    images. A batch never holds an identity twice. The order depends on (seed, epoch) alone, so a resumed run sees the
+    same batches as an unbroken one.
 
-    With `camids` the cameras of an identity take turns, so a group has images of as many cameras as possible. The model
-    has to learn to match a person across cameras.
+    Args:
+        pids: of every image its identity. pids_per_batch, images_per_pid: P and K. seed: of the order. camids: of every
+            image its camera, or None. If they are given, the cameras of an identity take turns, so a group has images
+            of as many cameras as possible. The model then has to learn to match a person across cameras.
 
     Raises:
         DataError: fewer identities than a batch needs.
@@ -83,14 +85,14 @@ class IdentitySampler:
 class MixtureSampler:
     """Batches from several data sets with equal parts, whatever their sizes.
 
-    "mixed": every batch takes pids_per_batch / n identities of each of the n sets. "separate": every batch is of one
-    set, and the sets take turns, so the place alone does not tell people apart. An epoch goes through the set of most
-    batches once; a smaller one begins again, in another order. As with `IdentitySampler` the order depends on (seed,
-    epoch) alone.
+    An epoch goes once through the set with the most batches. A smaller set begins again, in another order. The order
+    depends on (seed, epoch) alone, as with `IdentitySampler`.
 
     Args:
-        pids, domains: of every image its identity and its data set's number. An identity is of one data set.
-        mixing: "mixed" or "separate". camids: as for `IdentitySampler`.
+        pids, domains: of every image its identity and the number of its data set. An identity is of one data set.
+        mixing: "mixed": every batch has pids_per_batch / n identities of each of the n sets. "separate": every batch is
+            of one set, and the sets take turns; so people of one batch are not told apart by the place alone.
+        pids_per_batch, images_per_pid, seed, camids: as for `IdentitySampler`.
 
     Raises:
         DataError: a set has fewer identities than its part of a batch, or the parts cannot be equal.

@@ -21,10 +21,12 @@ WHO, CAMERA, PLACE, SHOT, JUNK = range(5)  # the random streams that are drawn f
 
 @dataclass(frozen=True)
 class Look:
-    """The effect of a kind of camera on colours: gains of red, green and blue, gamma, contrast and saturation (1 =
-    none).
+    """The effect of a kind of camera on a scene.
 
-    blur: radius at 128 pixels of height. noise: standard deviation in grey levels. detail: share of the pixels it has.
+    white: gains of red, green and blue. gamma, contrast, saturation: 1 changes nothing. blur: radius in pixels, in a
+    picture of 128 pixels of height. noise: standard deviation in grey levels of 255. detail: pixels of the sensor along
+    each side, as a share of the picture's. quality: of its JPEGs, 1 to 95. scenes: what may be behind people, keys of
+    `SCENES`.
     """
 
     white: tuple[float, float, float]
@@ -54,7 +56,12 @@ LOOKS = (
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera: its kind and gain, where it hangs, and how people mostly pass it."""
+    """One camera.
+
+    look: its kind. gain: brightness, 1 changes nothing. sun: where light comes from, −1 left to 1 right. shadow: how
+    long shadows are. tilt: how steeply it looks down. heading: the direction in which most people pass, in
+    radians.
+    """
 
     look: Look
     gain: float
@@ -110,11 +117,11 @@ def _colours(canvas: Canvas, camera: Camera, rng: np.random.Generator) -> Image.
     return Image.fromarray((scene * np.float32(255)).astype(np.uint8))
 
 
-# what stands behind people
+# What stands behind people.
 
 
 class _Stage:
-    """An empty panorama; lengths in box heights, x from the left and y from the top."""
+    """An empty panorama to draw on. Lengths are in heights of a box, x counts from the left and y from the top."""
 
     def __init__(self, height: int, width: int, rng: np.random.Generator) -> None:
         self.unit, self.rng = height * SUPERSAMPLING, rng
@@ -237,7 +244,12 @@ SCENES: dict[str, Callable[[_Stage], None]] = {
 
 @lru_cache(maxsize=8)
 def panorama(seed: int, scene: str, height: int, width: int) -> Image.Image:
-    """One of SCENES, PANORAMA boxes of height × width pixels wide, times SUPERSAMPLING. Kept: draw on a copy."""
+    """A place, which is `PANORAMA` boxes wide and one high. It is kept for the next call, so draw on a copy of it.
+
+    Args:
+        scene: a key of `SCENES`. height, width: of a box, in pixels. The panorama has `SUPERSAMPLING` times as many
+            along each side.
+    """
     stage = _Stage(height, width, np.random.default_rng([seed, PLACE, tuple(SCENES).index(scene)]))
     SCENES[scene](stage)
     return stage.picture

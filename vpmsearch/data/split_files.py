@@ -1,11 +1,15 @@
-"""Reads published splits of people into halves, in the four forms in which they go round.
+"""Reads published splits of people into halves. They are published in four forms.
 
-people: JSON, a list of {"train": [...], "test": [...]} with the people's folders (person_0001) or numbers; torchreid's
-splits_prid2011.json and splits_single_shot.json. permutations: the .mat file of iLIDS-VID's authors, whose matrix
-ls_set has a permutation of the people in each row, counted from 1 in their order: the first half is for testing.
-training: GRID's features_and_partitions.mat, whose trainIdxAll has the numbers of the training people of each split.
-images: torchreid's splits.json of VIPeR and CUHK01, a list of {"query": [[path, label, camera], …], …} with paths of
-whoever wrote it; the files' names and cameras count.
+people: JSON, a list of {"train": [...], "test": [...]}. A person is a folder's name (person_0001) or a number.
+Torchreid's splits_prid2011.json and splits_single_shot.json have this form.
+
+permutations: the .mat file of iLIDS-VID's authors. Each row of its matrix ls_set is a permutation of the people, who
+are numbered from 1 in ascending order. The first half of a row is for testing.
+
+training: GRID's features_and_partitions.mat. Its trainIdxAll has the numbers of the training people of each split.
+
+images: JSON, a list of {"query": [[path, label, camera], …], …}. Torchreid's splits.json of VIPeR and CUHK01 have this
+form. Paths are those of the computer that wrote them, so only the file's name and the camera count.
 """
 
 from __future__ import annotations
@@ -27,7 +31,10 @@ _LAST_NUMBER = re.compile(r".*?([0-9]{1,18})[^0-9]*")
 
 @dataclass(frozen=True)
 class Split:
-    """Who is trained on and who is tested with. swapped: the gallery's camera asks."""
+    """The halves of one trial.
+
+    train, test: pids. swapped: whether the images of the gallery's camera are the queries, and the others the gallery.
+    """
 
     train: frozenset[int]
     test: frozenset[int]
@@ -38,7 +45,8 @@ def read_splits(file: Path, form: SplitForm, people: Sequence[int], pid_of: Call
     """The splits of a file, in its order.
 
     Args:
-        people: the pids that take part, ascending. pid_of: of an image's name; None where it is none of the data set.
+        form: one of those above. people: the pids that take part, ascending. pid_of: gives the pid of an image's name,
+            or None if the name is not one of this data set.
 
     Raises:
         DataError: the file is damaged, names people who are not there, or one of them on both sides.
@@ -83,7 +91,7 @@ def _of_people(value: list[dict[str, list[Any]]]) -> list[Split]:
 
 
 def _person(value: Any) -> int:
-    """A number, or the one that a folder's name ends with."""
+    """The pid of a person in the form "people": a number, or the last number in a folder's name."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     found = _LAST_NUMBER.fullmatch(PureWindowsPath(value).name)

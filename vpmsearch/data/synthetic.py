@@ -4,9 +4,9 @@
 light, lens, what is behind), at which moment (pose and box). `vpmsearch.data.drawn_dataset` lays such images out like
 Market-1501.
 
-The problem is meant to be hard. All people share a few wardrobes, so the colours of an image do not tell who it is. The
-places of the colours do, in every band of the body. Images of one camera are more alike in colour than images of one
-person.
+The problem is meant to be hard. All people share a few wardrobes, so the colours of an image do not tell who it is.
+What tells it is where the colours are, in every band of the body. Images of one camera are more alike in colour than
+images of one person.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def draw_pedestrian(pid: int, camid: int, shot: int, *, settings: DrawnSettings)
     """Draw one detected box: a whole person, head at the top and feet at the bottom.
 
     Args:
-        pid: who, from 0; nothing but this and the seed decides that.
+        pid: the person, from 0. It and the seed alone decide what they look like.
         camid: the camera, from 1 to `settings.cameras`.
         shot: which image of this person in this camera, from 0. It may exceed `settings.shots`.
         settings: size and seed; its counts of identities and shots are those of a data set and do not matter here.
@@ -107,7 +107,7 @@ def draw_pedestrian(pid: int, camid: int, shot: int, *, settings: DrawnSettings)
 
 
 def _background(rng: np.random.Generator, settings: DrawnSettings, camera: Camera) -> Image.Image:
-    """Where the person is now. Cameras share the places, so that a place does not tell the camera."""
+    """The background of an image. Cameras share the places, so that a place does not tell the camera."""
     panorama = scenes.panorama(settings.seed, pick(rng, camera.look.scenes), settings.height, settings.width)
     wide = settings.width * SUPERSAMPLING
     left = int(rng.integers(panorama.width - wide + 1))
@@ -115,7 +115,7 @@ def _background(rng: np.random.Generator, settings: DrawnSettings, camera: Camer
 
 
 def _pose(camera: Camera, stride: float, rng: np.random.Generator) -> Pose:
-    """People pass a camera mostly one way or the other, some any way; some stand."""
+    """How a person stands or walks. Most pass the camera one way or the other; some walk any way, and some stand."""
     yaw = camera.heading + pi * float(rng.integers(2)) if rng.random() < 0.6 else 2 * pi * float(rng.random())
     return Pose(
         yaw=(yaw + float(rng.normal(0, 0.25))) % (2 * pi),

@@ -40,10 +40,10 @@ CACHE_BYTES = 4 << 30
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How samples are made: sizes (height, width), strategies drawn evenly, γ uniform over the range.
+    """How samples are made. Sizes are (height, width). A strategy is drawn for each cut, and γ evenly from its range.
 
-    two_views: every image whole and cut, mirrored alike. cuts: how often it is cut then. second_look: the last cut
-    keeps its own height. The others: as in `TrainSettings`.
+    two_views: every image is shown whole and cut, both mirrored or neither. cuts: how often it is cut then.
+    second_look: the last cut keeps the height that it has on the whole image. The others: as in `TrainSettings`.
     """
 
     input_size: tuple[int, int]
@@ -97,7 +97,7 @@ class Sample(NamedTuple):
 
 
 class TrainingSet:
-    """Labelled images as numbered identity classes; every sample is decided by its seed alone.
+    """Labelled images as samples of identity classes, which are numbered from 0. A sample depends on its seed alone.
 
     Raises:
         DataError: an image has no pid, or its file is missing.
@@ -160,6 +160,14 @@ class TrainingSet:
         shown = np.tile(indices, self.settings.views)
         targets = self.targets[shown]
         return Batch(_stacked(pixels), labels, visible, targets, shown, _stacked(low) if low else None)
+
+    def whole(self, indices: Int64) -> NDArray[np.uint8]:
+        """Whole images as they are, with nothing drawn: (n,) indices -> (n, 3, H, W) RGB.
+
+        Raises:
+            ImageError: an image cannot be read.
+        """
+        return _stacked([to_array(self._decoded(int(index)), self.settings.input_size) for index in indices])
 
     def _views(self, index: int, rng: np.random.Generator, rows: int | None) -> list[Sample]:
         """The image cut, or whole and cut."""

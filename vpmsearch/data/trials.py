@@ -21,14 +21,14 @@ from vpmsearch.errors import DataError
 from vpmsearch.words import number_of, printable
 
 SEED = 0
-"""Of the halves that are drawn here."""
+"""Seed of the halves that are drawn here."""
 
 
 class Trials:
     """All trials of a data set. Its files are listed once.
 
     Args:
-        layout: of the data set. root: its folder, or a folder around it.
+        layout: the data set's row of the table. root: its folder, or a folder around it.
 
     Raises:
         DataError: the layout has no trials, something is missing, or a file of splits is damaged.
@@ -96,7 +96,7 @@ class Trials:
         return _drawn(people, self._halves), _drawn_in_words(self._halves)
 
     def _pid_of(self, place: Place) -> Callable[[str], int | None]:
-        """What tells the pid of an image of this data set by its name."""
+        """A function that gives the pid of an image of this data set by its name, or None for another name."""
         patterns = [(part, pattern_of(self._layout, part)) for part in place.variant.parts("query", "gallery")]
 
         def pid_of(name: str) -> int | None:

@@ -26,8 +26,9 @@ from vpmsearch.search.queries import region_names
 from vpmsearch.search.searcher import Regions, Searcher
 from vpmsearch.store.postgres import statements
 from vpmsearch.store.postgres.encoding import Vector
+from vpmsearch.store.postgres.features import Layout
 from vpmsearch.store.postgres.reading import RECORD, Reading, record_of
-from vpmsearch.store.postgres.schema import Layout, lists_for
+from vpmsearch.store.postgres.schema import lists_for
 from vpmsearch.store.postgres.statements import Conditions, conditions
 from vpmsearch.store.postgres.store import ServerStore
 from vpmsearch.store.postgres.streaming import FeaturesMissingError, StreamedImages
@@ -35,7 +36,7 @@ from vpmsearch.store.postgres.verify import STRANGERS
 from vpmsearch.store.postgres.view import ServerView
 from vpmsearch.types import Int64, Match, RegionFeatures, SearchFilter, SearchResult
 
-EF_LEAST, EF_MOST = 64, 1000
+EF_LEAST, EF_MOST = 50, 1000
 """hnsw.ef_search: at least what good lists need, at most what pgvector allows. Iterative scans go deeper from there."""
 PROBES_LEAST, PROBED = 32, 32
 """ivfflat searches at least the first number of lists, and at least one of every second number of them."""
@@ -183,13 +184,12 @@ class _Query:
         # A plan for any filter is none for this one. Without a filter all queries have the same plan.
         again = bool(self._layout.built) and not self._only.sql
         rows = np.array(self._reading.rows(statement, self._values | dict(self._only.values), again), np.float64)
-        rows = rows.reshape(-1, 3)
-        compared = rows[rows[:, 0] == statements.COMPARED, 1:]
-        compared = compared[np.argsort(compared[:, 0])]
-        self._compared = (compared[:, 0].astype(np.int64), compared[:, 1].astype(np.float32))
+        rows = rows.reshape(-1, 4)
+        ids, first = np.unique(rows[:, 1].astype(np.int64), return_index=True)
+        self._compared = (ids, rows[first, 3].astype(np.float32))
         found, exact = dict[int, RegionList](), not self._layout.built  # without an index the server sorts all images
         for region in self._shown:
-            own = rows[rows[:, 0] == region, 1:]
+            own = rows[rows[:, 0] == region, 1:3]
             own = own[np.lexsort((own[:, 0], own[:, 1]))]  # an iterative scan may return them a little out of order
             ids, distances = own[:, 0].astype(np.int64), own[:, 1].astype(np.float32)
             whole = len(ids) < count and (exact or self._names_all(region, len(ids)))
@@ -245,8 +245,9 @@ class _Query:
         reached = np.flatnonzero(boxes_within(cells.low, cells.high, weights, tau, limit))
         if len(reached) == 0:
             return np.zeros(0, np.int64)
+        # As bytes (b): psycopg spends milliseconds on thousands of cells as text.
         values = dict(self._only.values) | {"cells": [cells.found[i] for i in reached.tolist()]}
-        where = self._only.where("i.cell = ANY(%(cells)s)")
+        where = self._only.where("i.cell = ANY(%(cells)b)")
         rows = self._reading.rows(f"SELECT i.id, i.visibility FROM image i{where} LIMIT {BOUND_AT_MOST + 1}", values)
         if len(rows) > BOUND_AT_MOST:
             return None
@@ -270,9 +271,11 @@ class _Query:
         by_region, weights = np.zeros((len(ids), p), np.float32), np.zeros((len(ids), p))
         statement = statements.details(self._layout, self._shown, RECORD)
         records = {}
-        for shown, visibilities, apart, image_id, *record in self._reading.rows(
-            statement, self._values | {"ids": list(place)}, again=True
-        ):
+        for found in self._reading.rows(statement, self._values | {"ids": list(place)}, again=True):
+            split = 2 * len(self._shown)
+            shown = [region for at, region in enumerate(self._shown) if found[2 * at] is not None]
+            visibilities, apart = ([each for each in found[at:split:2] if each is not None] for at in (0, 1))
+            image_id, *record = found[split:]
             row = place[image_id]
             by_region[row, shown] = apart
             weights[row, shown] = np.array(visibilities) * [self._values[f"w{region}"] for region in shown]

@@ -89,12 +89,12 @@ def upgrade_index(where: Where) -> tuple[str, str]:
         from vpmsearch.store import upgrade
 
         return upgrade(place.folder)
-    from vpmsearch.store.postgres import schema
     from vpmsearch.store.postgres.connection import Server
+    from vpmsearch.store.postgres.upgrade import upgrade
 
     server = Server(place)
     try:
-        return schema.upgrade(server)
+        return upgrade(server)
     finally:
         server.close()
 

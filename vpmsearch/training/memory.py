@@ -67,7 +67,7 @@ class GalleryMemory(nn.Module):
         same_camera = self.camids[indices, None] == self.camids[None, :]
         loss = neighbour_loss(distances, same & ~same_camera, ~same, temperature)
         whole = len(indices) // views
-        self._remember(indices[:whole], output.embeddings[:whole].detach(), visibility[:whole])
+        self.remember(indices[:whole], output.embeddings[:whole].detach(), visibility[:whole])
         return loss
 
     def _distances(self, query: Tensor, query_visibility: Tensor) -> Tensor:
@@ -81,8 +81,12 @@ class GalleryMemory(nn.Module):
             weighted = weighted + weight * squared.clamp(min=1e-4).sqrt()  # the root of 0 has an infinite gradient
         return torch.where(total > 0, weighted / torch.where(total > 0, total, 1), torch.inf)
 
-    def _remember(self, indices: Tensor, embeddings: Tensor, visibility: Tensor) -> None:
-        """Replace the stored features of some images. If an image comes twice, the later one counts on every device."""
+    def remember(self, indices: Tensor, embeddings: Tensor, visibility: Tensor) -> None:
+        """Replace the stored features of some images. If an image comes twice, the later one counts on every device.
+
+        Args:
+            indices: (n,) positions among the N. embeddings: (n, p, d). visibility: (n, p).
+        """
         again = (indices[:, None] == indices[None, :]).triu(diagonal=1).any(dim=1)
         indices, embeddings, visibility = indices[~again], embeddings[~again], visibility[~again]
         # f_i may have any length. Numbers beyond float16's range become the largest one, so the image is far, not inf.

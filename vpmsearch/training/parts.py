@@ -21,6 +21,7 @@ from vpmsearch.model.weights import WeightsConfig
 from vpmsearch.system.revision import source_revision
 from vpmsearch.training.frozen import FrozenPart
 from vpmsearch.training.memory import GalleryMemory
+from vpmsearch.training.precision import has_bfloat16
 from vpmsearch.training.settings import TrainSettings
 
 
@@ -97,7 +98,8 @@ def build_frozen(
                 "leave it away"
             )
         return None
-    return FrozenPart(model.backbone, runtime, settings.input_size, half=settings.bfloat16)
+    half = settings.bfloat16 and has_bfloat16(device)
+    return FrozenPart(model.backbone, runtime, settings.input_size, half=half)
 
 
 def build_sampler(

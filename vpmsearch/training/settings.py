@@ -59,6 +59,7 @@ class TrainSettings:
     cuts: int = 1  # cuts of each image in a batch, in addition to the whole image; above 1 needs consistency_weight
     whole_share: float = 0.0  # share of the cuts that show the whole image
     second_look: bool = False  # the last cut of each image is seen at its own height; not in the paper
+    style_mixing: float = 0.0  # share of samples that get another one's style (`vpmsearch.training.style`)
 
     epochs: int = 60
     steps: int | None = None  # end after this many and fit the cosine to them; may be changed at --resume
@@ -78,6 +79,7 @@ class TrainSettings:
     gradient_clip: float | None = None  # largest norm of the gradient
 
     classifier: Classifier = "two-layer"
+    class_means: int = 0  # above 0: classifiers start from the mean of so many images of each identity; needs bnneck
     label_smoothing: float = 0.0
     margin: float | None = 1.0  # α of Eq. 7; None: soft margin
     region_loss_reduction: Reduction = "mean"
@@ -93,7 +95,7 @@ class TrainSettings:
     triplet_weight: float = 1.0  # of L_tri in Eq. 8
     identity_visibility: bool = True  # L_ID over the visible regions, Eq. 6; false: over all
     triplet_visibility: bool = True  # L_tri over the regions visible in both images, Eq. 7; false: over all
-    bfloat16: bool = False  # the trunk computes in bfloat16 also on a CPU; regions and losses do not
+    bfloat16: bool = False  # the trunk computes in bfloat16 also on a CPU that has it; regions and losses do not
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -122,7 +124,7 @@ class TrainSettings:
         yield few, "a batch needs two identities and two images of each"
         yield self.cuts < 1, "cuts must be at least 1"
         yield not 0 <= self.box_jitter <= 0.4, "box_jitter must be in [0, 0.4]"
-        for name in ("degrade", "grey", "occlude", "whole_share", "erase", "label_smoothing"):
+        for name in ("degrade", "grey", "occlude", "whole_share", "erase", "label_smoothing", "style_mixing"):
             yield not 0 <= getattr(self, name) <= 1, f"{name} must be in [0, 1]"
         for name in ("shift", "color_jitter", "average_decay"):
             yield not 0 <= getattr(self, name) < 1, f"{name} must be in [0, 1)"
@@ -139,6 +141,10 @@ class TrainSettings:
         yield self.second_look and self.architecture != "vpm", f"{self.architecture} takes no second_look"
         alone = self.teacher and not (views and self.average_decay)
         yield alone, "a teacher needs a consistency_weight, and an average_decay: it is the average"
+        yield self.class_means == 1, "class_means must be 0, or at least 2: one image is no mean"
+        yield self.class_means > 0 and self.classifier != "bnneck", "class_means needs the classifier bnneck"
+        frozen = self.backbone == "osnet" and self.freeze_stages > 0
+        yield self.style_mixing > 0 and not frozen, "style_mixing needs the trunk osnet with frozen stages"
         sighted = self.region_loss_weight > 0 or self.identity_visibility or self.triplet_visibility
         wanted = "region_loss_weight 0, identity_visibility false and triplet_visibility false"
         yield self.architecture == "stripes" and sighted, f"stripes need {wanted}"
@@ -175,11 +181,12 @@ class TrainSettings:
     def identity(self) -> dict[str, Any]:
         """The settings that must be the same when a run is resumed.
 
-        Two kinds are left out. A setting that older checkpoints do not have counts only if it differs from its default.
-        The end of a run may be moved: on a busy machine nobody knows at the start how far a run will get.
+        Three kinds are left out. A setting that older checkpoints do not have counts only if it differs from its
+        default. The end of a run may be moved: on a busy machine nobody knows at the start how far a run will get.
+        `class_means` has no effect on a run that goes on.
         """
         usual = {item.name: item.default for item in fields(self)}
-        kept = {k: v for k, v in self.to_json().items() if k not in THE_END}
+        kept = {k: v for k, v in self.to_json().items() if k not in (*THE_END, "class_means")}
         return {k: v for k, v in kept.items() if k not in _LATER or v != usual[k]}
 
 
@@ -188,5 +195,5 @@ THE_END = ("epochs", "steps")
 _LATER = (
     *("detach_locator", "architecture", "triplet_weight", "identity_visibility", "triplet_visibility"),
     *("box_jitter", "degrade", "grey", "cuts", "whole_share", "domains", "across_cameras", "teacher", "bfloat16"),
-    *("occlude", "occluder_class", "locator_learning_rate", "second_look"),
+    *("occlude", "occluder_class", "locator_learning_rate", "second_look", "style_mixing"),
 )

@@ -20,8 +20,10 @@ from vpmsearch.training.learning import LearningPart
 from vpmsearch.training.log import LossRow
 from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_rows, vpm_loss
 from vpmsearch.training.memory import GalleryMemory
+from vpmsearch.training.precision import has_bfloat16
 from vpmsearch.training.ranks import Ranks
 from vpmsearch.training.settings import TrainSettings
+from vpmsearch.training.style import mixed_styles
 
 
 def joined(outputs: list[VpmOutput]) -> VpmOutput:
@@ -135,14 +137,25 @@ class TrainingStep:
             features: the output of the frozen stages, if they ran apart.
         """
         counted = identity_rows(self._to_device(batch.visible), self._settings)
+        share = self._settings.style_mixing
         if features is not None and self._learning is not None:
-            output = joined([self._model.see_regions(self._learning.forward(each)) for each in features])
+            styled = [mixed_styles(each, share) for each in features]
+            output = joined([self._model.see_regions(self._learning.forward(each)) for each in styled])
             return output, self._classifiers(output.embeddings, counted), self._taught(features[0])
         images = [self._normalised(pixels) for pixels in (batch.pixels, batch.low) if pixels is not None]
         with self._mixed_precision():
+            if share:
+                output = joined([self._styled(each, share) for each in images])
+                return output, self._classifiers(output.embeddings, counted), self._taught(images[0])
             # Low images have many heights. Each would be compiled anew, and torch gives up after eight.
             output = joined([self._forward(images[0]), *map(self._model, images[1:])])
             return output, self._classifiers(output.embeddings, counted), self._taught(images[0])
+
+    def _styled(self, images: Tensor, share: float) -> VpmOutput:
+        """The model's output, with styles mixed behind the frozen stages."""
+        backbone = self._model.backbone
+        features = mixed_styles(backbone.frozen_part(images), share)
+        return self._model.see_regions(backbone.learning_part(features))
 
     @torch.no_grad()
     def _taught(self, seen: Tensor) -> Tensor | None:
@@ -161,7 +174,8 @@ class TrainingStep:
         return output.embeddings
 
     def _mixed_precision(self) -> torch.autocast:
-        enabled = self._device.type == "cuda" or self._settings.bfloat16
+        asked = self._device.type == "cuda" or self._settings.bfloat16
+        enabled = asked and has_bfloat16(self._device)
         return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
 
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:

@@ -14,13 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.training_set import Batch, TrainingSet
 from vpmsearch.errors import TrainingError
-from vpmsearch.model.vpm import Vpm
+from vpmsearch.model.vpm import Vpm, VpmOutput
 from vpmsearch.model.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.system.parallel import map_ahead
 from vpmsearch.training import parts
@@ -30,7 +31,9 @@ from vpmsearch.training.compiled import CompiledForward
 from vpmsearch.training.learning import LearningPart, one_thread_an_operation
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
 from vpmsearch.training.losses import RegionClassifiers
+from vpmsearch.training.means import start_from_means
 from vpmsearch.training.optimizer import build_optimizer, set_learning_rate
+from vpmsearch.training.precision import has_bfloat16
 from vpmsearch.training.ranks import ranks_here, synchronised
 from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.start import start
@@ -59,6 +62,7 @@ class Trainer:
 
     Attributes:
         kept_classifiers: whether the run starts with the identity classifiers of a checkpoint.
+        half_precision: whether the trunk computes in bfloat16: if the settings ask for it and the device has it.
 
     Raises:
         DataError: too few identities, or an image without a pid. ModelError: settings or initial weights do not fit.
@@ -103,10 +107,11 @@ class Trainer:
         self.optimizer = build_optimizer(settings, self.model, self.classifiers)
         self.sampler = parts.build_sampler(settings, self.data, domains)
         self._normalised = parts.PixelNormaliser(settings.backbone, device)
+        self.half_precision = settings.bfloat16 and has_bfloat16(device)
         self._frozen = parts.build_frozen(settings, self.model, device, frozen_runtime, compiled=compiled)
         self._learning: LearningPart | None = None
         if self._frozen is not None:
-            self._learning = LearningPart(self.model.backbone, half=settings.bfloat16, threads=max(workers, 1))
+            self._learning = LearningPart(self.model.backbone, half=self.half_precision, threads=max(workers, 1))
         self._step = TrainingStep(
             settings,
             self.model,
@@ -162,6 +167,8 @@ class Trainer:
         progress = Progress(0, 0, self._run_identity())
         if resume and self.files.checkpoint.is_file():
             progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
+        elif self.settings.class_means and not self.kept_classifiers:
+            self._start_from_means()
         self.ranks.check_alike(progress.steps, self.device)
         rows = self._logged(progress.steps)
         if self.ranks.first and progress.epochs >= self.settings.epochs and not self.files.weights.is_file():
@@ -178,6 +185,21 @@ class Trainer:
                 on_epoch(epoch, self.result)
             self.ranks.wait()
         return self.files.weights
+
+    def _start_from_means(self) -> None:
+        """Set the classifiers from the model that the run starts from."""
+
+        def see(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> VpmOutput:
+            images = self._normalised(pixels)
+            if self._frozen is None or self._learning is None:
+                output: VpmOutput = self.model(images)
+                return output
+            features = self._learning.of_another(self.model.backbone, self._frozen(images))
+            return self.model.see_regions(features)
+
+        self.module.eval()
+        with self._threads():
+            start_from_means(self.classifiers, self.memory, self.data, see, self.settings.class_means, self.workers)
 
     def _train_epoch(
         self, progress: Progress, order: Sequence[Int64], rows: list[LossRow], on_step: Callable[[LossRow], None]

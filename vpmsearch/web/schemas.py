@@ -93,6 +93,9 @@ class SearchAnswer(BaseModel):
         description='"match", "unsure" or "no match", for the nearest image that is not the query itself; none without '
         "`vpmsearch calibrate`, and if images were confirmed"
     )
+    verdict_word: str | None = Field(
+        description='the verdict as it is shown to people: that of `verdict`, or "no person" where there is `no_person`'
+    )
     verdict_text: str | None = Field(
         description="what the verdict means or, where there is `no_person`, why there is none: a sentence"
     )

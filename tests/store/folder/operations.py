@@ -59,6 +59,19 @@ def remove(index: Path) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
+def relabelling(index: Path) -> Iterator[Callable[[], object]]:
+    """Other labels and another path, and then new files of labels: all of a writer's life."""
+
+    def act() -> None:
+        with GalleryStore.open(index) as store, store.writer() as writer:
+            for number, image_id in enumerate(store.find(pids=[2])):
+                writer.update(image_id, ImageRecord(f"moved/{number}.jpg", pid=17, camid=3))
+            writer.commit()
+
+    yield act
+
+
+@contextmanager
 def compaction(index: Path) -> Iterator[Callable[[], object]]:
     """All segments into one, without what was removed."""
     yield lambda: compact(index)
@@ -71,7 +84,8 @@ def upgrading(index: Path) -> Iterator[Callable[[], object]]:
 
 
 OPERATIONS: dict[str, Callable[[Path], Opened]] = {
-    function.__name__: function for function in (create, first_commit, later_commit, remove, compaction, upgrading)
+    function.__name__: function
+    for function in (create, first_commit, later_commit, remove, relabelling, compaction, upgrading)
 }
 
 

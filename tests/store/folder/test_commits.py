@@ -262,7 +262,8 @@ def test_a_failed_sql_commit_changes_nothing(filled, make_features, make_records
 
 
 @pytest.mark.parametrize(
-    ("limit", "place"), [(10_000, "embeddings.py"), (36_000, "region_index.py"), (60_000, "catalog.py")]
+    ("limit", "place"),
+    [(10_000, "embeddings.py"), (36_000, "region_index.py"), (60_000, "label_file.py"), (120_000, "catalog.py")],
 )
 def test_a_full_disk(tmp_path, make_features, make_records, limit, place):
     """Real writes that fail: no file may grow beyond a limit that first the one, then the next does not keep."""

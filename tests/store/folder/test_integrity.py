@@ -57,7 +57,7 @@ def test_a_flipped_bit_in_a_segment_is_found(filled, segment, flips):
     filled.close()
     rng = np.random.default_rng(0)
     files = sorted((filled.path / "segments").glob(f"{segment}/*.*"))
-    assert len(files) == (8 if segment == "1" else 16)
+    assert len(files) == (9 if segment == "1" else 18)
     for path in files:
         data = path.read_bytes()
         for at in {0, len(data) - 1, *rng.integers(len(data), size=flips).tolist()}:

@@ -85,7 +85,7 @@ def test_the_commands(gallery: Path, server_place: Place, monkeypatch: pytest.Mo
     stats = json.loads(run("stats", "--json")[0])
     assert (stats["images"], stats["identities"], stats["cameras"]) == (6, 3, 2)
     assert json.loads(run("verify", "--json")[0]) == {"ok": True, "images": 6, "problems": []}
-    assert json.loads(run("upgrade", "--json")[0]) == {"from": "server_0002", "to": "server_0002"}
+    assert json.loads(run("upgrade", "--json")[0]) == {"from": "server_0003", "to": "server_0003"}
     assert "has no image at" in run("remove", pictures[0], gallery / "none.png", code=1)[1]
     tried = json.loads(run("remove", pictures[0], "--dry-run", "--json")[0])
     assert tried == {"removed": 0, "would_remove": 1, "paths": [str(pictures[0])]}
@@ -156,7 +156,7 @@ def test_each_mishap_is_one_line(tmp_path: Path, postgres_server: PostgresServer
     for name, value, text in (
         ("OLDEST_SERVER", 99, "needs 99 or newer"),
         ("OLDEST_PGVECTOR", (9, 1, 0), "ALTER EXTENSION vector UPDATE"),
-        ("REVISION", "server_0003", "run `vpmsearch upgrade`"),
+        ("REVISION", "server_0004", "run `vpmsearch upgrade`"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(f"vpmsearch.store.postgres.schema.{name}", value)

@@ -124,7 +124,7 @@ def where(request: pytest.FixtureRequest, tmp_path) -> Callable[[str], tuple[Pla
         server: PostgresServer = request.getfixturevalue("postgres_server")
         place: Place = request.getfixturevalue("new_place")()
         schema = place.text.partition("search_path%3D")[2].partition("%2C")[0]
-        tables = ", ".join(f"{schema}.{table}" for table in ("image", *(f"region_feature_{r}" for r in range(P))))
+        tables = f"{schema}.image, {schema}.image_feature"
         return place, lambda: server.execute(f"VACUUM {tables}")
 
     return make

@@ -145,7 +145,7 @@ def test_who_waits_says_for_whom(two: tuple[Server, Server], monkeypatch: pytest
 def test_whoever_creates_an_index_says_so_too(server_place: Place, two, monkeypatch: pytest.MonkeyPatch, caplog):
     monkeypatch.setattr(held, "TELL_SECONDS", 0.1)
     with two[0].write() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [schema._CREATING])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [schema.CREATING])
         making = threading.Thread(target=lambda: create_index(server_place, INFO).close())
         with caplog.at_level(logging.WARNING):
             making.start()

@@ -56,7 +56,7 @@ def test_two_statements_search_lists_compare_and_explain(server_place, monkeypat
             found = engine.search(queries[row : row + 1], 2)[0]
             assert [m.image_id for m in found.matches] == [m.image_id for m in right.matches]
             assert [m.distance for m in found.matches] == [m.distance for m in right.matches]
-            about_features = [text for text in statements if "region_feature" in text]
+            about_features = [text for text in statements if "image_feature" in text]
             assert "LIMIT 100)" in about_features[0]
             if found.depth == 100 and len(statements) == 4:  # the other two: the index's version, the server's depth
                 assert len(about_features) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from galleries import INFO, fill, make_calibration, make_features, make_records
+from oracles import visibility_weighted_distance
 from postgres_server import PostgresServer
 
 from vpmsearch.errors import DataError, ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
@@ -140,7 +143,7 @@ def test_many_exact_queries_share_a_reading(server_place, monkeypatch, dtype):
 def test_features_that_are_missing_are_no_distance(postgres_server, server_store, server_place):
     ids = fill(server_store, make_features(20))
     where = server_place.text.partition("search_path%3D")[2].partition("%2C")[0]
-    postgres_server.execute(f"DELETE FROM {where}.region_feature WHERE image_id = {ids[4]}")
+    postgres_server.execute(f"DELETE FROM {where}.image_feature WHERE image_id = {ids[4]}")
     with pytest.raises(StoreDamagedError, match=f"lacks features of an image from {ids[0]} to {ids[-1]}"):
         searcher(server_store).search(make_features(16, seed=1), 3, exact=True)
 
@@ -266,6 +269,59 @@ def test_large_embeddings_are_indexed_in_half_precision(server_place, new_place,
         assert store.verify().ok
 
 
+@pytest.mark.parametrize(
+    ("dtype", "d", "moved"), [("float32", 256, False), ("float32", 512, True), ("float16", 512, False)]
+)
+def test_a_row_leaves_its_page_only_where_it_must(
+    postgres_server: PostgresServer, server_place, monkeypatch, dtype, d, moved
+):
+    """Six embeddings of 512 float32 are more than a page of 8 KiB: some are kept out of line, and all are found."""
+    monkeypatch.setattr("vpmsearch.search.server.SCAN_BELOW", 0)
+    gallery, queries = people(60, d), people(4, d, seed=1)
+    gallery.visibility[:] = 1 / 6  # all regions of all images
+    with ServerStore.create(server_place, ModelInfo((6, 1), d, "w"), embedding_dtype=dtype, index_type="hnsw") as store:
+        ids = fill(store, gallery)
+        assert store.verify().ok
+        stored = gallery.embeddings.astype(dtype).astype(np.float64)
+        assert (store.snapshot.features_of(ids).embeddings == stored).all()
+        counted = np.where(store.model_info.visible(queries.visibility), queries.visibility, np.float32(0))
+        right = visibility_weighted_distance(queries.embeddings, counted, stored, gallery.visibility)
+        for exact in (True, False):
+            for row, found in enumerate(searcher(store).search(queries, 60, exact)):
+                assert [match.image_id for match in found.matches] == [ids[i] for i in np.argsort(right[row])]
+                assert [match.distance for match in found.matches] == pytest.approx(np.sort(right[row]), rel=1e-6)
+    where = server_place.text.partition("search_path%3D")[2].partition("%2C")[0]
+    beside = "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = "
+    assert postgres_server.execute(f"{beside} '{where}.image_feature'::regclass") == [(moved,)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_copied_rows_hold_null_for_what_is_not_visible(dtype):
+    """Read back by the layout that PostgreSQL's manual gives, a byte after the other."""
+    features, ids = make_features(5, p=3, d=4), np.array([7, 8, 2**40, 10, 11])
+    visible = features.visibility > 0.1
+    visible[1], visible[2] = False, True
+    features.embeddings[~visible] = 1e30  # beyond float16
+    data = io.BytesIO(encoding.feature_rows(ids, features, visible, dtype))
+
+    def number(kind: str) -> float:
+        return struct.unpack(f">{kind}", data.read(struct.calcsize(kind)))[0]
+
+    kind, size = ("f", 4) if dtype == "float32" else ("e", 2)
+    for row, image_id in enumerate(ids.tolist()):
+        assert (number("h"), number("i"), number("q")) == (7, 8, image_id)
+        for region in range(3):
+            if visible[row, region]:
+                assert (number("i"), number("f")) == (4, features.visibility[row, region])
+                assert (number("i"), number("h"), number("h")) == (4 + 4 * size, 4, 0)
+                values = np.array([number(kind) for _ in range(4)])
+                assert (values == features.embeddings[row, region].astype(dtype)).all()
+            else:
+                assert (number("i"), number("i")) == (-1, -1)
+    assert data.read() == b""
+    assert encoding.feature_rows(ids[:0], features[:0], visible[:0], dtype) == b""
+
+
 # several writers --------------------------------------------------------------------------------------------------
 
 
@@ -326,12 +382,33 @@ def test_an_index_that_is_replaced_is_not_mistaken_for_the_old_one(postgres_serv
 def test_verify_finds_what_was_not_written(postgres_server: PostgresServer, server_store, server_place):
     ids = fill(server_store, make_features(30))
     where = server_place.text.partition("search_path%3D")[2].partition("%2C")[0]
-    row = postgres_server.execute(f"SELECT image_id, region FROM {where}.region_feature ORDER BY 1 LIMIT 1")[0]
-    own = f"image_id = {row[0]} AND region = {row[1]}"
+    table = f"{where}.image_feature"
+    first, region = postgres_server.execute(
+        f"SELECT image_id, (visibility_1 IS NOT NULL)::int FROM {table} "
+        "WHERE (visibility_0 IS NULL) <> (visibility_1 IS NULL) ORDER BY 1 LIMIT 1"
+    )[0]
+    seen, unseen, own = f"embedding_{region}", f"_{1 - region}", f"WHERE image_id = {first}"
+    columns = ", ".join(f"{name}_{r} = c.{name}_{r}" for name in ("visibility", "embedding") for r in range(6))
+    back = f"UPDATE {table} f SET {columns} FROM {where}.copy c WHERE c.image_id = f.image_id"
+    postgres_server.execute(f"CREATE TABLE {where}.copy AS SELECT * FROM {table}")
+    for change in (
+        f"UPDATE {table} SET {seen} = {seen} * {seen} {own}",
+        f"UPDATE {table} SET {seen} = NULL {own}",
+        f"UPDATE {table} SET visibility{seen[9:]} = 0.5 {own}",
+        f"UPDATE {table} SET visibility{seen[9:]} = NULL {own}",
+        f"UPDATE {table} SET visibility{unseen} = 0.01 {own}",
+        f"UPDATE {table} SET embedding{unseen} = {seen} {own}",
+    ):
+        postgres_server.execute(change)
+        report = server_store.verify()
+        assert not report.ok, change
+        assert "1 image differ from what" in report.problems[0], change
+        assert f"first: image {first})" in report.problems[0]
+        postgres_server.execute(back)
+        assert server_store.verify().ok
     damages = [
-        (f"UPDATE {where}.region_feature SET embedding = embedding * embedding WHERE {own}", "differ from what"),
-        (f"DELETE FROM {where}.region_feature WHERE {own}", "differ from what"),
-        (f"UPDATE {where}.image SET visibility[2] = 0.123 WHERE id = {ids[9]}", f"first: image {row[0]}"),
+        (f"DELETE FROM {table} {own}", "differ from what"),
+        (f"UPDATE {where}.image SET visibility[2] = 0.123 WHERE id = {ids[9]}", f"first: image {first}"),
         (f"UPDATE {where}.image SET visibility = '{{0.5}}' WHERE id = {ids[9]}", "impossible visibility"),
     ]
     for statement, problem in damages:
@@ -339,7 +416,7 @@ def test_verify_finds_what_was_not_written(postgres_server: PostgresServer, serv
         report = server_store.verify()
         assert not report.ok
         assert problem in report.problems[0]
-    assert not server_store.snapshot.is_sound(row[0])
+    assert not server_store.snapshot.is_sound(first)
 
 
 def test_a_changed_calibration_is_found(postgres_server: PostgresServer, server_store, server_place):
@@ -359,7 +436,7 @@ def test_a_removal_erases_the_features(postgres_server: PostgresServer, server_s
         writer.remove(ids)
         writer.commit()
     where = server_place.text.partition("search_path%3D")[2].partition("%2C")[0]
-    assert postgres_server.execute(f"SELECT count(*) FROM {where}.region_feature") == [(0,)]
+    assert postgres_server.execute(f"SELECT count(*) FROM {where}.image_feature") == [(0,)]
 
 
 def test_the_revision_is_the_newest_migration(server_store):
@@ -432,7 +509,7 @@ def test_other_versions(server_store, server_place, monkeypatch):
     for name, value, text in (
         ("OLDEST_SERVER", 99, "runs PostgreSQL .* needs 99 or newer"),
         ("OLDEST_PGVECTOR", (9, 1, 0), "needs 9.1.0 or newer: ALTER EXTENSION vector UPDATE"),
-        ("REVISION", "server_0003", "has revision server_0002 and .* needs server_0003; run `vpmsearch upgrade`"),
+        ("REVISION", "server_0004", "has revision server_0003 and .* needs server_0004; run `vpmsearch upgrade`"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(schema, name, value)

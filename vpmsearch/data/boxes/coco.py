@@ -75,7 +75,7 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
     score, more = row.get("score"), row.get("attributes")
     more = more if isinstance(more, dict) else {}
     track = row.get("track_id", more.get("track_id", row.get("instance_id")))
-    known = {name: value for name, value in more.items() if _is_known(value) and name != "track_id"}
+    known = {name: value for name, value in more.items() if _is_known(value) and not _is_no_label(name, value)}
     try:
         attributes = tuple(as_attributes(known).items())
         track = attribute_text(track) if _is_known(track) else None
@@ -83,7 +83,7 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
         raise DataError(f"{printable(path)}: annotation {number}: {error}") from error
     x, y, width, height = map(float, box)
     if rotation := _rotation(more):
-        not_taken.note("rotations of boxes, of which the upright box around is taken", picture.name or str(path))
+        not_taken.note("rotations of boxes (the upright box around each is read)", picture.name or str(path))
         x, y, width, height = _around(x, y, width, height, rotation)
     return FoundBox(
         x,
@@ -97,6 +97,14 @@ def _found(row: dict[str, Any], picture: _Picture, path: Path, number: int) -> F
         track,
         attributes=attributes,
     )
+
+
+def _is_no_label(name: str, value: Any) -> bool:
+    """Whether an attribute says nothing of the person: the track, which has a place of its own, or CVAT's 0.0 degrees.
+
+    CVAT gives a rotation to every rectangle. One that is not 0 stays, as it says how the person lies.
+    """
+    return name == "track_id" or (name == "rotation" and _is_number(value) and value == 0)
 
 
 def _rotation(attributes: dict[str, Any]) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vpmsearch.errors import StoreDamagedError
 from vpmsearch.labels import Attributes
-from vpmsearch.store.folder.columns import Labels
+from vpmsearch.store.folder.files import REMEDY
+from vpmsearch.store.folder.label_column import Labels
 from vpmsearch.types import Bool
 
 
@@ -39,42 +42,57 @@ class AttributeSets:
     """The attributes of n images.
 
     Args:
-        texts: JSON or None for each image. All are parsed here, so that damage is reported at once.
-
-    Raises:
-        ValueError: one is not what vpmsearch writes.
+        texts: JSON or None for each image. It is parsed when it is asked for; see `check`.
     """
 
     def __init__(self, texts: Labels) -> None:
-        self._texts = texts
-        self._names = frozenset(name for text in texts.values for name in unpacked(str(text)))
+        self.texts = texts
         self._columns: dict[str, Labels] = {}
 
+    def check(self) -> None:
+        """Parse all of them, so that damage is reported at once.
+
+        Raises:
+            ValueError: one is not what vpmsearch writes.
+        """
+        for text in self.texts.words:
+            unpacked(text)
+
     def at(self, row: int) -> dict[str, str]:
-        """Those of one image."""
-        text = self._texts.at(row)
-        return {} if text is None else unpacked(str(text))
+        """Those of one image.
+
+        Raises:
+            StoreDamagedError: they are not what vpmsearch writes. Other methods raise it too.
+        """
+        text = self.texts.at(row)
+        return {} if text is None else _sound(str(text))
 
     def among(self, name: str, wanted: Collection[str]) -> Bool:
         """(n,) whether each image has one of these values of the attribute."""
         if name not in self._names:
-            return np.zeros(len(self._texts.codes), np.bool_)
+            return np.zeros(len(self.texts), np.bool_)
         return self._column(name).among(wanted)
 
     def names(self, kept: Bool) -> set[str]:
         """The names of all attributes of the images in `kept` (n,)."""
-        return {name for text in self._texts.present(kept) for name in unpacked(str(text))} if self._names else set()
+        return {name for text in self.texts.present(kept) for name in _sound(str(text))}
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for text in self.texts.words for name in _sound(text))
 
     def _column(self, name: str) -> Labels:
         """One attribute of each image; made when it is first asked for."""
         column = self._columns.get(name)
         if column is None:
-            of_sets = Labels.of([unpacked(str(text)).get(name) for text in self._texts.values], name, str)
+            of_sets = Labels.of([_sound(text).get(name) for text in self.texts.words], name, str)
             codes: NDArray[np.int32] = np.append(of_sets.codes, np.int32(-1))  # code −1 finds this last entry
-            column = self._columns[name] = Labels(of_sets.values, codes[self._texts.codes])
+            column = self._columns[name] = Labels(of_sets.numbers, of_sets.words, codes[self.texts.codes])
         return column
 
 
-def column_of(values: Sequence[object]) -> Labels:
-    """The catalog's column as `Labels`, since most images share a few sets."""
-    return Labels.of(values, "attributes", str)
+def _sound(text: str) -> dict[str, str]:
+    try:
+        return unpacked(text)
+    except ValueError as error:
+        raise StoreDamagedError(f"an image's {error}; {REMEDY}") from error

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from vpmsearch.errors import StoreError, StoreVersionError
 from vpmsearch.store.folder import checksums, schema
 from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.store.folder.columns import whole_numbers
+from vpmsearch.store.folder.label_file import LABELS_NAME
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.sqlite import connect, translated, unlocked_state
 from vpmsearch.store.folder.tables import (
@@ -159,7 +160,7 @@ class Catalog:
                 known = changes.updated.items()
                 rows = [{"image": key} | {f"new_{name}": getattr(to, name) for name in columns} for key, to in known]
                 connection.execute(target, rows)
-                checksums.put(connection, checksums.RELABELLED, secrets.randbits(62))
+                _forget_labels(connection, changes.updated)
             if changes.segment_id is not None:
                 segment = {"id": changes.segment_id, "images": len(changes.ids), "created_at": now}
                 connection.execute(insert(SEGMENT), segment)
@@ -216,6 +217,21 @@ class Catalog:
                 connection.execute(insert(COPY), [{"path": path, "total": n, **known} for path, n in made.items()])
             checksums.put(connection, "copy", checksums.table_sum(connection, "copy"))
 
+    def note_labels(self, segment_id: int, file: FileSum) -> None:
+        """Record the file of labels of a segment, in place of an earlier one."""
+        old = (SEGMENT_FILE.c.segment_id == segment_id, SEGMENT_FILE.c.name == file.name)
+        with self._write() as connection:
+            connection.execute(delete(SEGMENT_FILE).where(*old))
+            insert_files(connection, segment_id, [file])
+            _sum_segments(connection)
+
+    def trust_labels(self) -> None:
+        """Forget all files of labels, after an older vpmsearch changed labels and did not know of them."""
+        with self._write() as connection:
+            connection.execute(delete(SEGMENT_FILE).where(SEGMENT_FILE.c.name == LABELS_NAME))
+            checksums.put(connection, checksums.LABELLED, checksums.number_of(connection, checksums.RELABELLED))
+            _sum_segments(connection)
+
     def truncate_wal(self, wait_seconds: float = 0.0) -> bool:
         """Move all commits into the main file and empty the WAL. False if readers prevented it for the whole time."""
         with translated(self.path):
@@ -264,6 +280,21 @@ def insert_files(connection: Connection, segment_id: int, files: Sequence[FileSu
     """Record the files of a segment."""
     rows = [{"segment_id": segment_id, "name": f.name, "size": f.size, "digest": f.digest} for f in files]
     connection.execute(insert(SEGMENT_FILE), rows)
+
+
+def _forget_labels(connection: Connection, changed: Iterable[int]) -> None:
+    """Note that labels of images change, in the transaction that does it: their segments' files of labels are outdated.
+
+    Where an older vpmsearch has changed labels, no file counts until `trust_labels`, so nothing is noted of them here.
+    """
+    known = checksums.number_of(connection, checksums.LABELLED) == checksums.number_of(connection, checksums.RELABELLED)
+    number = secrets.randbits(62)
+    checksums.put(connection, checksums.RELABELLED, number)
+    if known:
+        touched = select(IMAGE.c.segment_id).where(listed(IMAGE.c.id, changed))
+        outdated = (SEGMENT_FILE.c.name == LABELS_NAME, SEGMENT_FILE.c.segment_id.in_(touched))
+        connection.execute(delete(SEGMENT_FILE).where(*outdated))
+        checksums.put(connection, checksums.LABELLED, number)
 
 
 def _sum_segments(connection: Connection) -> None:

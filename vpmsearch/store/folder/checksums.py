@@ -38,6 +38,10 @@ RELABELLED = "relabelled"
 """Stored beside the sums: a random number that changes whenever labels change. It tells whether labels must be read
 again.
 """
+LABELLED = "labelled"
+"""Stored beside it: its value when files of labels were last known to be right. An older vpmsearch changes labels
+without this number, so files of labels count only where both are equal.
+"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,12 @@ def add(connection: Connection, table: str, change: int) -> None:
     """Add to a stored sum."""
     stored = connection.execute(text("SELECT total FROM checksum WHERE name = :table"), {"table": table}).scalar_one()
     put(connection, table, stored + change)
+
+
+def number_of(connection: Connection, name: str) -> int:
+    """A stored sum or number; 0 if there is none."""
+    found = connection.execute(text("SELECT total FROM checksum WHERE name = :name"), {"name": name}).scalar()
+    return int(found or 0)
 
 
 def put(connection: Connection, table: str, total: int) -> None:

@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vpmsearch.errors import StoreDamagedError, StoreError
+from vpmsearch.errors import StoreDamagedError, StoreError, VpmsearchError
 from vpmsearch.store.folder.catalog import Catalog
 from vpmsearch.store.folder.copies import outdated_copies, purge
 from vpmsearch.store.folder.embeddings import FILE_NAME as EMBEDDINGS_NAME
 from vpmsearch.store.folder.files import FOLDER_NAME, REMEDY, segment_folder
+from vpmsearch.store.folder.label_keeping import complete
 from vpmsearch.store.folder.leftovers import remove_leftovers, remove_unreferenced
 from vpmsearch.store.folder.locking import holders, writer_lock
 from vpmsearch.store.folder.opening import open_catalog
@@ -62,6 +63,8 @@ def compact(
         remove_leftovers(folder)
         old = _embeddings(folder, found.segments)
         _rewrite(folder, catalog, found, on_build)
+        with suppress(VpmsearchError):  # without them opening takes longer
+            complete(folder, catalog)
         deadline = time.monotonic() + wait_seconds
         emptied = catalog.truncate_wal(wait_seconds)
         while (readers := holders(old, deleted=True)) and time.monotonic() < deadline:

@@ -19,6 +19,8 @@ from vpmsearch.store.folder.catalog import FILE_NAME, Catalog
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
 from vpmsearch.store.folder.columns import whole_numbers
 from vpmsearch.store.folder.files import FOLDER_NAME, check_folder, open_file, remove_segment, segment_folder
+from vpmsearch.store.folder.label_file import LABELS_NAME
+from vpmsearch.store.folder.label_keeping import complete
 from vpmsearch.store.folder.locking import LOCK_NAME, writer_lock
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.segments import TEMPORARY
@@ -57,6 +59,7 @@ def copy_index(folder: Path, catalog: Catalog, target: Path, before: Callable[[P
                     try:
                         _copy_segments(folder, reader, temporary)
                         reader.copy_catalog(temporary / FILE_NAME)
+                        complete(temporary, Catalog(temporary / FILE_NAME))
                         calibration_file.copy(folder, temporary)
                         before(temporary, reader.identity()[1])
                         return reader.counts()[0]
@@ -122,21 +125,35 @@ def _copy_segments(folder: Path, reader: Reader, target: Path) -> None:
     for stale in (target / FOLDER_NAME).iterdir():  # of an earlier attempt; it may hold images that were removed since
         if stale.name not in map(str, reader.segments()):
             shutil.rmtree(stale)
+    labels = reader.label_files()
     for segment_id in reader.segments():
         place = segment_folder(target, segment_id)
-        if place.exists():
-            continue  # of an earlier attempt: segments never change
         source = segment_folder(folder, segment_id)
         check_folder(source)
+        if place.exists():  # of an earlier attempt: only labels change in a segment
+            _copy_labels(source, place, labels.get(segment_id))
+            continue
         place.mkdir()
         try:
             for written in reader.files(segment_id).values():
                 _copy_file(source / written.name, place / written.name, written)
+            _copy_labels(source, place, labels.get(segment_id))
             sync_folder(place)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
     sync_folder(target / FOLDER_NAME)
+
+
+def _copy_labels(source: Path, target: Path, written: FileSum | None) -> None:
+    """Copy a segment's file of labels if it is sound. It may have been replaced since the catalog was read."""
+    copy = target / LABELS_NAME
+    copy.unlink(missing_ok=True)
+    if written is not None:
+        try:
+            _copy_file(source / written.name, copy, written)
+        except StoreDamagedError:
+            copy.unlink(missing_ok=True)
 
 
 def _copy_file(source: Path, target: Path, written: FileSum) -> None:

@@ -92,8 +92,8 @@ class GalleryStore(Gallery):
 
         Args:
             path: its folder. device: where its indexes are searched: "cpu", "cuda", "cuda:N" or "auto".
-            files: False opens the catalog alone, which is enough to count, find and remove images. The other files are
-                opened when `snapshot` is first used.
+            files: False opens the catalog and labels alone, which is enough to count, find and remove images. The other
+                files are opened when `snapshot` is first used.
 
         Raises:
             StoreNotFoundError: there is none. StoreVersionError: it needs `vpmsearch upgrade`, or a newer vpmsearch.
@@ -132,6 +132,9 @@ class GalleryStore(Gallery):
         self._listed = self._snapshot.moment
         self._model = self._snapshot.stored_model  # another index may have replaced the one at this path
 
+    def _moment_before(self) -> Moment | None:
+        return None if self._before is None else self._before.moment
+
     def _outdate(self) -> None:
         """Make the next use take a new snapshot."""
         with self._lock:
@@ -146,7 +149,7 @@ class GalleryStore(Gallery):
         with self._lock:
             self._check_open()
             if self._listed is None or self._catalog.ask(Reader.state) != self._listed.state:
-                self._listed = committed(self._catalog, self._before)
+                self._listed = committed(self._catalog, self._listed or self._moment_before())
             return self._listed
 
     def refresh(self) -> bool:

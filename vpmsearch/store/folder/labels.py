@@ -1,6 +1,7 @@
-"""The catalog's data of a segment's images, in memory. A search filters by it and takes its matches' records from it.
+"""The catalog's data of a segment's images as arrays. A search filters by it and takes its matches' records from it.
 
-It is read once and then needs no SQLite transaction, so a search does not keep the log from being emptied.
+It comes from a file beside the segment (`label_file`) or from the catalog. It is read once and then needs no SQLite
+transaction, so a search does not keep the log from being emptied.
 """
 
 from __future__ import annotations
@@ -12,38 +13,30 @@ from typing import Any
 
 import numpy as np
 
-from vpmsearch.errors import DataError
-from vpmsearch.labels import Label, as_label
-from vpmsearch.store.folder.attributes import AttributeSets, column_of
-from vpmsearch.store.folder.columns import (
-    MOMENT,
-    STRINGS,
-    Labels,
-    Texts,
-    Times,
-    hashes,
-    moments,
-    texts,
-    whole_numbers,
-)
+from vpmsearch.store.folder.attributes import AttributeSets, packed
+from vpmsearch.store.folder.columns import MOMENT, Times, check_types, moments, whole_numbers
+from vpmsearch.store.folder.label_column import Labels
+from vpmsearch.store.folder.texts import Hashes, Paths, Texts
 from vpmsearch.types import Bool, ImageRecord, Int64, SearchFilter, as_utc
 
 COLUMNS = ("id", "path", "content_hash", "pid", "camid", "captured_at", "width", "height", "attributes")
 """Columns of table `image`, in the order that `ImageLabels.of` expects."""
 _ANY = -(2**63)
+_Columns = tuple[Int64, Texts, Hashes, Labels, Labels, Times, Int64, Labels]
+"""The fields of `ImageLabels` as they are joined."""
 
 
 @dataclass(frozen=True)
 class ImageLabels:
     """The labels of a segment's n images in the order of its rows, with the removed ones. Immutable.
 
-    ids: (n,) image ids. paths, hashes: (n,) text. pids, camids: n labels. captured_at: (n,) UTC. sizes: (n, 2) int64,
+    ids: (n,) image ids. paths, hashes: of each. pids, camids: n labels. captured_at: (n,) UTC. sizes: (n, 2) int64,
     width and height in pixels. attributes: of each.
     """
 
     ids: Int64
-    paths: Texts
-    hashes: Texts
+    paths: Paths
+    hashes: Hashes
     pids: Labels
     camids: Labels
     captured_at: Times
@@ -57,16 +50,45 @@ class ImageLabels:
         Raises:
             TypeError, ValueError: vpmsearch does not write such a value.
         """
-        parts = [_arrays(list(zip(*block, strict=True))) for block in blocks if block]
-        if not parts:
-            nothing = Labels((), np.empty(0, np.int32))
-            none, sizes = np.empty(0, STRINGS), np.empty((0, 2), np.int64)
-            times, notes = np.empty(0, MOMENT), AttributeSets(nothing)
-            return cls(np.empty(0, np.int64), none, none, nothing, nothing, times, sizes, notes)
-        columns: list[Any] = list(zip(*parts, strict=True))
-        joined: list[Any] = [_joined(c) if isinstance(c[0], Labels) else np.concatenate(c) for c in columns]
-        joined[-1] = AttributeSets(joined[-1])
-        return cls(*joined)
+        found = cls._joined([_arrays(list(zip(*block, strict=True))) for block in blocks if block])
+        found.pids.check_words("pid")
+        found.camids.check_words("camid")
+        found.attributes.check()
+        return found
+
+    @classmethod
+    def of_records(cls, ids: Sequence[int], records: Sequence[ImageRecord]) -> ImageLabels:
+        """The labels of images that are about to be written: what `of` will make of their rows.
+
+        Args:
+            ids, records: n each.
+        """
+        times = [record.captured_at and as_utc(record.captured_at).replace(tzinfo=None) for record in records]
+        columns = (
+            np.array(ids, np.int64),
+            Texts.of([record.path for record in records]),
+            Hashes.of([record.content_hash for record in records]),
+            Labels.of([record.pid for record in records], "pid", int, str),
+            Labels.of([record.camid for record in records], "camid", int, str),
+            np.array(times, MOMENT),
+            np.array([(record.width, record.height) for record in records], np.int64).reshape(-1, 2),
+            Labels.of([packed(record.attributes) for record in records], "attributes", str),
+        )
+        return cls._joined([columns])
+
+    @classmethod
+    def _joined(cls, parts: Sequence[_Columns]) -> ImageLabels:
+        ids, paths, hashes, pids, camids, times, sizes, attributes = zip(*parts, strict=True) if parts else [()] * 8
+        return cls(
+            np.concatenate([np.empty(0, np.int64), *ids]),
+            Paths(Texts.joined(paths)),
+            Hashes.joined(hashes),
+            Labels.joined(pids),
+            Labels.joined(camids),
+            np.concatenate([np.empty(0, MOMENT), *times]),
+            np.concatenate([np.empty((0, 2), np.int64), *sizes]),
+            AttributeSets(Labels.joined(attributes)),
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,9 +105,9 @@ class ImageLabels:
         if search_filter.captured_before is not None:
             passed &= self.captured_at < _moment(search_filter.captured_before)
         if paths:
-            passed &= np.isin(self.paths, np.array(list(paths), dtype=STRINGS))
+            passed &= self.paths.among(paths)
         if search_filter.path_prefix:
-            passed &= np.strings.startswith(self.paths, search_filter.path_prefix)
+            passed &= self.paths.starting_with(search_filter.path_prefix)
         for name, values in search_filter.attributes.items():
             passed &= self.attributes.among(name, values)
         return passed
@@ -93,48 +115,27 @@ class ImageLabels:
     def record(self, row: int) -> ImageRecord:
         """The record of one image."""
         time: datetime | None = self.captured_at[row].item()
-        pid: Any = self.pids.at(row)
-        camid: Any = self.camids.at(row)
+        pid, camid = self.pids.at(row), self.camids.at(row)
         width, height = self.sizes[row].tolist()
         utc = None if time is None else time.replace(tzinfo=UTC)
         attributes = self.attributes.at(row)
-        return ImageRecord(self.paths[row], self.hashes[row], pid, camid, utc, width, height, attributes)
+        return ImageRecord(self.paths.at(row), self.hashes.at(row), pid, camid, utc, width, height, attributes)
 
 
-def _arrays(columns: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+def _arrays(columns: Sequence[Sequence[Any]]) -> _Columns:
     ids, paths, content_hashes, pids, camids, times, widths, heights, attributes = columns
+    check_types(paths, "path", str)
     sizes = np.stack([whole_numbers(widths, "width", _ANY), whole_numbers(heights, "height", _ANY)], axis=1)
     return (
         whole_numbers(ids, "id"),
-        texts(paths, "path"),
-        hashes(content_hashes, "content_hash"),
-        _labels(pids, "pid"),
-        _labels(camids, "camid"),
+        Texts.of(paths),
+        Hashes.of(content_hashes),
+        Labels.of(pids, "pid", int, str),
+        Labels.of(camids, "camid", int, str),
         moments(times, "captured_at"),
         sizes,
-        column_of(attributes),
+        Labels.of(attributes, "attributes", str),
     )
-
-
-def _labels(values: Sequence[Any], name: str) -> Labels:
-    labels = Labels.of(values, name, int, str)
-    try:
-        odd = [value for value in labels.values if as_label(value) != value]
-    except DataError as error:
-        raise ValueError(f"{name}: {error}") from error
-    if odd:
-        raise ValueError(f"{name} holds the text {odd[0]!r}")
-    return labels
-
-
-def _joined(parts: Sequence[Labels]) -> Labels:
-    """Concatenate labels; the result has one table of values."""
-    number: dict[Label, int] = {}
-    codes = []
-    for part in parts:
-        table = np.array([*(number.setdefault(value, len(number)) for value in part.values), -1], dtype=np.int32)
-        codes.append(table[part.codes])
-    return Labels(tuple(number), np.concatenate(codes))
 
 
 def _moment(time: datetime) -> np.datetime64:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from vpmsearch.errors import StoreDamagedError
+from vpmsearch.store.folder.label_keeping import complete
 from vpmsearch.store.folder.leftovers import remove_unreferenced
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.opening import open_catalog
@@ -32,16 +33,19 @@ def verify(path: str | os.PathLike[str]) -> VerifyReport:
 def _problems(folder: Path) -> tuple[int, list[Problem]]:
     images, problems = 0, list[Problem]()
 
-    def look(reader: Reader) -> tuple[int, list[Problem], dict[int, int]]:
-        return reader.counts()[0], check(folder, reader), reader.segments()
+    def files(reader: Reader) -> tuple[object, ...]:
+        return reader.segments(), reader.label_files()
+
+    def look(reader: Reader) -> tuple[int, list[Problem], tuple[object, ...]]:
+        return reader.counts()[0], check(folder, reader), files(reader)
 
     for _ in range(_ATTEMPTS):
         try:
             catalog = open_catalog(folder)
-            images, problems, segments = catalog.ask(look)
-            if not problems or catalog.ask(Reader.segments) == segments:
+            images, problems, seen = catalog.ask(look)
+            if not problems or catalog.ask(files) == seen:
                 break
-            # A merge may have replaced the segment during the check.
+            # A merge may have replaced the segment during the check, or a change of labels its file of them.
         except StoreDamagedError as error:
             return 0, [Problem(str(error))]
     return images, problems
@@ -60,7 +64,8 @@ def repair(path: str | os.PathLike[str]) -> VerifyReport:
     folder = Path(path)
     _, problems = _problems(folder)
     mendable = {problem.repairable for problem in problems if problem.repairable is not None}
-    if mendable:
+    labels = {problem.labels for problem in problems if problem.labels is not None}
+    if mendable or labels:
         catalog = open_catalog(folder)
         with writer_lock(folder):
             catalog.check_writable()
@@ -72,4 +77,6 @@ def repair(path: str | os.PathLike[str]) -> VerifyReport:
                     rewrite(folder, catalog, [segment_id], catalog.next_ids()[1])
                 except StoreDamagedError:
                     continue  # its embeddings are damaged too, which the report says
+            if labels:
+                complete(folder, catalog, labels)
     return verify(folder)

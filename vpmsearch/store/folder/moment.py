@@ -11,6 +11,7 @@ import numpy as np
 
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.labels import Label, in_order, is_junk
+from vpmsearch.store.folder import label_file
 from vpmsearch.store.folder.checksums import FileSum
 from vpmsearch.store.folder.files import REMEDY, segment_folder
 from vpmsearch.store.folder.labels import ImageLabels
@@ -26,11 +27,16 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Listed:
-    """A segment in the catalog. images: how many. files: checksums by name, as written."""
+    """A segment in the catalog.
+
+    images: how many. files: checksums by name, as written. labels: of its images. label_file: the file that has them,
+    None if there is none.
+    """
 
     images: int
     files: Mapping[str, FileSum]
     labels: ImageLabels
+    label_file: FileSum | None
 
 
 @dataclass(frozen=True)
@@ -48,21 +54,28 @@ class Moment:
     segments: Mapping[int, Listed]
 
     @classmethod
-    def of(cls, reader: Reader, before: Moment | None, parts: Mapping[int, Part]) -> Moment:
-        """Read it. Labels of a segment that was open before are read again only if labels have changed since.
+    def of(cls, reader: Reader, folder: Path, before: Moment | None) -> Moment:
+        """Read it. Labels of a segment that was there before are read again only if labels have changed since.
 
         Args:
-            before: the moment of an earlier snapshot. parts: its segments.
+            folder: of the index. before: an earlier moment.
         """
         relabelled, state = reader.relabelled(), reader.state()
         # Another index may have replaced the one at this path, with the same files and other labels.
-        same = before is not None and before.state[0] == state[0] and before.relabelled == relabelled
-        segments = {}
+        known = before.segments if before is not None and before.state[0] == state[0] else {}
+        same = before is not None and before.relabelled == relabelled
+        segments, label_files = {}, reader.label_files()
         for segment_id, images in reader.segments().items():
-            files, part = reader.files(segment_id), parts.get(segment_id) if same else None
-            labels = part.labels if part and part.files.files == files else reader.labels(segment_id)
-            segments[segment_id] = Listed(images, files, labels)
-        return cls(state, reader.model(), relabelled, reader.removed(), reader.counts()[2], segments)
+            files, written, old = reader.files(segment_id), label_files.get(segment_id), known.get(segment_id)
+            labels = None
+            if old is not None and old.files == files and old.label_file == written and (same or written is not None):
+                labels = old.labels
+            elif written is not None:
+                labels = label_file.read(segment_folder(folder, segment_id), written)
+            if labels is None:
+                labels = reader.labels(segment_id)
+            segments[segment_id] = Listed(images, files, labels, written)
+        return cls(state, reader.model(), relabelled, reader.removed(), reader.rejections(), segments)
 
     def live(self, ids: Int64) -> Bool:
         """(n,) which of these images are not removed. No id may stand there twice."""
@@ -97,7 +110,7 @@ class Moment:
         """Path -> (image id, content hash)."""
         found = {}
         for labels, kept in self.live_labels():
-            columns = (labels.paths[kept].tolist(), labels.ids[kept].tolist(), labels.hashes[kept].tolist())
+            columns = (labels.paths.texts.chosen(kept), labels.ids[kept].tolist(), labels.hashes.chosen(kept))
             found.update({path: (image_id, known) for path, image_id, known in zip(*columns, strict=True)})
         return found
 

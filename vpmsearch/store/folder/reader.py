@@ -23,6 +23,7 @@ from vpmsearch.store.folder.columns import check_types, whole_numbers
 from vpmsearch.store.folder.embeddings import DTYPES
 from vpmsearch.store.folder.files import REMEDY, printable_line
 from vpmsearch.store.folder.index_types import INDEX_TYPES
+from vpmsearch.store.folder.label_file import LABELS_NAME
 from vpmsearch.store.folder.labels import COLUMNS, ImageLabels
 from vpmsearch.store.folder.schema import OLDER, VERSIONS
 from vpmsearch.store.folder.sqlite import translated
@@ -152,15 +153,24 @@ class Reader:
 
     def labels(self, segment_id: int) -> ImageLabels:
         """The labels of a segment's images, with the removed ones, in the order of its rows."""
+        return self._labels(IMAGE.c.row, IMAGE.c.segment_id == segment_id)
+
+    def live_labels(self, segments: Sequence[int]) -> ImageLabels:
+        """The labels of the images of some segments that are not removed, ascending by id."""
+        return self._labels(IMAGE.c.id, LIVE, listed(IMAGE.c.segment_id, segments))
+
+    def _labels(self, order: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ImageLabels:
         absent = ("attributes",) if self.older else ()
         columns = (null().label(name) if name in absent else _plain(IMAGE.c[name]) for name in COLUMNS)
-        statement = select(*columns)
-        with self._blocks(statement.where(IMAGE.c.segment_id == segment_id).order_by(IMAGE.c.row)) as blocks:
+        with self._blocks(select(*columns).where(*conditions).order_by(order)) as blocks:
             return ImageLabels.of(blocks)
 
     def relabelled(self) -> int:
         """Differs between two transactions if the labels of an image were changed between them."""
-        found = self._all(select(CHECKSUM.c.total).where(CHECKSUM.c.name == checksums.RELABELLED))
+        return self._number(checksums.RELABELLED)
+
+    def _number(self, name: str) -> int:
+        found = self._all(select(CHECKSUM.c.total).where(CHECKSUM.c.name == name))
         return int(found[0][0]) if found else 0
 
     def live_among(self, ids: Iterable[int]) -> set[int]:
@@ -177,16 +187,29 @@ class Reader:
         return self._ids(IMAGE.c.removed_at.is_not(None))
 
     def files(self, segment_id: int) -> dict[str, FileSum]:
-        """The files of a segment as they were written, by name.
+        """The files of a segment as they were written, by name, without the file of labels.
 
         Raises:
             StoreDamagedError: one is not a file in the segment's own folder.
         """
         columns = (SEGMENT_FILE.c.name, SEGMENT_FILE.c.size, SEGMENT_FILE.c.digest)
-        rows = self._all(select(*columns).where(SEGMENT_FILE.c.segment_id == segment_id))
+        here = (SEGMENT_FILE.c.segment_id == segment_id, SEGMENT_FILE.c.name != LABELS_NAME)
+        rows = self._all(select(*columns).where(*here))
         if any(not _FILE.fullmatch(str(row.name)) for row in rows):
             raise StoreDamagedError(f"{self._path} names files that no segment has; {REMEDY}")
         return {row.name: FileSum(row.name, row.size, row.digest) for row in rows}
+
+    def label_files(self) -> dict[int, FileSum]:
+        """Segment id -> its file of labels as it was written. A segment whose labels were changed since is absent."""
+        if not self.trusts_labels():
+            return {}
+        columns = (SEGMENT_FILE.c.segment_id, SEGMENT_FILE.c.size, SEGMENT_FILE.c.digest)
+        rows = self._all(select(*columns).where(SEGMENT_FILE.c.name == LABELS_NAME))
+        return {row.segment_id: FileSum(LABELS_NAME, row.size, row.digest) for row in rows}
+
+    def trusts_labels(self) -> bool:
+        """Whether whoever changed labels last knew of files of labels."""
+        return self._number(checksums.RELABELLED) == self._number(checksums.LABELLED)
 
     def found_all(self) -> Int64:
         """Ids, ascending, of the images that are not removed."""
@@ -234,15 +257,14 @@ class Reader:
     def counts(self) -> tuple[int, int, int]:
         """How many images, removed images and rejected files there are."""
         removed = select(func.count()).select_from(IMAGE).where(IMAGE.c.removed_at.is_not(None))
-        images, gone, rejected = (
-            int(self._all(statement)[0][0])
-            for statement in (
-                select(func.count()).select_from(IMAGE),
-                removed,
-                select(func.count()).select_from(REJECTED),
-            )
+        images, gone = (
+            int(self._all(statement)[0][0]) for statement in (select(func.count()).select_from(IMAGE), removed)
         )
-        return images - gone, gone, rejected
+        return images - gone, gone, self.rejections()
+
+    def rejections(self) -> int:
+        """How many rejected files there are."""
+        return int(self._all(select(func.count()).select_from(REJECTED))[0][0])
 
     def integrity(self) -> list[str]:
         """Problems that SQLite itself finds, and the tables whose rows are not what was committed."""

@@ -57,14 +57,14 @@ def rewrite(
     try:
         with catalog.read() as reader:
             model, counts = reader.model(), reader.segments()
-            images = reader.image_rows(model.info.p, old)
+            images, labels = reader.image_rows(model.info.p, old), reader.live_labels(old)
             sums = {number: reader.files(number) for number in old}
         kept = np.unique(images.segments).tolist()
         sources = {n: _source(segment_folder(folder, n), counts[n], sums[n], images, model) for n in kept}
         files: list[FileSum] = []
         if len(images.ids):
             blocks = _gathered(images, sources)
-            files = write_segment(folder, segment_id, images.ids, images.visibility, blocks, model, on_build)
+            files = write_segment(folder, segment_id, images.ids, images.visibility, blocks, labels, model, on_build)
         catalog.move(old, segment_id, images.ids, files)
         done = True
     except VpmsearchError:

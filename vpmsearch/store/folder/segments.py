@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError, StoreError
-from vpmsearch.store.folder import embeddings
+from vpmsearch.store.folder import embeddings, label_file
 from vpmsearch.store.folder.checksums import FileSum, digest, folder_sums
 from vpmsearch.store.folder.faiss_file import most_bytes
 from vpmsearch.store.folder.files import (
@@ -26,6 +26,8 @@ from vpmsearch.store.folder.files import (
     open_file,
     segment_folder,
 )
+from vpmsearch.store.folder.label_file import LABELS_NAME
+from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.region_index import RegionIndex, threads, threads_within
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 from vpmsearch.system.atomic import sync_folder
@@ -148,14 +150,15 @@ def write_segment(
     ids: Int64,
     visibility: Float32,
     blocks: Iterable[NDArray[Any]],
+    labels: ImageLabels,
     model: StoredModel,
     on_build: OnBuild = tell_nobody,
 ) -> list[FileSum]:
     """Write a segment whole, or leave nothing.
 
     Args:
-        folder: the index. ids: (n,), ascending. visibility: (n, p). blocks: embeddings (b, p, d), n
-            rows in all. on_build: told of progress.
+        folder: the index. ids: (n,), ascending. visibility: (n, p). blocks: embeddings (b, p, d), n rows in all.
+            labels: of the n images. on_build: told of progress.
 
     Returns:
         Its files, as they were written.
@@ -176,6 +179,7 @@ def write_segment(
         _write_regions(temporary, mapped, ids, info.visible(visibility), model.index_type, on_build)
         with (temporary / IMAGES_NAME).open("xb") as file:
             write_images(file, ids, visibility)
+        label_file.write(temporary, labels)
         sums = folder_sums(temporary)
         sync_folder(temporary)
         temporary.rename(target)
@@ -258,7 +262,7 @@ def bytes_by_kind(folder: Path) -> dict[str, int]:
     for parent, _, names in os.walk(folder):  # which follows no link
         for name in names:
             kind = "other"
-            if name.startswith("catalog.sqlite3") and "backup" not in name:
+            if name == LABELS_NAME or (name.startswith("catalog.sqlite3") and "backup" not in name):
                 kind = "catalog"
             elif name in (embeddings.FILE_NAME, IMAGES_NAME):
                 kind = "embeddings"

@@ -27,10 +27,9 @@ from vpmsearch.store.values import common_folder
 from vpmsearch.types import Bool, Float32, ImageRecord, Int64, ModelInfo, RegionFeatures, SearchFilter
 
 
-def committed(catalog: Catalog, before: Snapshot | None) -> Moment:
-    """The catalog as it is committed now, with the labels that an earlier snapshot has in memory already."""
-    known = (before.moment, before.parts) if before is not None else (None, dict[int, Part]())
-    return catalog.ask(lambda reader: Moment.of(reader, *known))
+def committed(catalog: Catalog, before: Moment | None) -> Moment:
+    """The catalog as it is committed now, with the labels that an earlier moment has already."""
+    return catalog.ask(lambda reader: Moment.of(reader, catalog.path.parent, before))
 
 
 class Snapshot:
@@ -68,7 +67,8 @@ class Snapshot:
         Raises:
             StoreDamagedError: a file is missing or not what it should be.
         """
-        return undisturbed(lambda: committed(catalog, before), lambda moment: cls(folder, moment, device, before))
+        known = None if before is None else before.moment
+        return undisturbed(lambda: committed(catalog, known), lambda moment: cls(folder, moment, device, before))
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -230,8 +230,9 @@ class Snapshot:
 
     def folder(self) -> str:
         """The folder that all images are in, with its last "/"; "" where there is none, or no image."""
-        live = [labels.paths[kept] for labels, kept in self.moment.live_labels() if kept.any()]
-        return common_folder(min(map(np.min, live), default=""), max(map(np.max, live), default=""))
+        found = [labels.paths.ends(kept) for labels, kept in self.moment.live_labels()]
+        ends = [path for pair in found if pair for path in pair]
+        return common_folder(min(ends, default=""), max(ends, default=""))
 
     def allow(self, allowed: Bool) -> Allowed:
         """The images that a search may find, (N,), for several calls of `search_region`."""

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from vpmsearch.errors import StoreDamagedError, StoreError
 from vpmsearch.store import calibration_file
-from vpmsearch.store.folder import embeddings
+from vpmsearch.store.folder import embeddings, label_file
 from vpmsearch.store.folder.catalog import FILE_NAME
 from vpmsearch.store.folder.checksums import FileSum, is_as_written
 from vpmsearch.store.folder.faiss_file import most_bytes
 from vpmsearch.store.folder.files import FOLDER_NAME, REMEDY, check_folder, segment_folder, segments_folder
+from vpmsearch.store.folder.label_file import LABELS_NAME, LEFT
+from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.leftovers import is_leftover
 from vpmsearch.store.folder.reader import Reader
 from vpmsearch.store.folder.region_index import RegionIndex
@@ -31,10 +33,15 @@ _BLOCK_BYTES = 64 << 20  # embeddings held at once
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong, and what to do. repairable: the segment whose rewriting mends it; None where nothing does."""
+    """What is wrong, and what to do.
+
+    repairable: the segment whose rewriting mends it; None where nothing does. labels: the segment whose file of labels,
+    written anew, mends it.
+    """
 
     text: str
     repairable: int | None = None
+    labels: int | None = None
 
 
 def check(folder: Path, reader: Reader) -> list[Problem]:
@@ -42,13 +49,15 @@ def check(folder: Path, reader: Reader) -> list[Problem]:
     problems = [Problem(f"{folder / FILE_NAME}: {found}; {REMEDY}") for found in reader.integrity()]
     if problems:  # nothing else in it can be trusted
         return problems
-    model, segments = reader.model(), reader.segments()
+    model, segments, label_files = reader.model(), reader.segments(), reader.label_files()
     for segment_id, count in segments.items():
         try:
             place = segment_folder(folder, segment_id)
             check_folder(place)
             images = reader.image_rows(model.info.p, [segment_id], removed=True)
             problems += _check_segment(place, count, images, reader.files(segment_id), model)
+            if segment_id in label_files:
+                problems += _check_labels(place, label_files[segment_id], reader.labels(segment_id))
         except StoreDamagedError as error:
             problems.append(Problem(str(error)))
         except OSError as error:
@@ -93,8 +102,22 @@ def _check_segment(
         for text in _check_region(path, ids[visible[:, region]], info.embedding_dim, files.get(path.name)):
             yield Problem(f"{text}; {REPAIR}", segment_id)
     for entry in sorted(place.iterdir()):
-        if entry.name not in files:
+        # A file of labels that is not listed was left by a writer; the next one replaces it.
+        if entry.name not in files and entry.name != LABELS_NAME and not entry.name.startswith(LEFT):
             yield Problem(f"{entry} is no part of the index; move it away")
+
+
+def _check_labels(place: Path, written: FileSum, labels: ImageLabels) -> Iterator[Problem]:
+    path, segment_id = place / LABELS_NAME, int(place.name)
+    try:
+        if not is_as_written(path, written):
+            yield Problem(f"{path} is not what was written (checksum); {REPAIR}", labels=segment_id)
+        elif label_file.file_sum_of(labels) != written:
+            yield Problem(f"{path} does not say what the catalog says; {REPAIR}", labels=segment_id)
+    except FileNotFoundError:
+        yield Problem(f"{path} is missing; {REPAIR}", labels=segment_id)
+    except (StoreError, OSError) as error:
+        yield Problem(f"{path} cannot be read ({error}); {REPAIR}", labels=segment_id)
 
 
 def _check_embeddings(

@@ -14,6 +14,8 @@ import numpy as np
 
 from vpmsearch.errors import StoreError, VpmsearchError
 from vpmsearch.store.folder.catalog import Catalog
+from vpmsearch.store.folder.label_keeping import complete
+from vpmsearch.store.folder.labels import ImageLabels
 from vpmsearch.store.folder.leftovers import remove_unreferenced
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.rewriting import due, rewrite, take_back
@@ -66,6 +68,8 @@ class GalleryWriter(PendingWriter):
         if self._postponed:
             with suppress(VpmsearchError):
                 self._merge(sys.maxsize)
+        with suppress(VpmsearchError):  # without them opening takes longer
+            complete(self._folder, self._catalog)
 
     def _check_entered(self) -> None:
         if self._held is None:
@@ -148,6 +152,9 @@ class GalleryWriter(PendingWriter):
             visibility = np.concatenate([features.visibility for features in self._features])
             blocks = (features.embeddings for features in self._features)  # as they came: they need no second copy
             ids = np.array(self._ids, dtype=np.int64)
-            files = write_segment(self._folder, segment_id, ids, visibility, blocks, self._model, self._on_build)
+            labels = ImageLabels.of_records(self._ids, self._records)
+            files = write_segment(
+                self._folder, segment_id, ids, visibility, blocks, labels, self._model, self._on_build
+            )
             changes = replace(changes, visibility=visibility, files=files)
         self._catalog.apply(changes)

@@ -18,6 +18,8 @@ COPY_END = b"\xff\xff"
 VECTOR_TYPES = {"float32": "vector", "float16": "halfvec"}
 """pgvector's type by the dtype of an index."""
 _NUMBERS = {"float32": ">f4", "float16": ">f2"}
+_NO_REGION = b"\xff" * 8
+"""Two NULL, as COPY has them: a length of −1 each."""
 
 # Shares of a map, 26 % apart from 2^-8 up; images of one cell show the same regions about as well.
 _EDGES = np.append(2.0 ** (np.arange(-24, 1) / 3), np.inf)
@@ -42,31 +44,34 @@ def cell_ranges(found: Sequence[bytes], p: int) -> tuple[NDArray[np.float64], ND
 
 
 def feature_rows(image_ids: Int64, features: RegionFeatures, visible: Bool, dtype: str) -> bytes:
-    """Rows of region_feature (image_id, region, visibility, embedding) for COPY … (FORMAT binary), without its head.
+    """Rows of image_feature for COPY … (FORMAT binary), without its head: `features.columns` in their order.
 
     Args:
-        image_ids: (n,). visible: (n, p), the regions that get a row. dtype: of the index.
+        image_ids: (n,). visible: (n, p), the regions that are not NULL. dtype: of the index.
     """
+    n, p, d = features.embeddings.shape
     numbers = np.dtype(_NUMBERS[dtype])
-    d = features.embedding_dim
-    vector_bytes = 4 + d * numbers.itemsize
-    row = np.dtype(
-        [
-            ("fields", ">i2"),
-            ("n1", ">i4"), ("image_id", ">i8"),
-            ("n2", ">i4"), ("region", ">i2"),
-            ("n3", ">i4"), ("visibility", ">f4"),
-            ("n4", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", numbers, (d,)),
-        ]
+    head = np.zeros(n, np.dtype([("fields", ">i2"), ("n1", ">i4"), ("image_id", ">i8")]))
+    head["fields"], head["n1"], head["image_id"] = 1 + 2 * p, 8, image_ids
+    shown = np.zeros(
+        (n, p),
+        np.dtype(
+            [
+                ("n1", ">i4"), ("visibility", ">f4"),
+                ("n2", ">i4"), ("dim", ">i2"), ("unused", ">i2"), ("embedding", numbers, (d,)),
+            ]
+        ),
     )  # fmt: skip
-    images, regions = np.nonzero(visible)  # by image, then region
-    rows = np.zeros(len(images), row)
-    for name, value in (("fields", 4), ("n1", 8), ("n2", 2), ("n3", 4), ("n4", vector_bytes), ("dim", d)):
-        rows[name] = value
-    rows["image_id"], rows["region"] = image_ids[images], regions
-    rows["visibility"] = features.visibility[images, regions]
-    rows["embedding"] = features.embeddings[images, regions]
-    return rows.tobytes()
+    for name, value in (("n1", 4), ("n2", 4 + d * numbers.itemsize), ("dim", d)):
+        shown[name] = value
+    shown["visibility"] = features.visibility
+    with np.errstate(over="ignore"):  # what is not visible may be beyond float16, and is left out below
+        shown["embedding"] = features.embeddings
+    parts: list[bytes] = []
+    for row in range(n):
+        parts.append(head[row].tobytes())
+        parts += [shown[row, r].tobytes() if visible[row, r] else _NO_REGION for r in range(p)]
+    return b"".join(parts)
 
 
 def decoded(values: Sequence[bytes], d: int, dtype: str) -> Float32:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vpmsearch.store.intake import MANY_EQUAL, are_many
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES
+from vpmsearch.store.postgres.features import Layout, embedding, visibility
 from vpmsearch.store.postgres.held import Held
-from vpmsearch.store.postgres.schema import BUILD_FROM, METHODS, NEXT_VERSION, Layout, lists_for, partition
+from vpmsearch.store.postgres.schema import BUILD_FROM, METHODS, NEXT_VERSION, lists_for
+from vpmsearch.store.postgres.statements import shows
 from vpmsearch.store.values import OnBuild, StoredModel, tell_nobody
 
 if TYPE_CHECKING:
@@ -58,16 +60,16 @@ def build_indexes(held: Held, model: StoredModel, index_id: str, on_build: OnBui
         with held.write() as cursor:
             cursor.execute(f"DROP INDEX IF EXISTS {name}")
     with held.write() as cursor:
-        vectors = {region: _vectors(cursor, region) for region in plan.missing}
+        vectors = _vectors(cursor, list(plan.missing))
     done, total = 0, sum(vectors.values())
     on_build(done, total)
     for region, name in plan.missing.items():
-        _build(held, model, plan.method, region, name)
+        options = f" WITH (lists = {lists_for(vectors[region])})" if plan.method == "ivfflat" else ""
+        _build(held, model, plan.method, region, name, options)
         done += vectors[region]
         on_build(done, total)
-    # The planner weighs an index against a filter by these; the server renews those of a parent table by itself never.
-    with held.write() as cursor:
-        cursor.execute("ANALYZE image, region_feature")
+    with held.write() as cursor:  # the planner weighs an index against a filter by these
+        cursor.execute("ANALYZE image, image_feature")
 
 
 def _plan(cursor: Cursor, model: StoredModel, index_id: str) -> _Plan:
@@ -109,8 +111,8 @@ def _many_are_equal(cursor: Cursor, p: int) -> bool:
     ids = list(row[0]) if row else []
     for region in range(p):
         cursor.execute(
-            "SELECT coalesce(max(alike), 0) FROM (SELECT count(*) AS alike FROM region_feature f "
-            f"WHERE f.region = {region} AND f.image_id = ANY(%s) GROUP BY f.embedding) AS counted",
+            "SELECT coalesce(max(alike), 0) FROM (SELECT count(*) AS alike FROM image_feature f WHERE "
+            f"{shows(region)} AND f.image_id = ANY(%s) GROUP BY f.{embedding(region)}) AS counted",
             [ids],
         )
         if are_many(_number(cursor), len(ids), images):
@@ -124,19 +126,18 @@ def _number(cursor: Cursor) -> int:
     return int(row[0])
 
 
-def _vectors(cursor: Cursor, region: int) -> int:
-    """Embeddings of a region."""
-    cursor.execute(f"SELECT count(*) FROM {partition(region)}")
-    return _number(cursor)
+def _vectors(cursor: Cursor, regions: list[int]) -> dict[int, int]:
+    """Embeddings of regions."""
+    counts = ", ".join(f"count({visibility(region)})" for region in regions) or "1"
+    cursor.execute(f"SELECT {counts} FROM image_feature")
+    row = cursor.fetchone()
+    return dict(zip(regions, row or (), strict=False))
 
 
-def _build(held: Held, model: StoredModel, method: str, region: int, name: str) -> None:
+def _build(held: Held, model: StoredModel, method: str, region: int, name: str, options: str) -> None:
     layout = Layout(VECTOR_TYPES[model.embedding_dtype], model.info.embedding_dim, method)
-    kind = layout.indexed
-    column = "embedding" if kind == layout.column else f"(embedding::{kind}({layout.d}))"
+    kind, column = layout.indexed, embedding(region)
+    if kind != layout.column:
+        column = f"({column}::{kind}({layout.d}))"
     with held.write() as cursor:
-        options = ""
-        if method == "ivfflat":
-            options = f" WITH (lists = {lists_for(_vectors(cursor, region))})"
-        cursor.execute(f"CREATE INDEX {name} ON {partition(region)} USING {method} ({column} {kind}_l2_ops){options}")
-        cursor.execute(f"ANALYZE {partition(region)}")
+        cursor.execute(f"CREATE INDEX {name} ON image_feature USING {method} ({column} {kind}_l2_ops){options}")

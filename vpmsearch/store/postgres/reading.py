@@ -15,7 +15,7 @@ from vpmsearch.labels import Label, as_label, in_order
 from vpmsearch.store.calibration_file import unpacked
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES, decoded
-from vpmsearch.store.postgres.schema import Layout
+from vpmsearch.store.postgres.features import Layout, embedding
 from vpmsearch.store.postgres.statements import CELLS, conditions
 from vpmsearch.store.values import StoredModel, common_folder
 from vpmsearch.types import Float32, ImageRecord, Int64, RegionFeatures, SearchFilter, as_utc
@@ -125,13 +125,14 @@ class Reading:
         """The stored embeddings of some images. Each id may occur once."""
         info, place = self.model.info, {image_id: row for row, image_id in enumerate(image_ids)}
         embeddings = np.zeros((len(place), info.p, info.embedding_dim), np.float32)
-        rows = self.rows(
-            "SELECT image_id, region, embedding FROM region_feature WHERE image_id = ANY(%s)", [list(place)]
-        )
-        if rows:
-            vectors = decoded([row[2] for row in rows], info.embedding_dim, self.model.embedding_dtype)
-            embeddings[[place[row[0]] for row in rows], [row[1] for row in rows]] = vectors
-        return Embeddings(embeddings, len(rows))
+        columns = ", ".join(map(embedding, range(info.p)))
+        rows = self.rows(f"SELECT image_id, {columns} FROM image_feature WHERE image_id = ANY(%s)", [list(place)])
+        stored = [(place[row[0]], region) for row in rows for region in range(info.p) if row[1 + region] is not None]
+        if stored:
+            vectors = [value for row in rows for value in row[1:] if value is not None]
+            images, regions = zip(*stored, strict=True)
+            embeddings[images, regions] = decoded(vectors, info.embedding_dim, self.model.embedding_dtype)
+        return Embeddings(embeddings, len(stored))
 
     def digests(self, image_ids: Sequence[int] | Int64) -> list[bytes]:
         """The digests that were stored with the features, in the order asked."""

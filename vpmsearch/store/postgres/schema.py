@@ -1,17 +1,17 @@
-"""The tables of an index on a server: checks, creation and upgrade, and the layout of its embeddings."""
+"""The tables of an index on a server: checks and creation."""
 
 from __future__ import annotations
 
 import math
 import re
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES
+from vpmsearch.store.postgres.features import INDEXABLE, create_table
 from vpmsearch.store.postgres.held import wait_for
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ModelInfo
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Cursor: TypeAlias = psycopg.Cursor[Any]
 
-REVISION = "server_0002"  # the newest, kept here so that opening needs no Alembic; a test compares the two
+REVISION = "server_0003"  # the newest, kept here so that opening needs no Alembic; a test compares the two
 OLDEST_SERVER = 14
 OLDEST_PGVECTOR = (0, 8, 0)
 """Iterative scans: without them a filter silently cuts lists."""
@@ -29,46 +29,12 @@ METHODS = {"auto": "hnsw", "hnsw": "hnsw", "ivf-flat": "ivfflat", "ybhnsw": "ybh
 """The server's index method by the type that is asked for; "ybhnsw" is YugabyteDB's."""
 BUILD_FROM = 10_000
 """Images from which "auto" builds indexes: below, a scan of a region is as fast, and exact."""
-INDEXABLE = {"vector": 2000, "halfvec": 4000}
-"""Numbers an indexed embedding may have; above 2,000 the index holds half precision."""
 LARGEST = 16_000
-_PLAIN = {"vector": 2000, "halfvec": 4000}  # numbers that fit a page of 8 KiB
 NEXT_VERSION = "version = version + 1 + floor(random() * 1000000)::bigint"
 """What each commit does to `model`. The version grows by a random step. A promoted standby may lack the last commits,
 and new commits must not reuse the versions that clients saw for the lost ones.
 """
-_CREATING = 0x76706D73  # of advisory locks: "vpms"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How embeddings are stored and searched.
-
-    column: the type of region_feature.embedding. d: numbers. built: the method of the indexes, "" without any.
-    """
-
-    column: str
-    d: int
-    built: str
-
-    @property
-    def indexed(self) -> str:
-        """The type that the indexes hold."""
-        return "halfvec" if self.d > INDEXABLE["vector"] else self.column
-
-    def listed_by(self, parameter: str) -> str:
-        """The distance that lists are ordered by: the indexes' own, or the exact one where there are none."""
-        if not self.built:
-            return self.exactly(parameter)
-        kind = f"{self.indexed}({self.d})"
-        column = "f.embedding" if self.indexed == self.column else f"f.embedding::{kind}"
-        query = f"%({parameter})s::vector"  # the type of the parameter, in all its places
-        return f"{column} <-> {query}" if self.indexed == "vector" else f"{column} <-> {query}::{self.indexed}"
-
-    def exactly(self, parameter: str) -> str:
-        """D_i of the embeddings as they are stored; the query keeps its precision."""
-        column = "f.embedding" if self.column == "vector" else "f.embedding::vector"
-        return f"{column} <-> %({parameter})s::vector"
+CREATING = 0x76706D73  # of advisory locks: "vpms"
 
 
 def check(server: Server, cursor: Cursor) -> None:
@@ -139,14 +105,14 @@ def create(server: Server, model: StoredModel) -> None:
     with server.change() as connection:
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor:
-            wait_for(cursor, _CREATING, server.place, "makes or upgrades an index")  # two may have found nothing
+            wait_for(cursor, CREATING, server.place, "makes or upgrades an index")  # two may have found nothing
             _check_server(server, cursor)
             cursor.execute("SELECT to_regclass('vpmsearch_version') IS NOT NULL")
             if _one(cursor)[0]:
                 raise StoreError(f"there is an index at {server.place} already; open it, or name another database")
             _make_extension(server, cursor)
             make_tables(connection)
-            _make_partitions(cursor, model)
+            create_table(cursor, model.info.p, model.info.embedding_dim, VECTOR_TYPES[model.embedding_dtype])
             _insert_model(cursor, model)
 
 
@@ -181,20 +147,6 @@ def _make_extension(server: Server, cursor: Cursor) -> None:
                 "have a superuser run CREATE EXTENSION vector in this database"
             ) from error
     _check_extension(server, cursor)
-
-
-def _make_partitions(cursor: Cursor, model: StoredModel) -> None:
-    d, column = model.info.embedding_dim, VECTOR_TYPES[model.embedding_dtype]
-    cursor.execute(f"ALTER TABLE region_feature ALTER COLUMN embedding TYPE {column}({d})")
-    if d <= _PLAIN[column]:  # beside its row rather than out of line: a list reads thousands
-        cursor.execute("ALTER TABLE region_feature ALTER COLUMN embedding SET STORAGE PLAIN")
-    for region in range(model.info.p):
-        cursor.execute(f"CREATE TABLE {partition(region)} PARTITION OF region_feature FOR VALUES IN ({region})")
-
-
-def partition(region: int) -> str:
-    """The table that holds a region's embeddings."""
-    return f"region_feature_{region}"
 
 
 def _insert_model(cursor: Cursor, model: StoredModel) -> None:
@@ -235,29 +187,3 @@ def read_model(server: Server, cursor: Cursor) -> tuple[StoredModel, str]:
 def lists_for(vectors: int) -> int:
     """Lists of an ivfflat index: 2·√n, as in the folder store."""
     return max(1, min(32_768, round(2 * math.sqrt(vectors))))
-
-
-def upgrade(server: Server) -> tuple[str, str]:
-    """Bring an index to this version's revision, in one transaction; the revisions before and after.
-
-    Raises:
-        StoreNotFoundError: there is no index. StoreVersionError: a newer vpmsearch wrote it.
-    """
-    from vpmsearch.store.migrations import make_tables
-
-    with server.change() as connection:
-        driver: Any = connection.connection.driver_connection
-        with driver.cursor() as cursor:
-            wait_for(cursor, _CREATING, server.place, "makes or upgrades an index")
-            try:
-                check(server, cursor)
-                return REVISION, REVISION
-            except StoreNotFoundError:
-                raise
-            except StoreVersionError:
-                cursor.execute("SELECT version_num FROM vpmsearch_version")
-                old = str(_one(cursor)[0])
-            if old > REVISION:
-                raise StoreVersionError(f"{server.place} was written by a newer vpmsearch ({old}); update vpmsearch")
-            make_tables(connection)
-    return old, REVISION

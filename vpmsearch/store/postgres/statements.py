@@ -1,7 +1,7 @@
 """The SQL of a search. Regions and types are part of the text; every value from a caller is a parameter.
 
-A statement names regions as numbers, so the planner skips the other partitions. Eq. 4 is one aggregate over one table,
-grouped by image. A database that is sharded by image can compute it where the embeddings are.
+Eq. 4 is an expression over one row of `image_feature`. A database that is sharded by image can order by it where the
+embeddings are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vpmsearch.store.postgres.schema import Layout
+from vpmsearch.store.postgres.features import Layout, total, visibility
 from vpmsearch.types import SearchFilter, as_utc
 
 
@@ -62,36 +62,32 @@ def conditions(search_filter: SearchFilter | None, paths: Sequence[str] = ()) ->
     return Conditions(" AND ".join(sql), values)
 
 
-COMPARED = -1
-"""Stands for the region in the rows of `candidates` that are distances by Eq. 4."""
-
-
 def candidates(layout: Layout, regions: Sequence[int], count: int, only: Conditions) -> str:
-    """The nearest images of each region, and Eq. 4 of all of them: rows (region, image_id, distance).
+    """The nearest images of each region, and Eq. 4 of each: rows (region, image_id, distance D_i, distance by Eq. 4).
 
-    First the rows of the regions' lists, then one row of region `COMPARED` for each image that a list names. Vectors
-    are %(q0)s, %(q1)s … and weights %(w0)s, %(w1)s …
+    An image has a row for each list that names it. Vectors are %(q0)s, %(q1)s … and weights %(w0)s, %(w1)s …
     """
     lists = []
     for region in regions:
-        distance = layout.listed_by(f"q{region}")
+        # Eq. 4 here and not in a second look: the list has just read the row. The server computes it after the LIMIT.
+        where = only.where(shows(region))
         lists.append(
-            f"(SELECT {region}::smallint AS region, f.image_id, {distance} AS distance FROM region_feature f"
-            f"{only.joined}{only.where(f'f.region = {region}')} ORDER BY {distance} LIMIT {count})"
+            f"(SELECT {region}::smallint AS region, f.image_id, {layout.listed_by(region)} AS distance, "
+            f"{layout.eq4(regions)} AS compared FROM image_feature f{only.joined}{where} "
+            f"ORDER BY {layout.listed_by(region)} LIMIT {count})"
         )
-    # An array instead of a join: the planner cannot know how many images the lists name, and would scan all embeddings.
-    named = "f.image_id = ANY(ARRAY(SELECT image_id FROM listed))"
-    return (
-        f"WITH listed AS MATERIALIZED ({' UNION ALL '.join(lists)}) SELECT region, image_id, distance FROM listed "
-        f"UNION ALL (SELECT {COMPARED}::smallint, f.image_id, {_eq4(layout, regions)}::float8 FROM region_feature f"
-        f"{Conditions().where(_of(regions), named)} GROUP BY f.image_id HAVING {_total(regions)} > 0)"
-    )
+    return " UNION ALL ".join(lists)
+
+
+def shows(region: int) -> str:
+    """Whether an image shows a region."""
+    return f"f.{visibility(region)} IS NOT NULL"
 
 
 def listable(region: int, most: int, only: Conditions) -> str:
     """How many images a region's list can name: one row (count,), counted no further than `most`."""
     return (
-        f"SELECT count(*) FROM (SELECT 1 FROM region_feature f{only.joined}{only.where(f'f.region = {region}')} "
+        f"SELECT count(*) FROM (SELECT 1 FROM image_feature f{only.joined}{only.where(shows(region))} "
         f"LIMIT {most}) AS counted"
     )
 
@@ -102,54 +98,21 @@ def nearest(layout: Layout, regions: Sequence[int], k: int, only: Conditions, *,
     Args:
         among: of the images %(ids)s alone.
     """
-    where = only.where(_of(regions), *(["f.image_id = ANY(%(ids)s)"] if among else []))
+    where = only.where(f"{total(regions)} > 0", *(["f.image_id = ANY(%(ids)s)"] if among else []))
     return (
-        f"SELECT f.image_id, {_eq4(layout, regions)} AS distance "
-        f"FROM region_feature f{only.joined}{where} GROUP BY f.image_id HAVING {_total(regions)} > 0 "
+        f"SELECT f.image_id, {layout.eq4(regions)} AS distance FROM image_feature f{only.joined}{where} "
         f"ORDER BY distance, f.image_id LIMIT {k}"
     )
 
 
 def details(layout: Layout, regions: Sequence[int], record: str) -> str:
-    """What explains the images %(ids)s: rows (regions, visibilities, distances D_i, and the columns of `record`).
+    """What explains the images %(ids)s: rows (for each region its visibility and D_i, then the columns of `record`).
 
-    An image that is not there has no row. record: columns of image `i`.
+    Both are NULL where an image does not show the region. An image that is not there has no row. record: columns of
+    image `i`.
     """
-    return (
-        f"SELECT e.regions, e.visibilities, e.distances, {record} FROM image i JOIN (SELECT f.image_id, "
-        "array_agg(f.region) AS regions, array_agg(f.visibility) AS visibilities, "
-        f"array_agg({_region_distance(layout, regions)}) AS distances FROM region_feature f"
-        f"{Conditions().where(_of(regions), 'f.image_id = ANY(%(ids)s)')} GROUP BY f.image_id) e "
-        "ON e.image_id = i.id WHERE i.id = ANY(%(ids)s)"
-    )
-
-
-def _of(regions: Sequence[int]) -> str:
-    return f"f.region IN ({', '.join(map(str, regions))})"
-
-
-def _eq4(layout: Layout, regions: Sequence[int]) -> str:
-    """Eq. 4 of the rows of one image."""
-    # As float32: the last bit of a float64 sum depends on the order, and equal distances must stay equal.
-    return f"(sum({_weight(regions)} * {_region_distance(layout, regions)}) / {_total(regions)})::real"
-
-
-def _total(regions: Sequence[int]) -> str:
-    return f"sum({_weight(regions)})"
-
-
-def _weight(regions: Sequence[int]) -> str:
-    return f"(f.visibility::float8 * CASE f.region {_cases(regions, '%(w{})s::float8')} END)"
-
-
-def _region_distance(layout: Layout, regions: Sequence[int]) -> str:
-    """D_i of a row of region_feature."""
-    cases = " ".join(f"WHEN {region} THEN {layout.exactly(f'q{region}')}" for region in regions)
-    return f"(CASE f.region {cases} END)"
-
-
-def _cases(regions: Sequence[int], value: str) -> str:
-    return " ".join(f"WHEN {region} THEN {value.format(region)}" for region in regions)
+    each = ", ".join(f"f.{visibility(region)}, {layout.exactly(region)}" for region in regions)
+    return f"SELECT {each}, {record} FROM image i JOIN image_feature f ON f.image_id = i.id WHERE i.id = ANY(%(ids)s)"
 
 
 # Every cell that occurs, each found by one look into the index over cells.

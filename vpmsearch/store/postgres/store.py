@@ -15,6 +15,7 @@ from vpmsearch.store.place import Place
 from vpmsearch.store.postgres import schema
 from vpmsearch.store.postgres import verify as checks
 from vpmsearch.store.postgres.connection import Server
+from vpmsearch.store.postgres.features import visibility
 from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.view import ServerView
 from vpmsearch.store.postgres.writer import ServerWriter
@@ -163,9 +164,8 @@ class ServerStore(Gallery):
     def _stats(self, reading: Reading) -> StoreStats:
         p = self.model_info.p
         sizes, kinds = checks.sizes(reading)
-        visible = [0] * p
-        for region, count in reading.rows("SELECT region, count(*) FROM region_feature GROUP BY region"):
-            visible[region] = count
+        counted = ", ".join(f"count({visibility(region)})" for region in range(p))
+        visible = list(reading.rows(f"SELECT {counted} FROM image_feature")[0])
         means = ", ".join(f"coalesce(avg(visibility[{region + 1}]::float8), 0)" for region in range(p))
         return StoreStats(
             **reading.counts(),

@@ -8,6 +8,7 @@ import numpy as np
 
 from vpmsearch.errors import StoreDamagedError
 from vpmsearch.store.postgres.encoding import digests
+from vpmsearch.store.postgres.features import embedding, visibility
 from vpmsearch.store.postgres.reading import Reading
 from vpmsearch.store.postgres.schema import METHODS
 from vpmsearch.types import Int64, SearchFilter
@@ -16,7 +17,7 @@ from vpmsearch.words import number_of
 _BLOCK_BYTES = 32 << 20
 _REMEDY = "restore the server's backup, or remove the image and index it again"
 STRANGERS = (
-    "while nobody writes: DELETE FROM region_feature f WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = f.image_id)"
+    "while nobody writes: DELETE FROM image_feature f WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = f.image_id)"
 )
 _TYPES = {method: kind for kind, method in METHODS.items() if kind != "auto"}
 
@@ -26,13 +27,12 @@ def sizes(reading: Reading) -> tuple[dict[str, int], list[str]]:
     images = reading.rows("SELECT pg_total_relation_size('image')")[0][0]
     rows = reading.rows(
         """
-        SELECT coalesce(sum(pg_table_size(inhrelid)), 0)::bigint, coalesce(sum(pg_indexes_size(inhrelid)), 0)::bigint,
-            coalesce(sum((
-                SELECT sum(pg_relation_size(x.indexrelid))
-                FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
-                WHERE x.indrelid = inhrelid AND starts_with(c.relname::text, 'ann_')
-            )), 0)::bigint
-        FROM pg_inherits WHERE inhparent = 'region_feature'::regclass
+        SELECT pg_table_size(t.oid), pg_indexes_size(t.oid), coalesce((
+            SELECT sum(pg_relation_size(x.indexrelid))
+            FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+            WHERE x.indrelid = t.oid AND starts_with(c.relname::text, 'ann_')
+        ), 0)::bigint
+        FROM pg_class t WHERE t.oid = 'image_feature'::regclass
         """
     )
     embeddings, indexes, ann = rows[0]
@@ -57,12 +57,10 @@ def check(reading: Reading) -> list[str]:
         first = f"{wrong[0]} images have impossible visibility scores (first: image {wrong[1]})"
         return [*problems, f"{place}: {first}; {_REMEDY}"]
     strangers = reading.rows(
-        "SELECT count(*) FROM region_feature f WHERE region NOT BETWEEN 0 AND %s "
-        "OR NOT EXISTS (SELECT 1 FROM image WHERE id = f.image_id)",
-        [info.p - 1],
+        "SELECT count(*) FROM image_feature f WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = f.image_id)"
     )[0][0]
     if strangers:
-        problems.append(f"{place}: {strangers} rows of region_feature belong to no image; {STRANGERS}")
+        problems.append(f"{place}: {strangers} rows of image_feature belong to no image; {STRANGERS}")
     ids = reading.ids(SearchFilter())
     for block in _blocks(ids, max(1, _BLOCK_BYTES // (4 * info.p * info.embedding_dim))):
         bad = _damaged(reading, block)
@@ -73,22 +71,22 @@ def check(reading: Reading) -> list[str]:
 
 
 def _damaged(reading: Reading, ids: Int64) -> Int64:
-    """Images whose features have another digest, or a row for another set of regions than is visible."""
+    """Images that lack their row of features, or whose features have another digest, visibility or set of regions."""
     info = reading.model.info
     features = reading.features(ids)
     visible = info.visible(features.visibility)
     found = digests(features, visible, reading.model.embedding_dtype)
     same = np.array([ours == theirs for ours, theirs in zip(found, reading.digests(ids), strict=True)], np.bool_)
+    columns = ", ".join(f"f.{visibility(r)}, f.{embedding(r)} IS NOT NULL" for r in range(info.p))
+    rows = reading.rows(f"SELECT f.image_id, {columns} FROM image_feature f WHERE f.image_id = ANY(%s)", [ids.tolist()])
+    shown = np.full((len(ids), info.p), np.nan, np.float32)
     stored = np.zeros((len(ids), info.p), np.bool_)
-    rows = reading.rows(
-        "SELECT image_id, region, visibility FROM region_feature WHERE image_id = ANY(%s)", [ids.tolist()]
-    )
     places = np.searchsorted(ids, np.array([row[0] for row in rows], np.int64))
-    regions = np.array([row[1] for row in rows], np.int64)
-    stored[places, regions] = True
+    shown[places] = np.array([row[1::2] for row in rows], np.float32).reshape(len(rows), info.p)
+    stored[places] = np.array([row[2::2] for row in rows], np.bool_).reshape(len(rows), info.p)
     same &= (stored == visible).all(axis=1)
-    shown = np.array([row[2] for row in rows], np.float32)
-    same[places[features.visibility[places, regions] != shown]] = False
+    same &= np.where(visible, shown == features.visibility, np.isnan(shown)).all(axis=1)
+    same &= np.isin(np.arange(len(ids)), places)
     return ids[~same]
 
 

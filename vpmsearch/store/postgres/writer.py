@@ -16,6 +16,7 @@ from vpmsearch.labels import Attributes, Label
 from vpmsearch.store.pending import PendingWriter
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import COPY_END, COPY_HEAD, cells, digests, feature_rows
+from vpmsearch.store.postgres.features import columns
 from vpmsearch.store.postgres.indexes import build_indexes
 from vpmsearch.store.postgres.problems import ServerBusyError
 from vpmsearch.store.postgres.schema import NEXT_VERSION
@@ -37,7 +38,6 @@ FROM json_to_recordset(%s::json) AS new (id bigint, path text, content_hash text
 ORDER BY path
 ON CONFLICT (path) DO NOTHING RETURNING id
 """
-_COPY = "COPY region_feature (image_id, region, visibility, embedding) FROM STDIN (FORMAT binary)"
 
 
 class ServerWriter(PendingWriter):
@@ -54,7 +54,7 @@ class ServerWriter(PendingWriter):
     ) -> None:
         self._server, self._index_id = server, index_id
         self._committed, self._on_build = committed, on_build
-        self._lock_name = int.from_bytes(bytes.fromhex(index_id)[:8], signed=True)
+        self._lock_name = lock_name(index_id)
         super().__init__(model)
 
     def __enter__(self) -> Self:
@@ -176,7 +176,7 @@ class ServerWriter(PendingWriter):
         rows = [row for row, image_id in enumerate(self._ids) if image_id in inserted]
         if rows:
             ids = np.array(self._ids, np.int64)
-            with cursor.copy(_COPY) as copy:
+            with cursor.copy(f"COPY image_feature ({', '.join(columns(info.p))}) FROM STDIN (FORMAT binary)") as copy:
                 copy.write(COPY_HEAD)
                 copy.write(feature_rows(ids[rows], features[rows], visible[rows], dtype))
                 copy.write(COPY_END)
@@ -196,6 +196,11 @@ class ServerWriter(PendingWriter):
             del missing[path]
         if missing:
             raise ServerBusyError(f"another writer has just removed {min(missing)} from {self._server.place}; repeat")
+
+
+def lock_name(index_id: str) -> int:
+    """The name of the lock that all writers of an index share, 64 bits."""
+    return int.from_bytes(bytes.fromhex(index_id)[:8], signed=True)
 
 
 def _text(label: Label | None) -> str | None:

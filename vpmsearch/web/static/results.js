@@ -1,12 +1,12 @@
 // The ranks: thumbnails with their distances and bars.
 
-import * as api from "./api.js";
 import { open } from "./compare.js";
 import { by, element, percent } from "./dom.js";
 import { tellingNames } from "./names.js";
 import { searchWith } from "./photographs.js";
 import { fileName, folder, labels } from "./labels.js";
 import { on, state } from "./state.js";
+import { thumbnail } from "./thumbnail.js";
 import { decide } from "./trail.js";
 
 function showHits() {
@@ -48,15 +48,13 @@ function shares(hit, names) {
 
 function card(hit, names) {
   const { list, told } = shares(hit, names);
-  const image = element("img", { src: api.thumbnail(hit.image_id), alt: "", loading: "lazy" });
-  image.addEventListener("error", () => image.replaceWith(element("span", { class: "quiet" }, "no picture")));
   const name = fileName(hit.path);
   const label = `Rank ${hit.rank}, ${name}, distance ${hit.distance.toFixed(3)}; ${told}. Compare`;
   return element("li", { class: "card", "data-id": hit.image_id },
     element("div", { class: "head" },
       element("strong", {}, String(hit.rank)),
       element("span", { title: "distance (Eq. 4)" }, hit.distance.toFixed(3))),
-    element("button", { type: "button", class: "open", "aria-label": label, onclick: () => open(hit) }, image),
+    element("button", { type: "button", class: "open", "aria-label": label, onclick: () => open(hit) }, thumbnail(hit.image_id)),
     list,
     element("div", { class: "small quiet file", title: hit.path }, element("bdi", {}, name)),
     folder(hit.path) ? element("div", { class: "small quiet file folder", title: folder(hit.path) }, element("bdi", {}, folder(hit.path))) : "",

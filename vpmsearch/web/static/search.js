@@ -54,10 +54,9 @@ function none(query, text) {
 function summary(answer) {
   if (!state.hits.length) return [`No result: ${answer.empty?.reason || "there are no more images"}.`];
   const compared = `${answer.candidates.toLocaleString("en")} compared in ${answer.elapsed_ms.toFixed(0)} ms`;
-  const verdict = answer.no_person ? "no person" : answer.verdict;
   const meaning = answer.verdict_text ? `${answer.verdict_text} ` : "";
   const old = answer.calibration_notice ? ` The calibration is old: ${answer.calibration_notice}.` : "";
-  return [`${meaning}${numberOf(state.hits.length, answer.more ? "nearest image" : "image")}, ${compared}.${old}`, verdict];
+  return [`${meaning}${numberOf(state.hits.length, answer.more ? "nearest image" : "image")}, ${compared}.${old}`, answer.verdict_word];
 }
 
 function busy(is) {
@@ -71,11 +70,13 @@ function tell({ waiting, doing }) {
   report(by("status"), `Searching…${what}`, waiting);
 }
 
-function say(text, verdict = "") {
+function say(text, verdict = null) {
   by("status").classList.remove("error");
   const word = verdict && verdict[0].toUpperCase() + verdict.slice(1);
   const said = word ? [element("strong", { class: "verdict", "data-verdict": verdict }, element("span", { "aria-hidden": "true" }, SIGNS[verdict]), ` ${word}`), " "] : [];
-  const find = verdict === "no person" && state.photos.some(({ image }) => image?.naturalWidth > image?.naturalHeight)
+  // A whole photograph that is wider than high may be a scene, of which the answer says little.
+  const mayBeScene = state.photos.some(({ image, box }) => !box && image?.naturalWidth > image?.naturalHeight);
+  const find = verdict && verdict !== "match" && mayBeScene
     ? [" ", element("button", { type: "button", class: "find", onclick: () => changed("find people") }, "Find the people in it")] : [];
   by("status").replaceChildren(...said, text, ...find);
 }

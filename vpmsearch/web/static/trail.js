@@ -1,9 +1,9 @@
 // The trail of a search: the query, the images that were confirmed and those that were refused.
 
-import * as api from "./api.js";
 import { by, element } from "./dom.js";
 import { fileName } from "./labels.js";
 import { changed, on, state } from "./state.js";
+import { thumbnail } from "./thumbnail.js";
 
 const without = (list, id) => list.filter((image) => image.image_id !== id);
 
@@ -30,11 +30,9 @@ export function clearTrail() {
 
 function chip(kind, image) {
   const name = fileName(image.path);
-  const picture = element("img", { src: api.thumbnail(image.image_id), alt: "" });
-  picture.addEventListener("error", () => picture.replaceWith(element("span", { class: "quiet" }, "no picture")));
   const label = `Take back: ${name} is ${kind}`;
   return element("li", {}, element("button", { type: "button", class: "chip", "data-id": image.image_id, "aria-label": label, title: label, onclick: () => takeBack(kind, image) },
-    picture, element("span", { "aria-hidden": "true" }, "×")));
+    thumbnail(image.image_id), element("span", { "aria-hidden": "true" }, "×")));
 }
 
 function show() {

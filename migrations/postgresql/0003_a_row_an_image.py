@@ -1,0 +1,43 @@
+"""A row an image: image_feature in place of region_feature, which had a row for each region in a partition of its own.
+
+The indexes over embeddings go with the old table; `vpmsearch.store.postgres.upgrade` has them built again.
+"""
+
+from alembic import op
+
+revision = "server_0003"
+down_revision = "server_0002"
+branch_labels = None
+depends_on = None
+
+_TYPES = {"float32": "vector", "float16": "halfvec"}
+
+
+def upgrade() -> None:
+    """Change the tables as they were then; never edited once released. A new index has no model yet, nor features."""
+    model = op.get_bind().exec_driver_sql(
+        "SELECT regions_high * regions_wide, embedding_dim, embedding_dtype FROM model"
+    )
+    for p, d, dtype in model.all():
+        regions = range(p)
+        kind = f"{_TYPES[dtype]}({d})"
+        columns = [f"visibility_{r} real" for r in regions] + [f"embedding_{r} {kind}" for r in regions]
+        op.execute(
+            "CREATE TABLE image_feature (image_id bigint PRIMARY KEY REFERENCES image (id) ON DELETE CASCADE, "
+            f"{', '.join(columns)}) WITH (toast_tuple_target = 8160)"
+        )
+        values = [f"f{r}.visibility" for r in regions] + [f"f{r}.embedding" for r in regions]
+        joins = [f"LEFT JOIN region_feature f{r} ON f{r}.image_id = image.id AND f{r}.region = {r}" for r in regions]
+        # By their key the server joins images in order, and holds none of them.
+        op.execute(
+            f"INSERT INTO image_feature SELECT image.id, {', '.join(values)} FROM image {' '.join(joins)} "
+            "ORDER BY image.id"
+        )
+        # Nobody takes lists for approximate before there are indexes again; ivfflat stands for equal embeddings.
+        op.execute("UPDATE model SET built = CASE WHEN built = 'ivfflat' THEN built ELSE '' END, version = version + 1")
+    op.execute("DROP TABLE region_feature")
+
+
+def downgrade() -> None:
+    """Indexes are not taken back: restore the server's own backup."""
+    raise NotImplementedError("restore the server's backup")
