@@ -21,7 +21,7 @@ from vpmsearch.search.distances import Distances, Found, Scanned, counting
 from vpmsearch.search.empty import why_empty
 from vpmsearch.search.filters import Filters
 from vpmsearch.search.queries import only_regions, region_names
-from vpmsearch.search.scan.blocks import Effort
+from vpmsearch.search.scan.blocks import Effort, most_bytes
 from vpmsearch.search.scan.estimated import EstimatedScan
 from vpmsearch.search.scan.joint import JointScan
 from vpmsearch.search.searcher import Regions, Searcher
@@ -70,12 +70,16 @@ class SearchEngine(Searcher):
 
     Args:
         store: an open gallery store.
+
+    Raises:
+        StoreError: $VPMSEARCH_SCAN_MEMORY is no number.
     """
 
     store: GalleryStore
 
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
+        most_bytes()  # a setting that cannot be read is told now, not after some searches
         self._effort = Effort()
         self._view = self._look_at(store.snapshot)
 
