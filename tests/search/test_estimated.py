@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -108,6 +111,16 @@ def test_estimates_are_those_of_the_formula(n, p, d, count, seed, spread, centre
             right += own[region] * np.sqrt(square)
             allowance += own[region] * (np.sqrt(square + error) - np.sqrt(square) + 2.0**-7 * np.sqrt(square + size))
         assert abs(found[row, column] - right / own.sum()) <= allowance / own.sum() + 1e-6 * spread
+
+
+@pytest.mark.slow
+def test_estimates_where_numba_compiles_for_any_processor(tmp_path):
+    """Without AVX2 a register holds one row, and bytes are looked up one by one."""
+    anywhere = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-o", "addopts=", "-k", "of_the_formula"]
+    done = subprocess.run([*command, __file__], env=os.environ | anywhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["alike", "few are large"])

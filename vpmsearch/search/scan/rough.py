@@ -65,4 +65,5 @@ class Rough:
         """(m,)."""
         dim = self._query.embedding_dim
         limit = self.kth(k) * (1 + 2 * expansion_error(dim)) + 4 * np.sqrt(underflow_error(dim))
-        return ~(self.values > limit)  # NaN too: embeddings so large that their squares are beyond float32
+        near: Bool = ~(self.values > limit)  # NaN too: embeddings so large that their squares are beyond float32
+        return near
