@@ -83,6 +83,22 @@ def unsynced() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def lightly_compressed() -> Iterator[None]:
+    """PNG files are compressed little. To compress them as usual is a third of the time of drawing a picture."""
+    from PIL import PngImagePlugin
+
+    usual = Image.SAVE[PngImagePlugin.PngImageFile.format]
+
+    def quickly(image: Image.Image, *given: object, **more: object) -> None:
+        image.encoderinfo.setdefault("compress_level", 1)
+        usual(image, *given, **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(Image.SAVE, PngImagePlugin.PngImageFile.format, quickly)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def compiled_once() -> Iterator[None]:
     """SQL statements are compiled once a process. SQLAlchemy compiles them once an engine, and tests open many."""
     from vpmsearch.store.folder import tables

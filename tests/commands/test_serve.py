@@ -231,6 +231,10 @@ def test_a_token_on_this_machine_by_choice_and_a_log(common_index: Path, tmp_pat
         until_healthy(base)
         assert httpx.get(f"{base}api/stats").status_code == 401
         assert httpx.get(f"{base}api/stats", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+        for _ in range(600):  # a line is written after its answer
+            if len(log.read_text("utf-8").splitlines()) == 3:
+                break
+            time.sleep(0.1)
     told = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     assert [(line["path"], line["status"]) for line in told] == [
         ("/api/health", 200), ("/api/stats", 401), ("/api/stats", 200),

@@ -201,8 +201,9 @@ SCHEMAS = [
 
 PATHS = ("catalog.sqlite3", "catalog.sqlite3-wal", "catalog.sqlite3-shm", "catalog.sqlite3-journal", "writer.lock",
          "calibration.json", "segments", "segments/1", "segments/1/embeddings.h5", "segments/1/images.bin",
-         "segments/1/region_0.faiss", "segments/1/more.bin", "segments/9", "segments/.tmp-9-01234567",
-         "catalog.sqlite3.backup-0001", ".catalog.sqlite3.x", ".new-catalog.sqlite3")  # fmt: skip
+         "segments/1/labels.bin", "segments/1/region_0.faiss", "segments/1/more.bin", "segments/9",
+         "segments/.tmp-9-01234567", "catalog.sqlite3.backup-0001", ".catalog.sqlite3.x",
+         ".new-catalog.sqlite3")  # fmt: skip
 NEEDED = ("catalog.sqlite3", "segments", "segments/1", *(f"segments/1/{name}" for name in (
           "embeddings.h5", "images.bin", "region_0.faiss")))  # fmt: skip
 NAMED: dict[str, tuple[str, ...]] = {  # a case -> the operations that it would lead astray
@@ -215,6 +216,11 @@ NAMED: dict[str, tuple[str, ...]] = {  # a case -> the operations that it would 
     "trigger": ("write", "compact"),
     "moved segments": ("compact", "snapshot", "write"),
     "moved segments/1/images.bin": ("repair", "snapshot"),
+    "moved segments/1/labels.bin": ("open", "write", "compact", "repair", "snapshot"),
+    "pipe segments/1/labels.bin": ("open", "verify", "snapshot", "write"),
+    "grown segments/1/labels.bin": ("open", "verify", "write"),
+    "labels 3": ("open", "verify", "repair", "write"),
+    "labels 7": ("open", "snapshot", "compact"),
     "pipe segments/1/embeddings.h5": ("open", "verify", "restore"),
     "sparse catalog.sqlite3": ("open", "restore", "upgrade"),
     "grown segments/1/region_0.faiss": ("open", "verify", "repair"),
@@ -257,7 +263,7 @@ def with_path(name: str, kind: str) -> Case:
     return Case(f"{kind} {name}", spoil, refused=name in NEEDED)
 
 
-def grown(name: str) -> Case:
+def grown(name: str, refused: bool) -> Case:
     """A file with its own beginning, and a hole of a tebibyte behind; the catalog says so."""
 
     def spoil(index: Path, other: Path) -> None:
@@ -266,7 +272,26 @@ def grown(name: str) -> Case:
             connection.execute("UPDATE segment_file SET size = ? WHERE name = ?", (HUGE, Path(name).name))
         put_sums_right(index)
 
-    return Case(f"grown {name}", spoil, refused=True)
+    return Case(f"grown {name}", spoil, refused)
+
+
+def with_labels(seed: int) -> Case:
+    """A file of labels with other bytes here and there, or other sizes of its arrays; the catalog says so."""
+
+    def spoil(index: Path, other: Path) -> None:
+        rng = np.random.default_rng(seed)
+        path = index / "segments/1/labels.bin"
+        data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+        end = 176 if seed % 3 == 0 else len(data)  # of its head
+        places = rng.integers(8, end, size=1 + seed % 8)
+        data[places] = rng.choice(np.array([0, 1, 2, 0x7F, 0x80, 0xFF], np.uint8), size=len(places))
+        path.write_bytes(data.tobytes())
+        total = hashlib.blake2b(data.tobytes(), digest_size=16).digest()
+        with raw(index) as connection:
+            connection.execute("UPDATE segment_file SET digest = ? WHERE name = 'labels.bin'", (total,))
+        put_sums_right(index)
+
+    return Case(f"labels {seed}", spoil)
 
 
 def only_segments_folder(index: Path, other: Path) -> None:
@@ -305,10 +330,12 @@ def cases() -> list[Case]:
     columns = [(table, column) for table, names in COLUMNS.items() for column in names.split()]
     values = [with_value(*place, value, loose) for place in columns for value in VALUES for loose in (False, True)]
     paths = [with_path(name, kind) for name in PATHS for kind in KINDS]
-    large = [grown(f"segments/1/{name}") for name in ("embeddings.h5", "images.bin", "region_0.faiss")]
+    large = [grown(f"segments/1/{name}", True) for name in ("embeddings.h5", "images.bin", "region_0.faiss")]
+    large.append(grown("segments/1/labels.bin", False))
+    labels = [with_labels(seed) for seed in range(60)]
     odd = [Case(act.__name__, act) for act in (only_segments_folder, naming_copies)]
     odd.append(Case("deleting_journal", deleting_journal, refused=True))
-    return [*odd, *large, *SCHEMAS, *paths, *values, Case("nothing wrong", lambda index, other: None)]
+    return [*odd, *large, *labels, *SCHEMAS, *paths, *values, Case("nothing wrong", lambda index, other: None)]
 
 
 # -------------------------------------------------------------------------------------------------------------- watch

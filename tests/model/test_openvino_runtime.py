@@ -21,14 +21,14 @@ from vpmsearch.model.weights import find_by_fingerprint, precision_of, read_weig
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory, tiny, exported):
-    """Tiny weights; what is exported and compiled of them is kept."""
+@pytest.fixture(scope="module", params=["tiny", pytest.param("resnet8", marks=pytest.mark.slow)])
+def loaded(request, tmp_path_factory, tiny, exported):
+    """Weights of a small trunk; what is exported and compiled of them is kept."""
     pytest.importorskip("openvino")
     folder = tmp_path_factory.mktemp("openvino")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(exported))
-        yield read_weights(write_weights(folder / "tiny.safetensors"))
+        yield read_weights(write_weights(folder / "tiny.safetensors", backbone=request.param))
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,10 @@ from tiny_weights import write_weights
 from vpmsearch.data.crops import CropBox, region_labels, visible_regions
 from vpmsearch.data.images import at_height
 from vpmsearch.errors import WeightsError
+from vpmsearch.model import onnx_file
 from vpmsearch.model.device import choose_device
-from vpmsearch.model.export import export_onnx
 from vpmsearch.model.extraction import Extractor
+from vpmsearch.model.onnx_runtime import OnnxRuntime
 from vpmsearch.model.runtime import Sight
 from vpmsearch.model.second_look import FULL, LEAST, MOST, SecondLook, heights_to_see
 from vpmsearch.model.torch_runtime import TorchRuntime
@@ -167,9 +168,10 @@ def test_an_image_is_seen_the_same_beside_any_others(tmp_path):
 
 
 @pytest.fixture
-def with_look(tmp_path):
-    """Tiny weights that take a second look."""
-    loaded = read_weights(write_weights(tmp_path / "plain.safetensors"))
+def with_look(request, tmp_path, tiny):
+    """Weights that take a second look, of the trunk that a test names or of the tiny one."""
+    backbone = getattr(request, "param", tiny)
+    loaded = read_weights(write_weights(tmp_path / "plain.safetensors", backbone=backbone))
     path = tmp_path / "look.safetensors"
     save_weights(path, loaded.model, replace(loaded.config, second_look=True))
     return path
@@ -215,16 +217,17 @@ def test_the_extractor_takes_it_as_the_weights_say(with_look, monkeypatch):
     np.testing.assert_array_equal(Extractor(read_weights(with_look), cpu).see(picture).embeddings, twice.embeddings)
 
 
-def test_its_onnx_model_takes_images_of_any_height(with_look, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+@pytest.mark.parametrize("with_look", ["tiny", pytest.param("resnet8", marks=pytest.mark.slow)], indirect=True)
+def test_its_onnx_model_takes_images_of_any_height(with_look, exported, monkeypatch):
+    """The export is kept: test_openvino_runtime.py takes the same weights."""
+    monkeypatch.setenv(onnx_file.CACHE, str(exported))
     loaded = read_weights(with_look)
-    session = onnxruntime.InferenceSession(export_onnx(loaded, tmp_path / "vpm.onnx"))
-    runtime = TorchRuntime(loaded, torch.device("cpu"))
+    session, runtime = OnnxRuntime(loaded), TorchRuntime(loaded, torch.device("cpu"))
     for height in (64, 32, 24):
         pixels = np.random.default_rng(height).integers(0, 256, (2, height, 32, 3), dtype=np.uint8)
-        expected = runtime.see(pixels)
-        for found, theirs in zip(session.run(None, {"pixels": pixels}), vars(expected).values(), strict=True):
-            np.testing.assert_allclose(found, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
+        found, expected = vars(session.see(pixels)), vars(runtime.see(pixels))
+        for name, theirs in expected.items():
+            np.testing.assert_allclose(found[name], theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
 
 
 def test_the_visible_set_of_the_oracle():

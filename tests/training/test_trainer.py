@@ -702,7 +702,7 @@ def test_the_end_of_a_run_may_be_moved(drawn_images, tmp_path):
 
 FROZEN = get_preset(
     "fast", init="random", input_size=(64, 32), num_regions=(2, 1), embedding_dim=8, freeze_stages=2, steps=2,
-    pids_per_batch=3, images_per_pid=2, warmup_steps=0, consistency_weight=1.0, average_decay=0.5, teacher=True,
+    pids_per_batch=2, images_per_pid=2, warmup_steps=0, consistency_weight=1.0, average_decay=0.5, teacher=True,
 )  # fmt: skip
 """OSNet with two frozen stages."""
 

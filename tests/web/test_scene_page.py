@@ -75,9 +75,8 @@ def test_people_are_chosen_by_a_click(driver, scene, extractor, monkeypatch, wid
             assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
             page.click("#people-frame .person:nth-of-type(2)")
             page.until(lambda: "left, top, right, bottom 31%" in page.one("#canvas").get_attribute("aria-label"))
-            found = page.settled()
             boxes = dict(zip(store.snapshot.image_ids.tolist(), BOXES, strict=True))
-            assert boxes[found[0]] == BOXES[1]
+            page.until(lambda: page.settled() and boxes[page.ids[0]] == BOXES[1])  # the search begins after the look
 
             page.click(".card:nth-child(1) .open")
             page.until(lambda: len(page.all("#scene-frame .person")) == 2)

@@ -6,18 +6,10 @@ import warnings
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from small_index import URL
 
-schemathesis = pytest.importorskip("schemathesis")
-from schemathesis.checks import not_a_server_error  # noqa: E402
-from schemathesis.specs.openapi.checks import (  # noqa: E402
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
-from small_index import URL  # noqa: E402
-
-from vpmsearch.web.app import create_app  # noqa: E402
-from vpmsearch.web.settings import ServeSettings  # noqa: E402
+from vpmsearch.web.app import create_app
+from vpmsearch.web.settings import ServeSettings
 
 pytestmark = pytest.mark.slow
 LOOPBACK = {"Host": "127.0.0.1"}  # the guard knows no other
@@ -25,6 +17,7 @@ LOOPBACK = {"Host": "127.0.0.1"}  # the guard knows no other
 
 @pytest.fixture
 def api(service):
+    schemathesis = pytest.importorskip("schemathesis")  # not above: the fast tests collect this file and do without
     app = create_app(service, ServeSettings(searches_a_minute=10**9, max_pixels=10**6))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -34,6 +27,13 @@ def api(service):
 
 
 def test_no_request_is_a_server_error(api):
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     operations = [found.ok() for found in api.get_all_operations()]
     assert len(operations) >= 8

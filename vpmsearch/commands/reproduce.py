@@ -209,7 +209,11 @@ def _regions(weights: Path, image: Path, path: Path) -> Path:
 
     loaded, picture = read_weights(weights), load_image(image)
     seen = Extractor(loaded, torch.device("cpu")).see(picture)
-    probabilities, visibility = seen.probabilities[0].numpy(), seen.visibility[0].numpy()
     return region_overlay(
-        picture, probabilities, visibility, path, grid=loaded.config.num_regions, min_visibility=loaded.info.threshold
+        picture,
+        seen.probabilities[0],
+        seen.visibility[0],
+        path,
+        grid=loaded.config.num_regions,
+        min_visibility=loaded.info.threshold,
     )

@@ -747,6 +747,8 @@ LAYOUTS: tuple[Layout, ...] = (
         "the photograph or film, then the number of the box; no labels. Other classes than person are not read",
         "Ultralytics, results.save_crop",
         roots=("predict", "exp"),
+        note="A crop is 2 % and 10 pixels wider and higher than its box (`findings/ultralytics_save_crop.sh`). What "
+        "save_txt writes has the boxes themselves; `index --boxes` reads it.",
     ),
 )
 """The rows; names are unique."""

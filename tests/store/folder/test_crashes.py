@@ -152,7 +152,7 @@ def test_what_a_killed_copy_leaves_goes_with_the_next(tmp_path: Path, server: Fo
     assert read_state(folder / "tuesday") == read_state(index)
 
 
-@pytest.mark.parametrize("growth", [4.0, pytest.param(1.2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("growth", [8.0, pytest.param(1.2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_disk_that_is_full(tmp_path: Path, server: ForkServer, operation: str, growth: float):
     """Real writes that fail, by a limit on the size of files that is raised until the operation runs through."""

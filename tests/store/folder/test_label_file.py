@@ -512,6 +512,11 @@ def test_an_older_index_is_opened_and_copied_without_them(tmp_path):
     from vpmsearch.store import upgrade
 
     upgrade(old)
+    assert listed(old)
+    assert verify(old).ok
+    without_files(old)
+    assert upgrade(old) == ("0003", "0003")
+    assert listed(old)
     compact(old)
     assert len(listed(old)) == 1
     with GalleryStore.open(old) as store:

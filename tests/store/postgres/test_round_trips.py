@@ -165,3 +165,27 @@ def test_a_connection_that_the_server_ended_is_replaced(postgres_server: Postgre
             store.server.read(ask)
             assert len(tries) == needed
             assert searcher(store).search(make_features(1, seed=1), 3)[0].matches
+
+
+@pytest.mark.parametrize("way", ["a transaction", "a writer"])
+def test_a_write_never_begins_on_a_connection_that_the_server_ended(
+    postgres_server: PostgresServer, server_place, monkeypatch, way: str
+):
+    """However short ago it was used: what was lost is not written a second time."""
+    monkeypatch.setattr("vpmsearch.store.postgres.connection.IDLE_SECONDS", 60.0)
+    end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'to be ended'"
+    named = "SELECT set_config('application_name', 'to be ended', false)"
+    with create_index(server_place, INFO) as store:
+        fill(store, make_features(20), make_records(20))
+        together = threading.Barrier(3)  # several at once, so that several lie in the pool
+        with ThreadPoolExecutor(3) as readers:
+            list(readers.map(lambda _: store.server.read(lambda c: (c.execute(named), together.wait(20))), range(3)))
+        assert postgres_server.execute(end) == [(3,)]
+        if way == "a transaction":
+            with store.server.write() as cursor:
+                cursor.execute("SELECT 1")
+        else:
+            with store.writer() as writer:
+                writer.add(make_records(1, first=20), make_features(1, seed=2))
+                writer.commit()
+            assert len(store.snapshot) == 21

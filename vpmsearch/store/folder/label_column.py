@@ -37,8 +37,8 @@ class Labels:
         distinct = set(values)
         numbers = sorted(value for value in distinct if isinstance(value, int))
         words = sorted(value for value in distinct if isinstance(value, str))
-        code: dict[Label | None, int] = {value: number for number, value in enumerate([*numbers, *words])}
-        code[None] = -1
+        labels: list[Label] = [*numbers, *words]
+        code: dict[Label | None, int] = {None: -1} | {value: number for number, value in enumerate(labels)}
         codes = np.fromiter(map(code.__getitem__, values), np.int32, len(values))
         return cls(np.array(numbers, np.int64), Texts.of(words), codes)
 

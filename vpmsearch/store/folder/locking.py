@@ -50,8 +50,11 @@ def holders(files: Iterable[tuple[int, str]], *, deleted: bool) -> tuple[int, ..
     found = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with suppress(OSError):  # another user's process, or it ended
+            text = maps.read_text(errors="replace")
+            if not any(end in text for _, end in wanted):
+                continue  # as with nearly all: taking each line apart is most of the work
             # 7f00-7f01 r--s 00000000 08:01 123456   /index/segments/1/embeddings.h5 (deleted)
-            lines = (line.split(maxsplit=5) for line in maps.read_text(errors="replace").splitlines())
+            lines = (line.split(maxsplit=5) for line in text.splitlines())
             for number, path in ((int(line[4]), line[5]) for line in lines if len(line) == 6):
                 name = path.removesuffix(_DELETED)
                 ends = ("/".join(PurePath(name).parts[-count:]) for count in parts) if number else ()

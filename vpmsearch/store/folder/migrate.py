@@ -13,10 +13,11 @@ from sqlalchemy import Connection, create_engine, text
 
 from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.folder import schema
-from vpmsearch.store.folder.catalog import FILE_NAME, REVISION, insert_files, sum_all
+from vpmsearch.store.folder.catalog import FILE_NAME, REVISION, Catalog, insert_files, sum_all
 from vpmsearch.store.folder.checksums import folder_sums
 from vpmsearch.store.folder.columns import check_types, whole_numbers
 from vpmsearch.store.folder.files import REMEDY, check_folder, segment_folder
+from vpmsearch.store.folder.label_keeping import complete
 from vpmsearch.store.folder.leftovers import remove_leftovers
 from vpmsearch.store.folder.locking import writer_lock
 from vpmsearch.store.folder.segments import IMAGES_NAME, is_ours, write_images
@@ -29,6 +30,8 @@ from vpmsearch.types import MAX_REGIONS
 
 def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
     """Bring an index to the revision of this version of vpmsearch. The old catalog stays beside it as a backup.
+
+    It also writes the files of labels that are absent, with which the index opens faster.
 
     Args:
         path: the folder of the index.
@@ -46,7 +49,10 @@ def upgrade(path: str | os.PathLike[str]) -> tuple[str, str]:
         raise StoreNotFoundError(f"there is no index at {folder}; create one with `vpmsearch index GALLERY`")
     try:
         with writer_lock(folder), translated(catalog):
-            return _upgrade(folder, catalog)
+            revisions = _upgrade(folder, catalog)
+            with suppress(StoreError):  # without files of labels opening takes longer
+                complete(folder, Catalog(catalog))
+            return revisions
     except OSError as error:
         raise StoreError(f"{folder} was not upgraded ({error.strerror or error}); mend that and repeat") from error
 

@@ -53,15 +53,18 @@ def _mapping(path: Path) -> int:
 
 def _list_sizes(index: Any) -> list[int]:
     """The number of vectors in each list; [] for an index without lists."""
-    return [index.invlists.list_size(number) for number in range(index.nlist)] if hasattr(index, "nlist") else []
+    if not hasattr(index, "nlist"):
+        return []
+    size = index.invlists.list_size  # looked up once, as there are thousands of lists
+    return [size(number) for number in range(index.nlist)]
 
 
-def _ids_of(index: Any) -> Int64:
-    """The ids in an index, in the order of its vectors if it has one."""
+def _ids_of(index: Any, sizes: list[int]) -> Int64:
+    """The ids in an index, in the order of its vectors if it has one. sizes: see `_list_sizes`."""
     if isinstance(index, faiss.IndexIDMap):
         return np.asarray(faiss.vector_to_array(index.id_map), dtype=np.int64)
     ids = index.invlists.get_ids
-    parts = [faiss.rev_swig_ptr(ids(i), size).copy() for i, size in enumerate(_list_sizes(index)) if size]
+    parts = [faiss.rev_swig_ptr(ids(i), size).copy() for i, size in enumerate(sizes) if size]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
@@ -110,13 +113,13 @@ class RegionIndex:
         self._type = TYPES[self.kind]
         self.dim = int(index.d)
         self._index = index
-        self._order = _ids_of(index)
+        sizes = _list_sizes(index)
+        self._order = _ids_of(index, sizes)
         self.ids = np.sort(self._order)
         if len(self.ids) != index.ntotal or (self.ids[:-1] == self.ids[1:]).any() or (self.ids < 0).any():
             raise StoreDamagedError("a region index names images twice or not at all")
         if len(self.ids) and self.ids[-1] >= MAX_IMAGE_ID:
             raise StoreDamagedError(f"image id {self.ids[-1]} is beyond the limit of {MAX_IMAGE_ID}")
-        sizes = _list_sizes(index)
         self._crowded = max(sizes, default=0) > len(self.ids) / _CROWD
         gpu = gpu_of(device)
         # An empty index gains nothing on a GPU.

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
@@ -34,7 +35,7 @@ EXAMPLE = "postgresql+psycopg://user@host/database"
 RETRY_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 30.0, 0.25, 5.0
 """How long a read is retried after its connection was lost, and the pauses between tries; each is twice the last."""
 IDLE_SECONDS = 0.2
-"""A pooled connection that was used less than this ago is taken to be alive."""
+"""A read takes a pooled connection that was used less than this ago to be alive."""
 _POOL = 8
 # Compiling takes longer than any statement here; a time in another zone may be before the year 1.
 _SETTINGS = "SELECT set_config('jit', 'off', {local}), set_config('TimeZone', 'UTC', {local})"
@@ -52,6 +53,8 @@ _SEVERAL_HOSTS = re.compile(r"([^/]*://(?:[^/@]*@)?)([^/?@]*,[^/?@]*)(/.*)")
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*|.*:.*:.*?))(?::(?P<port>[^:]*))?")
 
 Answer = TypeVar("Answer")
+_writes: ContextVar[bool] = ContextVar("writes", default=False)
+"""Whether the connection that is being taken from the pool is to write."""
 
 
 class Server:
@@ -173,8 +176,16 @@ class Server:
     @contextmanager
     def change(self) -> Iterator[Connection]:
         """The same, as Alembic needs it."""
-        with translated(self.place), self._engine.begin() as connection:
+        with translated(self.place), self._to_write() as connection, connection.begin():
             yield connection
+
+    def _to_write(self) -> Connection:
+        """A connection that has answered just now. A lost write is not repeated, so it must not begin on a dead one."""
+        token = _writes.set(True)
+        try:
+            return self._engine.connect()
+        finally:
+            _writes.reset(token)
 
     @contextmanager
     def held(self, name: int) -> Iterator[Held]:
@@ -184,7 +195,7 @@ class Server:
         Args:
             name: of the lock of the index's writers, 64 bits.
         """
-        with translated(self.place), self._engine.connect() as working, self._engine.connect() as locking:
+        with translated(self.place), self._to_write() as working, self._to_write() as locking:
             driver = _driver(working.execution_options(isolation_level="AUTOCOMMIT"))
             driver.add_notice_handler(_tell_of_memory)
             lock = _driver(locking.execution_options(isolation_level="READ COMMITTED"))
@@ -228,11 +239,12 @@ def _returned(_: Any, record: Any) -> None:
 
 
 def _taken(connection: Any, record: Any, _: object) -> None:
-    """Try a pooled connection that was not used for `IDLE_SECONDS`. The pool replaces one that does not answer.
+    """Try a pooled connection that is to write, or that was not used for `IDLE_SECONDS`.
 
-    A server that was started anew, or failed over, so costs a new connection and no error.
+    The pool replaces one that does not answer. So a server that was started anew, or failed over, costs a new
+    connection and no error. A read that finds its connection dead all the same is repeated.
     """
-    if time.monotonic() - record.info.get("returned", math.inf) < IDLE_SECONDS:
+    if not _writes.get() and time.monotonic() - record.info.get("returned", math.inf) < IDLE_SECONDS:
         return
     import psycopg
 
