@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--gallery", default="reid_like", choices=list(GALLERIES))
     parser.add_argument("--queries", type=int, default=50)
     parser.add_argument("--warm", type=int, default=8, help="queries before those that count")
+    parser.add_argument("--exact", action="store_true", help="searches that compare every image")
     parser.add_argument("--regions", type=int, nargs="+", help="search by these alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
@@ -130,7 +131,7 @@ def main() -> None:
     for row in [*range(args.warm), *range(args.queries)]:
         turn = row % len(workers)
         for name in [*workers][turn:] + [*workers][:turn]:
-            found[name].append(ask(workers[name], row % args.queries))
+            found[name].append(ask(workers[name], row % args.queries, args.exact))
     rows = []
     for name, worker in workers.items():
         worker.stdin.close()  # type: ignore[union-attr]

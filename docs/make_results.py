@@ -348,6 +348,20 @@ def beside(rows: list[Row], _: str) -> str:
     )
 
 
+def by_hand(rows: list[Row], _: str) -> str:
+    """Rows of benchmarks/pgvector_by_hand.py."""
+    heads = ["gallery", "images", "way", "recall@10", "client", "server", "both, median", "both, 95 %"]
+    names = ("client ms", "server ms", "both ms", "both p95")
+    return table(
+        heads,
+        (
+            [row["gallery"], f"{row['images']:,}", row["way"], f"{row['recall@10']:.3f}"]
+            + [f"{row[name]:.1f}" for name in names]
+            for row in rows
+        ),
+    )
+
+
 TABLES: dict[str, Callable[[list[Row], str], str]] = {
     made.__name__: made
     for made in (
@@ -369,6 +383,7 @@ TABLES: dict[str, Callable[[list[Row], str], str]] = {
         scan,
         peers,
         beside,
+        by_hand,
     )
 }
 
