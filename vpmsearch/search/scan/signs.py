@@ -1,7 +1,7 @@
 """Embeddings as few bits: they give estimates of Eq. 4, fast.
 
 An embedding b of one region is kept as the signs of b′ = P(b − μ). μ is a mean of the region's embeddings, and P is a
-fixed random projection to h numbers, 64 where there are six regions. Beside the signs stand ‖b − μ‖² and
+fixed random projection to h numbers, 128 where there are three regions or more. Beside the signs stand ‖b − μ‖² and
 ‖b − μ‖² / Σ|b′_j|. A query's embedding a becomes a′ = P(a − μ). The code is that of RaBitQ (Gao and Long, SIGMOD 2024),
 of a projection instead of the whole embedding.
 
@@ -35,8 +35,8 @@ from vpmsearch.search.products import Stored, scaled_weights
 from vpmsearch.search.scan.blocks import LANES
 from vpmsearch.types import Float32, RegionFeatures
 
-LEAST_BITS, BITS_OF_IMAGE = 64, 384
-"""An image has so many signs or more, and a region of it too. Both are what six regions of 64 make."""
+LEAST_BITS, BITS_OF_IMAGE = 128, 384
+"""A region has so many signs or more, and an image of one or two regions as many as three have."""
 LEVELS = 31
 """Steps of a table. Eight of them can be summed in a byte."""
 SAMPLE = 4096
