@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -122,6 +123,14 @@ def runner(people: ReidDataset, output: Path, log: list[str], seed: int = 0, **p
     return Reproduction(settings, people, partial, output, device=torch.device("cpu"), train=train, watch=watch)
 
 
+@pytest.fixture(scope="module")
+def done(people: ReidDataset, tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Path:
+    """What a run of EXPERIMENT leaves, for tests that only read it: another run there measures nothing."""
+    folder = tmp_path_factory.mktemp("done")
+    list(runner(people, folder, []).run(EXPERIMENT))
+    return folder
+
+
 def test_everything_is_measured_once(people, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     log: list[str] = []
     found = list(runner(people, tmp_path, log).run(EXPERIMENT))
@@ -186,8 +195,8 @@ def test_systems_that_are_the_same_are_trained_once(people, tmp_path: Path):
     assert log == ["train vpm", "train vpm-top"]
 
 
-def test_orderings_are_tested_by_pairs(people, tmp_path: Path):
-    measured = list(runner(people, tmp_path, []).run(EXPERIMENT))
+def test_orderings_are_tested_by_pairs(people, done: Path):
+    measured = list(runner(people, done, []).run(EXPERIMENT))
     found = verdicts(EXPERIMENT, measured)
     assert [(one.better, one.worse, one.gamma) for one in found] == [("VPM", "MVPM-1", 0.5), ("VPM", "PCB", 0.5)]
     by_label = {(one.row.label, one.row.gamma): one.values["rank1"] for one in measured}
@@ -198,9 +207,9 @@ def test_orderings_are_tested_by_pairs(people, tmp_path: Path):
         assert one.outcome == ("holds" if low > 0 else "does not hold" if high < 0 else "undecided")
 
 
-def test_orderings_are_the_papers_own_at_each_gamma(people, tmp_path: Path):
+def test_orderings_are_the_papers_own_at_each_gamma(people, done: Path):
     """Table 1 has PCB above VPM on whole persons, and below it on all others."""
-    measured = [found for found in runner(people, tmp_path, []).run(EXPERIMENT) if found.row.source == "holistic"]
+    measured = [found for found in runner(people, done, []).run(EXPERIMENT) if found.row.source == "holistic"]
 
     def tested(papers: dict[str, float]) -> dict[str, tuple[str, float]]:
         rows = [replace(found, row=replace(found.row, paper={"rank1": papers[found.row.label]})) for found in measured]
@@ -228,9 +237,9 @@ def test_weights_of_other_settings_are_not_trained_on(people, tmp_path: Path):
                 run.weights("baseline")
 
 
-def test_a_damaged_measurement_is_named(people, tmp_path: Path):
-    list(runner(people, tmp_path, []).run(EXPERIMENT))
-    file = next((tmp_path / "measured").glob("*.json"))
+def test_a_damaged_measurement_is_named(people, done: Path, tmp_path: Path):
+    shutil.copytree(done, tmp_path / "copy")
+    file = next((tmp_path / "copy" / "measured").glob("*.json"))
     file.write_text("{")
     with pytest.raises(DataError, match=f"{file.name} cannot be read"):
-        list(runner(people, tmp_path, []).run(EXPERIMENT))
+        list(runner(people, tmp_path / "copy", []).run(EXPERIMENT))
