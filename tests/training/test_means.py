@@ -33,7 +33,7 @@ def test_some_images_of_each_class(targets, count):
 
 
 def best_length(embeddings, mean, var, targets, d):
-    """The length with the lowest cross entropy of images that are left out of their own mean."""
+    """A step below the length with the lowest cross entropy of images that are left out of their own mean."""
     normal = (embeddings - mean) / np.sqrt(var + 1e-5)
     losses = {length / np.sqrt(d): [] for length in LOGITS}
     for i, image in enumerate(normal):
@@ -44,7 +44,8 @@ def best_length(embeddings, mean, var, targets, d):
             logits = {k: length * image @ m / np.linalg.norm(m) for k, m in means.items() if np.any(m)}
             found.append(np.log(sum(np.exp(v - logits[targets[i]]) for v in logits.values())))
     mean_of = {length: np.mean(found) if found else 0.0 for length, found in losses.items()}
-    return min(mean_of, key=mean_of.get)
+    best = min(mean_of, key=mean_of.get)
+    return max(length for length in losses if length == min(losses) or length < best)  # a step lower
 
 
 @pytest.mark.parametrize(("images", "p", "d", "classes"), [(1, 1, 1, 1), (12, 3, 5, 4), (40, 2, 16, 7)])

@@ -90,11 +90,11 @@ def upgrade_index(where: Where) -> tuple[str, str]:
 
         return upgrade(place.folder)
     from vpmsearch.store.postgres.connection import Server
-    from vpmsearch.store.postgres.upgrade import upgrade
+    from vpmsearch.store.postgres.upgrade import upgrade as upgrade_server
 
     server = Server(place)
     try:
-        return upgrade(server)
+        return upgrade_server(server)
     finally:
         server.close()
 

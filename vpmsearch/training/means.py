@@ -7,6 +7,7 @@ model apart for nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -106,22 +107,23 @@ def set_means(classifiers: RegionClassifiers, embeddings: Tensor, visibility: Te
 
 
 def _length(normal: Tensor, sums: Tensor, targets: Tensor) -> float:
-    """The length of a region's weights with which its images are told apart best.
+    """The length of a region's weights: half of that with which these whole images are told apart best.
 
     Args:
         normal: (n, d), normalised embeddings of the images that show the region. sums: (K, d), of each class.
             targets: (n,).
     """
-    unit = 1 / normal.shape[1] ** 0.5  # a normalised embedding is about √d long
+    unit = 1 / math.sqrt(normal.shape[1])  # a normalised embedding is about √d long
     own = sums[targets] - normal  # each image left out of its own sum
     usable = own.norm(dim=1) > 1e-3 * normal.norm(dim=1)  # its class has another image
     tried = usable.nonzero().flatten()
     if not len(tried):
-        return LOGITS[0] * unit
+        return float(LOGITS[0] * unit)
     tried = tried[:: -(-len(tried) // _TRIED)]
     normal, targets = normal[tried], targets[tried]
     logits = normal @ F.normalize(sums, dim=1).T  # (n, K)
     logits[:, ~sums.any(dim=1)] = -torch.inf  # no image of these shows the region
     logits[torch.arange(len(tried)), targets] = (normal * F.normalize(own[tried], dim=1)).sum(dim=1)
     losses = [float(F.cross_entropy(logits * (logit * unit), targets)) for logit in LOGITS]
-    return LOGITS[int(np.argmin(losses))] * unit
+    # A step lower than the best: training cuts and changes its images, which brings them further from their means.
+    return float(LOGITS[max(int(np.argmin(losses)) - 1, 0)] * unit)

@@ -45,7 +45,8 @@ class Labels:
     @classmethod
     def joined(cls, parts: Sequence[Labels]) -> Labels:
         """Concatenate labels; the result has one table of values."""
-        numbers = np.unique(np.concatenate([np.empty(0, np.int64), *(part.numbers for part in parts)]))
+        # Not np.unique: it imports numpy.ma, which every command that writes would wait for.
+        numbers = np.array(sorted(set[int]().union(*(part.numbers.tolist() for part in parts))), np.int64)
         words = sorted(set[str]().union(*(part.words for part in parts)))
         code = {word: number for number, word in enumerate(words, len(numbers))}
         codes = [np.empty(0, np.int32)]
