@@ -128,7 +128,9 @@ def test_an_index_in_bfloat16_stays_so_and_finds_its_images_at_0(
         assert store.model_info.fingerprint.endswith("+bfloat16") == (wanted == "bfloat16")
     first = sorted(gallery.iterdir())[0]
     nearest = cli("query", first, *options, "--json").json[0]["matches"][0]
-    assert (nearest["path"], nearest["distance"]) == (str(first), 0)
+    # In float32 it is torch's, whose last bits depend on the batch that an image came in.
+    assert nearest["distance"] <= (0 if wanted == "bfloat16" else 1e-6)
+    assert nearest["path"] == str(first)
     write_pictures(gallery, 5)
     cli("index", gallery, *options)
     with GalleryStore.open(index) as store:

@@ -172,10 +172,10 @@ def test_the_lock_keeps_no_vacuum_from_its_work(two: tuple[Server, Server], post
 
 
 def test_a_server_with_a_limit_for_idle_transactions_leaves_the_lock_alone(server_place: Place, postgres_server):
-    options = f"{server_place.text}%20-cidle_in_transaction_session_timeout%3D50"
+    options = f"{server_place.text}%20-cidle_in_transaction_session_timeout%3D400"
     server = Server(Place(options))
     with server.held(7) as kept:
-        time.sleep(0.3)
+        time.sleep(1)
         with kept.write() as cursor:
             cursor.execute("SELECT 1")
     server.close()
