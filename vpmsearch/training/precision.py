@@ -14,4 +14,5 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu":
         return True
     # torch is also built without oneDNN, as for macOS. It then has no such question.
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(there and torch.ops.mkldnn._is_mkldnn_bf16_supported())
