@@ -125,7 +125,7 @@ def ivf_flat(gallery: ByHand) -> list[Way]:
     return [
         gallery.way("FAISS IVF-Flat", f"{probes} lists", with_probes(probes), depth, spent)
         for depth in (200, 400)
-        for probes in (8, 16, 32, 64)
+        for probes in (2, 4, 8, 16, 32, 64)
     ]
 
 

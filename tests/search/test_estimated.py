@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -14,13 +17,18 @@ from oracles import visibility_weighted_distance
 
 pytest.importorskip("numba", reason="the extra [scan] is not installed")
 
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
 from vpmsearch.search import engine as engines
-from vpmsearch.search.distances import Distances
+from vpmsearch.search.distances import Distances, counting
 from vpmsearch.search.engine import SearchEngine
-from vpmsearch.search.scan import blocks, estimated, sign_kernels, signs
+from vpmsearch.search.scan import blocks, estimated, sign_kernels, signs, vectors
 from vpmsearch.search.scan.blocks import LANES, Effort
 from vpmsearch.search.scan.estimated import EstimatedScan
-from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of, rotation
+from vpmsearch.search.scan.rough import Rough
+from vpmsearch.search.scan.signs import LEVELS, QuerySigns, Signs, bits_of, bytes_of, centre, flips
 from vpmsearch.types import ImageRecord, RegionFeatures, SearchFilter
 
 features = partial(segmented.features, unseen=0.05)
@@ -29,42 +37,35 @@ make_store = segmented.make_store
 
 def estimates(queries: RegionFeatures, gallery: np.ndarray, visibility: np.ndarray) -> tuple[np.ndarray, Signs]:
     """(Q, n), by the kernel; and the signs that they come from."""
-    made = Signs(gallery, visibility)
+    made = Signs(gallery, visibility, centre(gallery, visibility))
     while made.left:
         made.encode(sign_kernels, 1)
-    asked = QuerySigns.of(sign_kernels, queries, made.centre)
+    asked = QuerySigns.of(sign_kernels, queries, made.middle)
     wanted = np.ones((len(made), LANES), np.bool_)
     found = np.full((len(asked.query), *wanted.shape), np.nan, np.float32)
     least = np.full(found.shape[:2], np.nan, np.float32)
-    sign_kernels.estimates(made.words, made.scales, wanted, 0, len(made), 0, asked.planes, asked.query, found, least)
+    sign_kernels.estimates(made.codes, wanted, 0, len(made), 0, asked.tables, asked.query, found, least)
     assert np.array_equal(least, found.min(axis=2))
     return found.reshape(len(found), -1)[: len(queries), : len(gallery)], made
 
 
 @functools.cache
-def matrix(dim: int) -> np.ndarray:
-    """The rotation, from its definition: entry (i, j) of a Hadamard matrix is −1 to the power of their common bits."""
-    turn = rotation(dim)
-    padded = int(turn.pieces.sum())
-    shuffled = np.zeros((padded, dim))
-    for place, number in enumerate(turn.order.tolist()):
-        shuffled[place, number] = turn.flips[place]
-    whole, start = np.zeros((padded, padded)), 0
-    for piece in turn.pieces.tolist():
-        for i in range(piece):
-            for j in range(piece):
-                whole[start + i, start + j] = (-1) ** (i & j).bit_count() / np.sqrt(piece)
-        start += piece
-    return whole @ shuffled
+def matrix(dim: int, bits: int) -> np.ndarray:
+    """The projection, from its definition: a Hadamard matrix has −1 to the power of the common bits of i and j."""
+    hadamard = [[(-1) ** (i & j % bits).bit_count() / np.sqrt(bits) for j in range(dim)] for i in range(bits)]
+    return np.array(hadamard) * flips(dim)
 
 
-def estimated_square(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two rotated embeddings, by the formula in `signs.py`."""
-    step = np.abs(a).max() / 7.49
-    rounded = np.clip(np.rint(a / step), -8, 7) * step if step > 0 else a
-    total = np.abs(b).sum()
-    product = (b @ b) / total * (rounded @ np.where(b > 0, 1, -1)) if total > 0 else 0.0
-    return max(a @ a + b @ b - 2 * product, 0.0)
+def estimated_square(a: np.ndarray, b: np.ndarray, turn: np.ndarray) -> tuple[float, float]:
+    """Of two embeddings less the mean, by the formula in `signs.py`; and how far levels may be from their sums."""
+    projected, signs = turn @ a, np.where(turn @ b > 0, 1, -1)
+    total = np.abs(turn @ b).sum()
+    if total == 0:
+        return a @ a + b @ b, 0.0
+    fours = np.abs(projected).reshape(-1, 4).sum(axis=1)
+    step = 2 * fours.max() / LEVELS
+    levels = len(fours) * step / 2
+    return max(a @ a + b @ b - 2 * (b @ b) / total * (projected @ signs), 0.0), 2 * (b @ b) / total * levels
 
 
 @settings(max_examples=12, deadline=None)
@@ -91,7 +92,7 @@ def test_estimates_are_those_of_the_formula(n, p, d, count, seed, spread, centre
     if "blind" in kinds:
         visibility[n // 2] = 0
     found, made = estimates(queries, stored, visibility)
-    turn = matrix(d)
+    turn = matrix(d, bits_of(p))
     for row, column in np.ndindex(count, n):
         own = queries.visibility[row].astype(np.float64) * visibility[column]
         if own.sum() == 0:
@@ -99,23 +100,32 @@ def test_estimates_are_those_of_the_formula(n, p, d, count, seed, spread, centre
             continue
         right, allowance = 0.0, 0.0
         for region in np.flatnonzero(own):
-            centred = [
-                each.astype(np.float64) - made.centre[region].astype(np.float64)
+            a, b = (
+                each.astype(np.float64) - made.middle[region].astype(np.float64)
                 for each in (queries.embeddings[row, region], stored[column, region])
-            ]
-            a, b = (turn @ each for each in centred)
-            size = a @ a + b @ b + 1e-11 * (centred[0] @ centred[0] + d * centre**2)
-            square = estimated_square(a, b)
-            # Scales keep 8 bits; a number of the query that lies between two steps may be rounded to either.
-            error = 2.0**-6 * size + 2 * np.abs(a).max(initial=0) / 7.49 * np.abs(b).max(initial=0) * 2
+            )
+            size = a @ a + b @ b + 1e-11 * d * centre**2
+            square, levels = estimated_square(a, b, turn)
+            # Scales keep 8 bits, also that of the product, which may be longer than a and b.
+            error = levels + 2.0**-7 * (2 * (a @ a + b @ b) + square + levels) + 2.0**-7 * size
             right += own[region] * np.sqrt(square)
-            allowance += own[region] * (np.sqrt(square + error) - np.sqrt(square) + 2.0**-7 * np.sqrt(size))
+            allowance += own[region] * (np.sqrt(square + error) - np.sqrt(square) + 2.0**-7 * np.sqrt(square + size))
         assert abs(found[row, column] - right / own.sum()) <= allowance / own.sum() + 1e-6 * spread
+
+
+@pytest.mark.slow
+def test_estimates_where_numba_compiles_for_any_processor(tmp_path):
+    """Without AVX2 a register holds one row, and bytes are looked up one by one."""
+    anywhere = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-o", "addopts=", "-k", "of_the_formula"]
+    done = subprocess.run([*command, __file__], env=os.environ | anywhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["alike", "few are large"])
 def test_estimates_are_near_the_distances(kind):
-    """Also where a few numbers are far larger than the others; without the rotation those estimates are 26 % off."""
+    """Also where a few numbers are far larger than the others, as the projection mixes them."""
     gallery, queries = features(300, 4, 256, 0), features(10, 4, 256, 1)
     if kind == "few are large":
         for each in (gallery, queries):
@@ -126,16 +136,86 @@ def test_estimates_are_near_the_distances(kind):
     )
     shared = np.isfinite(right)
     error = found[shared] / right[shared] - 1
-    assert np.sqrt(np.mean(error**2)) < (0.03 if kind == "alike" else 0.1)
+    assert np.sqrt(np.mean(error**2)) < (0.05 if kind == "alike" else 0.12)
     assert abs(error.mean()) < 0.02
 
 
-def test_a_rotation_keeps_lengths():
-    for dim in (1, 5, 32, 70):
-        turned = matrix(dim)
-        assert turned.T @ turned == pytest.approx(np.eye(dim))
-        numbers = np.random.default_rng(dim).normal(size=(3, dim)).astype(np.float32)
-        assert rotation(dim).of(sign_kernels, numbers) == pytest.approx(numbers @ turned.T, abs=1e-5)
+@pytest.mark.parametrize("dim", [1, 5, 64, 70, 300])
+@pytest.mark.parametrize("bits", [64, 256])
+def test_a_projection_is_a_product_with_its_matrix(dim, bits):
+    numbers = np.random.default_rng(dim).normal(size=(3, dim)).astype(np.float32)
+    found = np.full((4, bits), 7, np.float32)
+    sign_kernels.project(numbers, flips(dim), found)
+    assert found[:3] == pytest.approx(numbers @ matrix(dim, bits).T, abs=1e-4)
+    assert (found[3] == 7).all()
+
+
+def test_signs_of_a_region_are_fewer_where_there_are_more_regions():
+    assert [bits_of(p) for p in (1, 2, 3, 5, 6, 8, 100)] == [512, 256, 128, 128, 128, 128, 128]
+
+
+@pytest.mark.parametrize("avx2", [True, False])
+def test_bytes_are_looked_up_on_every_processor(monkeypatch, avx2):
+    """Where numba compiles for one that has AVX2, and where it does not."""
+    sizes = []
+
+    @intrinsic
+    def look_up(typing, tables, picks, out):
+        def generate(context, builder, signature, arguments):
+            sizes.append(vectors.lookup_bytes(context))
+            kind = ir.VectorType(vectors.I8, sizes[-1])
+            table, pick = (vectors.load(builder, address, kind) for address in arguments[:2])
+            vectors.store(builder, vectors.looked_up(context, builder, table, pick), arguments[2])
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 3), generate
+
+    if not avx2:
+        monkeypatch.setattr(vectors, "_has", lambda *_: False)
+    run = njit(lambda tables, picks, out: look_up(tables.ctypes.data, picks.ctypes.data, out.ctypes.data))
+    rng = np.random.default_rng(0)
+    tables, picks = (rng.integers(most, size=32, dtype=np.uint8) for most in (256, 16))
+    out = np.zeros(32, np.uint8)
+    run(tables, picks, out)
+    (size,) = sizes
+    assert size == 16 or avx2
+    right = np.take_along_axis(tables.reshape(-1, 16), picks.reshape(-1, 16).astype(np.intp), axis=1).ravel()
+    assert np.array_equal(out[:size], right[:size])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    n=st.integers(0, 40),
+    p=st.integers(1, 5),
+    d=st.sampled_from([1, 7, 64, 300]),
+    k=st.integers(1, 45),
+    seed=st.integers(0, 2**16),
+    place=st.sampled_from([(0.0, 1.0), (100.0, 1e-3), (0.0, 0.0), (0.0, 1e-22), (0.0, 2e16)]),
+    dtype=st.sampled_from(["float32", "float16"]),
+)
+def test_rough_distances_leave_out_none_of_the_nearest(tmp_path_factory, n, p, d, k, seed, place, dtype):
+    """They are near the true ones, by an independent loop; and the nearest are those of `eq4`, to the last bit."""
+    gallery, queries = features(n + 1, p, d, seed, *place), features(1, p, d, seed + 1, *place)
+    gallery.embeddings[0] = queries.embeddings[0]
+    path, dtype = tmp_path_factory.mktemp("rough") / "index", "float32" if place[1] > 1e3 else dtype
+    with make_store(path, gallery, [n + 1], (), dtype) as store:
+        distances = Distances(store.snapshot)
+        query = RegionFeatures(counting(store.snapshot.model_info, queries.visibility), queries.embeddings)
+        rough = Rough(store.snapshot, distances, query)
+        rows = np.random.default_rng(seed).permutation(n + 1)
+        rough.add(rows[: n // 2])
+        rough.add(rows[n // 2 :])
+        embeddings = store.snapshot.embeddings(rows).astype(np.float64)
+        right = visibility_weighted_distance(
+            query.embeddings, query.visibility, embeddings, distances.visibility[rows]
+        )[0]
+        assert np.array_equal(np.isinf(rough.values), np.isinf(right))
+        shared = np.isfinite(right)
+        assert rough.values[shared] == pytest.approx(right[shared], rel=2e-5, abs=1e-17)
+        got, values = rough.nearest(k)
+        all_rows, all_values = distances.nearest(query, np.arange(n + 1), k)
+        assert np.array_equal(got, all_rows)
+        assert np.array_equal(values, all_values)
 
 
 def test_huge_numbers_are_found_too():
@@ -297,7 +377,7 @@ def test_a_view_may_be_made_while_signs_are(tmp_path, monkeypatch):
 def test_finished_signs_stay_finished():
     """Segments before may have used up more than the share of a search."""
     gallery, _ = clustered(30, 3, 32, 0)
-    made = Signs(gallery.embeddings, gallery.visibility)
+    made = Signs(gallery.embeddings, gallery.visibility, np.zeros((3, 32), np.float32))
     made.encode(sign_kernels, 30)
     for images in (0, -250):
         made.encode(sign_kernels, images)

@@ -14,6 +14,7 @@ from oracles import visibility_weighted_distance
 pytest.importorskip("numba", reason="the extra [scan] is not installed")
 
 from vpmsearch.eq4 import distances_to
+from vpmsearch.errors import StoreError
 from vpmsearch.search import engine as engines
 from vpmsearch.search.distances import Distances
 from vpmsearch.search.engine import SearchEngine
@@ -247,6 +248,24 @@ def test_too_many_codes_are_not_made(tmp_path, eager, monkeypatch):
         monkeypatch.setattr(blocks, "MOST_BYTES", bytes_of(100, 2, 8))
         assert same(found, engine.search(queries))
         assert engine._view.scan.made
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [("0", 0), ("1", 10**6), (" 1600 ", 1_600_000_000), ("", 10**9 // 8), ("1e3", None), ("-1", None), ("²", None)],
+)
+def test_memory_for_codes_can_be_set(tmp_path, monkeypatch, given, right):
+    """What cannot be read is told by a new engine, not by a search that would make codes."""
+    monkeypatch.setattr(blocks, "memory_bytes", lambda: 10**9)
+    monkeypatch.setenv(blocks.SETTING, given)
+    gallery = features(20, 2, 8, 0)
+    with make_store(tmp_path / "index", gallery, [20]) as store:
+        if right is None:
+            with pytest.raises(StoreError, match=r"VPMSEARCH_SCAN_MEMORY is '.*'; give the MB"):
+                SearchEngine(store)
+        else:
+            assert blocks.most_bytes() == right
+            assert SearchEngine(store)._view.scan.prepare() == (right > 0)
 
 
 def test_a_machine_without_room_searches_without_codes(tmp_path, eager, monkeypatch):

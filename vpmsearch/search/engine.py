@@ -19,8 +19,9 @@ from vpmsearch.search.bound import Float64
 from vpmsearch.search.candidates import RegionLists, Scope
 from vpmsearch.search.distances import Distances, Found, Scanned, counting
 from vpmsearch.search.empty import why_empty
+from vpmsearch.search.filters import Filters
 from vpmsearch.search.queries import only_regions, region_names
-from vpmsearch.search.scan.blocks import Effort
+from vpmsearch.search.scan.blocks import Effort, most_bytes
 from vpmsearch.search.scan.estimated import EstimatedScan
 from vpmsearch.search.scan.joint import JointScan
 from vpmsearch.search.searcher import Regions, Searcher
@@ -59,6 +60,7 @@ class _View:
     snapshot: Snapshot
     distances: Distances
     lists: RegionLists
+    filters: Filters
     scan: JointScan | None = None
     estimates: EstimatedScan | None = None
 
@@ -68,12 +70,16 @@ class SearchEngine(Searcher):
 
     Args:
         store: an open gallery store.
+
+    Raises:
+        StoreError: $VPMSEARCH_SCAN_MEMORY is no number.
     """
 
     store: GalleryStore
 
     def __init__(self, store: GalleryStore) -> None:
         self.store = store
+        most_bytes()  # a setting that cannot be read is told now, not after some searches
         self._effort = Effort()
         self._view = self._look_at(store.snapshot)
 
@@ -85,10 +91,10 @@ class SearchEngine(Searcher):
         distances = distances_of(snapshot, self.store)
         lists = RegionLists(snapshot, distances, before.lists if before else None)
         if choose_device(self.store.device).type != "cpu":
-            return _View(snapshot, distances, lists)
+            return _View(snapshot, distances, lists, Filters(snapshot))
         scan = JointScan(snapshot, distances, self._effort, before.scan if before else None)
         estimates = EstimatedScan(snapshot, distances, self._effort, before.estimates if before else None)
-        return _View(snapshot, distances, lists, scan, estimates)
+        return _View(snapshot, distances, lists, Filters(snapshot), scan, estimates)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -108,8 +114,7 @@ class SearchEngine(Searcher):
     ) -> list[SearchResult]:
         view = self._view
         queries = counted_queries(view.snapshot.model_info, self.store.path, query, k, regions)
-        allowed = view.snapshot.select(filter) if filter is not None and filter != SearchFilter() else None
-        images = len(view.snapshot) if allowed is None else int(np.count_nonzero(allowed))
+        allowed, images = view.filters.passing(filter)
         scope = Scope(k, allowed, max(candidates, k))
         every = exact or _all_flat(view.snapshot)  # flat indexes compute every distance too
         joint = every and images > SCAN_BELOW and view.scan is not None and view.scan.ready(len(queries))

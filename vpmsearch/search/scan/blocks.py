@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from vpmsearch.errors import StoreError
 from vpmsearch.search.distances import in_order_of_regions
 from vpmsearch.store import Snapshot
 from vpmsearch.system.memory import memory_bytes
@@ -22,8 +23,10 @@ from vpmsearch.types import Bool, Float32, Int64, RegionFeatures
 
 LANES = 16
 """Images in a block, `vectors.LANES`."""
+SETTING = "VPMSEARCH_SCAN_MEMORY"
+"""The environment variable that says how many MB the codes of one scan may take; 0 for no codes."""
 MOST_BYTES = 2 << 30
-"""Bytes that codes may take, if that is less than an eighth of the memory that the process may use."""
+"""Without it: bytes that they may take, if that is less than an eighth of the memory that the process may use."""
 VALUES = 1 << 24
 """Bounds or estimates that are held at once: 64 MiB."""
 MOST_PIECES = 64
@@ -178,6 +181,14 @@ def fits(snapshot: Snapshot, bytes_of: Callable[[int, int, int], int]) -> bool:
 
 
 def most_bytes() -> int:
-    """Bytes that the codes of one scan may take."""
+    """Bytes that the codes of one scan may take.
+
+    Raises:
+        StoreError: `SETTING` is no number.
+    """
+    if given := os.environ.get(SETTING, "").strip():
+        if not (given.isascii() and given.isdigit()):
+            raise StoreError(f"{SETTING} is {given!r}; give the MB that codes may take, such as 500, or 0 for no codes")
+        return int(given) * 10**6
     memory = memory_bytes()
     return MOST_BYTES if memory is None else min(MOST_BYTES, memory // 8)

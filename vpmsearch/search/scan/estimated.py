@@ -18,23 +18,27 @@ from types import ModuleType
 
 import numpy as np
 
-from vpmsearch.search.distances import Distances, Found, best_of, counting
+from vpmsearch.eq4 import Float64
+from vpmsearch.search.distances import Distances, Found, counting
+from vpmsearch.search.scan import rough
 from vpmsearch.search.scan.blocks import Coded, Effort, compiled, fits, in_passes
 from vpmsearch.search.scan.codes import MOST_NUMBERS
-from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of
+from vpmsearch.search.scan.signs import QuerySigns, Signs, bytes_of, centre
 from vpmsearch.store import Snapshot
 from vpmsearch.system.parallel import spread
 from vpmsearch.types import Bool, Float32, RegionFeatures
 
 LOAD_AFTER = 50
 """The kernels are loaded after so many queries to lists. Loading costs 0.6 s, as much as 50 searches of lists."""
-SHARE = 2_000_000
-"""Numbers that are encoded with each query to lists: 20 ms. 100,000 images × 6 × 256 take 77 queries."""
+SHARE = 6_000_000
+"""Numbers that are encoded with each query to lists: 20 ms. A million images × 6 × 256 take 256 queries."""
 QUERIES = 64
 """Queries that share one pass over the signs, at most."""
-EXTRA = 100
+EXTRA = 200
 """Images compared at first beyond k."""
-SPREAD = 3.0
+MEASURED = 64
+"""Of these, so many of the nearest tell the usual error."""
+SPREAD = 2.5
 """An image is left out if its estimate is so many times the usual error beyond the k-th distance."""
 
 
@@ -112,14 +116,14 @@ class EstimatedScan:
         if not fits(self._snapshot, bytes_of) or info.embedding_dim > MOST_NUMBERS:
             return
         loaded = kernels()
-        if loaded is None:
+        if loaded is None or rough.kernels() is None:
             return
         images = sum(len(part.labels) for part in parts.values()) if numbers is None else -(-numbers // each)
         for key, part in parts.items():
             if key not in self._signs:
                 seen = counting(info, part.files.visibility)
                 try:
-                    self._signs[key] = (part.files, Signs(part.files.embeddings, seen))
+                    self._signs[key] = (part.files, Signs(part.files.embeddings, seen, self._middle(key)))
                 except MemoryError:
                     return
             signs = self._signs[key][1]
@@ -129,6 +133,13 @@ class EstimatedScan:
             if signs.left:
                 return
         self._coded = Coded.of(self._snapshot, {key: signs for key, (_, signs) in self._signs.items()})
+
+    def _middle(self, key: int) -> Float32:
+        """μ for a segment: the mean of the first, so that a query is encoded once for all."""
+        for _, signs in self._signs.values():
+            return signs.middle
+        files = self._snapshot.parts[key].files
+        return centre(files.embeddings, counting(self._snapshot.model_info, files.visibility))
 
     def search(self, queries: RegionFeatures, k: int, most: int, allowed: Bool | None = None) -> list[Estimated]:
         """The k nearest to each query among all images, or among those allowed (N,), by estimates and Eq. 4.
@@ -166,37 +177,44 @@ class EstimatedScan:
         query, values, least = queries[row : row + 1], values[row], least[row]
         start = time.perf_counter()
         first, guessed = coded.nearest(values, least, min(k + EXTRA, most))
-        everything = len(first) < min(k + EXTRA, most)
-        first, guessed = first[order := np.argsort(first)], guessed[order]
-        exact = self._distances.direct(query, first)
-        best = best_of(first, exact, k)
-        compared, closed = len(first), everything
-        if not everything and len(best[1]) == k:
-            usual = np.sqrt(np.square(guessed - exact, dtype=np.float64).mean())
-            rows, _ = coded.up_to(values, least, float(best[1][-1] + SPREAD * usual))
+        found = rough.Rough(self._snapshot, self._distances, query)
+        found.add(first)
+        everything = closed = len(first) < min(k + EXTRA, most)
+        if not everything and np.isfinite(kth := found.kth(k)):
+            rows, _ = coded.up_to(values, least, kth + SPREAD * _usual_error(guessed, found.values))
             closed = len(rows) <= most
             if not closed:
                 rows, _ = coded.nearest(values, least, most)
-            left = np.setdiff1d(rows, first, assume_unique=True)
-            best = self._distances.nearest(query, left, k, best)
-            compared += len(left)
+            found.add(np.setdiff1d(rows, first, assume_unique=True))
+        best = found.nearest(k)
         timings = {"scan": ms, "re-rank": 1e3 * (time.perf_counter() - start)}
-        return Estimated(best, compared, closed, everything, timings)
+        return Estimated(best, len(found.rows), closed, everything, timings)
+
+
+def _usual_error(guessed: Float32, right: Float64) -> float:
+    """How wrong estimates usually are, as the root of the mean square over the nearest of some images (m,).
+
+    The images were chosen for small estimates, so most errors are below 0. The nearest have small estimates in any
+    case, so theirs are as usual.
+    """
+    nearest = np.argsort(right)[:MEASURED]
+    return float(np.sqrt(np.square(guessed[nearest] - right[nearest]).mean()))
 
 
 def _estimates(coded: Coded[Signs], queries: RegionFeatures, wanted: Bool) -> tuple[Float32, Float32]:
     """Estimates of Eq. 4 (Q or more, blocks, 16) and the least of each block; ∞ where not `wanted` (blocks, 16)."""
     loaded = kernels()
     assert loaded is not None
-    asked = {id(signs): QuerySigns.of(loaded, queries, signs.centre) for _, signs, _ in coded.parts.values()}
+    middles = {id(signs.middle): signs.middle for _, signs, _ in coded.parts.values()}
+    asked = {key: QuerySigns.of(loaded, queries, middle) for key, middle in middles.items()}
     rows = len(queries) if len(queries) == 1 else -(-len(queries) // loaded.TILE) * loaded.TILE
     found = np.empty((rows, *wanted.shape), np.float32)
     least = np.empty(found.shape[:2], np.float32)
 
     def estimate(piece: tuple[Signs, int, int, int]) -> None:
         signs, first, last, offset = piece
-        own = asked[id(signs)]
-        loaded.estimates(signs.words, signs.scales, wanted, first, last, offset, own.planes, own.query, found, least)
+        own = asked[id(signs.middle)]
+        loaded.estimates(signs.codes, wanted, first, last, offset, own.tables, own.query, found, least)
 
     coded.for_pieces(estimate)
     return found, least

@@ -1,7 +1,7 @@
 """The arithmetic of a scan over signs, compiled by numba. `signs.py` explains the numbers.
 
-Signs are laid out for vectors of 16 images: (blocks, p, groups, 16) uint32, where a group is 32 numbers of an
-embedding. So one vector register holds 32 signs of each of 16 images. Every lane of a sum belongs to one image.
+Signs are laid out in rows of 16 bytes, one byte of each of 16 images. A vector register holds one or more rows. Half of
+each byte picks one of 16 values from the query's table of that row. Every lane of a sum belongs to one image.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202 (a kernel's types are those of the signature that it is compiled for)
@@ -17,188 +17,259 @@ from numba.extending import intrinsic
 
 from vpmsearch.search.scan.vectors import (
     FLOATS,
+    I8,
+    I16,
     I32,
     I64,
     LANES,
     WORDS,
     compiled,
-    count_bits,
     floats,
+    largest_of,
+    least_lane,
     load,
+    looked_up,
+    lookup_bytes,
     number,
     prefetch,
-    splat,
+    smallest_of,
+    splat_float,
+    square_root,
     store,
 )
 
 TILE = 4
 """Queries that share one read of a block."""
-PLANES = 4
-"""Bits of a query's numbers, in two's complement: −8 to 7."""
-GROUP = 32
-_LARGEST = np.float32(1e17)  # what a store takes; beyond it nothing is compared
-_LARGEST_SQUARE = np.float32(1e38)
+SCALES = 3
+"""Scales of an image and region."""
+_AT_ONCE = 8 * LANES  # bytes that are looked up in one turn of the loop: h is a multiple of 64
+_LOOKUPS = 8  # levels that are summed in bytes, `signs.LEVELS` each
+_BITS_TOO_LARGE = np.int32(np.float32(1e17).view(np.int32))  # what a store takes; beyond it nothing is compared
+_LARGEST_SQUARE = 1e38
 _LEAST_TOTAL = 1e-30  # a smaller sum of weights is lost in float32
+_SHORT = ir.VectorType(I16, LANES)
+_CACHE_LINE = 64
+_QUERY_BYTES = 4 * 4  # of a query and region, `signs.QuerySigns.query`
 
 
-def _sums_of(tile: int) -> Any:
-    """`sums(signs, planes, stride, groups, out)` of addresses: Σ of a query's numbers where an image's sign is +.
+def _block_of(tile: int) -> Any:
+    """`block(codes, tables, query, regions, rows, wanted, found, found_stride, least, least_stride)` of addresses:
+    estimates of 16 images.
 
-    signs: of (groups, 16) uint32. planes: of (groups, 4) uint32 per query, `stride` bytes from one query to the next:
-    bit b of 32 numbers in word b. out: of (tile, 16) int32, written.
+    codes: of (regions, rows + 6, 16) uint8, `rows` a multiple of 8. tables: of `tile` times (regions, 2, rows, 16)
+    uint8. query: of `tile` times (regions, 4) float32. See `signs.Signs` and `signs.QuerySigns`. wanted: of 16 bool.
+    found: of 16 float32, and of the next query `found_stride` bytes later; written. least: of a float32, the least of
+    them, and of the next query `least_stride` bytes later.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        signs, planes, stride, groups, out = arguments
-        zero = ir.Constant(WORDS, [0] * LANES)
-        counts = [[cgutils.alloca_once_value(builder, zero) for _ in range(PLANES)] for _ in range(tile)]
-        with cgutils.for_range(builder, groups, intp=I64) as loop:
-            here = builder.add(signs, builder.mul(loop.index, number(4 * LANES)))
-            words = load(builder, here, WORDS)
-            prefetch(builder, here)
-            for query, slots in enumerate(counts):
-                place = builder.add(planes, builder.mul(stride, number(query)))
-                place = builder.add(place, builder.mul(loop.index, number(4 * PLANES)))
-                for plane, slot in enumerate(slots):
-                    bits = splat(builder, load(builder, builder.add(place, number(4 * plane)), I32))
-                    counted = count_bits(builder, builder.and_(words, bits))
-                    builder.store(builder.add(builder.load(slot), counted), slot)
-        for query, slots in enumerate(counts):
-            total = zero
-            for plane, slot in enumerate(slots):
-                weighed = builder.shl(builder.load(slot), ir.Constant(WORDS, [plane] * LANES))
-                total = builder.sub(total, weighed) if plane == PLANES - 1 else builder.add(total, weighed)
-            store(builder, total, builder.add(out, number(4 * LANES * query)))
+        codes, tables, query, regions, rows, wanted, found, found_stride, least, least_stride = arguments
+        zeros = floats(0.0)
+        parts = [[cgutils.alloca_once_value(builder, zeros) for _ in range(3)] for _ in range(tile)]
+        size = builder.mul(rows, number(LANES))  # of the signs of a region, and of half of its tables
+        table_size, region_size = builder.mul(size, number(2)), builder.add(size, number(2 * LANES * SCALES))
+        table_stride, query_stride = builder.mul(table_size, regions), builder.mul(regions, number(_QUERY_BYTES))
+        with cgutils.for_range(builder, regions, intp=I64) as loop:
+            signs = builder.add(codes, builder.mul(loop.index, region_size))
+            own = builder.add(query, builder.mul(loop.index, number(_QUERY_BYTES)))
+            owns = [builder.add(own, builder.mul(query_stride, number(each))) for each in range(tile)]
+            with builder.if_then(_any_shows(builder, owns)):
+                table = builder.add(tables, builder.mul(loop.index, table_size))
+                starts = [builder.add(table, builder.mul(table_stride, number(each))) for each in range(tile)]
+                sums = _sums(context, builder, signs, starts, size)
+                scales = _scales(builder, builder.add(signs, size))
+                for levels, each, slots in zip(sums, owns, parts, strict=True):
+                    _add_region(builder, levels, each, scales, slots)
+        for each, slots in enumerate(parts):
+            means = _means(builder, [builder.load(slot) for slot in slots], wanted)
+            store(builder, means, builder.add(found, builder.mul(found_stride, number(each))))
+            # numba leaves the minimum of 16 numbers a scalar loop, which takes as long as a region
+            store(builder, least_lane(builder, means), builder.add(least, builder.mul(least_stride, number(each))))
         return context.get_dummy_value()
 
-    def sums(typing: Any, signs: Any, planes: Any, stride: Any, groups: Any, out: Any) -> Any:
-        return types.void(types.intp, types.intp, types.intp, types.intp, types.intp), generate
+    def block(  # numba wants the arguments by name
+        typing: Any, codes: Any, tables: Any, query: Any, regions: Any, rows: Any, wanted: Any,
+        found: Any, found_stride: Any, least: Any, least_stride: Any,
+    ) -> Any:  # fmt: skip
+        return types.void(*[types.intp] * 10), generate
 
-    return intrinsic(sums)
+    return intrinsic(block)
 
 
-_sums_1, _sums_tile = _sums_of(1), _sums_of(TILE)
+def _any_shows(builder: Any, owns: Any) -> Any:
+    """Whether any of the queries, at these addresses, shows the region: its weight is above 0."""
+    weights = [load(builder, builder.add(own, number(_QUERY_BYTES - 4)), I32) for own in owns]
+    together = weights[0]
+    for weight in weights[1:]:
+        together = builder.or_(together, weight)
+    return builder.icmp_unsigned("!=", together, I32(0))  # float32 ≥ 0 is 0 where its bits are
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _means(typing: Any, weighted: Any, total: Any, shared: Any, wanted: Any, out: Any) -> Any:
-    """`_means(weighted, total, shared, wanted, out)` of addresses: writes 16 weighted means, returns the least.
+def _sums(context: Any, builder: Any, codes: Any, tables: Any, size: Any) -> Any:
+    """For each query, whose tables begin at an address, Σ of the levels that the signs of 16 images pick: 16 int32."""
+    bytes_at_once = lookup_bytes(context)
+    register = ir.VectorType(I8, bytes_at_once)
+    half, four = (ir.Constant(register, [value] * bytes_at_once) for value in (15, 4))
+    totals = [cgutils.alloca_once_value(builder, _SHORT(None)) for _ in tables]
+    turns = builder.udiv(size, number(_AT_ONCE))
+    with cgutils.for_range(builder, turns, intp=I64) as loop:
+        start = builder.mul(loop.index, number(_AT_ONCE))
+        sums = [register(None)] * len(tables)
+        for place in range(0, _AT_ONCE, bytes_at_once):
+            here = builder.add(start, number(place))
+            if place % _CACHE_LINE == 0:
+                prefetch(builder, builder.add(codes, here))
+            signs = load(builder, builder.add(codes, here), register)
+            picks = builder.and_(signs, half), builder.lshr(signs, four)
+            for each, table in enumerate(tables):
+                first = builder.add(table, here)
+                for pick, at in zip(picks, (first, builder.add(first, size)), strict=True):
+                    levels = looked_up(context, builder, load(builder, at, register), pick)
+                    sums[each] = builder.add(sums[each], levels)
+            if (place // bytes_at_once + 1) * 2 % _LOOKUPS == 0 or place + bytes_at_once == _AT_ONCE:
+                for slot, some in zip(totals, sums, strict=True):
+                    builder.store(_with_rows(builder, builder.load(slot), some), slot)
+                sums = [register(None)] * len(tables)
+    return [builder.zext(builder.load(slot), WORDS) for slot in totals]
 
-    weighted, total, shared: of 16 float32. wanted: of 16 bool. out: of 16 float32; ∞ where not shared or wanted, 0
-    where the total is lost in float32. numba leaves such loops scalar; they took as long as a region.
+
+def _with_rows(builder: Any, total: Any, register: Any) -> Any:
+    """A sum of 16 bits for each of 16 images, and each row of 16 bytes in a register added to it."""
+    for first in range(0, register.type.count, LANES):
+        lanes = ir.Constant(WORDS, list(range(first, first + LANES)))
+        row = builder.shuffle_vector(register, register.type(ir.Undefined), lanes)
+        total = builder.add(total, builder.zext(row, _SHORT))
+    return total
+
+
+def _scales(builder: Any, address: Any) -> Any:
+    """Three times 16 float32, of which the upper 16 bits lie at an address."""
+    found = []
+    for row in range(SCALES):
+        place = builder.add(address, number(2 * LANES * row))
+        if 2 * LANES * row % _CACHE_LINE == 0:
+            prefetch(builder, place)
+        upper = builder.zext(load(builder, place, _SHORT), WORDS)
+        found.append(builder.bitcast(builder.shl(upper, ir.Constant(WORDS, [16] * LANES)), FLOATS))
+    return found
+
+
+def _add_region(builder: Any, levels: Any, query: Any, scales: Any, slots: Any) -> None:
+    """Add a region's part of Eq. 4 to Σ w_i D_i and Σ w_i of 16 images, and note who shares it."""
+    square, twice, start, own = (splat_float(builder, builder.add(query, number(4 * i))) for i in range(4))
+    theirs, factor, weight = scales
+    product = builder.fmul(factor, builder.fsub(builder.fmul(twice, builder.sitofp(levels, FLOATS)), start))
+    squared = builder.fsub(builder.fadd(square, theirs), product)
+    # NaN, where numbers are huge, becomes the largest square, as a comparison with it is false.
+    squared = smallest_of(builder, largest_of(builder, floats(0.0), squared), floats(_LARGEST_SQUARE))
+    both = builder.fmul(own, weight)
+    part = builder.fmul(both, square_root(builder, squared))
+    weighted, total, shared = (builder.load(slot) for slot in slots)
+    builder.store(builder.fadd(weighted, part), slots[0])
+    builder.store(builder.fadd(total, both), slots[1])
+    builder.store(largest_of(builder, shared, smallest_of(builder, own, weight)), slots[2])
+
+
+def _means(builder: Any, sums: Any, wanted: Any) -> Any:
+    """16 weighted means: ∞ where not shared or not wanted, 0 where the total is lost in float32."""
+    weighted, total, shared = sums
+    wanted = load(builder, wanted, ir.VectorType(I8, LANES))
+    known = builder.fcmp_ordered(">", total, floats(_LEAST_TOTAL))
+    mean = builder.select(known, builder.fdiv(weighted, total), floats(0.0))
+    there = builder.and_(
+        builder.fcmp_ordered(">", shared, floats(0.0)), builder.icmp_unsigned("!=", wanted, wanted.type(None))
+    )
+    return builder.select(there, mean, floats(float("inf")))
+
+
+_block_1, _block_tile = _block_of(1), _block_of(TILE)
+
+
+@njit(inline="always")
+def _hadamard(row, work):  # type: ignore[no-untyped-def]
+    """Multiply a row, whose length is a power of 2, by an orthogonal Hadamard matrix, in place. work: as long.
+
+    Each step transforms one bit of the numbers' places: the upper one, which it makes the lowest. So after as many
+    steps as there are bits all are back, and each step has the same loop over neighbours in memory.
     """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        weighted, total, shared = (load(builder, address, FLOATS) for address in arguments[:3])
-        wanted = load(builder, arguments[3], ir.VectorType(ir.IntType(8), LANES))
-        zeros, infinite = floats(0.0), floats(float("inf"))
-        known = builder.fcmp_ordered(">", total, floats(_LEAST_TOTAL))
-        mean = builder.select(known, builder.fdiv(weighted, total), zeros)
-        there = builder.and_(
-            builder.fcmp_ordered(">", shared, zeros), builder.icmp_unsigned("!=", wanted, wanted.type(None))
-        )
-        mean = builder.select(there, mean, infinite)
-        store(builder, mean, arguments[4])
-        kind = ir.FunctionType(ir.FloatType(), [FLOATS])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fmin.v16f32")
-        return builder.call(function, [mean])
-
-    return types.float32(*[types.intp] * 5), generate
+    half, steps = len(row) // 2, 0
+    while 1 << steps < len(row):
+        for place in range(half):
+            left, right = row[place], row[half + place]
+            work[2 * place], work[2 * place + 1] = left + right, left - right
+        row[:] = work
+        steps += 1
+    scale = np.float32(1 / np.sqrt(len(row)))
+    for place in range(len(row)):
+        row[place] *= scale
 
 
-@compiled("void(f4[::1], i8[::1])")
-def rotate(row, pieces):  # type: ignore[no-untyped-def]
-    """Multiply each piece of a row by an orthogonal Hadamard matrix, in place. pieces: their lengths, powers of 2."""
-    start = 0
-    for piece in pieces:
-        half = 1
-        while half < piece:
-            for first in range(start, start + piece, 2 * half):
-                for place in range(first, first + half):
-                    left, right = row[place], row[place + half]
-                    row[place], row[place + half] = left + right, left - right
-            half *= 2
-        scale = np.float32(1 / np.sqrt(piece))
-        for place in range(start, start + piece):
-            row[place] *= scale
-        start += piece
+@njit(inline="always")
+def _folded(numbers, flips, out):  # type: ignore[no-untyped-def]
+    """Add up the pieces of d numbers, as long as `out`, with flipped signs."""
+    out[:] = 0
+    for first in range(0, len(numbers), len(out)):
+        for j in range(min(len(out), len(numbers) - first)):
+            out[j] += numbers[first + j] * flips[first + j]
+
+
+@compiled("void(f4[:,::1], f4[::1], f4[:,::1])")
+def project(numbers, flips, out):  # type: ignore[no-untyped-def]
+    """P of m embeddings less μ: (m, d) -> the first m rows of `out` (…, h)."""
+    work = np.empty(out.shape[1], np.float32)
+    for row in range(len(numbers)):
+        _folded(numbers[row], flips, out[row])
+        _hadamard(out[row], work)
 
 
 @compiled(
-    "void(f4[:,:,::1], f4[:,::1], i8[::1], f4[::1], i8[::1], u4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1])", {"reassoc"}
+    "void(f4[:,:,::1], i4[:,:,::1], f4[:,::1], f4[::1], i8, u1[:,:,:,::1], f4[:,:,::1], f4[:,:,::1])", {"reassoc"}
 )
-def encode(numbers, centre, order, flips, pieces, words, squares, factors):  # type: ignore[no-untyped-def]
+def encode(numbers, bits, middle, flips, rows, codes, squares, factors):  # type: ignore[no-untyped-def]
     """Write the signs of m images, which begin with a block; see `signs.Signs`.
 
-    numbers: (m, p, d) float32. centre: (p, d). order, flips, pieces: see `signs.Rotation`. squares, factors:
-    (blocks, p, 16), ‖b′‖² and ‖b′‖² / Σ|b′_j|.
+    numbers: (m, p, d) float32. bits: the same memory as int32. middle: (p, d). rows: h/8. squares, factors:
+    (blocks, p, 16), ‖b − μ‖² and ‖b − μ‖² / Σ|b′_j|.
     """
     images, regions, dim = numbers.shape
-    groups = words.shape[2]
-    row = np.empty(GROUP * groups, np.float32)
+    moved = np.empty(dim, np.float32)
+    projected, work = np.empty(8 * rows, np.float32), np.empty(8 * rows, np.float32)
     for image in range(images):
         block, lane = image // LANES, image % LANES
         for region in range(regions):
-            own, middle = numbers[image, region], centre[region]
-            largest = np.float32(0)
+            own, bits_of_own, centre = numbers[image, region], bits[image, region], middle[region]
+            largest, square, total = np.int32(0), np.float32(0), np.float32(0)
             for j in range(dim):
-                size = abs(own[j])
-                largest = size if not size <= largest else largest  # NaN is taken, too
-            row[dim:] = 0
-            if not largest <= _LARGEST:
-                row[:] = 0
-            else:
-                for j in range(dim):
-                    row[j] = (own[order[j]] - middle[order[j]]) * flips[j]
-                rotate(row, pieces)
-            square, total = np.float32(0), np.float32(0)
-            for j in range(GROUP * groups):
-                square += row[j] * row[j]
-                total += abs(row[j])
-            for group in range(groups):
-                word = np.uint32(0)
-                for j in range(GROUP):
-                    word |= np.uint32(row[GROUP * group + j] > 0) << np.uint32(j)
-                words[block, region, group, lane] = word
+                largest = max(largest, bits_of_own[j] & np.int32(0x7FFFFFFF))  # order of |x|, NaN above all
+                moved[j] = own[j] - centre[j]
+                square += moved[j] * moved[j]
+            if largest > _BITS_TOO_LARGE:
+                moved[:] = 0
+                square = np.float32(0)
+            _folded(moved, flips, projected)
+            _hadamard(projected, work)
+            for j in range(8 * rows):
+                total += abs(projected[j])
+            for row in range(rows):
+                byte = np.uint8(0)
+                for j in range(8):
+                    byte |= np.uint8(projected[8 * row + j] > 0) << np.uint8(j)
+                codes[block, region, row, lane] = byte
             squares[block, region, lane] = square
             factors[block, region, lane] = square / total if total > 0 else np.float32(0)
 
 
-@njit(inline="always")
-def _number(half):  # type: ignore[no-untyped-def]
-    """The float32 whose upper 16 bits are given."""
-    return np.uint32(np.uint32(half) << np.uint32(16)).view(np.float32)
-
-
-@njit(inline="always", error_model="numpy")
-def _add_region(sums, query, scales, weighted, total, shared):  # type: ignore[no-untyped-def]
-    square, two_steps, numbers, own = query[0], query[1], query[2], query[3]
-    for lane in range(LANES):
-        theirs, factor, weight = _number(scales[0, lane]), _number(scales[1, lane]), _number(scales[2, lane])
-        product = factor * (two_steps * np.float32(sums[lane]) - numbers)
-        squared = max(square + theirs - np.float32(2) * product, np.float32(0))
-        squared = squared if squared < _LARGEST_SQUARE else _LARGEST_SQUARE  # NaN too, where numbers are huge
-        weighted[lane] += own * weight * np.sqrt(squared)
-        total[lane] += own * weight
-        shared[lane] = max(shared[lane], min(own, weight))
-
-
-@compiled(
-    "void(u4[:,:,:,::1], u2[:,:,:,::1], b1[:,::1], i8, i8, i8, u4[:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1])"
-)
-def estimates(words, scales, wanted, first, last, offset, planes, query, found, least):  # type: ignore[no-untyped-def]
+@compiled("void(u1[:,:,:,::1], b1[:,::1], i8, i8, i8, u1[:,:,:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,::1])")
+def estimates(codes, wanted, first, last, offset, tables, query, found, least):  # type: ignore[no-untyped-def]
     """Write estimates of Eq. 4 for a segment's blocks `first` to `last` − 1.
 
     offset: the place of the segment's block 0 among the blocks of all segments. found: (Q, blocks of all, 16), ∞ where
     no region is shared and where not `wanted` (blocks of all, 16); 0 where weights vanish in float32. least: (Q,
-    blocks of all), the minimum of each block. planes, query: see `signs.QuerySigns`. Q is 1 or a multiple of `TILE`.
+    blocks of all), the minimum of each block. tables, query: see `signs.QuerySigns`. Q is 1 or a multiple of `TILE`.
     """
-    queries, regions, groups = planes.shape[:3]
+    queries, regions, _, rows = tables.shape[:4]
     tile = 1 if queries == 1 else TILE
-    sums = np.empty((tile, LANES), np.int32)
-    weighted, total = np.empty((tile, LANES), np.float32), np.empty((tile, LANES), np.float32)
-    shared = np.empty((tile, LANES), np.float32)
-    stride = regions * groups * 4 * PLANES
+    strides = found.strides[0], least.strides[0]
     for block in range(first, last):
         place = offset + block
         anybody = False
@@ -208,29 +279,11 @@ def estimates(words, scales, wanted, first, last, offset, planes, query, found, 
             found[:, place] = np.inf
             least[:, place] = np.inf
             continue
+        here, there = codes[block].ctypes.data, wanted[place].ctypes.data
         for start in range(0, queries, tile):
-            weighted[:] = 0
-            total[:] = 0
-            shared[:] = 0
-            for region in range(regions):
-                showing = False
-                for one in range(tile):
-                    showing |= query[start + one, region, 3] > 0
-                if not showing:
-                    continue
-                here = words.ctypes.data + (block * regions + region) * groups * (4 * LANES)
-                there = planes.ctypes.data + (start * regions + region) * groups * 4 * PLANES
-                if tile == 1:
-                    _sums_1(here, there, stride, groups, sums.ctypes.data)
-                else:
-                    _sums_tile(here, there, stride, groups, sums.ctypes.data)
-                for one in range(tile):
-                    _add_region(
-                        sums[one], query[start + one, region], scales[block, region],
-                        weighted[one], total[one], shared[one],
-                    )  # fmt: skip
-            for one in range(tile):
-                least[start + one, place] = _means(
-                    weighted[one].ctypes.data, total[one].ctypes.data, shared[one].ctypes.data,
-                    wanted[place].ctypes.data, found[start + one, place].ctypes.data,
-                )  # fmt: skip
+            table, own = tables[start].ctypes.data, query[start].ctypes.data
+            out, lowest = found[start, place].ctypes.data, least[start:, place:].ctypes.data
+            if tile == 1:
+                _block_1(here, table, own, regions, rows, there, out, strides[0], lowest, strides[1])
+            else:
+                _block_tile(here, table, own, regions, rows, there, out, strides[0], lowest, strides[1])
