@@ -10,8 +10,9 @@ down_revision = "server_0002"
 branch_labels = None
 depends_on = None
 
-# The drop locks one table after the other, and so does a search of an older client. If each has what the other waits for,
-# the server ends one of them, and an error here would undo the whole copy. So the drop alone is undone and tried again.
+# The drop locks one table after the other, and so does a search of an older client. If each has what the other waits
+# for, the server ends one of them, and an error here would undo the whole copy. So the drop alone is undone and tried
+# again.
 _DROP = """
 DO $$
 DECLARE

@@ -297,7 +297,9 @@ def test_a_row_leaves_its_page_only_where_it_must(
 
 @pytest.mark.parametrize(("dtype", "d"), [("float16", 8), ("float32", 5), ("float32", 33)])
 def test_a_row_holds_as_many_regions_as_are_allowed(server_place, new_place, dtype, d):
-    """A row must fit a page, with a pointer for each embedding that was moved out. 16 numbers of float16 are as long."""
+    """A row must fit a page: with a pointer for each embedding that was moved out, or with all that are too short to
+    move, of 24 bytes at most (8 numbers of float16).
+    """
     p = features.MOST_REGIONS
     full = RegionFeatures(np.full((2, p), 1 / p, np.float32), make_features(2, p, d).embeddings)
     info = ModelInfo((p, 1), d, "w", min_visibility=1e-6)

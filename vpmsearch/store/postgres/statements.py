@@ -73,8 +73,8 @@ def candidates(layout: Layout, regions: Sequence[int], count: int, only: Conditi
             f"(SELECT {region}::smallint AS region, {layout.listed_by(region)} AS distance, f.* FROM image_feature f"
             f"{only.joined}{only.where(shows(region))} ORDER BY {layout.listed_by(region)} LIMIT {count})"
         )
-    # Eq. 4 here and not in a second look: the list has just read the row. Outside of the lists, as its text has a term a
-    # region, and in each list these would be their square.
+    # Eq. 4 here and not in a second look: the list has just read the row. Its text has a term for each region, so it
+    # stands outside of the lists: in each of them the statement would grow with the square of the regions.
     every = " UNION ALL ".join(lists)
     return f"SELECT f.region, f.image_id, f.distance, {layout.eq4(regions)} AS compared FROM ({every}) f"
 
