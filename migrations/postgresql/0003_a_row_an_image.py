@@ -10,6 +10,27 @@ down_revision = "server_0002"
 branch_labels = None
 depends_on = None
 
+# The drop locks one table after the other, and so does a search of an older client. If each has what the other waits
+# for, the server ends one of them, and an error here would undo the whole copy. So the drop alone is undone and tried
+# again.
+_DROP = """
+DO $$
+DECLARE
+    patience integer := 500;  -- milliseconds; searches that come meanwhile wait too
+BEGIN
+    LOOP
+        PERFORM set_config('lock_timeout', patience::text, true);
+        BEGIN
+            DROP TABLE region_feature;
+            RETURN;
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            PERFORM pg_sleep(0.2);
+            patience := least(2 * patience, 60000);
+        END;
+    END LOOP;
+END $$
+"""
+
 _TYPES = {"float32": "vector", "float16": "halfvec"}
 
 
@@ -35,7 +56,7 @@ def upgrade() -> None:
         )
         # Nobody takes lists for approximate before there are indexes again; ivfflat stands for equal embeddings.
         op.execute("UPDATE model SET built = CASE WHEN built = 'ivfflat' THEN built ELSE '' END, version = version + 1")
-    op.execute("DROP TABLE region_feature")
+    op.execute(_DROP)
 
 
 def downgrade() -> None:

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from vpmsearch.errors import ModelError
 from vpmsearch.training.losses import RegionClassifiers
 from vpmsearch.training.means import LOGITS, set_means, some_of_each
+from vpmsearch.training.memory import GalleryMemory
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -148,6 +149,12 @@ def test_the_memory_knows_the_images_too(learned, drawn_images, tmp_path):
     chosen = some_of_each(began.data.targets, 2)
     known = began.memory.visibility.sum(dim=1) > 0.5
     assert known.nonzero().flatten().tolist() == chosen.tolist()
+
+
+def test_the_memory_stores_no_region_below_min_visibility():
+    memory = GalleryMemory(np.arange(3), np.zeros(3, dtype=np.int64), 2, 4)
+    memory.remember(torch.tensor([0, 2]), torch.ones(2, 2, 4), torch.tensor([[0.9, 0.1], [0.25, 0.2499]]))
+    assert torch.equal(memory.visibility, torch.tensor([[0.9, 0.0], [0.0, 0.0], [0.25, 0.0]]))
 
 
 def test_only_one_kind_of_classifier_can_start_so():

@@ -17,9 +17,9 @@ from postgres_server import PostgresServer
 from vpmsearch.errors import DataError, ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.search.open import searcher
 from vpmsearch.store.migrations import _config
-from vpmsearch.store.open import create_index, open_index
+from vpmsearch.store.open import create_index, open_index, upgrade_index
 from vpmsearch.store.place import Place
-from vpmsearch.store.postgres import connection, encoding, schema
+from vpmsearch.store.postgres import connection, encoding, features, schema, statements
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.problems import ConnectionLostError
 from vpmsearch.store.postgres.reading import Reading
@@ -295,6 +295,32 @@ def test_a_row_leaves_its_page_only_where_it_must(
     assert postgres_server.execute(f"{beside} '{where}.image_feature'::regclass") == [(moved,)]
 
 
+@pytest.mark.parametrize(("dtype", "d"), [("float16", 8), ("float32", 5), ("float32", 33)])
+def test_a_row_holds_as_many_regions_as_are_allowed(server_place, new_place, dtype, d):
+    """A row must fit a page: with a pointer for each embedding that was moved out, or with all that are too short to
+    move, of 24 bytes at most (8 numbers of float16).
+    """
+    p = features.MOST_REGIONS
+    full = RegionFeatures(np.full((2, p), 1 / p, np.float32), make_features(2, p, d).embeddings)
+    info = ModelInfo((p, 1), d, "w", min_visibility=1e-6)
+    with ServerStore.create(server_place, info, embedding_dtype=dtype) as store:
+        fill(store, full)
+        assert store.verify().ok
+        (found,) = searcher(store).search(full[1:], 1)
+        assert (found.matches[0].image_id, found.matches[0].distance) == (2, pytest.approx(0, abs=0.01))
+    with pytest.raises(ModelError, match=rf"up to {p} regions, not {p + 1}; .* a folder"):
+        ServerStore.create(new_place(), ModelInfo((p + 1, 1), d, "w"))
+
+
+def test_a_statement_grows_with_the_regions_and_not_with_their_square():
+    """The server reads and plans it for every query."""
+    lengths = [
+        len(statements.candidates(features.Layout("vector", 8, "hnsw"), range(p), 50, statements.conditions(None)))
+        for p in (32, 64, 128)
+    ]
+    assert lengths[2] - lengths[1] < 3 * (lengths[1] - lengths[0])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_copied_rows_hold_null_for_what_is_not_visible(dtype):
     """Read back by the layout that PostgreSQL's manual gives, a byte after the other."""
@@ -515,6 +541,13 @@ def test_other_versions(server_store, server_place, monkeypatch):
             patch.setattr(schema, name, value)
             with pytest.raises(StoreVersionError, match=text):
                 open_index(server_place)
+
+
+def test_an_index_that_names_no_revision_is_not_upgraded(postgres_server: PostgresServer, server_store, server_place):
+    schema_name = server_place.text.partition("search_path%3D")[2].partition("%2C")[0]
+    postgres_server.execute(f"DELETE FROM {schema_name}.vpmsearch_version")
+    with pytest.raises(StoreVersionError, match="has revision none"):
+        upgrade_index(server_place)
 
 
 def test_other_tables_of_the_same_names(postgres_server: PostgresServer, new_place):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,6 +171,34 @@ def test_an_upgrade_waits_for_writers_and_they_for_it(postgres_server: PostgresS
     check(place)
 
 
+@pytest.mark.parametrize("tables", [("image", "region_feature"), ("region_feature", "image")])
+def test_an_upgrade_and_a_search_of_an_older_client_do_not_end_each_other(
+    postgres_server: PostgresServer, old_place, tables
+):
+    """A search reads one table after the other in one transaction, and the upgrade drops the one and changes the other.
+    Each would wait for the other, and the server would end one of them: the upgrade, after all its work.
+    """
+    import psycopg
+
+    place = old_place()
+    database = place.text.partition("@/")[2].partition("?")[0]
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = "
+    waits += f"(SELECT oid FROM pg_database WHERE datname = '{database}')"
+    with (
+        ThreadPoolExecutor(1) as beside,
+        psycopg.connect(host=str(postgres_server.folder), user="postgres", dbname=database) as search,
+    ):
+        search.execute(f"SELECT count(*) FROM {tables[0]}")
+        upgraded = beside.submit(upgrade_index, place)
+        while not postgres_server.execute(waits)[0][0]:
+            assert not upgraded.done()
+            time.sleep(0.01)
+        assert search.execute(f"SELECT count(*) FROM {tables[1]}").fetchone() is not None
+        search.rollback()
+        assert upgraded.result(60) == ("server_0002", "server_0003")
+    check(place)
+
+
 class StoppedError(Exception):
     """Somebody waited."""
 
@@ -192,6 +221,16 @@ def test_features_on_shards_are_told(postgres_server: PostgresServer, old_place)
     with pytest.raises(StoreError, match=r"are on shards.*docs/scaling.md"):
         upgrade_index(place)
     assert len(graphs(postgres_server, place)) == 6
+    with pytest.raises(StoreVersionError, match="has revision server_0002"):
+        open_index(place)
+
+
+def test_more_regions_than_a_row_holds_are_told(postgres_server: PostgresServer, old_place):
+    place = old_place()
+    database = place.text.partition("@/")[2].partition("?")[0]
+    postgres_server.execute("UPDATE model SET regions_high = 257", database=database)
+    with pytest.raises(StoreError, match=r"257 regions .* up to 256 .* in a folder; nothing was changed"):
+        upgrade_index(place)
     with pytest.raises(StoreVersionError, match="has revision server_0002"):
         open_index(place)
 

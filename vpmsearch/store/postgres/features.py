@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 INDEXABLE = {"vector": 2000, "halfvec": 4000}
 """Numbers an indexed embedding may have; above 2,000 the index holds half precision."""
 
+MOST_REGIONS = 256
+"""Regions that a row may have. The server moves no embedding of up to 24 bytes out of a row, and leaves a pointer of 18
+bytes of a longer one; with the visibility 28 bytes each fill 7,168 of a page's 8,160 bytes.
+"""
+
 
 def visibility(region: int) -> str:
     """The column of a region's visibility."""

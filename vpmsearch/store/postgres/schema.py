@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vpmsearch.errors import ModelError, StoreDamagedError, StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.postgres.connection import Server
 from vpmsearch.store.postgres.encoding import VECTOR_TYPES
-from vpmsearch.store.postgres.features import INDEXABLE, create_table
+from vpmsearch.store.postgres.features import INDEXABLE, MOST_REGIONS, create_table
 from vpmsearch.store.postgres.held import wait_for
 from vpmsearch.store.values import StoredModel
 from vpmsearch.types import ModelInfo
@@ -120,6 +120,11 @@ def _check_model(server: Server, model: StoredModel) -> None:
     d, column = model.info.embedding_dim, VECTOR_TYPES[model.embedding_dtype]
     if model.index_type not in METHODS:
         raise StoreError(f"{server.place} knows no index type {model.index_type!r}; a server has {', '.join(METHODS)}")
+    if model.info.p > MOST_REGIONS:
+        raise ModelError(
+            f"a server stores up to {MOST_REGIONS} regions, not {model.info.p}; take a model of fewer, or make the "
+            "index in a folder"
+        )
     if d > LARGEST:
         raise ModelError(f"a server stores embeddings of up to {LARGEST} numbers, not {d}; reduce them (embedding_dim)")
     if d > INDEXABLE["halfvec"] and METHODS[model.index_type]:

@@ -69,14 +69,14 @@ def candidates(layout: Layout, regions: Sequence[int], count: int, only: Conditi
     """
     lists = []
     for region in regions:
-        # Eq. 4 here and not in a second look: the list has just read the row. The server computes it after the LIMIT.
-        where = only.where(shows(region))
         lists.append(
-            f"(SELECT {region}::smallint AS region, f.image_id, {layout.listed_by(region)} AS distance, "
-            f"{layout.eq4(regions)} AS compared FROM image_feature f{only.joined}{where} "
-            f"ORDER BY {layout.listed_by(region)} LIMIT {count})"
+            f"(SELECT {region}::smallint AS region, {layout.listed_by(region)} AS distance, f.* FROM image_feature f"
+            f"{only.joined}{only.where(shows(region))} ORDER BY {layout.listed_by(region)} LIMIT {count})"
         )
-    return " UNION ALL ".join(lists)
+    # Eq. 4 here and not in a second look: the list has just read the row. Its text has a term for each region, so it
+    # stands outside of the lists: in each of them the statement would grow with the square of the regions.
+    every = " UNION ALL ".join(lists)
+    return f"SELECT f.region, f.image_id, f.distance, {layout.eq4(regions)} AS compared FROM ({every}) f"
 
 
 def shows(region: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
 from vpmsearch.store.postgres.connection import Server
+from vpmsearch.store.postgres.features import MOST_REGIONS
 from vpmsearch.store.postgres.held import wait_for
 from vpmsearch.store.postgres.indexes import build_indexes
 from vpmsearch.store.postgres.schema import CREATING, REVISION, check, opened
@@ -26,7 +27,7 @@ def upgrade(server: Server) -> tuple[str, str]:
 
     Raises:
         StoreNotFoundError: there is no index. StoreVersionError: a newer vpmsearch wrote it. StoreError: its features
-            are on shards.
+            are on shards, or have more regions than a row holds.
     """
     old = _change_tables(server)
     model, index_id = server.read(lambda cursor: opened(server, cursor))
@@ -50,12 +51,15 @@ def _change_tables(server: Server) -> str:
             except StoreNotFoundError:
                 raise
             except StoreVersionError:
-                cursor.execute("SELECT version_num FROM vpmsearch_version")
+                cursor.execute("SELECT max(version_num) FROM vpmsearch_version")
                 old = str(cursor.fetchone()[0])
+                if old in (REVISION, "None"):  # it is PostgreSQL or pgvector that is too old, or no index at all
+                    raise
             if old > REVISION:
                 raise StoreVersionError(f"{server.place} was written by a newer vpmsearch ({old}); update vpmsearch")
             _wait_for_writers(server, cursor)
             _check_shards(server, cursor)
+            _check_regions(server, cursor)
             make_tables(connection)
     return old
 
@@ -83,3 +87,18 @@ def _check_shards(server: Server, cursor: Cursor) -> None:
             f"the features of {server.place} are on shards, whose tables no upgrade changes; docs/scaling.md, "
             '"Shards of an older version", says how to bring them here first'
         )
+
+
+def _check_regions(server: Server, cursor: Cursor) -> None:
+    """Refuse an index whose images have more regions than a row holds.
+
+    Raises:
+        StoreError: they have.
+    """
+    cursor.execute("SELECT regions_high * regions_wide FROM model")
+    for (p,) in cursor.fetchall():
+        if p > MOST_REGIONS:
+            raise StoreError(
+                f"the images of {server.place} have {p} regions and this vpmsearch stores up to {MOST_REGIONS} on a "
+                "server; index them again with a model of fewer, or in a folder; nothing was changed"
+            )
