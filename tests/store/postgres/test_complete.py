@@ -88,7 +88,7 @@ def check(engine: Searcher, ring: Ring, ids: np.ndarray, there: np.ndarray) -> N
         passing = there & ((number < 0) | (camids <= number))
         order = sorted(zip(true[passing].tolist(), ids[passing].tolist(), strict=True))
         expected = order[:K]
-        # In a large ring hundreds of images lie within a thousandth of each other, which no approximate list tells apart.
+        # In a large ring hundreds of images lie within a thousandth, which no approximate list tells apart.
         near = order[: K + len(passing) // 500][-1][0]
         for exact in (True, False):
             result = engine.search(ring.query, K, exact, filter=wanted)[0]
