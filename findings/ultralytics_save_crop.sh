@@ -4,9 +4,9 @@
 # other people. Small, far people grow most. save_txt and the boxes in memory have the box as it is, so a model that is
 # trained on one and searched with the other sees people of another size.
 # Seen, box and crop: 10 x 30: 21 x 41; 30 x 100: 41 x 112; 100 x 300: 112 x 316. save_txt: the box.
-# Runs ultralytics==8.4.190 torch==2.13.0 opencv-python-headless==5.0.0.93 numpy==2.4.6 in a temporary folder, without
-# vpmsearch; exits non-zero when it behaves otherwise. (torchvision does not load its operators beside a torch for the CPU;
-# the two that are then missed are declared, and nothing here uses them.)
+# Runs ultralytics==8.4.190 torch==2.13.0 torchvision==0.28.0 opencv-python-headless==5.0.0.93 numpy==2.4.6 in a temporary
+# folder, without vpmsearch; exits non-zero when it behaves otherwise. (torchvision does not load its operators beside a
+# torch for the CPU; the two that are then missed are declared, and nothing here uses them.)
 set -eu
 T=$(mktemp -d) && trap 'rm -rf "$T"' EXIT
 python3 -m venv --without-pip "$T/venv"

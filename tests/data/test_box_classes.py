@@ -132,12 +132,24 @@ def test_yolo_of_cvat(frames: Path) -> None:
         ("names: |\n  person\n", "names are not understood"),
         ("names: [person\n", "names are not understood"),
         ("names: []\n", "names are not understood"),
+        ("names:\n  0:\n    bag\n  1: person\n", "names are not understood"),  # YAML, which reads 0: bag
+        ("names:\n  -\n    bag\n  - person\n", "names are not understood"),
+        ("names:\n  - a long\n    bag\n  - person\n", "names are not understood"),
+        ("names:\n  0: a long\n    bag\n  1: person\n", "names are not understood"),
     ],
 )
 def test_names_of_classes_that_do_not_tell(frames: Path, told: str, says: str) -> None:
     write(frames, "labels/000001.txt", "0 0.5 0.5 0.2 0.4\n")
     write(frames, "labels/data.yaml", told)
     with pytest.raises(DataError, match=says):
+        read(frames, frames.parent / "labels")
+
+
+@pytest.mark.parametrize("told", ["", "\n \n"])
+def test_a_file_of_no_names_is_called_so(frames: Path, told: str) -> None:
+    write(frames, "labels/000001.txt", "0 0.5 0.5 0.2 0.4\n")
+    write(frames, "labels/classes.txt", told)
+    with pytest.raises(DataError, match="only: empty lines; rename"):
         read(frames, frames.parent / "labels")
 
 

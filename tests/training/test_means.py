@@ -14,8 +14,11 @@ from tiny_settings import TINY
 from torch.nn.functional import cross_entropy
 
 from vpmsearch.errors import ModelError
+from vpmsearch.training import parts
 from vpmsearch.training.losses import RegionClassifiers
 from vpmsearch.training.means import LOGITS, set_means, some_of_each
+from vpmsearch.training.memory import GalleryMemory
+from vpmsearch.training.presets import get_preset
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -124,6 +127,24 @@ def test_a_run_starts_with_these_classifiers(learned, drawn_images, tmp_path):
     assert torch.equal(found[0], began_with)
 
 
+def test_the_means_are_the_same_where_the_frozen_stages_run_apart(drawn_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "has_bfloat16", lambda device: False)  # so that both ways compute in float32
+    settings = get_preset(
+        "fast", init="random", input_size=(64, 32), num_regions=(2, 1), embedding_dim=8, freeze_stages=2, class_means=2,
+        classifier="bnneck", pids_per_batch=2, images_per_pid=2,
+    )  # fmt: skip
+    found = {}
+    for name, asked in {"whole": False, "apart": True}.items():
+        began = trainer(replace(settings, bfloat16=asked), drawn_images, tmp_path, name)
+        assert (began._frozen is not None) == asked
+        before = began.classifiers.classify.detach().clone()
+        began._start_from_means()
+        assert not torch.equal(began.classifiers.classify, before)
+        found[name] = began.classifiers.state_dict()
+    for name, value in found["whole"].items():
+        torch.testing.assert_close(found["apart"][name], value, rtol=1e-3, atol=1e-4)
+
+
 def test_a_resumed_run_keeps_what_it_learnt(learned, drawn_images, tmp_path):
     settings = replace(TINY, init=learned, epochs=2, classifier="bnneck", class_means=2)
     whole = trainer(settings, drawn_images, tmp_path, "whole")
@@ -148,6 +169,12 @@ def test_the_memory_knows_the_images_too(learned, drawn_images, tmp_path):
     chosen = some_of_each(began.data.targets, 2)
     known = began.memory.visibility.sum(dim=1) > 0.5
     assert known.nonzero().flatten().tolist() == chosen.tolist()
+
+
+def test_the_memory_stores_no_region_below_min_visibility():
+    memory = GalleryMemory(np.arange(3), np.zeros(3, dtype=np.int64), 2, 4)
+    memory.remember(torch.tensor([0, 2]), torch.ones(2, 2, 4), torch.tensor([[0.9, 0.1], [0.25, 0.2499]]))
+    assert torch.equal(memory.visibility, torch.tensor([[0.9, 0.0], [0.0, 0.0], [0.25, 0.0]]))
 
 
 def test_only_one_kind_of_classifier_can_start_so():

@@ -23,7 +23,14 @@ WHOLE = replace(SPLIT, backbone="resnet8", freeze_stages=0)
 
 def test_a_gpu_has_it_and_a_cpu_what_onednn_says():
     assert has_bfloat16(torch.device("cuda"))
-    assert has_bfloat16(torch.device("cpu")) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if torch.backends.mkldnn.is_available():
+        assert has_bfloat16(torch.device("cpu")) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def test_a_torch_without_onednn_has_it_on_no_cpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # such a build has no operator of the name
+    assert not has_bfloat16(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_runs import run, trainer
 
+import vpmsearch.training.trainer as trainer_module
+from vpmsearch.errors import TrainingError
+from vpmsearch.training import parts
+from vpmsearch.training.presets import get_preset
 from vpmsearch.training.style import mixed_styles
+from vpmsearch.training.trainer import Trainer
 
 
 def drawn(shape, seed=0, dtype=torch.float32):
@@ -69,3 +77,41 @@ def test_the_gradient_passes_and_the_statistics_get_none():
     # f · factor + constant: so every pixel of a channel has one gradient.
     assert torch.equal(gradient, gradient[:, :, :1, :1].expand_as(gradient))
     assert (gradient > 0).all()
+
+
+# ---------------------------------------------------------------------------------------------------- in a run
+
+SETTINGS = get_preset(
+    "fast", init="random", input_size=(64, 32), num_regions=(2, 1), embedding_dim=8, freeze_stages=2, epochs=1, steps=3,
+    pids_per_batch=2, images_per_pid=2, warmup_steps=0, style_mixing=1.0,
+)  # fmt: skip
+
+
+def test_styles_are_mixed_wherever_the_frozen_stages_run(drawn_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "has_bfloat16", lambda device: False)  # so that both ways compute in float32
+    losses = {}
+    for name, change in {"whole": {}, "apart": {"bfloat16": True}, "plain": {"style_mixing": 0.0}}.items():
+        began = trainer(replace(SETTINGS, **change), drawn_images, tmp_path, name)
+        assert (began._frozen is not None) == (name == "apart")
+        losses[name] = [row.loss for row in run(began)]
+    assert losses["apart"] == pytest.approx(losses["whole"], rel=1e-3)
+    assert abs(losses["plain"][0] - losses["whole"][0]) > 0.01
+
+
+def test_a_compiled_model_mixes_no_styles(drawn_images, tmp_path):
+    output = tmp_path / "vpm.safetensors"
+    with pytest.raises(TrainingError, match="--compile"):
+        Trainer(SETTINGS, drawn_images, dataset="drawn", output=output, device=torch.device("cpu"), compiled=True)
+
+
+def test_a_run_that_goes_on_within_an_epoch_mixes_the_same_styles(drawn_images, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "CHECKPOINT_SECONDS", 0.0)
+    unbroken = run(trainer(SETTINGS, drawn_images, tmp_path, "unbroken"))
+
+    def stop(row):
+        if row.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(SETTINGS, drawn_images, tmp_path, "parts").run(on_step=stop)
+    assert run(trainer(SETTINGS, drawn_images, tmp_path, "parts"), resume=True) == unbroken[2:]

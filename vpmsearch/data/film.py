@@ -1,7 +1,7 @@
 """Films: their pictures one after another, and the picture of a moment, exactly. The only module that imports PyAV.
 
 A picture is identified by its *time*, in seconds from the film's first picture. A frame number would not do: the time
-between frames varies, and a film can only be opened at a time. Where frames are numbered, they count from 1, as in
+between frames varies, and one can only jump to a time. Where frames are numbered, they count from 1, as in
 MOTChallenge.
 """
 
@@ -28,7 +28,7 @@ _FORMATS = "mov,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
 _LARGEST = 1 << 42  # bytes
 _SAME = 2e-6  # seconds: times as near as this are the same, since paths hold microseconds
-_AHEAD = 5.0  # seconds: what lies between is decoded; over a longer distance the film is opened anew
+_AHEAD = 5.0  # seconds: what lies between is decoded; a longer distance is jumped over
 _MARGIN = 1.0  # seconds; decoding starts at least this long before a moment
 _REORDERED = 20  # frames: a frame is decoded at most this many places away from where it is shown
 
@@ -36,7 +36,7 @@ _REORDERED = 20  # frames: a frame is decoded at most this many places away from
 class Picture(NamedTuple):
     """A picture of a film.
 
-    number: of the frame, from 1; 0 if the film was opened in its middle. seconds: from the film's first picture.
+    number: of the frame, from 1; 0 after a jump, when it is not known. seconds: from the film's first picture.
     """
 
     number: int

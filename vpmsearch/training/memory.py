@@ -60,8 +60,7 @@ class GalleryMemory(nn.Module):
             output: for B images: the first B / views are whole, the rest are the same images cut. indices: (B,), their
                 positions among the N. temperature: see `neighbour_loss`. views: how often each image is in the batch.
         """
-        visibility = output.visibility.detach().float()
-        visibility = torch.where(visibility >= 1 / (2 * visibility.shape[1]), visibility, 0)
+        visibility = _shown(output.visibility.detach().float())
         distances = self._distances(output.embeddings.float(), visibility)
         same = self.targets[indices, None] == self.targets[None, :]  # (B, N)
         same_camera = self.camids[indices, None] == self.camids[None, :]
@@ -85,11 +84,17 @@ class GalleryMemory(nn.Module):
         """Replace the stored features of some images. If an image comes twice, the later one counts on every device.
 
         Args:
-            indices: (n,) positions among the N. embeddings: (n, p, d). visibility: (n, p).
+            indices: (n,) positions among the N. embeddings: (n, p, d). visibility: (n, p); a region below the default
+                min_visibility is stored as not visible.
         """
         again = (indices[:, None] == indices[None, :]).triu(diagonal=1).any(dim=1)
         indices, embeddings, visibility = indices[~again], embeddings[~again], visibility[~again]
         # f_i may have any length. Numbers beyond float16's range become the largest one, so the image is far, not inf.
         largest = torch.finfo(self.embeddings.dtype).max
         self.embeddings[indices] = embeddings.clamp(-largest, largest).to(self.embeddings.dtype)
-        self.visibility[indices] = visibility
+        self.visibility[indices] = _shown(visibility)
+
+
+def _shown(visibility: Tensor) -> Tensor:
+    """Visibility (n, p) with 0 for regions below the default min_visibility."""
+    return torch.where(visibility >= 1 / (2 * visibility.shape[1]), visibility, 0)

@@ -88,8 +88,10 @@ def build_frozen(
     """Runs the frozen stages ahead of the steps. None if the model runs as a whole: on a GPU, or compiled.
 
     Raises:
-        TrainingError: `runtime` cannot run them here.
+        TrainingError: `runtime` cannot run them here, or styles are mixed in a compiled model.
     """
+    if compiled and settings.style_mixing:
+        raise TrainingError("style_mixing runs the model in two parts, which are not compiled; leave --compile away")
     apart = device.type == "cpu" and model.backbone.splits and not compiled
     if not apart or not (settings.bfloat16 or runtime != "torch"):
         if runtime != "torch":

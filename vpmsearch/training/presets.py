@@ -93,9 +93,9 @@ PRESETS: dict[str, TrainSettings] = {
     ),
     # For people from anywhere: on several data sets at once, starting from weights of `strong`. New: two cuts of each
     # whole image; jittered boxes, degraded and grey photographs; the averaged model as a teacher, towards whose whole
-    # images the cuts are pulled; the trunk in bfloat16. docs/results.md has what each is
-    # worth. Classifiers start from class means: from the default weights, which have none, L_ID of the first batch is
-    # 10.9 in place of 35.8.
+    # images the cuts are pulled; the trunk in bfloat16. docs/results.md has what most of them are worth. Classifiers
+    # start from class means: from the default weights, which have none, L_ID of the first batch is 10.9 in place of
+    # 35.8.
     "anywhere": replace(
         _FAST,
         preset="anywhere",

@@ -214,7 +214,6 @@ class Trainer:
             How far the run is then.
         """
         epoch, begin, step, saved = progress.epochs, progress.within, progress.steps, time.monotonic()
-        torch.manual_seed(self.settings.seed + epoch)
         self.module.train()
         with self._threads():
             for index, batch in enumerate(self._batches(epoch, order, begin), start=begin):
@@ -222,6 +221,7 @@ class Trainer:
                     self._check_finite(epoch)
                     self._save_checkpoint(Progress(epoch, step, progress.run, index), rows)
                     saved = time.monotonic()
+                torch.manual_seed(self.settings.seed + step)  # also where a run goes on within an epoch
                 set_learning_rate(self.optimizer, self.settings, epoch + index / len(order), step)
                 row = self._step(batch, epoch, step)
                 rows.append(row)

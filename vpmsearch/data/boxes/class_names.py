@@ -18,6 +18,7 @@ from vpmsearch.words import printable
 _LARGEST = 1 << 20  # bytes of a file of names
 _YAML = (".yaml", ".yml")
 _ENTRY = re.compile(r"\s*(?:(?P<number>[0-9]{1,6})\s*:)?\s*(?P<name>'[^']*'|\"[^\"]*\"|[^'\",\[\]{}#:&*!|>%@`]*?)\s*")
+_ITEM = re.compile(r"\s*-\s+(?=\S)|(?=\s*[0-9]+\s*:)")  # how an entry on a line of its own begins
 _COMMENT = re.compile(r"(^|\s)#.*$")
 
 
@@ -40,7 +41,7 @@ def _of(names: Mapping[int, str], path: Path, people: Sequence[str]) -> int:
     for number, name in names.items():
         if name.strip().lower() in people:
             return number
-    some = ", ".join(printable(name) for name in list(names.values())[:10])
+    some = ", ".join(printable(name) for name in list(names.values())[:10] if name.strip()) or "empty lines"
     raise DataError(
         f"{printable(path)} has no class {PERSON!r}, only: {some}; rename the one that means people to {PERSON!r}"
     )
@@ -76,11 +77,15 @@ def _yaml_names(lines: Sequence[str], path: Path) -> dict[int, str]:
         for line in below:
             if not re.match(r"\s|-\s", line):
                 break  # the next field
-            entries.append(re.sub(r"^\s*-\s", "", line))
+            begins = _ITEM.match(line)
+            if begins is None:  # it goes on with the line before, or is something else
+                entries = None
+                break
+            entries.append(line[begins.end() :])
     found: dict[int, str] = {}
     for place, entry in enumerate(entries or ()):
         match = _ENTRY.fullmatch(entry)
-        if match is None:
+        if match is None or not match["name"]:
             entries = None
             break
         found[int(match["number"] or place)] = match["name"].strip("'\"")
