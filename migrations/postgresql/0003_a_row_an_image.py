@@ -31,6 +31,24 @@ BEGIN
 END $$
 """
 
+# Whoever could read or write the old table can do so with the new one, and the owner stays, whoever upgrades.
+_RIGHTS = """
+DO $$
+DECLARE
+    given record;
+BEGIN
+    FOR given IN
+        SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS role, privilege_type AS right,
+            CASE WHEN is_grantable THEN 'WITH GRANT OPTION' ELSE '' END AS passing
+        FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = 'region_feature'::regclass AND grantee <> relowner
+    LOOP
+        EXECUTE format('GRANT %s ON image_feature TO %s %s', given.right, given.role, given.passing);
+    END LOOP;
+    EXECUTE format('ALTER TABLE image_feature OWNER TO %s',
+        (SELECT relowner::regrole FROM pg_class WHERE oid = 'region_feature'::regclass));
+END $$
+"""
+
 _TYPES = {"float32": "vector", "float16": "halfvec"}
 
 
@@ -54,6 +72,7 @@ def upgrade() -> None:
             f"INSERT INTO image_feature SELECT image.id, {', '.join(values)} FROM image {' '.join(joins)} "
             "ORDER BY image.id"
         )
+        op.execute(_RIGHTS)
         # Nobody takes lists for approximate before there are indexes again; ivfflat stands for equal embeddings.
         op.execute("UPDATE model SET built = CASE WHEN built = 'ivfflat' THEN built ELSE '' END, version = version + 1")
     op.execute(_DROP)

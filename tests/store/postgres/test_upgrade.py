@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -223,6 +224,30 @@ def test_features_on_shards_are_told(postgres_server: PostgresServer, old_place)
     assert len(graphs(postgres_server, place)) == 6
     with pytest.raises(StoreVersionError, match="has revision server_0002"):
         open_index(place)
+
+
+def test_an_upgrade_by_a_superuser_leaves_everybody_their_rights(postgres_server: PostgresServer, old_place):
+    """The tables are another role's, who writes, and a third only searches. Names of roles may need quotes."""
+    place = old_place()
+    database = place.text.partition("@/")[2].partition("?")[0]
+    writer, reader = f"writes-{database}", f"reads {database}"
+    tables = ("image", "model", "rejected", "region_feature", "vpmsearch_version")
+    postgres_server.execute(
+        *(f'CREATE ROLE "{role}" LOGIN' for role in (writer, reader)),
+        f'GRANT ALL ON SCHEMA public TO "{writer}"',
+        *(f'ALTER TABLE {table} OWNER TO "{writer}"' for table in tables),
+        *(f'GRANT SELECT ON {table} TO "{reader}"' for table in tables),
+        database=database,
+    )
+    assert upgrade_index(place) == ("server_0002", "server_0003")
+    with open_index(Place(postgres_server.uri(user=quote(writer), database=database))) as store:
+        (added,) = fill(store, make_features(1, seed=9), make_records(1, first=100))
+        with store.writer() as work:
+            work.remove([added])
+            work.commit()
+    check(Place(postgres_server.uri(user=quote(reader), database=database)))
+    owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'image_feature'"
+    assert postgres_server.execute(owner, database=database) == [(f'"{writer}"',)]
 
 
 def test_more_regions_than_a_row_holds_are_told(postgres_server: PostgresServer, old_place):
