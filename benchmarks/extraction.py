@@ -28,6 +28,13 @@ from vpmsearch.model.weights import find_weights, read_weights
 from vpmsearch.store import GalleryStore
 
 
+def drawn(folder: Path, images: int) -> None:
+    """Write drawn pedestrians, each of another identity, to a folder."""
+    settings = DrawnSettings(identities=images, cameras=1, shots=1)
+    for pid in range(1, images + 1):
+        draw_pedestrian(pid, 1, 0, settings=settings).save(folder / f"{pid:05d}.jpg", quality=92)
+
+
 def forward_rate(extractor: Extractor, images: int) -> float:
     """Images a second of the model alone, on pixels already there."""
     height, width = extractor.weights.config.input_size
@@ -73,9 +80,7 @@ def main() -> None:
     extractor = Extractor(read_weights(find_weights(args.weights)), choose_device(args.device))
     with tempfile.TemporaryDirectory() as folder:
         if args.gallery is None:
-            settings = DrawnSettings(identities=args.images, cameras=1, shots=1)
-            for pid in range(1, args.images + 1):
-                draw_pedestrian(pid, 1, 0, settings=settings).save(Path(folder) / f"{pid:05d}.jpg", quality=92)
+            drawn(Path(folder), args.images)
         images = read_gallery("folder", args.gallery or folder)[: args.images]
         forward_rate(extractor, extractor.batch_size)  # warm up
         by_onnx = onnx_extractor(args.weights) if args.onnx else None

@@ -24,21 +24,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from extraction import drawn
 from machine import report
 from query_command import seconds
 from serve_load import search
 
-from vpmsearch.data.synthetic import DrawnSettings, draw_pedestrian
-
 WEIGHTS = Path("vpmsearch/pretrained/vpm-osnet-market1501.safetensors")
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def drawn(folder: Path, images: int) -> None:
-    settings = DrawnSettings(identities=images, cameras=1, shots=1)
-    folder.mkdir()
-    for pid in range(1, images + 1):
-        draw_pedestrian(pid, 1, 0, settings=settings).save(folder / f"{pid:05d}.jpg", quality=92)
 
 
 def command(tree: Path, *words: str) -> tuple[list[str], dict[str, Any]]:
@@ -102,8 +94,9 @@ def main() -> None:
     taken: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
-        drawn(folder / "few", args.few)
-        drawn(folder / "many", args.many)
+        for size, images in (("few", args.few), ("many", args.many)):
+            (folder / size).mkdir()
+            drawn(folder / size, images)
         for number in range(args.rounds):
             for way, (tree, runtime) in ways.items():
                 few, many = (

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
+from box_files import read, three_frames, write
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from vpmsearch.data.boxes.class_names import person_class
-from vpmsearch.data.boxes.read import read_boxes
 from vpmsearch.data.labelled import LabelledImage
-from vpmsearch.data.not_taken import counting_not_taken
 from vpmsearch.errors import DataError
 
 
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
-    """Three frames of 200 × 100 pixels."""
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for number in (1, 2, 3):
-        Image.new("RGB", (200, 100), (number, 2, 3)).save(folder / f"{number:06d}.png")
-    return folder
-
-
-def write(frames: Path, name: str, content: str) -> Path:
-    path = frames.parent / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return path
-
-
-def read(frames: Path, boxes: Path, **how: object) -> tuple[list[LabelledImage], Counter[str]]:
-    with counting_not_taken() as aside:
-        found = read_boxes(frames, boxes, **how)  # type: ignore[arg-type]
-    return found, aside.counts
+    return three_frames(tmp_path / "frames")
 
 
 def names(found: list[LabelledImage]) -> list[str]:

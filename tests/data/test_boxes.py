@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
+from box_files import read, three_frames, write
 from PIL import Image
 
 from vpmsearch.data.boxes.pictures import Every
 from vpmsearch.data.boxes.read import read_boxes
 from vpmsearch.data.labelled import LabelledImage
-from vpmsearch.data.not_taken import counting_not_taken
 from vpmsearch.errors import DataError
 
 PERSON = {"id": 1, "name": "person"}
@@ -20,25 +18,7 @@ PERSON = {"id": 1, "name": "person"}
 
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
-    """Three frames of 200 × 100 pixels."""
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for number in (1, 2, 3):
-        Image.new("RGB", (200, 100), (number, 2, 3)).save(folder / f"{number:06d}.png")
-    return folder
-
-
-def write(frames: Path, name: str, content: object) -> Path:
-    path = frames.parent / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def read(frames: Path, boxes: Path, **how: object) -> tuple[list[LabelledImage], Counter[str]]:
-    with counting_not_taken() as aside:
-        found = read_boxes(frames, boxes, **how)  # type: ignore[arg-type]
-    return found, aside.counts
+    return three_frames(tmp_path / "frames")
 
 
 def names(found: list[LabelledImage]) -> list[str]:

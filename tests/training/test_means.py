@@ -13,8 +13,8 @@ from tiny_runs import run, trainer
 from tiny_settings import TINY
 from torch.nn.functional import cross_entropy
 
+import vpmsearch.training.trainer as trainer_module
 from vpmsearch.errors import ModelError
-from vpmsearch.training import parts
 from vpmsearch.training.losses import RegionClassifiers
 from vpmsearch.training.means import LOGITS, set_means, some_of_each
 from vpmsearch.training.memory import GalleryMemory
@@ -128,7 +128,7 @@ def test_a_run_starts_with_these_classifiers(learned, drawn_images, tmp_path):
 
 
 def test_the_means_are_the_same_where_the_frozen_stages_run_apart(drawn_images, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "has_bfloat16", lambda device: False)  # so that both ways compute in float32
+    monkeypatch.setattr(trainer_module, "has_bfloat16", lambda device: False)  # so that both ways compute in float32
     settings = get_preset(
         "fast", init="random", input_size=(64, 32), num_regions=(2, 1), embedding_dim=8, freeze_stages=2, class_means=2,
         classifier="bnneck", pids_per_batch=2, images_per_pid=2,

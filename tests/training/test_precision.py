@@ -8,8 +8,6 @@ import pytest
 import torch
 from tiny_runs import run, trainer
 
-import vpmsearch.training.parts as parts_module
-import vpmsearch.training.step as step_module
 import vpmsearch.training.trainer as trainer_module
 from vpmsearch.training.precision import has_bfloat16
 from vpmsearch.training.presets import get_preset
@@ -36,8 +34,7 @@ def test_a_torch_without_onednn_has_it_on_no_cpu(monkeypatch):
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize("settings", [SPLIT, WHOLE], ids=["split", "whole"])
 def test_the_trunk_computes_in_what_the_device_has(settings, there, drawn_images, tmp_path, monkeypatch):
-    for module in (parts_module, step_module, trainer_module):
-        monkeypatch.setattr(module, "has_bfloat16", lambda device: there)
+    monkeypatch.setattr(trainer_module, "has_bfloat16", lambda device: there)
     began = trainer(settings, drawn_images, tmp_path)
     assert began.half_precision == there
     kinds = set()

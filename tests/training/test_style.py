@@ -13,7 +13,6 @@ from tiny_runs import run, trainer
 
 import vpmsearch.training.trainer as trainer_module
 from vpmsearch.errors import TrainingError
-from vpmsearch.training import parts
 from vpmsearch.training.presets import get_preset
 from vpmsearch.training.style import mixed_styles
 from vpmsearch.training.trainer import Trainer
@@ -88,7 +87,7 @@ SETTINGS = get_preset(
 
 
 def test_styles_are_mixed_wherever_the_frozen_stages_run(drawn_images, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "has_bfloat16", lambda device: False)  # so that both ways compute in float32
+    monkeypatch.setattr(trainer_module, "has_bfloat16", lambda device: False)  # so that both ways compute in float32
     losses = {}
     for name, change in {"whole": {}, "apart": {"bfloat16": True}, "plain": {"style_mixing": 0.0}}.items():
         began = trainer(replace(SETTINGS, **change), drawn_images, tmp_path, name)

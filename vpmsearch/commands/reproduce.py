@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vpmsearch.commands import checks, options
+from vpmsearch.commands.show import draw_regions
 from vpmsearch.commands.terminal import answer, answer_json, command, progress, say
 from vpmsearch.words import number_of
 
@@ -205,15 +206,5 @@ def _regions(weights: Path, image: Path, path: Path) -> Path:
     from vpmsearch.data.images import load_image
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import read_weights
-    from vpmsearch.report.pictures import region_overlay
 
-    loaded, picture = read_weights(weights), load_image(image)
-    seen = Extractor(loaded, torch.device("cpu")).see(picture)
-    return region_overlay(
-        picture,
-        seen.probabilities[0],
-        seen.visibility[0],
-        path,
-        grid=loaded.config.num_regions,
-        min_visibility=loaded.info.threshold,
-    )
+    return draw_regions(Extractor(read_weights(weights), torch.device("cpu")), load_image(image), path)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vpmsearch.commands import options
 from vpmsearch.commands.index import announce
 from vpmsearch.commands.terminal import answer, command
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from vpmsearch.model.extraction import Extractor
 
 
 def register(app: typer.Typer) -> None:
@@ -30,18 +35,23 @@ def show(
     from vpmsearch.model.device import choose_device
     from vpmsearch.model.extraction import Extractor
     from vpmsearch.model.weights import find_weights, read_weights
-    from vpmsearch.report.pictures import region_overlay
 
     picture = load_image(boxed_images([image], box)[0])
     loaded = read_weights(find_weights(weights))
     announce(loaded)
-    seen = Extractor(loaded, choose_device(device)).see(picture)
-    written = region_overlay(
+    answer(str(draw_regions(Extractor(loaded, choose_device(device)), picture, output)))
+
+
+def draw_regions(extractor: Extractor, picture: Image.Image, path: Path) -> Path:
+    """Write a picture of the regions that a model sees in an image."""
+    from vpmsearch.report.pictures import region_overlay
+
+    seen, weights = extractor.see(picture), extractor.weights
+    return region_overlay(
         picture,
         seen.probabilities[0],
         seen.visibility[0],
-        output,
-        grid=loaded.config.num_regions,
-        min_visibility=loaded.info.threshold,
+        path,
+        grid=weights.config.num_regions,
+        min_visibility=weights.info.threshold,
     )
-    answer(str(written))

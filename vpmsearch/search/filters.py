@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 
 import numpy as np
@@ -19,32 +20,20 @@ class Filters:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._known: list[tuple[object, Bool, int]] = []  # the last one used is first
+        self._known: list[tuple[SearchFilter, Bool, int]] = []  # the last one used is first
         self._lock = threading.Lock()
 
     def passing(self, wanted: SearchFilter | None) -> tuple[Bool | None, int]:
         """(N,) which images pass, None if all do; and how many."""
         if wanted is None or wanted == SearchFilter():
             return None, len(self._snapshot)
-        key = _key(wanted)
         with self._lock:
-            known = next((each for each in self._known if each[0] == key), None)
+            known = next((each for each in self._known if each[0] == wanted), None)
         if known is None:
             passed = self._snapshot.select(wanted)
             passed.flags.writeable = False
-            known = key, passed, int(np.count_nonzero(passed))
+            own = copy.deepcopy(wanted)  # `where` is a dictionary, which its owner may change
+            known = own, passed, int(np.count_nonzero(passed))
         with self._lock:
-            self._known = [known, *(each for each in self._known if each[0] != key)][:KEPT]
+            self._known = [known, *(each for each in self._known if each[0] != wanted)][:KEPT]
         return known[1], known[2]
-
-
-def _key(wanted: SearchFilter) -> object:
-    """What a filter asks for, as values that nobody can change: `where` is a dictionary."""
-    return (
-        wanted.pids,
-        wanted.camids,
-        wanted.captured_after,
-        wanted.captured_before,
-        wanted.path_prefix,
-        tuple(wanted.attributes.items()),
-    )

@@ -21,7 +21,6 @@ from vpmsearch.model.weights import WeightsConfig
 from vpmsearch.system.revision import source_revision
 from vpmsearch.training.frozen import FrozenPart
 from vpmsearch.training.memory import GalleryMemory
-from vpmsearch.training.precision import has_bfloat16
 from vpmsearch.training.settings import TrainSettings
 
 
@@ -83,9 +82,12 @@ def crop_settings(settings: TrainSettings, model: Vpm) -> CropSettings:
 
 
 def build_frozen(
-    settings: TrainSettings, model: Vpm, device: torch.device, runtime: str, *, compiled: bool
+    settings: TrainSettings, model: Vpm, device: torch.device, runtime: str, *, compiled: bool, half: bool
 ) -> FrozenPart | None:
     """Runs the frozen stages ahead of the steps. None if the model runs as a whole: on a GPU, or compiled.
+
+    Args:
+        half: compute in bfloat16.
 
     Raises:
         TrainingError: `runtime` cannot run them here, or styles are mixed in a compiled model.
@@ -100,7 +102,6 @@ def build_frozen(
                 "leave it away"
             )
         return None
-    half = settings.bfloat16 and has_bfloat16(device)
     return FrozenPart(model.backbone, runtime, settings.input_size, half=half)
 
 

@@ -20,7 +20,6 @@ from vpmsearch.training.learning import LearningPart
 from vpmsearch.training.log import LossRow
 from vpmsearch.training.losses import LossTerms, RegionClassifiers, identity_rows, vpm_loss
 from vpmsearch.training.memory import GalleryMemory
-from vpmsearch.training.precision import has_bfloat16
 from vpmsearch.training.ranks import Ranks
 from vpmsearch.training.settings import TrainSettings
 from vpmsearch.training.style import mixed_styles
@@ -49,7 +48,8 @@ class TrainingStep:
     Args:
         settings: of the run. model, classifiers, memory, average: changed by the step.
         optimizer: of model and classifiers. forward: the model, or its compiled form. learning: runs the stages that
-            learn; None if the model runs as a whole. normalised: turns pixels into the trunk's input.
+            learn; None if the model runs as a whole. normalised: turns pixels into the trunk's input. half: compute in
+            bfloat16 also on a CPU.
         ranks: the processes that train together. views: how often each image is in a batch.
     """
 
@@ -68,11 +68,12 @@ class TrainingStep:
         ranks: Ranks,
         views: int,
         device: torch.device,
+        half: bool,
     ) -> None:
         self._settings, self._model, self._classifiers = settings, model, classifiers
         self._memory, self._average, self._optimizer = memory, average, optimizer
         self._forward, self._learning, self._normalised = forward, learning, normalised
-        self._ranks, self._views, self._device = ranks, views, device
+        self._ranks, self._views, self._device, self._half = ranks, views, device, half
         learned = {"model": model, "classifiers": classifiers}
         self._parameters = nn.ModuleDict(learned)
 
@@ -145,10 +146,10 @@ class TrainingStep:
         images = [self._normalised(pixels) for pixels in (batch.pixels, batch.low) if pixels is not None]
         with self._mixed_precision():
             if share:
-                output = joined([self._styled(each, share) for each in images])
-                return output, self._classifiers(output.embeddings, counted), self._taught(images[0])
-            # Low images have many heights. Each would be compiled anew, and torch gives up after eight.
-            output = joined([self._forward(images[0]), *map(self._model, images[1:])])
+                outputs = [self._styled(each, share) for each in images]
+            else:  # low images have many heights; each would be compiled anew, and torch gives up after eight
+                outputs = [self._forward(images[0]), *map(self._model, images[1:])]
+            output = joined(outputs)
             return output, self._classifiers(output.embeddings, counted), self._taught(images[0])
 
     def _styled(self, images: Tensor, share: float) -> VpmOutput:
@@ -174,8 +175,7 @@ class TrainingStep:
         return output.embeddings
 
     def _mixed_precision(self) -> torch.autocast:
-        asked = self._device.type == "cuda" or self._settings.bfloat16
-        enabled = asked and has_bfloat16(self._device)
+        enabled = self._device.type == "cuda" or self._half
         return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
 
     def _row(self, terms: LossTerms, epoch: int, step: int) -> LossRow:

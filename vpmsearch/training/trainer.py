@@ -108,7 +108,9 @@ class Trainer:
         self.sampler = parts.build_sampler(settings, self.data, domains)
         self._normalised = parts.PixelNormaliser(settings.backbone, device)
         self.half_precision = settings.bfloat16 and has_bfloat16(device)
-        self._frozen = parts.build_frozen(settings, self.model, device, frozen_runtime, compiled=compiled)
+        self._frozen = parts.build_frozen(
+            settings, self.model, device, frozen_runtime, compiled=compiled, half=self.half_precision
+        )
         self._learning: LearningPart | None = None
         if self._frozen is not None:
             self._learning = LearningPart(self.model.backbone, half=self.half_precision, threads=max(workers, 1))
@@ -125,6 +127,7 @@ class Trainer:
             ranks=self.ranks,
             views=self.data.settings.views,
             device=device,
+            half=self.half_precision,
         )
 
     def steps_left(self, *, resume: bool) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,7 @@ def _of_labels(labels: Labels) -> tuple[NDArray[Any], ...]:
 
 def file_sum_of(labels: ImageLabels) -> FileSum:
     """The checksum of the file that `write` would write."""
-    size, digest = 0, hashlib.blake2b(digest_size=16)
-    for chunk in _chunks(labels):
-        size += len(chunk)
-        digest.update(chunk)
-    return FileSum(LABELS_NAME, size, digest.digest())
+    return _summed(labels, len)
 
 
 def write(folder: Path, labels: ImageLabels) -> FileSum:
@@ -94,11 +90,16 @@ def write(folder: Path, labels: ImageLabels) -> FileSum:
     Raises:
         OSError: the disk is full or fails.
     """
-    size, digest = 0, hashlib.blake2b(digest_size=16)
     with replacing(folder / LABELS_NAME) as temporary, temporary.open("wb") as file:
-        for chunk in _chunks(labels):
-            size += file.write(chunk)
-            digest.update(chunk)
+        return _summed(labels, file.write)
+
+
+def _summed(labels: ImageLabels, take: Callable[[bytes], int]) -> FileSum:
+    """Hand the bytes of the file to `take`, which gives their number, and sum them up."""
+    size, digest = 0, hashlib.blake2b(digest_size=16)
+    for chunk in _chunks(labels):
+        size += take(chunk)
+        digest.update(chunk)
     return FileSum(LABELS_NAME, size, digest.digest())
 
 
