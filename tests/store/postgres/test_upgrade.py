@@ -283,7 +283,8 @@ def test_an_upgrade_says_how_far_it_is(old_place):
     assert images == [48 - GONE]
     assert [total for _, total in built] == 7 * [visible]
     counts = [done for done, _ in built]
-    assert counts[0] == 0 and counts[-1] == visible and sorted(set(counts)) == counts
+    assert (counts[0], counts[-1]) == (0, visible)
+    assert sorted(set(counts)) == counts
     built.clear()
     upgrade_index(place, lambda done, total: built.append((done, total)), images.append)
-    assert not built and len(images) == 1  # there was nothing to do
+    assert (built, len(images)) == ([], 1)  # there was nothing to do
