@@ -3,8 +3,10 @@
     python docs/make_weights.py OUTPUT FILE SHARE [FILE SHARE ...]
 
 Each tensor is the mean over the files that have it in the shape of the last one, in float32, stored as float16. So a
-layer that only the last file has is taken as it is. The last file gives the settings. Whether a mean is better than its
-parts is measured, not known: files from separate starts have no use for one (Wortsman et al., Model soups, ICML 2022).
+layer that only the last file has is taken as it is. The last file gives the settings. A file may also be a bare trunk;
+then it counts in the trunk alone. With the trunk that training began from, the mean keeps some of what training forgot
+(Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). Whether a mean is better than its parts is
+measured, not known: files from separate starts have no use for one (Wortsman et al., Model soups, ICML 2022).
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vpmsearch.model.weights import read_weights, save_weights
+from vpmsearch.model.weights import read_metadata, read_tensors, read_weights, save_weights
 
 
 def weighted_mean(parts: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:
@@ -33,13 +35,20 @@ def _same(tensors: dict[str, Tensor], name: str, last: Tensor) -> bool:
     return name in tensors and tensors[name].shape == last.shape
 
 
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """A model's tensors in float32. A bare trunk's get the names that they have in a model."""
+    if "vpmsearch" in read_metadata(path):
+        return read_weights(path).model.float().state_dict()
+    return {f"backbone.trunk.{name}": tensor.float() for name, tensor in read_tensors(path).items()}
+
+
 def main(output: Path, files: list[Path], shares: list[float]) -> None:
     """Read the files and write their mean to `output`."""
-    loaded = [read_weights(path) for path in files]
-    tensors = [(each.model.float().state_dict(), share) for each, share in zip(loaded, shares, strict=True)]
-    model = loaded[-1].model
-    model.load_state_dict(weighted_mean(tensors))
-    save_weights(output, model.eval(), loaded[-1].config, torch.float16)
+    last = read_weights(files[-1])
+    last.model.load_state_dict(
+        weighted_mean([(tensors_of(path), share) for path, share in zip(files, shares, strict=True)])
+    )
+    save_weights(output, last.model.eval(), last.config, torch.float16)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from vpmsearch.model.initial import OSNET_TRUNK
+from vpmsearch.model.weights import PRETRAINED, read_tensors
+
 SCRIPT = Path(__file__).parents[2] / "docs" / "make_weights.py"
 
 
@@ -30,3 +33,17 @@ def test_each_number_is_the_mean_of_the_files_that_have_it(shares: tuple[float, 
     if len(shares) < 3:
         np.testing.assert_allclose(found["wide"], files[-1][0]["wide"], rtol=1e-6)
     assert int(found["count"]) == len(shares) - 1
+
+
+def test_a_bare_trunk_counts_in_the_trunk_alone(tmp_path: Path):
+    runpy.run_path(str(SCRIPT))["main"](tmp_path / "mean.safetensors", [OSNET_TRUNK, PRETRAINED], [0.5, 1.5])
+
+    trunk, whole, found = (read_tensors(path) for path in (OSNET_TRUNK, PRETRAINED, tmp_path / "mean.safetensors"))
+    assert {name for name in whole if name.startswith("backbone.trunk.")} == {
+        f"backbone.trunk.{name}" for name in trunk
+    }
+    for name, tensor in whole.items():
+        wanted = tensor.double()
+        if name.startswith("backbone."):
+            wanted = 0.25 * trunk[name.removeprefix("backbone.trunk.")].double() + 0.75 * wanted
+        np.testing.assert_allclose(found[name].double(), wanted, rtol=2**-10, atol=2**-24)
