@@ -161,6 +161,15 @@ def test_the_same_images_in_two_data_sets(cli, people):
     assert not Path("weights").exists()
 
 
+def test_an_image_that_is_damaged_during_a_run(cli, people):
+    Path("people/person 2/1.png").write_bytes(b"damaged")
+    error = cli(*people, code=1).error
+    assert error.startswith("people/person 2/1.png: ")
+    assert error.endswith("; put a sound image there and go on with --resume, or start anew without it")
+    picture(21).save("people/person 2/1.png")
+    assert cli(*people, "--resume").stdout == "weights/vpm.safetensors\n"
+
+
 def test_an_output_that_is_a_folder(cli, people):
     for name in ("w.safetensors", "v.checkpoint.safetensors", "u.log.csv"):
         Path(name).mkdir()
@@ -171,7 +180,17 @@ def test_an_output_that_is_a_folder(cli, people):
 
 def test_a_run_goes_on_without_the_file_that_it_started_from(cli, people):
     cli(*people, "--output", "first.safetensors")
-    second = (*people, "--output", "w.safetensors", "--init", "first.safetensors", "--set", "schedule=step", "--epochs", 2)
+    second = (
+        *people,
+        "--output",
+        "w.safetensors",
+        "--init",
+        "first.safetensors",
+        "--set",
+        "schedule=step",
+        "--epochs",
+        2,
+    )
     cli(*second)
     whole = Path("w.safetensors").read_bytes()
     cli(*second[:-1], 1, "--overwrite")

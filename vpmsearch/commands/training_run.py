@@ -20,6 +20,8 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
     """Write down who is held out, train with a progress bar, and draw the loss curves at the end."""
     from time import monotonic
 
+    from vpmsearch.errors import ImageError, TrainingError
+
     steps, since = 0, monotonic()
 
     def on_step(row: LossRow) -> None:
@@ -42,7 +44,12 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
     if held_out:
         say(f"held out: {trainer.files.held_out}")
     with progress("training", steps_left) as advance:
-        trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
+        try:
+            trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
+        except ImageError as error:  # found out when its turn came, perhaps after hours
+            raise TrainingError(
+                f"{error}; put a sound image there and go on with --resume, or start anew without it"
+            ) from error
     _draw_curves(trainer)
 
 

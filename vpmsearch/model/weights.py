@@ -144,6 +144,11 @@ def read_weights(path: Path | str) -> LoadedWeights:
     """
     path = Path(path)
     metadata = read_metadata(path)
+    if "checkpoint" in metadata:
+        raise WeightsError(
+            f"{path} is a checkpoint, from which a training goes on; its weights lie beside it, called the same "
+            "without `.checkpoint`"
+        )
     if "vpmsearch" not in metadata:
         raise WeightsError(
             f"{path} holds no vpmsearch model (a bare trunk goes to `vpmsearch train --init`); use another file"
