@@ -3,21 +3,28 @@
     python docs/make_weights.py OUTPUT FILE SHARE [FILE SHARE ...]
 
 Each tensor is the mean over the files that have it in the shape of the last one, in float32, stored as float16. So a
-layer that only the last file has is taken as it is. The last file gives the settings. A file may also be a bare trunk;
-then it counts in the trunk alone. With the trunk that training began from, the mean keeps some of what training forgot
-(Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). Whether a mean is better than its parts is
-measured, not known: files from separate starts have no use for one (Wortsman et al., Model soups, ICML 2022).
+layer that only the last file has is taken as it is. The last file gives the settings. Files of another trunk or grid of
+regions are refused. A file may also be a bare trunk; then it counts in the trunk alone. With the trunk that training
+began from, the mean keeps some of what training forgot (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR
+2022). Whether a mean is better than its parts is measured, not known: files from separate starts have no use for one
+(Wortsman et al., Model soups, ICML 2022). A file in the package may be given by its name alone.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vpmsearch.model.weights import read_metadata, read_tensors, read_weights, save_weights
+from vpmsearch.errors import VpmsearchError, WeightsError
+from vpmsearch.model.weights import WeightsConfig, or_shipped, read_metadata, read_tensors, read_weights, save_weights
+
+ALIKE = ("architecture", "backbone", "num_regions", "normalize_embeddings", "mean", "std")
+"""What all files must have in common: with another, the same place holds a number that means something else."""
+USAGE = "usage: python docs/make_weights.py OUTPUT FILE SHARE [FILE SHARE ...], shares above 0"
 
 
 def weighted_mean(parts: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:
@@ -35,23 +42,62 @@ def _same(tensors: dict[str, Tensor], name: str, last: Tensor) -> bool:
     return name in tensors and tensors[name].shape == last.shape
 
 
-def tensors_of(path: Path) -> dict[str, Tensor]:
-    """A model's tensors in float32. A bare trunk's get the names that they have in a model."""
+def check_alike(files: list[Path], configs: list[WeightsConfig]) -> None:
+    """Refuse files that differ from the last in one of `ALIKE`.
+
+    Raises:
+        WeightsError: names the file and what differs.
+    """
+    for path, config in zip(files, configs, strict=True):
+        for name in ALIKE:
+            here, last = getattr(config, name), getattr(configs[-1], name)
+            if here != last:
+                raise WeightsError(f"{path} has {name} {here}, but {files[-1]} has {last}: they have no mean")
+
+
+def shares_of(words: list[str]) -> list[float]:
+    """The shares, or none if one of the words is no finite number above 0."""
+    try:
+        shares = [float(word) for word in words]
+    except ValueError:
+        return []
+    return shares if all(0 < share < math.inf for share in shares) else []
+
+
+def tensors_of(path: Path, last: Path, config: WeightsConfig) -> dict[str, Tensor]:
+    """A file's tensors in float32. A bare trunk's get the names that they have in a model.
+
+    Args:
+        last, config: the file that gives the settings, and these.
+
+    Raises:
+        WeightsError: the file differs from the last in one of `ALIKE`, or is a bare trunk of another kind.
+    """
     if "vpmsearch" in read_metadata(path):
-        return read_weights(path).model.float().state_dict()
-    return {f"backbone.trunk.{name}": tensor.float() for name, tensor in read_tensors(path).items()}
+        weights = read_weights(path)
+        check_alike([path, last], [weights.config, config])
+        return weights.model.float().state_dict()
+    tensors = {f"backbone.trunk.{name}": tensor.float() for name, tensor in read_tensors(path).items()}
+    known = read_tensors(last)
+    if not any(_same(known, name, tensor) for name, tensor in tensors.items()):
+        raise WeightsError(f"{path} is no trunk of {last}: they have no mean")
+    return tensors
 
 
 def main(output: Path, files: list[Path], shares: list[float]) -> None:
     """Read the files and write their mean to `output`."""
-    last = read_weights(files[-1])
-    last.model.load_state_dict(
-        weighted_mean([(tensors_of(path), share) for path, share in zip(files, shares, strict=True)])
-    )
+    paths = [or_shipped(path) for path in files]
+    last = read_weights(paths[-1])
+    parts = [(tensors_of(path, paths[-1], last.config), share) for path, share in zip(paths, shares, strict=True)]
+    last.model.load_state_dict(weighted_mean(parts))
     save_weights(output, last.model.eval(), last.config, torch.float16)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4 or len(sys.argv) % 2 or min(map(float, sys.argv[3::2]), default=0.0) <= 0:
-        sys.exit("usage: python docs/make_weights.py OUTPUT FILE SHARE [FILE SHARE ...], shares above 0")
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2::2]], [float(share) for share in sys.argv[3::2]])
+    shares = shares_of(sys.argv[3::2])
+    if not shares or len(sys.argv) % 2:
+        sys.exit(USAGE)
+    try:
+        main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2::2]], shares)
+    except VpmsearchError as error:
+        sys.exit(f"error: {error}")

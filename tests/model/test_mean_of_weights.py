@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
+from test_weights import CONFIG
 
+from vpmsearch.errors import WeightsError
 from vpmsearch.model.initial import OSNET_TRUNK
 from vpmsearch.model.weights import PRETRAINED, read_tensors
 
@@ -47,3 +51,29 @@ def test_a_bare_trunk_counts_in_the_trunk_alone(tmp_path: Path):
         if name.startswith("backbone."):
             wanted = 0.25 * trunk[name.removeprefix("backbone.trunk.")].double() + 0.75 * wanted
         np.testing.assert_allclose(found[name].double(), wanted, rtol=2**-10, atol=2**-24)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"backbone": "osnet"}, {"num_regions": (6, 1)}, {"normalize_embeddings": False}, {"std": (0.1, 0.1, 0.1)}],
+)
+def test_files_that_have_no_mean(change: dict[str, object]):
+    """A grid of 6 × 1 has the shapes of one of 3 × 2, and other regions."""
+    check, files = runpy.run_path(str(SCRIPT))["check_alike"], [Path("a"), Path("b"), Path("c")]
+    check(files, [CONFIG, replace(CONFIG, occluder_class=True, second_look=True), replace(CONFIG, name="other")])
+    with pytest.raises(WeightsError, match=rf"b has {next(iter(change))} .*, but c has "):
+        check(files, [CONFIG, replace(CONFIG, **change), CONFIG])
+
+
+@pytest.mark.parametrize("words", [["0"], ["-1"], ["nan"], ["inf"], ["1", "much"]])
+def test_shares_that_are_none(words: list[str]):
+    shares_of = runpy.run_path(str(SCRIPT))["shares_of"]
+    assert shares_of(words) == []
+    assert shares_of(["0.3", "2"]) == [0.3, 2.0]
+
+
+def test_a_bare_trunk_of_another_kind(tmp_path: Path):
+    other = tmp_path / "other.safetensors"
+    save_file({"layer1.weight": torch.zeros(2, 2)}, other)
+    with pytest.raises(WeightsError, match=r"other\.safetensors is no trunk of "):
+        runpy.run_path(str(SCRIPT))["main"](tmp_path / "mean.safetensors", [other, PRETRAINED], [0.5, 1.5])
