@@ -27,7 +27,7 @@ from vpmsearch.evaluation.shift import whole_to_cut
 from vpmsearch.model.device import choose_device
 from vpmsearch.model.extraction import Extractor
 from vpmsearch.model.openvino_runtime import computes_in
-from vpmsearch.model.weights import LoadedWeights, read_weights
+from vpmsearch.model.weights import LoadedWeights, or_shipped, read_weights
 
 POOR = ("half-jpeg30", "grey")
 
@@ -82,7 +82,7 @@ def main() -> None:
         sets["pku-reid"] = read_dataset("pku-reid", given.pku)
     half = computes_in("bfloat16")
     for path in given.weights:
-        loaded = replace(read_weights(path), precision="bfloat16" if half else "float32")
+        loaded = replace(read_weights(or_shipped(path)), precision="bfloat16" if half else "float32")
         for name, weights in looks(loaded):
             extractor = Extractor(weights, choose_device("cpu"))
             found = {

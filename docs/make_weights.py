@@ -3,19 +3,26 @@
     python docs/make_weights.py OUTPUT FILE SHARE [FILE SHARE ...]
 
 Each tensor is the mean over the files that have it in the shape of the last one, in float32, stored as float16. So a
-layer that only the last file has is taken as it is. The last file gives the settings. Whether a mean is better than its
-parts is measured, not known: files from separate starts have no use for one (Wortsman et al., Model soups, ICML 2022).
+layer that only the last file has is taken as it is. The last file gives the settings. Files of another trunk or grid of
+regions are refused. Whether a mean is better than its parts is measured, not known: files from separate starts have no
+use for one (Wortsman et al., Model soups, ICML 2022). A file in the package may be given by its name alone.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vpmsearch.model.weights import read_weights, save_weights
+from vpmsearch.errors import VpmsearchError, WeightsError
+from vpmsearch.model.weights import WeightsConfig, or_shipped, read_weights, save_weights
+
+ALIKE = ("architecture", "backbone", "num_regions", "normalize_embeddings", "mean", "std")
+"""What all files must have in common: with another, the same place holds a number that means something else."""
+USAGE = "usage: python docs/make_weights.py OUTPUT FILE SHARE [FILE SHARE ...], shares above 0"
 
 
 def weighted_mean(parts: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:
@@ -33,9 +40,32 @@ def _same(tensors: dict[str, Tensor], name: str, last: Tensor) -> bool:
     return name in tensors and tensors[name].shape == last.shape
 
 
+def check_alike(files: list[Path], configs: list[WeightsConfig]) -> None:
+    """Refuse files that differ from the last in one of `ALIKE`.
+
+    Raises:
+        WeightsError: names the file and what differs.
+    """
+    for path, config in zip(files, configs, strict=True):
+        for name in ALIKE:
+            here, last = getattr(config, name), getattr(configs[-1], name)
+            if here != last:
+                raise WeightsError(f"{path} has {name} {here}, but {files[-1]} has {last}: they have no mean")
+
+
+def shares_of(words: list[str]) -> list[float]:
+    """The shares, or none if one of the words is no finite number above 0."""
+    try:
+        shares = [float(word) for word in words]
+    except ValueError:
+        return []
+    return shares if all(0 < share < math.inf for share in shares) else []
+
+
 def main(output: Path, files: list[Path], shares: list[float]) -> None:
     """Read the files and write their mean to `output`."""
-    loaded = [read_weights(path) for path in files]
+    loaded = [read_weights(or_shipped(path)) for path in files]
+    check_alike(files, [each.config for each in loaded])
     tensors = [(each.model.float().state_dict(), share) for each, share in zip(loaded, shares, strict=True)]
     model = loaded[-1].model
     model.load_state_dict(weighted_mean(tensors))
@@ -43,6 +73,10 @@ def main(output: Path, files: list[Path], shares: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 4 or len(sys.argv) % 2 or min(map(float, sys.argv[3::2]), default=0.0) <= 0:
-        sys.exit("usage: python docs/make_weights.py OUTPUT FILE SHARE [FILE SHARE ...], shares above 0")
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2::2]], [float(share) for share in sys.argv[3::2]])
+    shares = shares_of(sys.argv[3::2])
+    if not shares or len(sys.argv) % 2:
+        sys.exit(USAGE)
+    try:
+        main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2::2]], shares)
+    except VpmsearchError as error:
+        sys.exit(f"error: {error}")

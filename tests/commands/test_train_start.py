@@ -13,6 +13,8 @@ from tiny_weights import picture
 
 from vpmsearch.commands.training_data import write_held_out
 from vpmsearch.data.labelled import LabelledImage, ReidDataset
+from vpmsearch.errors import TrainingError
+from vpmsearch.model.weights import read_weights
 from vpmsearch.training import presets
 
 
@@ -98,18 +100,154 @@ def test_what_of_the_settings_comes_to_nothing_is_said(cli, people):
 
 def test_held_out_words_and_numbers_are_written_down(tmp_path: Path):
     people = tuple(LabelledImage(Path(f"{pid}.jpg"), pid) for pid in ("zoe", 7, "alice", 7))
-    path = write_held_out(tmp_path / "w.safetensors", [ReidDataset("folder-held-out", query=people)])
+    path = tmp_path / "w.held-out.json"
+    write_held_out(path, [ReidDataset("folder-held-out", query=people)])
     assert json.loads(path.read_text()) == {"folder-held-out": [7, "alice", "zoe"]}
+    write_held_out(path, [])
+    assert not path.exists()
+    with pytest.raises(TrainingError, match=r"cannot write .*none/w.held-out.json: No such file"):
+        write_held_out(tmp_path / "none" / "w.held-out.json", [ReidDataset("folder-held-out", query=people)])
 
 
-def test_train_on_two_data_sets(cli, people, tmp_path: Path):
-    """Four people each, of the same numbers: eight to tell apart; one of the second set is held out by name."""
+@pytest.fixture
+def others(tmp_path: Path) -> tuple[str, ...]:
+    """Four more people of the same numbers, seen by two cameras."""
     for pid in range(4):
+        folder = tmp_path / "others" / f"person {pid}"
+        folder.mkdir(parents=True)
         for shot in range(4):
-            folder = tmp_path / "others" / f"person {pid}"
-            folder.mkdir(parents=True, exist_ok=True)
             picture(100 + 10 * pid + shot).save(folder / f"c{1 + shot % 2}_{shot}.png")
-    command = (*people, "--data", "others", "--dataset", "folder")
+    return ("--data", "others", "--dataset", "folder")
+
+
+def test_held_out_people_of_data_sets_with_one_name_are_told_apart(cli, people, others):
+    few = ("--steps", 1, "--set", "pids_per_batch=2")
+    held = cli(*people, *others, "--output", "w.safetensors", *few, "--hold-out", 2, "--hold-out", 1)
+    found = json.loads(Path("w.held-out.json").read_text())
+    assert {name: len(pids) for name, pids in found.items()} == {"folder-1-held-out": 2, "folder-2-held-out": 1}
+    assert all(f"{name}: γ 1.0" in held.stderr for name in found)
+    assert read_weights("w.safetensors").config.dataset == "folder-1 + folder-2"
+
+
+def test_a_run_that_is_refused_leaves_who_was_held_out(cli, people):
+    """Else nobody would know any more what the trained weights have not seen."""
+    few = (*people, "--steps", 1, "--set", "pids_per_batch=2", "--output", "w.safetensors")
+    cli(*few, "--hold-out", 2)
+    files = {path: path.read_bytes() for path in Path().glob("w.*")}
+    assert Path("w.held-out.json") in files
+    assert "of a run with other data" in cli(*few, "--hold-out", 1, "--resume", code=1).error
+    assert "of a run with other data" in cli(*few, "--resume", code=1).error
+    assert "a batch takes 5" in cli(*few, "--set", "pids_per_batch=5", "--overwrite", code=1).error
+    assert {path: path.read_bytes() for path in Path().glob("w.*")} == files
+    cli(*few, "--overwrite")  # trains on all of them
+    assert not Path("w.held-out.json").exists()
+
+
+@pytest.mark.parametrize("share", ["1.5", "2.7", "inf"])
+def test_a_hold_out_that_is_neither_a_share_nor_a_number(cli, people, share):
+    told = cli(*people, "--hold-out", share, code=2).stderr
+    assert f"{share} is neither a share below 1 nor a number of identities" in " ".join(told.replace("│", " ").split())
+
+
+def test_a_hold_out_that_leaves_nobody_names_the_data_set(cli, people, others):
+    error = cli(*people, *others, "--hold-out", 0, "--hold-out", 4, code=1).error
+    assert error == "holding out 4 of 4 identities of folder-2 leaves none to train on"
+
+
+def test_the_same_images_in_two_data_sets(cli, people):
+    Path("again").symlink_to("people")
+    error = cli(*people, "--data", "again", "--dataset", "folder", code=1).error
+    assert error.startswith("again/person 0/0.png is in data sets 1 and 2")
+    assert not Path("weights").exists()
+
+
+def test_an_image_that_is_damaged_during_a_run(cli, people):
+    Path("people/person 2/1.png").write_bytes(b"damaged")
+    error = cli(*people, code=1).error
+    assert error.startswith("people/person 2/1.png: ")
+    assert error.endswith("; put a sound image there and go on with --resume, or start anew without it")
+    picture(21).save("people/person 2/1.png")
+    assert cli(*people, "--resume").stdout == "weights/vpm.safetensors\n"
+
+
+def test_an_output_that_is_a_folder(cli, people):
+    for name in ("w.safetensors", "v.checkpoint.safetensors", "u.log.csv"):
+        Path(name).mkdir()
+        output = f"{name[0]}.safetensors"
+        assert cli(*people, "--output", output, code=1).error == f"{name} is a folder; give the name of a new file"
+        assert not list(Path().glob(f"{name[0]}.*.csv/*"))
+
+
+def test_a_run_goes_on_without_the_file_that_it_started_from(cli, people):
+    cli(*people, "--output", "first.safetensors")
+    second = (
+        *people,
+        "--output",
+        "w.safetensors",
+        "--init",
+        "first.safetensors",
+        "--set",
+        "schedule=step",
+        "--epochs",
+        2,
+    )
+    cli(*second)
+    whole = Path("w.safetensors").read_bytes()
+    cli(*second[:-1], 1, "--overwrite")
+    Path("first.safetensors").unlink()
+    told = cli(*second, "--resume").stderr
+    assert "going on from w.checkpoint.safetensors\n" in told
+    assert "starting from" not in told
+    assert Path("w.safetensors").read_bytes() == whole
+    assert "no file first.safetensors to start from" in cli(*second, "--overwrite", code=1).error
+
+
+def test_layers_of_another_shape_are_told(cli, people):
+    told = cli(*people, "--output", "first.safetensors").stderr
+    assert "start anew" not in told
+    second = (*people, "--output", "w.safetensors", "--overwrite", "--init", "first.safetensors")
+    assert "start anew" not in cli(*second).stderr
+    told = cli(*second, "--num-regions", "2x1").stderr
+    assert "not of the same shape there: locator, which start anew" in told
+    told = cli(*second, "--num-regions", "2x1", "--embedding-dim", 8).stderr
+    assert "not of the same shape there: locator and reduction, which start anew" in told
+
+
+def test_regions_that_come_to_nothing_are_told(cli, people):
+    told = cli(*people, "--num-regions", "6x1", "--set", "occluder_class=true").stderr
+    assert "a whole image can show 4 of 6x1 regions, as the feature map has 4x2 pixels" in told
+    assert "no image will show an occluder" in told
+    told = cli(*people, "--set", "occluder_class=true", "--set", "occlude=0.5", "--overwrite").stderr
+    assert "can show" not in told
+    assert "no image will show" not in told
+
+
+def test_settings_that_nobody_could_read_again(cli, people):
+    """Weights of such an input would be refused, after the training."""
+    error = cli(*people, "--set", "input_size=[2048, 1024]", code=1).error
+    assert error.startswith("these settings fit no weights file: input_size (2048, 1024)")
+    told = cli(*people, "--set", "preset=fast", code=2).stderr
+    assert "choose one by --preset" in " ".join(told.replace("│", " ").split())
+
+
+def test_the_names_of_many_data_sets_fit_the_weights(cli, people, tmp_path: Path):
+    sets: list[str] = []
+    for number in range(26):
+        (tmp_path / "many" / f"{number}").mkdir(parents=True)
+        for shot in range(2):
+            picture(shot).save(tmp_path / "many" / f"{number}" / f"{shot}.png")
+        rows = [f"many/{number}/{shot}.png,7" for shot in range(2)]
+        Path(f"{number}.csv").write_text("\n".join(["path,pid", *rows]))
+        sets += ["--data", f"{number}.csv", "--dataset", "csv"]
+    cli("train", *sets, *people[5:], "--steps", 1, "--set", "pids_per_batch=26", "--output", "w.safetensors")
+    name = read_weights("w.safetensors").config.dataset
+    assert name.startswith("csv-1 + csv-2 + ")
+    assert name.endswith("…")
+
+
+def test_train_on_two_data_sets(cli, people, others):
+    """Four people each, of the same numbers: eight to tell apart; one of the second set is held out by name."""
+    command = (*people, *others)
     both = cli(*command, "--output", "both.safetensors")
     assert "8 identities, 28 images" in both.stderr
     assert "images a second" in both.stderr

@@ -39,6 +39,18 @@ def test_what_cannot_be_mixed():
         mixed([[image("a", 1, 1)], [image("b", None, 1)]])
 
 
+def test_an_image_of_two_data_sets(tmp_path: Path):
+    """Its person would be two, whom the training would tell apart. Parts of one photograph are different images."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    one, other = [image(tmp_path / folder / "a.jpg", 1, 1) for folder in ("real", "link")]
+    with pytest.raises(DataError, match=r"link/a\.jpg is in data sets 1 and 3"):
+        mixed([[one], [image(tmp_path / "b.jpg", 1, 1)], [other]])
+    assert len(mixed([[one, one], [image(tmp_path / "real" / "b.jpg", 1, 1)]]).images) == 3
+    parts = [image(tmp_path / f"scene.jpg#xywh={x},0,8,16", 1, 1) for x in (0, 8)]
+    assert len(mixed([parts[:1], parts[1:]]).images) == 2
+
+
 @given(small=st.integers(2, 5), large=st.integers(6, 20), seed=st.integers(0, 99), epoch=st.integers(0, 9))
 def test_every_batch_has_as_many_of_each_set(small, large, seed, epoch):
     """However much larger one is; the larger is gone through once."""
@@ -68,7 +80,11 @@ def test_sets_that_do_not_go_into_a_batch():
     pids, domains = [0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 1, 1, 1, 1]
     with pytest.raises(DataError, match="pids_per_batch 3 is not divided by 2"):
         MixtureSampler(pids, domains, 3, 2)
-    with pytest.raises(DataError, match="a batch takes 3 identities but there are 2"):
+    with pytest.raises(DataError, match='set it to 2 or 4, or set domains to "separate"'):
+        MixtureSampler(pids, domains, 3, 2)
+    with pytest.raises(DataError, match="a batch takes 3 identities of each data set, but data set 2 of 2 has 2"):
+        MixtureSampler([*pids, 9, 9], [*(1 - np.array(domains)), 0, 0], 6, 2)
+    with pytest.raises(DataError, match="a batch takes 3 identities of each data set, but data set 1 of 2 has 2"):
         MixtureSampler(pids, domains, 6, 2)
 
 

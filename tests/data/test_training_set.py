@@ -275,6 +275,19 @@ def test_an_unreadable_image_is_named(drawn_images, tmp_path):
         data.batch(np.array([0, 24]), (0,))
 
 
+def test_a_part_of_a_photograph_is_an_image(drawn_images, tmp_path):
+    """As in a list of boxes: what is looked for is the photograph."""
+    scene = Image.new("RGB", (100, 80), "white")
+    with Image.open(drawn_images[7].path) as image:
+        scene.paste(image, (60, 10))
+    scene.save(tmp_path / "scene.png")
+    part = replace(drawn_images[7], path=tmp_path / "scene.png#xywh=60,10,32,64")
+    whole, cut = (TrainingSet([image], WHOLE).batch(np.array([0]), (0,)) for image in (drawn_images[7], part))
+    np.testing.assert_array_equal(whole.pixels, cut.pixels)
+    with pytest.raises(DataError, match=r"1 of 1 training images are missing, .*gone\.png#xywh=1,1,8,8"):
+        TrainingSet([replace(part, path=tmp_path / "gone.png#xywh=1,1,8,8")], WHOLE)
+
+
 def test_missing_files_are_told_before_anything_is_trained(drawn_images, tmp_path):
     images = [*drawn_images, replace(drawn_images[0], path=tmp_path / "gone.png")]
     with pytest.raises(DataError, match=r"1 of 25 training images are missing, .*gone.png"):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_weights import CONFIG
+
+from vpmsearch.errors import WeightsError
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "make_weights.py"
 
@@ -30,3 +34,22 @@ def test_each_number_is_the_mean_of_the_files_that_have_it(shares: tuple[float, 
     if len(shares) < 3:
         np.testing.assert_allclose(found["wide"], files[-1][0]["wide"], rtol=1e-6)
     assert int(found["count"]) == len(shares) - 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"backbone": "osnet"}, {"num_regions": (6, 1)}, {"normalize_embeddings": False}, {"std": (0.1, 0.1, 0.1)}],
+)
+def test_files_that_have_no_mean(change: dict[str, object]):
+    """A grid of 6 × 1 has the shapes of one of 3 × 2, and other regions."""
+    check, files = runpy.run_path(str(SCRIPT))["check_alike"], [Path("a"), Path("b"), Path("c")]
+    check(files, [CONFIG, replace(CONFIG, occluder_class=True, second_look=True), replace(CONFIG, name="other")])
+    with pytest.raises(WeightsError, match=rf"b has {next(iter(change))} .*, but c has "):
+        check(files, [CONFIG, replace(CONFIG, **change), CONFIG])
+
+
+@pytest.mark.parametrize("words", [["0"], ["-1"], ["nan"], ["inf"], ["1", "much"]])
+def test_shares_that_are_none(words: list[str]):
+    shares_of = runpy.run_path(str(SCRIPT))["shares_of"]
+    assert shares_of(words) == []
+    assert shares_of(["0.3", "2"]) == [0.3, 2.0]

@@ -28,6 +28,7 @@ from vpmsearch.model.weights import (
     find_by_fingerprint,
     find_weights,
     fingerprint,
+    or_shipped,
     read_tensors,
     read_weights,
     save_weights,
@@ -280,6 +281,21 @@ def test_a_bare_trunk_is_no_model(tmp_path):
     save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "trunk.safetensors")
     with pytest.raises(WeightsError, match="holds no vpmsearch model"):
         read_weights(tmp_path / "trunk.safetensors")
+
+
+def test_a_checkpoint_is_no_weights_file(tmp_path):
+    save_file({"module.a": torch.zeros(3)}, tmp_path / "vpm.checkpoint.safetensors", {"checkpoint": "{}"})
+    with pytest.raises(WeightsError, match="is a checkpoint, from which a training goes on; its weights"):
+        read_weights(tmp_path / "vpm.checkpoint.safetensors")
+
+
+def test_the_packages_weights_by_their_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = Path("vpm-osnet-market1501.safetensors")
+    assert or_shipped(name).is_file()
+    assert or_shipped(Path("vpm.safetensors")) == Path("vpm.safetensors")
+    name.touch()
+    assert or_shipped(name) == name, "a file of that name here comes first"
 
 
 def torch_zip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from tiny_runs import run, trainer
 from tiny_settings import TINY
 
 from vpmsearch.errors import TrainingError, WeightsError
-from vpmsearch.model.weights import read_metadata
+from vpmsearch.model.weights import PRETRAINED, read_metadata
+from vpmsearch.training.trainer import Trainer
 
 FIRST = replace(TINY, epochs=6, learning_rate=1e-2, trunk_learning_rate=1e-2, consistency_weight=1.0, memory_weight=0.5)
 
@@ -192,3 +194,36 @@ def test_a_second_stretch_over_the_first_ones_files_goes_on_too(first, second, d
         trainer(settings, drawn_images, tmp_path / "here").run(on_step=stop)
     rest = run(trainer(settings, drawn_images, tmp_path / "here"), resume=True)
     assert rest == [row for row in unbroken if row.epoch == 1]
+
+
+def test_the_packages_weights_are_found_by_their_name(drawn_images, tmp_path):
+    """As the commands of the model card start from them."""
+    settings = replace(
+        TINY, backbone="osnet", init="vpm-osnet-market1501.safetensors", num_regions=(6, 1), embedding_dim=256
+    )
+    started = trainer(settings, drawn_images, tmp_path)
+    shipped = load_file(PRETRAINED.with_name(settings.init))
+    assert started.anew == ()
+    assert equal(copy(started.model.locator), {"weight": shipped["locator.weight"].float()})
+    assert trainer(replace(settings, num_regions=(1, 6)), drawn_images, tmp_path).anew == ("locator",)
+
+
+def test_a_run_that_goes_on_begins_with_its_own_weights(first, drawn_images, tmp_path):
+    """What it first started from may be gone, or be another file by now; frozen stages are converted from it."""
+    init = tmp_path / "init.safetensors"
+    shutil.copy(first.files.weights, init)
+    settings = replace(FIRST, init=str(init), epochs=1)
+    ended = trainer(settings, drawn_images, tmp_path)
+    run(ended)
+    init.unlink()
+    with pytest.raises(WeightsError, match="there is no file"):
+        trainer(settings, drawn_images, tmp_path)
+    again = Trainer(
+        settings, drawn_images, dataset="drawn", output=ended.files.weights, device=torch.device("cpu"), resume=True
+    )
+    assert equal(copy(again.model), copy(ended.model))
+    with pytest.raises(TrainingError, match=r"of a run with other settings \(margin null, now 0\.5\)"):
+        Trainer(
+            replace(settings, margin=0.5), drawn_images, dataset="drawn", output=ended.files.weights,
+            device=torch.device("cpu"), resume=True,
+        )  # fmt: skip

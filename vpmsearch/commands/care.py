@@ -241,11 +241,17 @@ def upgrade(index: options.Index = options.DEFAULT_INDEX, json: options.Json = F
     """
     from vpmsearch.store.open import upgrade_index
 
-    old, new = upgrade_index(index)
+    with counted("region indexes") as on_build:
+        old, new = upgrade_index(index, on_build, _tables_change)
     if json:
         answer_json({"from": old, "to": new})
     else:
         answer(f"{index}: already at {new}" if old == new else f"{index}: {old} -> {new}")
+
+
+def _tables_change(images: int) -> None:
+    count = number_of(images, "image")
+    say(f"changing the tables of {count}; it may take minutes. If it is interrupted, the old ones stay")
 
 
 def _plain(value: object, whole: Callable[[int], str] = str) -> str:

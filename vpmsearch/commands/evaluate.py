@@ -196,6 +196,7 @@ def evaluate(
     _check_place(per_query)
     pairs = zip(options.one_each(data, dataset), data, strict=True)
     read = [read_sets(name, root, pattern, trial, wanted) for name, root in pairs]
+    names = options.told_apart([trials[0].name for trials in read])
     sets = [[measured(each, leave_out, tracks, single_shot, queries, seed) for each in trials] for trials in read]
     chosen = runtime_device(device, runtime)
     computed = (precision, chosen.type)
@@ -229,11 +230,11 @@ def evaluate(
             track_features="best" if tracks == "best" else "mean",
             on_progress=advance,
         )
-        for trials, kind in product(sets, photos):
-            of = {"dataset": trials[0].images.name} if len(sets) > 1 else {}
+        for (trials, name), kind in product(zip(sets, names, strict=True), photos):
+            of = {"dataset": name} if len(sets) > 1 else {}
             if not json:
                 told = headline(trials[0], len(trials), kind, wanted)
-                answer(f"{trials[0].images.name}, {told}" if of else told)
+                answer(f"{name}, {told}" if of else told)
                 answer(TABLE_HEAD)
             found = []
             for each, row in _measured_rows(trials, measure, indexed, kind):

@@ -198,6 +198,11 @@ def shard(text: str) -> Shard:
     return Shard(int(number), int(shares))
 
 
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Names of data sets that differ: a name that several have gets its place among all of them, as in "csv-2"."""
+    return [f"{name}-{place}" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
+
+
 def one_each(roots: Sequence[Path], layouts: Sequence[str] | None) -> list[str]:
     """The layout of each root; market1501 where there is one root and nothing was said.
 

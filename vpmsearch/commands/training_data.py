@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,9 @@ def read_sets(
     if not roots:
         return [_drawn_pedestrians()]
     pairs = zip(options.one_each(roots, layouts), roots, strict=True)
-    return [read_dataset(layout, root, ("train",), pattern=pattern, trial=trial) for layout, root in pairs]
+    found = [read_dataset(layout, root, ("train",), pattern=pattern, trial=trial) for layout, root in pairs]
+    names = options.told_apart([each.name for each in found])
+    return [replace(each, name=name) for each, name in zip(found, names, strict=True)]
 
 
 def split_sets(
@@ -43,6 +46,8 @@ def split_sets(
 
     if len(shares) not in (0, len(sets)):
         raise typer.BadParameter(f"{number_of(len(sets), 'data set')} and {len(shares)} --hold-out: give one for each")
+    if wrong := [share for share in shares if share >= 1 and not share.is_integer()]:
+        raise typer.BadParameter(f"--hold-out {wrong[0]:g} is neither a share below 1 nor a number of identities")
     kept, held_out = [], []
     for images, share in zip(sets, shares or [0.0] * len(sets), strict=True):
         if share:
@@ -52,19 +57,27 @@ def split_sets(
     return kept, held_out
 
 
-def write_held_out(output: Path, held_out: Sequence[ReidDataset]) -> Path:
-    """Write down who was held out, as JSON beside the weights: pids of each data set."""
+def write_held_out(path: Path, held_out: Sequence[ReidDataset]) -> None:
+    """Write down who is held out of a run, as JSON: pids of each data set. If nobody is, no such file stays.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
     import json
 
+    from vpmsearch.errors import TrainingError
     from vpmsearch.labels import in_order
     from vpmsearch.system.atomic import replacing
 
-    path = output.with_suffix(".held-out.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
     pids = {each.name: in_order(image.pid for image in each.query if image.pid is not None) for each in held_out}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(pids) + "\n")
-    return path
+    try:
+        if not held_out:  # that of a run which this one replaces
+            path.unlink(missing_ok=True)
+            return
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(pids) + "\n")
+    except OSError as error:
+        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _drawn_pedestrians() -> ReidDataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmsearch.commands.terminal import progress, say
+from vpmsearch.commands.training_data import write_held_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[ReidDataset] = ()) -> None:
-    """Train with a progress bar; draw the loss curves at the end."""
+    """Write down who is held out, train with a progress bar, and draw the loss curves at the end."""
     from time import monotonic
+
+    from vpmsearch.errors import ImageError, TrainingError
 
     steps, since = 0, monotonic()
 
@@ -34,8 +37,19 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
             say(f"epoch {epoch + 1}: {each.name}: {_measure(trainer, each)}")
         steps, since = 0, monotonic()
 
-    with progress("training", trainer.steps_left(resume=resume)) as advance:
-        trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
+    steps_left = trainer.steps_left(resume=resume)
+    trainer.check_output()
+    # Not before this is sure to be the run of the files that are there.
+    write_held_out(trainer.files.held_out, held_out)
+    if held_out:
+        say(f"held out: {trainer.files.held_out}")
+    with progress("training", steps_left) as advance:
+        try:
+            trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
+        except ImageError as error:  # found out when its turn came, perhaps after hours
+            raise TrainingError(
+                f"{error}; put a sound image there and go on with --resume, or start anew without it"
+            ) from error
     _draw_curves(trainer)
 
 

@@ -217,7 +217,7 @@ def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[R
         if image.pid is not None:
             by_pid[image.pid].append(image)
     cameras_known = all(image.camid is not None for image in dataset.train)
-    count = _hold_out_count(share, len(by_pid))
+    count = _hold_out_count(share, len(by_pid), dataset.name)
     able = [pid for pid in in_order(by_pid) if _can_be_searched(by_pid[pid], cameras_known)]
     if count > len(able):
         what = "seen by two cameras" if cameras_known else "on two images"
@@ -236,7 +236,7 @@ def hold_out(dataset: ReidDataset, share: float | int, seed: int = 0) -> tuple[R
     return ReidDataset(dataset.name, train=kept), validation
 
 
-def _hold_out_count(share: float | int, num_pids: int) -> int:
+def _hold_out_count(share: float | int, num_pids: int, name: str) -> int:
     if isinstance(share, float) and 0 < share < 1:
         count = max(1, round(share * num_pids))
     elif isinstance(share, int) and share >= 1:
@@ -244,7 +244,7 @@ def _hold_out_count(share: float | int, num_pids: int) -> int:
     else:
         raise DataError(f"hold out a fraction between 0 and 1 or a count of at least 1, not {share!r}")
     if count >= num_pids:
-        raise DataError(f"holding out {count} of {num_pids} identities leaves none to train on")
+        raise DataError(f"holding out {count} of {num_pids} identities of {name} leaves none to train on")
     return count
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.errors import DataError
 from vpmsearch.labels import Label, in_order
+from vpmsearch.words import printable
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ def mixed(splits: Sequence[Sequence[LabelledImage]]) -> Mixture:
         splits: at least one, none of them empty.
 
     Raises:
-        DataError: a split is empty, or an image has no pid.
+        DataError: a split is empty, an image has no pid, or two splits have an image in common. Its person would be two
+            people.
     """
     for place, split in enumerate(splits, start=1):
         if not split:
@@ -41,6 +45,7 @@ def mixed(splits: Sequence[Sequence[LabelledImage]]) -> Mixture:
             raise DataError(f"training needs a pid for every image; {unlabelled.path} has none")
     if len(splits) == 1:
         return Mixture(tuple(splits[0]), (0,) * len(splits[0]))
+    _check_apart(splits)
     images: list[LabelledImage] = []
     pids: dict[tuple[int, Label | None], int] = {}
     camids: dict[tuple[int, Label | None], int] = {}
@@ -54,3 +59,18 @@ def mixed(splits: Sequence[Sequence[LabelledImage]]) -> Mixture:
         ]
     domains = tuple(number for number, split in enumerate(splits) for _ in split)
     return Mixture(tuple(images), domains)
+
+
+def _check_apart(splits: Sequence[Sequence[LabelledImage]]) -> None:
+    """Refuse an image that is in two splits, by the same path or by one that leads to the same folder."""
+    folder_of = cache(os.path.realpath)  # there are few folders and many images
+    places: dict[tuple[str, str], int] = {}
+    for place, split in enumerate(splits, start=1):
+        for image in split:
+            folder, name = os.path.split(image.path)
+            before = places.setdefault((folder_of(folder), name), place)
+            if before != place:
+                raise DataError(
+                    f"{printable(image.path)} is in data sets {before} and {place}, whose people are taken for "
+                    "different ones; give every image once"
+                )

@@ -113,11 +113,18 @@ class MixtureSampler:
         self._mixed = mixing == "mixed"
         share = pids_per_batch // len(sets) if self._mixed else pids_per_batch
         if self._mixed and share * len(sets) != pids_per_batch:
+            fits = len(sets) * max(share, 1)
             raise DataError(
-                f"pids_per_batch {pids_per_batch} is not divided by {len(sets)}, the number of data sets; change it, "
-                'or set domains to "separate"'
+                f"pids_per_batch {pids_per_batch} is not divided by {len(sets)}, the number of data sets; set it to "
+                f'{fits} or {fits + len(sets)}, or set domains to "separate"'
             )
         self._rows = [np.flatnonzero(np.array(domains) == number) for number in sets]
+        for place, rows in enumerate(self._rows, start=1):
+            if (there := len({pids[int(row)] for row in rows})) < share:
+                raise DataError(
+                    f"a batch takes {share} identities of each data set, but data set {place} of {len(sets)} has "
+                    f"{there}; set a smaller pids_per_batch or leave that set out"
+                )
         self._samplers = [
             IdentitySampler(
                 [pids[int(row)] for row in rows],

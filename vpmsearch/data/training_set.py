@@ -24,6 +24,7 @@ from vpmsearch.data.crops import (
     visible_regions,
 )
 from vpmsearch.data.datasets import LabelledImage
+from vpmsearch.data.fragment import file_of
 from vpmsearch.data.images import at_height, load_image, to_array
 from vpmsearch.data.occluders import Occluder, drawn_occluder, occluded
 from vpmsearch.data.poor import grey
@@ -111,7 +112,7 @@ class TrainingSet:
                 if unlabelled
                 else "there are no training images"
             )
-        if missing := [image.path for image in images if not os.path.isfile(image.path)]:  # noqa: PTH113 (Path.is_file raises where a folder above is closed to us)
+        if missing := [image.path for image in images if not os.path.isfile(file_of(image.path))]:  # noqa: PTH113 (Path.is_file raises where a folder above is closed to us)
             raise DataError(f"{len(missing)} of {len(images)} training images are missing, {missing[0]} for one")
         self.images = list(images)
         self.settings = settings

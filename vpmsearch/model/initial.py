@@ -69,20 +69,23 @@ def initialise(backbone: Backbone, init: str) -> None:
     _load(backbone, _trunk(tensors) if "vpmsearch" in read_metadata(path) else tensors, path)
 
 
-def initialise_model(model: Vpm, init: str) -> None:
+def initialise_model(model: Vpm, init: str) -> tuple[str, ...]:
     """Load a model's first weights: the trunk as `initialise` does, and the other layers of a vpmsearch model.
 
     A layer that has another shape in that model (another grid or embedding_dim) stays random. If only this model has an
     occluder class, the class is added to that model's locator (`with_occluder_class`).
+
+    Returns:
+        The layers of a vpmsearch model that stay random, as `fill_model`.
 
     Raises:
         ModelError, WeightsError: as `initialise`.
     """
     if init in PUBLISHED or "vpmsearch" not in read_metadata(Path(init)):
         initialise(model.backbone, init)
-    else:
-        tensors = with_occluder_class(read_tensors(Path(init)), model)
-        fill_model(model, tensors, read_weights(Path(init)).config.num_regions, Path(init))
+        return ()
+    tensors = with_occluder_class(read_tensors(Path(init)), model)
+    return fill_model(model, tensors, read_weights(Path(init)).config.num_regions, Path(init))
 
 
 def with_occluder_class(tensors: Mapping[str, Tensor], model: Vpm) -> dict[str, Tensor]:
@@ -101,11 +104,14 @@ def with_occluder_class(tensors: Mapping[str, Tensor], model: Vpm) -> dict[str, 
     return {**tensors, "locator.weight": wider, "locator.bias": bias}
 
 
-def fill_model(model: Vpm, tensors: Mapping[str, Tensor], grid: tuple[int, ...] | None, path: Path) -> None:
+def fill_model(model: Vpm, tensors: Mapping[str, Tensor], grid: tuple[int, ...] | None, path: Path) -> tuple[str, ...]:
     """Load the tensors of another model. A layer that has another shape there stays as it is.
 
     Args:
         grid: of the other model; None where it is not known. path: of its file, for messages.
+
+    Returns:
+        The layers that stay as they are, of "locator" and "reduction".
 
     Raises:
         WeightsError: the trunk does not fit.
@@ -113,11 +119,15 @@ def fill_model(model: Vpm, tensors: Mapping[str, Tensor], grid: tuple[int, ...] 
     _load(model.backbone, _trunk(tensors), path)
     if grid != model.grid:  # two grids may have the same number of regions, in other places
         tensors = {name: t for name, t in tensors.items() if not name.startswith("locator.")}
-    for head, layer in (("locator.", model.locator), ("reduction.", model.reduction)):
+    kept = []
+    for head, layer in (("locator", model.locator), ("reduction", model.reduction)):
         wanted = layer.state_dict()
-        found = {name: tensors.get(head + name) for name in wanted}
+        found = {name: tensors.get(f"{head}.{name}") for name in wanted}
         if all(t is not None and t.shape == wanted[name].shape for name, t in found.items()):
             layer.load_state_dict(found)
+        else:
+            kept.append(head)
+    return tuple(kept)
 
 
 def _trunk(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

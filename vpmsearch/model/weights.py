@@ -48,6 +48,7 @@ __all__ = [
     "fingerprint",
     "first_not_finite",
     "load_tensors",
+    "or_shipped",
     "precision_of",
     "read_metadata",
     "read_tensors",
@@ -143,6 +144,11 @@ def read_weights(path: Path | str) -> LoadedWeights:
     """
     path = Path(path)
     metadata = read_metadata(path)
+    if "checkpoint" in metadata:
+        raise WeightsError(
+            f"{path} is a checkpoint, from which a training goes on; its weights lie beside it, called the same "
+            "without `.checkpoint`"
+        )
     if "vpmsearch" not in metadata:
         raise WeightsError(
             f"{path} holds no vpmsearch model (a bare trunk goes to `vpmsearch train --init`); use another file"
@@ -158,13 +164,18 @@ def find_weights(given: Path | None = None) -> Path:
     """
     named = given or _from_environment()
     if named is not None:
+        named = or_shipped(named)
         if not named.is_file():
-            if (shipped := PRETRAINED.parent / named) in EARLIER:  # by its name alone
-                return shipped
             where = "" if given else f" (from ${ENVIRONMENT})"
             raise WeightsError(f"no weights file at {named}{where}; train one with `vpmsearch train`")
         return named
     return DEFAULT_WEIGHTS if DEFAULT_WEIGHTS.is_file() else PRETRAINED
+
+
+def or_shipped(named: Path) -> Path:
+    """The file of that path, or the one in the package if it is the name of one and no such file is here."""
+    shipped = PRETRAINED.parent / named
+    return shipped if shipped in EARLIER and not named.is_file() else named
 
 
 def find_by_fingerprint(wanted: str, recorded: str, given: Path | None = None) -> LoadedWeights:

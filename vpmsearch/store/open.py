@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vpmsearch.errors import StoreError
 from vpmsearch.store import Gallery, GalleryStore, VerifyReport
 from vpmsearch.store.place import Place
+from vpmsearch.store.values import OnBuild, tell_nobody
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,8 +84,15 @@ def verify_index(where: Where) -> VerifyReport:
         return store.verify()
 
 
-def upgrade_index(where: Where) -> tuple[str, str]:
-    """Bring an index to this version's revision. Returns the revisions before and after."""
+def upgrade_index(
+    where: Where, on_build: OnBuild = tell_nobody, on_tables: Callable[[int], None] = lambda images: None
+) -> tuple[str, str]:
+    """Bring an index to this version's revision. Returns the revisions before and after.
+
+    Args:
+        on_build, on_tables: told how far it is on a server, see `vpmsearch.store.postgres.upgrade`. A folder takes
+            seconds.
+    """
     place = Place.of(where)
     if place.folder is not None:
         from vpmsearch.store import upgrade
@@ -94,7 +103,7 @@ def upgrade_index(where: Where) -> tuple[str, str]:
 
     server = Server(place)
     try:
-        return upgrade_server(server)
+        return upgrade_server(server, on_build, on_tables)
     finally:
         server.close()
 

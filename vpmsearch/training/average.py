@@ -10,7 +10,7 @@ from vpmsearch.model.vpm import Vpm
 
 
 class WeightAverage(AveragedModel):
-    """Exponential moving average: θ' <- θ' + (1 - a)(θ - θ') after every step.
+    """Exponential moving average: θ' is θ after the first step, and θ' <- θ' + (1 - a)(θ - θ') after every other.
 
     a = min(decay, (1 + n) / (10 + n)), where n counts the steps before. The second term is small at first, so the
     weights of the first steps soon leave the average, also in a short run. Buffers that are not floating-point (counts

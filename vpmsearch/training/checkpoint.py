@@ -58,14 +58,7 @@ def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimi
         TrainingError: it is no checkpoint, or of a run with other settings or data.
         WeightsError: it is missing or damaged.
     """
-    progress = read_progress(path)
-    if progress is None:
-        raise TrainingError(f"{path} is not a training checkpoint; remove it to start anew")
-    if differing := _differences(_plain(run), progress.run):
-        raise TrainingError(
-            f"{path} is of a run with other {', '.join(differing)}; "
-            "resume with the same settings and data, or start anew with another output"
-        )
+    progress = progress_of(path, run)
     tensors = read_tensors(path, MAX_BYTES)
     state = _state(path, under("optimizer.", tensors), optimizer)
     module_tensors = under("module.", tensors)
@@ -105,6 +98,27 @@ _STATE_NAMES: dict[type[torch.optim.Optimizer], frozenset[str]] = {
     torch.optim.SGD: frozenset({"momentum_buffer"}),
     torch.optim.AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
 }
+
+
+def progress_of(path: Path, run: dict[str, Any]) -> Progress:
+    """How far a run is by its checkpoint.
+
+    Args:
+        run: what it was started with.
+
+    Raises:
+        TrainingError: the file is no checkpoint, or of a run with other settings or data.
+        WeightsError: it is missing or damaged.
+    """
+    progress = read_progress(path)
+    if progress is None:
+        raise TrainingError(f"{path} is not a training checkpoint; remove it to start anew")
+    if differing := _differences(_plain(run), progress.run):
+        raise TrainingError(
+            f"{path} is of a run with other {', '.join(differing)}; "
+            "resume with the same settings and data, or start anew with another output"
+        )
+    return progress
 
 
 def read_progress(path: Path) -> Progress | None:

@@ -43,6 +43,11 @@ class TrainingFiles:
         return self.weights.with_suffix(".log.csv")
 
     @property
+    def held_out(self) -> Path:
+        """A JSON file with the identities that the command holds out of the run."""
+        return self.weights.with_suffix(".held-out.json")
+
+    @property
     def curves(self) -> Path:
         """The log as a picture."""
         return self.weights.with_suffix(".curves.png")

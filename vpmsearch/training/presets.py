@@ -165,6 +165,8 @@ def changed(settings: TrainSettings, assignments: Sequence[str]) -> TrainSetting
         name, equals, text = assignment.partition("=")
         if not equals or name not in values:
             raise ModelError(f"no setting {assignment!r}; give NAME=VALUE with one of {', '.join(sorted(values))}")
+        if name == "preset":  # only its name would change
+            raise ModelError(f"preset={text} would rename the settings and not change them; choose one by --preset")
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):

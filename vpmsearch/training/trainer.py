@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 from vpmsearch.data.datasets import LabelledImage
 from vpmsearch.data.training_set import Batch, TrainingSet
-from vpmsearch.errors import TrainingError
+from vpmsearch.errors import ModelError, TrainingError
 from vpmsearch.model.vpm import Vpm, VpmOutput
 from vpmsearch.model.weights import WeightsConfig, first_not_finite, save_weights
 from vpmsearch.system.parallel import map_ahead
 from vpmsearch.training import parts
 from vpmsearch.training.average import WeightAverage
-from vpmsearch.training.checkpoint import Progress, load_checkpoint, read_progress, save_checkpoint
+from vpmsearch.training.checkpoint import Progress, load_checkpoint, progress_of, save_checkpoint
 from vpmsearch.training.compiled import CompiledForward
 from vpmsearch.training.learning import LearningPart, one_thread_an_operation
 from vpmsearch.training.log import LossRow, TrainingFiles, read_log, write_log
@@ -59,14 +59,17 @@ class Trainer:
         compiled: compile the model's forward pass. frozen_runtime: runs the frozen stages, "torch" or "openvino".
         sync_norm: batch normalisation over the batch of all processes that train together (`training.ranks`); needs
             GPUs.
+        resume: begin with the weights of the checkpoint, if there is one, for a `run` that resumes. The first weights
+            of the settings are not read then; they may be gone.
 
     Attributes:
         kept_classifiers: whether the run starts with the identity classifiers of a checkpoint.
+        anew: the layers that have another shape in the first weights, and start anew.
         half_precision: whether the trunk computes in bfloat16: if the settings ask for it and the device has it.
 
     Raises:
         DataError: too few identities, or an image without a pid. ModelError: settings or initial weights do not fit.
-        TrainingError: the checkpoint to start from is damaged.
+        TrainingError: the checkpoint to start from is damaged, or to resume from of another run.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Trainer:
         sync_norm: bool = False,
         domains: Sequence[int] | None = None,
         frozen_runtime: str = "torch",
+        resume: bool = False,
     ) -> None:
         torch.manual_seed(settings.seed)
         self.ranks = ranks_here()
@@ -93,7 +97,7 @@ class Trainer:
         self.classifiers = RegionClassifiers(
             settings.classifier, self.model.num_regions, self.model.embedding_dim, self.data.num_classes
         )
-        self.kept_classifiers = start(self.model, self.classifiers, settings.init, self.data_digest)
+        self.kept_classifiers, self.anew = start(self.model, self.classifiers, self._init(resume), self.data_digest)
         if sync_norm and self.ranks.size > 1:
             synchronised(self.model, device)
             synchronised(self.classifiers, device)
@@ -114,6 +118,8 @@ class Trainer:
         self._learning: LearningPart | None = None
         if self._frozen is not None:
             self._learning = LearningPart(self.model.backbone, half=self.half_precision, threads=max(workers, 1))
+        if problem := self.weights_config().problem():  # nobody could read what it writes
+            raise ModelError(f"these settings fit no weights file: {problem}")
         self._step = TrainingStep(
             settings,
             self.model,
@@ -130,10 +136,22 @@ class Trainer:
             half=self.half_precision,
         )
 
+    def _init(self, resume: bool) -> str:
+        """What the model starts from: the checkpoint for a run that goes on from it, else what the settings name."""
+        if not (resume and self.files.checkpoint.is_file()):
+            return self.settings.init
+        progress_of(self.files.checkpoint, self._run_identity())
+        return str(self.files.checkpoint)
+
     def steps_left(self, *, resume: bool) -> int:
-        """The number of steps of the whole run; with `resume`, of those after the checkpoint."""
-        found = read_progress(self.files.checkpoint) if resume and self.files.checkpoint.is_file() else None
-        progress = found or Progress(0, 0, {})
+        """The number of steps of the whole run; with `resume`, of those after the checkpoint.
+
+        Raises:
+            TrainingError: the checkpoint is of another run.
+        """
+        progress = Progress(0, 0, {})
+        if resume and self.files.checkpoint.is_file():
+            progress = progress_of(self.files.checkpoint, self._run_identity())
         epochs = range(progress.epochs, self.settings.epochs)
         return max(sum(len(self._order(epoch)) for epoch in epochs) - progress.within, 0)
 
@@ -166,7 +184,7 @@ class Trainer:
         Raises:
             TrainingError: a loss is not finite (the last checkpoint is kept), or the checkpoint is of another run.
         """
-        self._check_output()
+        self.check_output()
         progress = Progress(0, 0, self._run_identity())
         if resume and self.files.checkpoint.is_file():
             progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
@@ -245,12 +263,15 @@ class Trainer:
                 f"{bad} is not finite in epoch {epoch}; lower the learning rate. The last checkpoint is kept"
             )
 
-    def _check_output(self) -> None:
+    def check_output(self) -> None:
         """Check before the first epoch that the weights can be written.
 
         Raises:
-            TrainingError: the weights' folder cannot be created or written.
+            TrainingError: the weights' folder cannot be created or written, or a folder is in the place of a file.
         """
+        for path in (self.files.weights, self.files.checkpoint, self.files.log):
+            if path.is_dir():
+                raise TrainingError(f"{path} is a folder; give the name of a new file")
         try:
             self.files.weights.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.files.weights.parent):

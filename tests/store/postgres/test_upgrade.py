@@ -274,3 +274,17 @@ def test_a_killed_upgrade_is_repeated(postgres_server: PostgresServer, old_place
         assert len(graphs(postgres_server, place)) == 6
         check(place)
     assert states <= {"server_0002", "server_0003"}
+
+
+def test_an_upgrade_says_how_far_it_is(old_place):
+    place, built, images = old_place(), [], []
+    upgrade_index(place, lambda done, total: built.append((done, total)), images.append)
+    visible = int(INFO.visible(old_features().visibility[GONE:]).sum())
+    assert images == [48 - GONE]
+    assert [total for _, total in built] == 7 * [visible]
+    counts = [done for done, _ in built]
+    assert (counts[0], counts[-1]) == (0, visible)
+    assert sorted(set(counts)) == counts
+    built.clear()
+    upgrade_index(place, lambda done, total: built.append((done, total)), images.append)
+    assert (built, len(images)) == ([], 1)  # there was nothing to do

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vpmsearch.errors import StoreError, StoreNotFoundError, StoreVersionError
@@ -11,6 +12,7 @@ from vpmsearch.store.postgres.held import wait_for
 from vpmsearch.store.postgres.indexes import build_indexes
 from vpmsearch.store.postgres.schema import CREATING, REVISION, check, opened
 from vpmsearch.store.postgres.writer import lock_name
+from vpmsearch.store.values import OnBuild, tell_nobody
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,26 +20,36 @@ if TYPE_CHECKING:
     Cursor: TypeAlias = psycopg.Cursor[Any]
 
 
-def upgrade(server: Server) -> tuple[str, str]:
+def _tell_nobody(images: int) -> None:
+    """An `on_tables` that does nothing."""
+
+
+def upgrade(
+    server: Server, on_build: OnBuild = tell_nobody, on_tables: Callable[[int], None] = _tell_nobody
+) -> tuple[str, str]:
     """Bring an index to this version's revision; the revisions before and after.
 
     The tables change in one transaction: after an interruption they are the old ones or the new ones. Then missing
     indexes over embeddings are built, a region at a time. If that is interrupted, this function or the next writer
     continues; searches are right without them, and slower.
 
+    Args:
+        on_build: see `build_indexes`. on_tables: called before the tables change, with the number of images. The server
+            does not say how far that is.
+
     Raises:
         StoreNotFoundError: there is no index. StoreVersionError: a newer vpmsearch wrote it. StoreError: its features
             are on shards, or have more regions than a row holds.
     """
-    old = _change_tables(server)
+    old = _change_tables(server, on_tables)
     model, index_id = server.read(lambda cursor: opened(server, cursor))
     with server.held(lock_name(index_id)) as held:
         if held.is_last():  # else the last writer builds them
-            build_indexes(held, model, index_id)
+            build_indexes(held, model, index_id, on_build)
     return old, REVISION
 
 
-def _change_tables(server: Server) -> str:
+def _change_tables(server: Server, on_tables: Callable[[int], None]) -> str:
     """The revision before."""
     from vpmsearch.store.migrations import make_tables
 
@@ -60,6 +72,8 @@ def _change_tables(server: Server) -> str:
             _wait_for_writers(server, cursor)
             _check_shards(server, cursor)
             _check_regions(server, cursor)
+            cursor.execute("SELECT count(*) FROM image")
+            on_tables(int(cursor.fetchone()[0]))
             make_tables(connection)
     return old
 
