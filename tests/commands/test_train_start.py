@@ -149,6 +149,31 @@ def test_a_hold_out_that_is_neither_a_share_nor_a_number(cli, people, share):
     assert f"{share} is neither a share below 1 nor a number of identities" in " ".join(told.replace("│", " ").split())
 
 
+def test_people_that_cannot_be_measured_do_not_end_a_run(cli, people):
+    """Nothing of them is trained on."""
+    few = (*people, "--steps", 1, "--set", "pids_per_batch=2", "--hold-out", 1, "--overwrite")
+    cli(*few)
+    (held,) = json.loads(Path("weights/vpm.held-out.json").read_text())["folder-held-out"]
+    for image in Path("people", str(held)).iterdir():
+        image.write_bytes(b"damaged")
+    told = cli(*few)
+    assert told.stdout == "weights/vpm.safetensors\n"
+    assert "epoch 1: folder-held-out: not measured: " in told.stderr
+
+
+def test_a_data_set_that_is_shown_again_and_again_is_told(cli, people, others):
+    few = ("--set", "pids_per_batch=2", "--steps", 1, "--overwrite")
+    assert "of its images" not in cli(*people, *others, *few).stderr
+    for pid in range(60):
+        folder = Path("others", f"more {pid}")
+        folder.mkdir()
+        for shot in range(3):
+            (folder / f"{shot}.png").write_bytes(Path("others/person 1/c1_0.png").read_bytes())
+    told = cli(*people, *others, *few).stderr
+    assert "folder-1: an epoch shows each of its images 21 times" in told
+    assert "folder-2: an epoch" not in told
+
+
 def test_a_hold_out_that_leaves_nobody_names_the_data_set(cli, people, others):
     error = cli(*people, *others, "--hold-out", 0, "--hold-out", 4, code=1).error
     assert error == "holding out 4 of 4 identities of folder-2 leaves none to train on"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vpmsearch.data.labelled import LabelledImage
 from vpmsearch.data.mixture import mixed
-from vpmsearch.data.sampler import IdentitySampler, MixtureSampler
+from vpmsearch.data.sampler import IdentitySampler, MixtureSampler, times_shown
 from vpmsearch.errors import DataError
 
 
@@ -64,6 +64,18 @@ def test_every_batch_has_as_many_of_each_set(small, large, seed, epoch):
     alone = IdentitySampler([pid for pid in pids if pid >= small], 2, 2, seed + 1_000_003)
     assert len(batches) == len(alone.epoch(epoch))
     assert [batch.tolist() for batch in sampler.epoch(epoch)] == [batch.tolist() for batch in batches]
+
+
+@given(small=st.integers(2, 5), large=st.integers(6, 40), seed=st.integers(0, 99))
+def test_how_often_an_epoch_shows_an_image(small, large, seed):
+    pids = np.repeat(np.arange(small + large), 3).tolist()
+    domains = [int(pid >= small) for pid in pids]
+    batches = MixtureSampler(pids, domains, 4, 2, seed).epoch(0)
+    counts = [0, 0]
+    for batch in batches:
+        for index in batch:
+            counts[domains[index]] += 1
+    assert times_shown(batches, domains) == pytest.approx([counts[0] / (3 * small), counts[1] / (3 * large)])
 
 
 def test_separate_batches_take_turns():

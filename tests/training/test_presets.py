@@ -79,6 +79,8 @@ def test_an_unknown_preset_names_the_known():
         ({"gamma": (0.5, 1.1)}, "gamma"),
         ({"epochs": 0}, "epochs"),
         ({"input_size": (16, 16)}, "input_size"),
+        ({"num_regions": (33, 32)}, "num_regions must be 1 to 1024 regions"),
+        ({"num_regions": (0, 6)}, "num_regions must be 1 to 1024 regions"),
         ({"pids_per_batch": 1}, "two identities"),
         ({"images_per_pid": 1}, "two images"),
         ({"optimizer": "adam"}, "optimizer must be one of sgd, adamw"),
@@ -181,7 +183,8 @@ def test_settings_are_changed_by_text():
     "assignment",
     ["epochs", "epoch=4", "epochs=four", "epochs=4.5", "epochs=true", "gamma=0.5", "gamma=[]", "flip=1", "seed=[1]",
      "crops=[1]", "gamma=[0.5, \"x\"]", "epochs=", "init=3", "gamma=[0, 1]", "epochs=0", "gamma=[0.1, 0.2, 0.3]",
-     "learning_rate=NaN", "margin=Infinity", "gradient_clip=1e999", "memory_weight=1e999", "gamma=[0.5, NaN]"],
+     "learning_rate=NaN", "margin=Infinity", "gradient_clip=1e999", "memory_weight=1e999", "gamma=[0.5, NaN]",
+     "preset=fast"],
 )  # fmt: skip
 def test_a_text_that_sets_nothing_is_refused(assignment):
     with pytest.raises(ModelError, match=assignment.partition("=")[0]):

@@ -12,14 +12,13 @@ from vpmsearch.commands import checks, data_options, options
 from vpmsearch.commands.terminal import answer, command, say
 from vpmsearch.commands.training_data import read_sets, split_sets
 from vpmsearch.commands.training_run import run_training
-from vpmsearch.words import number_of
+from vpmsearch.commands.training_start import say_repeated, say_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vpmsearch.data.datasets import ReidDataset
     from vpmsearch.training.settings import TrainSettings
-    from vpmsearch.training.trainer import Trainer
 
 
 def register(app: typer.Typer) -> None:
@@ -191,7 +190,8 @@ def train(
             trainer.run(resume=resume)
             return
         continues = resume and trainer.files.checkpoint.is_file()
-        _say_start(trainer, continues=continues)
+        say_start(trainer, continues=continues)
+        say_repeated(trainer, mixture.domains, [each.name for each in sets])
         if resume and not continues:
             say(f"nothing to resume: there is no {trainer.files.checkpoint}; starting from the beginning")
         run_training(trainer, resume=resume, held_out=held_out)
@@ -218,47 +218,6 @@ def _check_unused(output: Path, *, resume: bool) -> None:
         if path.exists() and not path.is_dir():  # the run refuses a folder itself
             on = "it has no checkpoint to go on from" if resume else "go on with it by --resume"
             raise TrainingError(f"{path} is there already; {on}, replace it by --overwrite, or give another --output")
-
-
-def _say_start(trainer: Trainer, *, continues: bool) -> None:
-    """Say what is trained, from which weights, and which settings have no effect with these images."""
-    from vpmsearch.model.initial import PUBLISHED
-
-    settings, ranks = trainer.settings, trainer.ranks
-    size = f"{number_of(trainer.data.num_classes, 'identity')}, {number_of(len(trainer.data.images), 'image')}"
-    together = f", {ranks.size} processes" if ranks.size > 1 else ""
-    say(f"{settings.preset}: {settings.backbone}, {size}, {trainer.device}{together}")
-    if continues:
-        say(f"going on from {trainer.files.checkpoint}")
-    elif settings.init not in PUBLISHED:
-        means = "from class means" if settings.class_means else "anew"
-        say(f"starting from {settings.init}, identity classifiers {'too' if trainer.kept_classifiers else means}")
-        if trainer.anew:
-            say(f"not of the same shape there: {' and '.join(trainer.anew)}, which start anew")
-    _say_regions(trainer)
-    if settings.bfloat16 and not trainer.half_precision:
-        say("this CPU does not compute bfloat16 by itself: the trunk computes in float32")
-    if trainer.data.most_cameras < 2 and trainer.memory is not None:
-        say("no identity was seen by two cameras: there memory_weight has no effect")
-    there, shown = len(trainer.data.images), trainer.sampler.images_shown(0)
-    if shown < 0.9 * there:
-        say(
-            f"an epoch shows {shown} of {there} images: at its end too few identities for a batch have any left; a "
-            "smaller pids_per_batch shows more"
-        )
-
-
-def _say_regions(trainer: Trainer) -> None:
-    """Say if the regions are more than T can show, and if no image shows what the occluder class is for."""
-    settings, (rows, columns), (h, w) = trainer.settings, trainer.model.grid, trainer.data.settings.map_size
-    if rows > h or columns > w:
-        seen = min(rows, h) * min(columns, w)
-        say(
-            f"a whole image can show {seen} of {rows}x{columns} regions, as the feature map has {h}x{w} pixels; set "
-            "fewer num_regions or a larger input_size"
-        )
-    if settings.occluder_class and not settings.occlude:
-        say("no image will show an occluder: occluder_class learns from occlude, which is 0")
 
 
 def _settings(

@@ -20,7 +20,7 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
     """Write down who is held out, train with a progress bar, and draw the loss curves at the end."""
     from time import monotonic
 
-    from vpmsearch.errors import ImageError, TrainingError
+    from vpmsearch.errors import ImageError, TrainingError, VpmsearchError
 
     steps, since = 0, monotonic()
 
@@ -34,7 +34,11 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
         size = trainer.settings.pids_per_batch * trainer.settings.images_per_pid * trainer.data.settings.views
         say(f"epoch {epoch + 1}: {steps * size / (monotonic() - since):.1f} images a second")
         for each in held_out:
-            say(f"epoch {epoch + 1}: {each.name}: {_measure(trainer, each)}")
+            try:
+                found = _measure(trainer, each)
+            except VpmsearchError as error:  # the training is not worse for it
+                found = f"not measured: {error}"
+            say(f"epoch {epoch + 1}: {each.name}: {found}")
         steps, since = 0, monotonic()
 
     steps_left = trainer.steps_left(resume=resume)

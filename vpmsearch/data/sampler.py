@@ -158,6 +158,17 @@ class MixtureSampler:
         return len(np.unique(np.concatenate(self.epoch(epoch))))
 
 
+def times_shown(batches: Sequence[Int64], domains: Sequence[int]) -> list[float]:
+    """How often an epoch shows an image of each data set, on average.
+
+    Args:
+        batches: of the epoch, indices of images. domains: of every image the number of its data set, from 0.
+    """
+    of = np.array(domains)
+    shown = np.bincount(of[np.concatenate(batches)], minlength=of.max() + 1)
+    return [float(times) for times in shown / np.bincount(of)]
+
+
 def _in_turns(indices: Int64, camids: Int64) -> Int64:
     """The same indices with the cameras taking turns. The order within a camera stays."""
     turn = np.zeros(len(indices), dtype=np.int64)

@@ -1,7 +1,8 @@
 """A model as an ONNX file, from pixels to visibility and embeddings. It can be used without Python.
 
 The file holds the normalisation of pixels, the network and Eq. 1 to 3. It does not resize: `vpmsearch.data.images` uses
-Pillow's antialiased bilinear filter, which ONNX's Resize does not reproduce. The caller resizes the image.
+Pillow's antialiased bilinear filter. The caller resizes the image. ONNX's Resize (antialias, exclude_outside) is within
+one level of 255 of that filter in onnxruntime, but OpenVINO passes antialias over (`findings/openvino_antialias.sh`).
 """
 
 from __future__ import annotations

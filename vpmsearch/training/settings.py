@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from vpmsearch.data.crops import STRATEGIES
 from vpmsearch.errors import ModelError
+from vpmsearch.types import MAX_REGIONS
 
 Optimizer = Literal["sgd", "adamw"]
 Schedule = Literal["step", "cosine"]
@@ -117,6 +118,8 @@ class TrainSettings:
         pairs = {len(self.gamma), len(self.num_regions), len(self.input_size)} == {2}
         yield not pairs, "gamma, num_regions and input_size are pairs"
         yield not 0 < self.gamma[0] <= self.gamma[-1] <= 1, "gamma must be a range within (0, 1]"
+        wrong = not 1 <= self.num_regions[0] * self.num_regions[-1] <= MAX_REGIONS  # more fit no index
+        yield wrong, f"num_regions must be 1 to {MAX_REGIONS} regions"
         yield min(self.input_size) < 32, "input_size must be at least 32 × 32 pixels"
         yield self.epochs < 1, "epochs must be at least 1"
         yield self.steps is not None and self.steps < 1, "steps must be at least 1"
