@@ -66,7 +66,8 @@ SHIPPED = {
     "d2827bddc82d": "vpm-osnet-market1501-cuhk03.safetensors as it first was, the fourth version of the weights",
     "7637a9bb4acf": "vpm-osnet-market1501-cuhk03.safetensors as it was next, the fifth version of the weights",
     "2ad7208e754c": "vpm-osnet-market1501-cuhk03.safetensors as it was then, the sixth version of the weights",
-    "654fc92ace0e": "vpm-osnet-market1501-cuhk03.safetensors, the seventh version of the weights in the package",
+    "654fc92ace0e": "vpm-osnet-market1501-cuhk03.safetensors as it was before, the seventh version of the weights",
+    "4ccdea704d2a": "vpm-osnet-market1501-cuhk03.safetensors, the eighth version of the weights in the package",
 }
 """Every weights file that ever shipped: the beginning of its fingerprint, and its name for messages."""
 EARLIER = tuple(dict.fromkeys(PRETRAINED.with_name(name.split()[0].strip(",")) for name in SHIPPED.values()))
