@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from vpmsearch.errors import VpmsearchError, WeightsError
+from vpmsearch.model.initial import OSNET_TRUNK
 from vpmsearch.model.weights import WeightsConfig, or_shipped, read_metadata, read_tensors, read_weights, save_weights
 
 ALIKE = ("architecture", "backbone", "num_regions", "normalize_embeddings", "mean", "std")
@@ -64,6 +65,11 @@ def shares_of(words: list[str]) -> list[float]:
     return shares if all(0 < share < math.inf for share in shares) else []
 
 
+def shipped(named: Path) -> Path:
+    """The file of that path, or the one in the package, which may be the bare trunk."""
+    return OSNET_TRUNK if str(named) == OSNET_TRUNK.name and not named.is_file() else or_shipped(named)
+
+
 def tensors_of(path: Path, last: Path, config: WeightsConfig) -> dict[str, Tensor]:
     """A file's tensors in float32. A bare trunk's get the names that they have in a model.
 
@@ -86,7 +92,7 @@ def tensors_of(path: Path, last: Path, config: WeightsConfig) -> dict[str, Tenso
 
 def main(output: Path, files: list[Path], shares: list[float]) -> None:
     """Read the files and write their mean to `output`."""
-    paths = [or_shipped(path) for path in files]
+    paths = [shipped(path) for path in files]
     last = read_weights(paths[-1])
     parts = [(tensors_of(path, paths[-1], last.config), share) for path, share in zip(paths, shares, strict=True)]
     last.model.load_state_dict(weighted_mean(parts))
