@@ -126,6 +126,7 @@ def test_held_out_people_of_data_sets_with_one_name_are_told_apart(cli, people, 
     found = json.loads(Path("w.held-out.json").read_text())
     assert {name: len(pids) for name, pids in found.items()} == {"folder-1-held-out": 2, "folder-2-held-out": 1}
     assert all(f"{name}: γ 1.0" in held.stderr for name in found)
+    assert "held out: 3 identities, written to w.held-out.json with the first weights\n" in held.stderr
     assert read_weights("w.safetensors").config.dataset == "folder-1 + folder-2"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vpmsearch.commands.terminal import progress, say
 from vpmsearch.commands.training_data import check_held_out, write_held_out
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,8 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
     if resume and files.checkpoint.is_file():
         check_held_out(files.held_out, held_out)
     if held_out:
-        say(f"held out: {files.held_out}")
+        people = sum(len({image.pid for image in each.query}) for each in held_out)
+        say(f"held out: {number_of(people, 'identity')}, written to {files.held_out} with the first weights")
     # Not before there are weights for it: until then it says who was held out of the weights that are there.
     write = partial(write_held_out, files.held_out, held_out)
     with progress("training", trainer.steps_left(resume=resume)) as advance:
