@@ -126,6 +126,7 @@ def test_held_out_people_of_data_sets_with_one_name_are_told_apart(cli, people, 
     found = json.loads(Path("w.held-out.json").read_text())
     assert {name: len(pids) for name, pids in found.items()} == {"folder-1-held-out": 2, "folder-2-held-out": 1}
     assert all(f"{name}: γ 1.0" in held.stderr for name in found)
+    assert "held out: 3 identities, written to w.held-out.json with the first weights\n" in held.stderr
     assert read_weights("w.safetensors").config.dataset == "folder-1 + folder-2"
 
 
@@ -141,6 +142,34 @@ def test_a_run_that_is_refused_leaves_who_was_held_out(cli, people):
     assert {path: path.read_bytes() for path in Path().glob("w.*")} == files
     cli(*few, "--overwrite")  # trains on all of them
     assert not Path("w.held-out.json").exists()
+
+
+def test_a_run_that_ends_before_its_first_weights_leaves_who_was_held_out(cli, people):
+    """It is of the weights that are still there."""
+    few = (*people, "--set", "pids_per_batch=2", "--output", "w.safetensors")
+    cli(*few, "--hold-out", 2)
+    files = {path: path.read_bytes() for path in Path().glob("w.*")}
+    for image in Path("people").glob("*/*.png"):
+        image.write_bytes(b"damaged")
+    for held in ((), ("--hold-out", 1)):
+        assert "not an image" in cli(*few, *held, "--overwrite", code=1).error
+        assert {path: path.read_bytes() for path in Path().glob("w.*")} == files
+
+
+def test_a_run_goes_on_with_the_same_people_held_out(cli, people):
+    """The images of all people have the same names here, and as many."""
+    few = (*people, "--set", "pids_per_batch=2", "--hold-out", 2, "--output", "w.safetensors")
+    cli(*few, "--hold-out-seed", 0)
+    files = {path: path.read_bytes() for path in Path().glob("w.*")}
+    error = cli(*few, "--hold-out-seed", 1, "--epochs", 2, "--resume", code=1).error
+    assert error.startswith("this run held out others, see w.held-out.json; resume with the same --hold-out and")
+    assert {path: path.read_bytes() for path in Path().glob("w.*")} == files
+    Path("w.held-out.json").write_text('{"folder": [7]}')  # of an earlier version, by another name
+    cli(*few, "--hold-out-seed", 0, "--epochs", 2, "--resume")
+    assert Path("w.held-out.json").read_bytes() == files[Path("w.held-out.json")]
+    Path("w.held-out.json").write_text("damaged")
+    cli(*few, "--hold-out-seed", 0, "--epochs", 3, "--resume")
+    assert Path("w.held-out.json").read_bytes() == files[Path("w.held-out.json")]
 
 
 @pytest.mark.parametrize("share", ["1.5", "2.7", "inf"])
@@ -196,11 +225,11 @@ def test_an_image_that_is_damaged_during_a_run(cli, people):
 
 
 def test_an_output_that_is_a_folder(cli, people):
-    for name in ("w.safetensors", "v.checkpoint.safetensors", "u.log.csv"):
+    for name in ("w.safetensors", "v.checkpoint.safetensors", "u.log.csv", "t.curves.png", "s.held-out.json"):
         Path(name).mkdir()
         output = f"{name[0]}.safetensors"
         assert cli(*people, "--output", output, code=1).error == f"{name} is a folder; give the name of a new file"
-        assert not list(Path().glob(f"{name[0]}.*.csv/*"))
+        assert list(Path().glob(f"{name[0]}.*")) == [Path(name)]
 
 
 def test_a_run_goes_on_without_the_file_that_it_started_from(cli, people):

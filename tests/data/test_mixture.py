@@ -98,6 +98,8 @@ def test_sets_that_do_not_go_into_a_batch():
         MixtureSampler([*pids, 9, 9], [*(1 - np.array(domains)), 0, 0], 6, 2)
     with pytest.raises(DataError, match="a batch takes 3 identities of each data set, but data set 1 of 2 has 2"):
         MixtureSampler(pids, domains, 6, 2)
+    with pytest.raises(DataError, match="a batch takes 3 identities of one data set, but data set 1 of 2 has 2"):
+        MixtureSampler(pids, domains, 3, 2, mixing="separate")
 
 
 def test_cameras_take_turns_within_an_identity():

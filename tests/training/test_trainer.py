@@ -304,6 +304,17 @@ def test_a_run_stopped_within_an_epoch_goes_on_from_there(unbroken, drawn_images
     assert_same_end(files, unbroken)
 
 
+def test_it_is_told_before_files_are_written(drawn_images, tmp_path, monkeypatch):
+    """Also before the checkpoints within an epoch. A run that goes on tells it again."""
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    run, told, done = trainer(replace(TINY, epochs=1), drawn_images, tmp_path / "vpm.safetensors"), [], []
+    run.run(on_step=done.append, on_save=lambda: told.append((len(done), run.files.checkpoint.exists())))
+    last = len(done)
+    assert last > 2
+    assert told == [(step, step > 1) for step in range(1, last + 1)]
+    assert run.files.weights.exists()
+
+
 def test_a_run_killed_between_its_log_and_its_checkpoint(stopped, drawn_images, tmp_path, monkeypatch):
     """Weights and log are an epoch ahead of the checkpoint: the epoch is done again, and logged once."""
 

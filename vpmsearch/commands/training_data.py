@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vpmsearch.data.datasets import ReidDataset
+    from vpmsearch.labels import Label
 
 DRAWN_FOLDER = Path("runs/drawn-pedestrians")
 
@@ -57,6 +58,34 @@ def split_sets(
     return kept, held_out
 
 
+def check_held_out(path: Path, held_out: Sequence[ReidDataset]) -> None:
+    """Refuse to go on with a run that held out others: it has learnt some of these.
+
+    The checkpoint does not tell if images of different people have the same names. A file that cannot be read, or of
+    data sets by other names, tells nothing.
+
+    Args:
+        path: the file that `write_held_out` wrote of that run.
+
+    Raises:
+        TrainingError: others of these data sets were held out.
+    """
+    import json
+
+    from vpmsearch.errors import TrainingError
+
+    now = _pids_of(held_out)
+    try:
+        then = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
+        return
+    if isinstance(then, dict) and then.keys() == now.keys() and then != now:
+        raise TrainingError(
+            f"this run held out others, see {path}; resume with the same --hold-out and --hold-out-seed, or start anew "
+            "with another --output"
+        )
+
+
 def write_held_out(path: Path, held_out: Sequence[ReidDataset]) -> None:
     """Write down who is held out of a run, as JSON: pids of each data set. If nobody is, no such file stays.
 
@@ -66,18 +95,23 @@ def write_held_out(path: Path, held_out: Sequence[ReidDataset]) -> None:
     import json
 
     from vpmsearch.errors import TrainingError
-    from vpmsearch.labels import in_order
     from vpmsearch.system.atomic import replacing
 
-    pids = {each.name: in_order(image.pid for image in each.query if image.pid is not None) for each in held_out}
     try:
         if not held_out:  # that of a run which this one replaces
             path.unlink(missing_ok=True)
             return
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(pids) + "\n")
+            temporary.write_text(json.dumps(_pids_of(held_out)) + "\n")
     except OSError as error:
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _pids_of(held_out: Sequence[ReidDataset]) -> dict[str, list[Label]]:
+    """The pids of each data set, in order."""
+    from vpmsearch.labels import in_order
+
+    return {each.name: in_order(image.pid for image in each.query if image.pid is not None) for each in held_out}
 
 
 def _drawn_pedestrians() -> ReidDataset:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmsearch.commands.terminal import progress, say
-from vpmsearch.commands.training_data import write_held_out
+from vpmsearch.commands.training_data import check_held_out, write_held_out
+from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[ReidDataset] = ()) -> None:
-    """Write down who is held out, train with a progress bar, and draw the loss curves at the end."""
+    """Train with a progress bar, write down who is held out, and draw the loss curves at the end."""
+    from functools import partial
     from time import monotonic
 
     from vpmsearch.errors import ImageError, TrainingError, VpmsearchError
@@ -41,15 +43,17 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
             say(f"epoch {epoch + 1}: {each.name}: {found}")
         steps, since = 0, monotonic()
 
-    steps_left = trainer.steps_left(resume=resume)
-    trainer.check_output()
-    # Not before this is sure to be the run of the files that are there.
-    write_held_out(trainer.files.held_out, held_out)
+    files = trainer.files
+    if resume and files.checkpoint.is_file():
+        check_held_out(files.held_out, held_out)
     if held_out:
-        say(f"held out: {trainer.files.held_out}")
-    with progress("training", steps_left) as advance:
+        people = sum(len({image.pid for image in each.query}) for each in held_out)
+        say(f"held out: {number_of(people, 'identity')}, written to {files.held_out} with the first weights")
+    # Not before there are weights for it: until then it says who was held out of the weights that are there.
+    write = partial(write_held_out, files.held_out, held_out)
+    with progress("training", trainer.steps_left(resume=resume)) as advance:
         try:
-            trainer.run(resume=resume, on_step=on_step, on_epoch=on_epoch)
+            trainer.run(resume=resume, on_step=on_step, on_save=write, on_epoch=on_epoch)
         except ImageError as error:  # found out when its turn came, perhaps after hours
             raise TrainingError(
                 f"{error}; put a sound image there and go on with --resume, or start anew without it"

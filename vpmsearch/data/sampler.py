@@ -119,11 +119,12 @@ class MixtureSampler:
                 f'{fits} or {fits + len(sets)}, or set domains to "separate"'
             )
         self._rows = [np.flatnonzero(np.array(domains) == number) for number in sets]
+        of = "each data set" if self._mixed else "one data set"
         for place, rows in enumerate(self._rows, start=1):
             if (there := len({pids[int(row)] for row in rows})) < share:
                 raise DataError(
-                    f"a batch takes {share} identities of each data set, but data set {place} of {len(sets)} has "
-                    f"{there}; set a smaller pids_per_batch or leave that set out"
+                    f"a batch takes {share} identities of {of}, but data set {place} of {len(sets)} has {there}; set a "
+                    "smaller pids_per_batch or leave that set out"
                 )
         self._samplers = [
             IdentitySampler(

@@ -116,6 +116,7 @@ class Trainer:
             settings, self.model, device, frozen_runtime, compiled=compiled, half=self.half_precision
         )
         self._learning: LearningPart | None = None
+        self._on_save: Callable[[], None] = lambda: None  # what `run` is given
         if self._frozen is not None:
             self._learning = LearningPart(self.model.backbone, half=self.half_precision, threads=max(workers, 1))
         if problem := self.weights_config().problem():  # nobody could read what it writes
@@ -173,6 +174,7 @@ class Trainer:
         *,
         resume: bool = False,
         on_step: Callable[[LossRow], None] = lambda row: None,
+        on_save: Callable[[], None] = lambda: None,
         on_epoch: Callable[[int, Vpm], None] = lambda epoch, model: None,
     ) -> Path:
         """Train to the end. Weights and log are written after each epoch, the checkpoint also within long epochs.
@@ -180,11 +182,13 @@ class Trainer:
         Args:
             resume: continue from the checkpoint, if there is one. The losses are those of an uninterrupted run.
             on_step, on_epoch: called after each; in on_epoch the model is in evaluation mode.
+            on_save: called before files of this run take the place of those that are there.
 
         Raises:
             TrainingError: a loss is not finite (the last checkpoint is kept), or the checkpoint is of another run.
         """
-        self.check_output()
+        self._check_output()
+        self._on_save = on_save
         progress = Progress(0, 0, self._run_identity())
         if resume and self.files.checkpoint.is_file():
             progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
@@ -240,6 +244,7 @@ class Trainer:
             for index, batch in enumerate(self._batches(epoch, order, begin), start=begin):
                 if self.ranks.first and index > begin and time.monotonic() - saved >= CHECKPOINT_SECONDS:
                     self._check_finite(epoch)
+                    self._on_save()
                     self._save_checkpoint(Progress(epoch, step, progress.run, index), rows)
                     saved = time.monotonic()
                 torch.manual_seed(self.settings.seed + step)  # also where a run goes on within an epoch
@@ -263,13 +268,14 @@ class Trainer:
                 f"{bad} is not finite in epoch {epoch}; lower the learning rate. The last checkpoint is kept"
             )
 
-    def check_output(self) -> None:
+    def _check_output(self) -> None:
         """Check before the first epoch that the weights can be written.
 
         Raises:
             TrainingError: the weights' folder cannot be created or written, or a folder is in the place of a file.
         """
-        for path in (self.files.weights, self.files.checkpoint, self.files.log):
+        files = self.files
+        for path in (files.weights, files.checkpoint, files.log, files.held_out, files.curves):
             if path.is_dir():
                 raise TrainingError(f"{path} is a folder; give the name of a new file")
         try:
@@ -295,6 +301,7 @@ class Trainer:
 
     def _save(self, progress: Progress, rows: list[LossRow]) -> None:
         self.module.eval()
+        self._on_save()
         save_weights(
             self.files.weights, self.result, self.weights_config(), torch.float16 if self.half else torch.float32
         )
