@@ -84,9 +84,10 @@ def tensors_of(path: Path, last: Path, config: WeightsConfig) -> dict[str, Tenso
         check_alike([path, last], [weights.config, config])
         return weights.model.float().state_dict()
     tensors = {f"backbone.trunk.{name}": tensor.float() for name, tensor in read_tensors(path).items()}
-    known = read_tensors(last)
-    if not any(_same(known, name, tensor) for name, tensor in tensors.items()):
-        raise WeightsError(f"{path} is no trunk of {last}: they have no mean")
+    wanted = {name: tensor for name, tensor in read_tensors(last).items() if name.startswith("backbone.trunk.")}
+    unlike = [name for name, t in wanted.items() if not _same(tensors, name, t) and not name.endswith("_tracked")]
+    if unlike or not wanted:
+        raise WeightsError(f"{path} is no trunk of {last} ({', '.join(unlike[:1])}): they have no mean")
     return tensors
 
 

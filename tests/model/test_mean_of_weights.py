@@ -72,8 +72,16 @@ def test_shares_that_are_none(words: list[str]):
     assert shares_of(["0.3", "2"]) == [0.3, 2.0]
 
 
-def test_a_bare_trunk_of_another_kind(tmp_path: Path):
-    other = tmp_path / "other.safetensors"
-    save_file({"layer1.weight": torch.zeros(2, 2)}, other)
-    with pytest.raises(WeightsError, match=r"other\.safetensors is no trunk of "):
+@pytest.mark.parametrize("change", ["another", "missing", "wider"])
+def test_a_bare_trunk_of_another_kind(tmp_path: Path, change: str):
+    """One that fits in part would be mixed in there, and the rest left as it is."""
+    other, tensors = tmp_path / "other.safetensors", dict(read_tensors(OSNET_TRUNK))
+    if change == "another":
+        tensors = {"layer1.weight": torch.zeros(2, 2)}
+    elif change == "missing":
+        del tensors["conv5.weight"]
+    else:
+        tensors["conv5.weight"] = torch.zeros(8, 8)
+    save_file(tensors, other)
+    with pytest.raises(WeightsError, match=r"other\.safetensors is no trunk of .*weight\): they have no mean"):
         runpy.run_path(str(SCRIPT))["main"](tmp_path / "mean.safetensors", [other, PRETRAINED], [0.5, 1.5])
