@@ -164,6 +164,7 @@ def test_a_run_goes_on_with_the_same_people_held_out(cli, people):
     error = cli(*few, "--hold-out-seed", 1, "--epochs", 2, "--resume", code=1).error
     assert error.startswith("this run held out others, see w.held-out.json; resume with the same --hold-out and")
     assert {path: path.read_bytes() for path in Path().glob("w.*")} == files
+    assert error.endswith("If that file is of another run, remove it")
     Path("w.held-out.json").write_text('{"folder": [7]}')  # of an earlier version, by another name
     cli(*few, "--hold-out-seed", 0, "--epochs", 2, "--resume")
     assert Path("w.held-out.json").read_bytes() == files[Path("w.held-out.json")]

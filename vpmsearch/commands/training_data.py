@@ -62,7 +62,7 @@ def check_held_out(path: Path, held_out: Sequence[ReidDataset]) -> None:
     """Refuse to go on with a run that held out others: it has learnt some of these.
 
     The checkpoint does not tell if images of different people have the same names. A file that cannot be read, or of
-    data sets by other names, tells nothing.
+    data sets by other names, tells nothing. Earlier versions also wrote it for a run that was then refused.
 
     Args:
         path: the file that `write_held_out` wrote of that run.
@@ -82,7 +82,7 @@ def check_held_out(path: Path, held_out: Sequence[ReidDataset]) -> None:
     if isinstance(then, dict) and then.keys() == now.keys() and then != now:
         raise TrainingError(
             f"this run held out others, see {path}; resume with the same --hold-out and --hold-out-seed, or start anew "
-            "with another --output"
+            "with another --output. If that file is of another run, remove it"
         )
 
 
