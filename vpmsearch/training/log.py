@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -51,6 +52,22 @@ class TrainingFiles:
     def curves(self) -> Path:
         """The log as a picture."""
         return self.weights.with_suffix(".curves.png")
+
+    def check(self) -> None:
+        """Check before a run that its files can be written.
+
+        Raises:
+            TrainingError: their folder cannot be created or written, or a folder is in the place of a file.
+        """
+        for path in (self.weights, self.checkpoint, self.log, self.held_out, self.curves):
+            if path.is_dir():
+                raise TrainingError(f"{path} is a folder; give the name of a new file")
+        try:
+            self.weights.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.weights.parent):
+                pass
+        except OSError as error:
+            raise TrainingError(f"cannot write to {self.weights.parent}: {error.strerror or error}") from error
 
 
 def read_log(path: Path) -> list[LossRow]:

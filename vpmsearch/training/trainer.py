@@ -6,7 +6,6 @@ builds the parts of a run, `vpmsearch.training.step` takes a step.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -187,7 +186,7 @@ class Trainer:
         Raises:
             TrainingError: a loss is not finite (the last checkpoint is kept), or the checkpoint is of another run.
         """
-        self._check_output()
+        self.files.check()
         self._on_save = on_save
         progress = Progress(0, 0, self._run_identity())
         if resume and self.files.checkpoint.is_file():
@@ -267,23 +266,6 @@ class Trainer:
             raise TrainingError(
                 f"{bad} is not finite in epoch {epoch}; lower the learning rate. The last checkpoint is kept"
             )
-
-    def _check_output(self) -> None:
-        """Check before the first epoch that the weights can be written.
-
-        Raises:
-            TrainingError: the weights' folder cannot be created or written, or a folder is in the place of a file.
-        """
-        files = self.files
-        for path in (files.weights, files.checkpoint, files.log, files.held_out, files.curves):
-            if path.is_dir():
-                raise TrainingError(f"{path} is a folder; give the name of a new file")
-        try:
-            self.files.weights.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.files.weights.parent):
-                pass
-        except OSError as error:
-            raise TrainingError(f"cannot write to {self.files.weights.parent}: {error.strerror or error}") from error
 
     def _batches(self, epoch: int, order: Sequence[Int64], begin: int) -> Iterator[tuple[Batch, list[Tensor] | None]]:
         """The batches of an epoch from number `begin` on, with the output of the frozen stages if they run apart."""
