@@ -11,6 +11,7 @@ import pytest
 from vpmsearch.data.crops import STRATEGIES
 from vpmsearch.errors import ModelError
 from vpmsearch.model.trunks import BACKBONES
+from vpmsearch.model.weights import PRETRAINED, read_weights
 from vpmsearch.training.presets import PRESETS, changed, get_preset
 from vpmsearch.training.settings import TrainSettings
 
@@ -62,6 +63,16 @@ def test_every_preset_can_be_built_and_travels_as_json(name):
 def test_a_preset_can_be_changed_without_changing_it():
     assert get_preset("small", epochs=3, seed=7) == replace(get_preset("small"), epochs=3, seed=7)
     assert get_preset("small").seed == 0
+
+
+def test_anywhere_is_how_the_default_weights_were_last_trained():
+    """So whoever goes on from them keeps what they have, such as the occluder class and the second look."""
+    weights = read_weights(PRETRAINED).config
+    preset = get_preset("anywhere").to_json()
+    of_a_run = ("init", "steps", "seed", "bfloat16")
+    trained = {name: list(v) if isinstance(v, tuple) else v for name, v in weights.training.items()}
+    wanted = {name: list(v) if isinstance(v, tuple) else v for name, v in preset.items() if name not in of_a_run}
+    assert {name: trained[name] for name in wanted} == wanted
 
 
 def test_an_unknown_preset_names_the_known():
