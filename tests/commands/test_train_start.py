@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save_file
 from tiny_weights import picture
 
+from vpmsearch.commands import training_data
 from vpmsearch.commands.training_data import write_held_out
 from vpmsearch.data.labelled import LabelledImage, ReidDataset
+from vpmsearch.data.synthetic import DrawnSettings
 from vpmsearch.errors import TrainingError
 from vpmsearch.model.weights import read_weights
 from vpmsearch.training import presets
@@ -320,3 +322,18 @@ def test_train_on_two_data_sets(cli, people, others):
     assert list(json.loads(Path("again.held-out.json").read_text()).values()) == [pids]
     assert "2 --data and 1 --dataset" in cli(*people, "--data", "others", code=2).stderr
     assert "2 data sets and 1 --hold-out" in cli(*command, "--hold-out", 1, code=2).stderr
+
+
+def test_drawing_counts_to_all_images(monkeypatch, tmp_path, capsys):
+    """Distractors and badly cut boxes are drawn too."""
+    small = {"identities": 2, "cameras": 2, "shots": 2}
+
+    def settings(**given: int) -> DrawnSettings:
+        return DrawnSettings(**(given | small))
+
+    monkeypatch.setattr("vpmsearch.data.synthetic.DrawnSettings", settings)
+    monkeypatch.setattr(training_data, "DRAWN_FOLDER", tmp_path / "drawn")
+    assert len(training_data._drawn_pedestrians().train) == 8
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("drawing: ")]
+    images = len(list((tmp_path / "drawn").rglob("*.jpg")))
+    assert [line.split()[1] for line in lines] == [f"{images}/{images}"]

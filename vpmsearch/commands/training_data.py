@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vpmsearch.commands import options
-from vpmsearch.commands.terminal import progress
+from vpmsearch.commands.terminal import counted
 from vpmsearch.words import number_of
 
 if TYPE_CHECKING:
@@ -124,14 +124,6 @@ def _drawn_pedestrians() -> ReidDataset:
         DrawnSettings(identities=200, cameras=4, shots=4),
         DrawnSettings(identities=100, cameras=4, shots=3, seed=1),
     )
-    total = train.identities * train.cameras * train.shots + test.identities * test.cameras * test.shots
-    with progress("drawing", total) as advance:
-        done = 0
-
-        def drawn(there: int, _: int) -> None:
-            nonlocal done
-            advance(there - done)
-            done = there
-
+    with counted("drawing") as drawn:
         folder = write_drawn_dataset(DRAWN_FOLDER, train=train, test=test, progress=drawn)
     return read_dataset("market1501", folder)
