@@ -8,11 +8,14 @@ from typing import Any
 from vpmsearch.errors import ModelError
 from vpmsearch.training.settings import TrainSettings
 
+# Stripes have no locator, so neither a class for occluders nor sizes of regions, which tell that an image is cut.
 _RULER: dict[str, Any] = {
     "architecture": "stripes",
     "region_loss_weight": 0.0,
     "identity_visibility": False,
     "triplet_visibility": False,
+    "occluder_class": False,
+    "second_look": False,
 }
 
 SYSTEMS: dict[str, dict[str, Any]] = {
