@@ -20,8 +20,16 @@ import torch
 from torch import Tensor
 
 from vpmsearch.errors import VpmsearchError, WeightsError
-from vpmsearch.model.initial import OSNET_TRUNK
-from vpmsearch.model.weights import WeightsConfig, or_shipped, read_metadata, read_tensors, read_weights, save_weights
+from vpmsearch.model.initial import OSNET_TRUNK, misfits
+from vpmsearch.model.weights import (
+    LoadedWeights,
+    WeightsConfig,
+    or_shipped,
+    read_metadata,
+    read_tensors,
+    read_weights,
+    save_weights,
+)
 
 ALIKE = ("architecture", "backbone", "num_regions", "normalize_embeddings", "mean", "std")
 """What all files must have in common: with another, the same place holds a number that means something else."""
@@ -70,32 +78,30 @@ def shipped(named: Path) -> Path:
     return OSNET_TRUNK if str(named) == OSNET_TRUNK.name and not named.is_file() else or_shipped(named)
 
 
-def tensors_of(path: Path, last: Path, config: WeightsConfig) -> dict[str, Tensor]:
+def tensors_of(path: Path, last: LoadedWeights) -> dict[str, Tensor]:
     """A file's tensors in float32. A bare trunk's get the names that they have in a model.
 
     Args:
-        last, config: the file that gives the settings, and these.
+        last: the file that gives the settings.
 
     Raises:
         WeightsError: the file differs from the last in one of `ALIKE`, or is a bare trunk of another kind.
     """
     if "vpmsearch" in read_metadata(path):
         weights = read_weights(path)
-        check_alike([path, last], [weights.config, config])
+        check_alike([path, last.path], [weights.config, last.config])
         return weights.model.float().state_dict()
-    tensors = {f"backbone.trunk.{name}": tensor.float() for name, tensor in read_tensors(path).items()}
-    wanted = {name: tensor for name, tensor in read_tensors(last).items() if name.startswith("backbone.trunk.")}
-    unlike = [name for name, t in wanted.items() if not _same(tensors, name, t) and not name.endswith("_tracked")]
-    if unlike or not wanted:
-        raise WeightsError(f"{path} is no trunk of {last} ({', '.join(unlike[:1])}): they have no mean")
-    return tensors
+    tensors = read_tensors(path)
+    if unlike := misfits(last.model.backbone, tensors):
+        raise WeightsError(f"{path} is no trunk of {last.path} ({unlike[0]}): they have no mean")
+    return {f"backbone.trunk.{name}": tensor.float() for name, tensor in tensors.items()}
 
 
 def main(output: Path, files: list[Path], shares: list[float]) -> None:
     """Read the files and write their mean to `output`."""
     paths = [shipped(path) for path in files]
     last = read_weights(paths[-1])
-    parts = [(tensors_of(path, paths[-1], last.config), share) for path, share in zip(paths, shares, strict=True)]
+    parts = [(tensors_of(path, last), share) for path, share in zip(paths, shares, strict=True)]
     last.model.load_state_dict(weighted_mean(parts))
     save_weights(output, last.model.eval(), last.config, torch.float16)
 

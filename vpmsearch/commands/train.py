@@ -189,7 +189,7 @@ def train(
         if not ranks.first:
             trainer.run(resume=resume)
             return
-        continues = resume and trainer.files.checkpoint.is_file()
+        continues = trainer.files.go_on(resume=resume)
         say_start(trainer, continues=continues)
         say_repeated(trainer, mixture.domains, [each.name for each in sets])
         if resume and not continues:

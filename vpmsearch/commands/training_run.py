@@ -44,7 +44,7 @@ def run_training(trainer: Trainer, *, resume: bool = False, held_out: Sequence[R
         steps, since = 0, monotonic()
 
     files = trainer.files
-    if resume and files.checkpoint.is_file():
+    if files.go_on(resume=resume):
         check_held_out(files.held_out, held_out)
     if held_out:
         people = sum(len({image.pid for image in each.query}) for each in held_out)

@@ -149,13 +149,16 @@ def _torchvision(name: str) -> Mapping[str, Tensor]:
     return state
 
 
-def _load(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load the trunk's tensors. A classifier on top is ignored; a tensor that is missing or of another shape raises."""
+def misfits(backbone: Backbone, tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of the trunk's tensors that are missing, then of those that have another shape."""
     wanted = backbone.trunk.state_dict()
     missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
-    wrong = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
-    if missing or wrong:
-        raise WeightsError(
-            f"{path} does not fit the {backbone.name} trunk: {(missing + wrong)[0]} is missing or differs"
-        )
+    return missing + [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
+
+
+def _load(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load the trunk's tensors. A classifier on top is ignored; a tensor that is missing or of another shape raises."""
+    if unlike := misfits(backbone, tensors):
+        raise WeightsError(f"{path} does not fit the {backbone.name} trunk: {unlike[0]} is missing or differs")
+    wanted = backbone.trunk.state_dict()
     backbone.trunk.load_state_dict({name: tensors.get(name, wanted[name]) for name in wanted})

@@ -53,6 +53,10 @@ class TrainingFiles:
         """The log as a picture."""
         return self.weights.with_suffix(".curves.png")
 
+    def go_on(self, *, resume: bool) -> bool:
+        """Whether a run goes on: that is wanted, and there is a checkpoint."""
+        return resume and self.checkpoint.is_file()
+
     def check(self) -> None:
         """Check before a run that its files can be written.
 

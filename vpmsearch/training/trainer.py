@@ -138,7 +138,7 @@ class Trainer:
 
     def _init(self, resume: bool) -> str:
         """What the model starts from: the checkpoint for a run that goes on from it, else what the settings name."""
-        if not (resume and self.files.checkpoint.is_file()):
+        if not self.files.go_on(resume=resume):
             return self.settings.init
         progress_of(self.files.checkpoint, self._run_identity())
         return str(self.files.checkpoint)
@@ -150,7 +150,7 @@ class Trainer:
             TrainingError: the checkpoint is of another run.
         """
         progress = Progress(0, 0, {})
-        if resume and self.files.checkpoint.is_file():
+        if self.files.go_on(resume=resume):
             progress = progress_of(self.files.checkpoint, self._run_identity())
         epochs = range(progress.epochs, self.settings.epochs)
         return max(sum(len(self._order(epoch)) for epoch in epochs) - progress.within, 0)
@@ -189,7 +189,7 @@ class Trainer:
         self.files.check()
         self._on_save = on_save
         progress = Progress(0, 0, self._run_identity())
-        if resume and self.files.checkpoint.is_file():
+        if self.files.go_on(resume=resume):
             progress = load_checkpoint(self.files.checkpoint, self.module, self.optimizer, progress.run)
         elif self.settings.class_means and not self.kept_classifiers:
             self._start_from_means()

@@ -12,7 +12,7 @@ from vpmsearch.store.postgres.held import wait_for
 from vpmsearch.store.postgres.indexes import build_indexes
 from vpmsearch.store.postgres.schema import CREATING, REVISION, check, opened
 from vpmsearch.store.postgres.writer import lock_name
-from vpmsearch.store.values import OnBuild, tell_nobody
+from vpmsearch.store.values import OnBuild
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
     Cursor: TypeAlias = psycopg.Cursor[Any]
 
 
-def _tell_nobody(images: int) -> None:
-    """An `on_tables` that does nothing."""
-
-
-def upgrade(
-    server: Server, on_build: OnBuild = tell_nobody, on_tables: Callable[[int], None] = _tell_nobody
-) -> tuple[str, str]:
+def upgrade(server: Server, on_build: OnBuild, on_tables: Callable[[int], None]) -> tuple[str, str]:
     """Bring an index to this version's revision; the revisions before and after.
 
     The tables change in one transaction: after an interruption they are the old ones or the new ones. Then missing
